@@ -1,0 +1,49 @@
+# Two commands do everything on a machine with Python 3.10+ and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?= -n auto
+SOURCES := edgelstm compiler targets tests
+
+.PHONY: demo test lint check bench fuzz format clean
+
+demo: $(VENV)/.run-ready
+	$(BIN)/edgelstm demo
+
+test: $(VENV)/.dev-ready
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev-ready
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+bench: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.bench.table
+
+# Long property tests, by hand: more examples of the attribute matrix than CI has time for.
+fuzz: $(VENV)/.dev-ready
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity
+
+format: $(VENV)/.dev-ready
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# What it takes to compile, check and run models.
+$(VENV)/.run-ready: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compiler,check]'
+	touch $@
+
+# The same and the tools of development.
+$(VENV)/.dev-ready: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.run-ready
