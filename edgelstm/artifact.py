@@ -1,0 +1,297 @@
+"""Class `Artifact`: a compiled model, from a file or straight from the compiler.
+
+The manifest is a JSON object:
+
+```
+format        1
+edgelstm      version that compiled it
+signature     Signature.to_json()
+target        {"name", "engine", "options": {...}, "facts": {...}}
+              facts of compiled code: "isas": [{"section", "requires": [cpu flags]}], best first
+memory        {"weights_bytes", "state_bytes", "scratch_bytes"}
+source        {"sha256", "file", "producer", "opset"}              of the ONNX model
+check         {"done", "against", "max_error", ...}                of the self-check
+macs          multiply-accumulates of one step (stream) or call
+layers        [{"name", "kind", "params", "macs", ...}]
+options       of the compilation
+```
+Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` or `program`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgelstm.container import FORMAT_VERSION, Container
+from edgelstm.engines import find_engine
+from edgelstm.engines.base import Kernel
+from edgelstm.errors import ArtifactFormatError
+from edgelstm.session import Session
+from edgelstm.signature import Signature, StateSpec, TensorSpec
+from edgelstm.snapshot import model_id
+from edgelstm.version import VERSION
+
+HEADER_SECTION = "header.h"
+STATE_SECTION = "state_init"
+WEIGHTS_SECTION = "weights"
+
+_MEMORY = ("weights_bytes", "state_bytes", "scratch_bytes")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class Artifact:
+    """A compiled model: immutable, shared by all of its sessions.
+
+    Args:
+        container: what the file holds.
+
+    Raises:
+        ArtifactFormatError: the manifest and the sections contradict each other.
+    """
+
+    __slots__ = ("_container", "_kernel", "_lock", "_signature")
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._signature = _check(container)
+        self._kernel: Kernel | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        signature: Signature,
+        engine: str,
+        target: str,
+        weights: bytes,
+        state_init: bytes,
+        scratch_bytes: int,
+        sections: Mapping[str, bytes],
+        header: str = "",
+        options: Mapping[str, Any] | None = None,
+        target_options: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
+        check: Mapping[str, Any] | None = None,
+        macs: int = 0,
+        layers: Sequence[Mapping[str, Any]] = (),
+    ) -> Artifact:
+        """Put together what the compiler made; nothing is written to disk.
+
+        Args:
+            signature: what goes in and out.
+            engine: which of `edgelstm.engines` runs it.
+            target: name of the target that made it.
+            weights: the weight blob.
+            state_init: the state block before the first step.
+            scratch_bytes: size of the working memory.
+            sections: the target's sections, `code/x86-64-v3` or `program`.
+            header: the C header.
+            options: of the compilation.
+            target_options: of the target.
+            facts: of the target, see above.
+            source: of the ONNX model, see above.
+            check: of the self-check, see above.
+            macs: multiply-accumulates of one step.
+            layers: one JSON object each.
+        """
+        manifest = {
+            "format": FORMAT_VERSION,
+            "edgelstm": VERSION,
+            "signature": signature.to_json(),
+            "target": {
+                "name": target,
+                "engine": engine,
+                "options": dict(target_options or {}),
+                "facts": dict(facts or {}),
+            },
+            "memory": {
+                "weights_bytes": len(weights),
+                "state_bytes": len(state_init),
+                "scratch_bytes": scratch_bytes,
+            },
+            "source": {"sha256": "", "file": "", "producer": "", "opset": None, **(source or {})},
+            "check": {"done": False, "against": None, "max_error": None, **(check or {})},
+            "macs": macs,
+            "layers": [dict(layer) for layer in layers],
+            "options": dict(options or {}),
+        }
+        content = {
+            WEIGHTS_SECTION: weights,
+            STATE_SECTION: state_init,
+            HEADER_SECTION: header.encode(),
+            **sections,
+        }
+        return cls(Container(manifest, content))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Artifact:
+        """Read a file; see `edgelstm.load`."""
+        try:
+            return cls(Container.read(path))
+        except ArtifactFormatError as exc:
+            if str(path) in str(exc):
+                raise
+            raise ArtifactFormatError(f"{path}: {exc}") from exc
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all; equal artifacts give equal bytes.
+
+        Raises:
+            ArtifactError: it cannot be written.
+        """
+        self._container.write(path)
+
+    def session(self) -> Session:
+        """A new stream through the model, with its initial state.
+
+        Raises:
+            TargetUnavailableError: this machine cannot run the artifact.
+        """
+        memory = self.manifest["memory"]
+        return Session(
+            kernel=self.kernel,
+            signature=self._signature,
+            state_init=self._container.section(STATE_SECTION),
+            scratch_bytes=memory["scratch_bytes"],
+            model_id=self.model_id,
+        )
+
+    @property
+    def kernel(self) -> Kernel:
+        """The model made ready to run on this machine; done once, shared by all sessions.
+
+        Raises:
+            TargetUnavailableError: this machine cannot run the artifact.
+        """
+        with self._lock:
+            if self._kernel is None:
+                engine = find_engine(self.manifest["target"]["engine"])
+                self._kernel = engine.load(self._container, self._signature)
+            return self._kernel
+
+    @property
+    def container(self) -> Container:
+        """Manifest and sections."""
+        return self._container
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, see above; treat it as read-only."""
+        return self._container.manifest
+
+    @property
+    def signature(self) -> Signature:
+        """What goes in and out."""
+        return self._signature
+
+    @property
+    def name(self) -> str:
+        """Name of the model, a C identifier."""
+        return self._signature.name
+
+    @property
+    def header(self) -> str:
+        """The C header, or ""."""
+        sections = self._container.sections
+        return bytes(sections[HEADER_SECTION]).decode() if HEADER_SECTION in sections else ""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each section."""
+        return {name: len(data) for name, data in self._container.sections.items()}
+
+    @property
+    def model_id(self) -> str:
+        """Tells models apart: snapshots fit artifacts of the same model."""
+        source = self.manifest["source"].get("sha256") or ""
+        return model_id(self._signature, source, self._container.section(WEIGHTS_SECTION))
+
+    def __repr__(self) -> str:
+        target = self.manifest["target"]["name"]
+        return f"<edgelstm.Artifact {self.name} {self._signature.mode} for {target}>"
+
+
+def load(path: str | os.PathLike[str]) -> Artifact:
+    """Read a compiled model; every byte of the file is checked.
+
+    The file stays mapped into memory: replace it by renaming, not by writing into it.
+
+    Raises:
+        ArtifactFormatError: no artifact, or a damaged one.
+        ArtifactVersionError: in a newer format than this runtime reads.
+        ArtifactError: the file cannot be opened.
+    """
+    return Artifact.load(path)
+
+
+def _check(container: Container) -> Signature:
+    """The signature, once everything that native code relies on is known to hold."""
+    manifest = container.manifest
+    try:
+        signature = Signature.from_json(manifest["signature"])
+        memory = {name: manifest["memory"][name] for name in _MEMORY}
+        target = manifest["target"]
+        texts = (target["name"], target["engine"], signature.name, signature.mode)
+        objects = (target["facts"], manifest["source"])
+        faults = [
+            *(f"{text!r} is no text" for text in texts if not isinstance(text, str)),
+            *(f"{item!r} is no object" for item in objects if not isinstance(item, dict)),
+            *_memory_faults(container, memory),
+            *_signature_faults(signature, memory),
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise ArtifactFormatError(
+            f"the manifest is malformed ({type(exc).__name__}: {exc}); compile the model again"
+        ) from exc
+    if faults:
+        raise ArtifactFormatError(
+            f"the manifest contradicts itself: {'; '.join(faults)}; compile the model again"
+        )
+    return signature
+
+
+def _memory_faults(container: Container, memory: Mapping[str, int]) -> list[str]:
+    faults = [
+        f"{name} is {size!r}"
+        for name, size in memory.items()
+        if type(size) is not int or not 0 <= size < 2**40
+    ]
+    for section, name in ((WEIGHTS_SECTION, "weights_bytes"), (STATE_SECTION, "state_bytes")):
+        found = len(container.section(section))
+        if found != memory[name]:
+            faults.append(f"section {section!r} has {found} bytes instead of {memory[name]}")
+    return faults
+
+
+def _signature_faults(signature: Signature, memory: Mapping[str, int]) -> list[str]:
+    faults = []
+    if not _IDENTIFIER.match(signature.name):
+        faults.append(f"{signature.name!r} is no C identifier")
+    if signature.mode not in ("stream", "call"):
+        faults.append(f"mode {signature.mode!r} does not exist")
+    if not signature.inputs or not signature.outputs:
+        faults.append("there are no inputs or no outputs")
+    blocks: tuple[tuple[str, Sequence[TensorSpec | StateSpec], int], ...] = (
+        ("input", signature.inputs, signature.input_bytes),
+        ("output", signature.outputs, signature.output_bytes),
+        ("state", signature.states, memory["state_bytes"]),
+    )
+    for kind, specs, size in blocks:
+        if type(size) is not int or size < 0:
+            faults.append(f"the {kind} block has {size!r} bytes")
+            continue
+        if len({spec.name for spec in specs}) != len(specs):
+            faults.append(f"two {kind}s have the same name")
+        for spec in specs:
+            extents = (*spec.shape, spec.offset_bytes)
+            if not all(type(extent) is int and extent >= 0 for extent in extents):
+                faults.append(f"{kind} {spec.name!r} has no place")
+            elif spec.offset_bytes + spec.nbytes > size:
+                faults.append(f"{kind} {spec.name!r} stands outside of its block")
+    return faults

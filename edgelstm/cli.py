@@ -1,0 +1,197 @@
+"""The command `edgelstm`: a click group whose commands are found by entry point.
+
+Errors end here: one message on stderr and the exit code of their class, a traceback only with
+`--debug`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.version import VERSION
+
+COMMAND_GROUP = "edgelstm.commands"
+
+BUILT_IN = {
+    "run": "edgelstm.commands.run:run_command",
+    "inspect": "edgelstm.commands.inspect:inspect_command",
+    "bench": "edgelstm.commands.bench:bench_command",
+    "targets": "edgelstm.commands.targets:targets_command",
+}
+"""Commands of this package: there also where it lies on the path without being installed."""
+
+_ORDER = ("compile", "inspect", "run", "verify", "bench", "targets", "demo")
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+class _ReaderGoneError(Exception):
+    """Nobody reads the output any more; a name of ours, because click ends broken pipes itself."""
+
+
+class CommandGroup(click.Group):
+    """Finds commands when they are asked for; a broken one never stands in the way of others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order in which they are used."""
+        del ctx
+        found = set(_find_entries()) | set(BUILT_IN)
+        return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command; one that cannot be loaded says why when it is used."""
+        del ctx
+        entry = _find_entries().get(cmd_name)
+        try:
+            if entry is not None:
+                command = entry.load()
+            elif cmd_name in BUILT_IN:
+                module, _, attribute = BUILT_IN[cmd_name].partition(":")
+                command = getattr(import_module(module), attribute)
+            else:
+                return None
+        except Exception as exc:  # a plug-in may fail in any way
+            return _unavailable(cmd_name, entry, exc)
+        if not isinstance(command, click.Command):
+            return _unavailable(cmd_name, entry, TypeError(f"{command!r} is no click command"))
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as exc:
+            raise _ReaderGoneError from exc
+        return result
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command line and exit; errors become messages and exit codes."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        is_debug = "--debug" in options or bool(os.environ.get("EDGELSTM_DEBUG"))
+        if "--debug" in options:
+            arguments.remove("--debug")
+        if not standalone_mode:
+            return super().main(arguments, prog_name, complete_var, False, **extra)
+        try:
+            result = super().main(arguments, prog_name, complete_var, False, **extra)
+            code = result if type(result) is int else 0
+        except BaseException as exc:  # whatever it is, it ends as an exit code
+            if isinstance(exc, (SystemExit, GeneratorExit)):
+                raise
+            if is_debug:
+                traceback.print_exc()
+            code = _report(exc, as_json="--json" in options)
+        sys.exit(code)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="edgelstm", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def cli(debug: bool) -> None:
+    """Compile trained recurrent networks ahead of time, and step them over live streams.
+
+    \b
+    edgelstm compile model.onnx -o model.edgelstm
+    edgelstm run model.edgelstm --input walk.csv --output predictions.csv
+    """
+    del debug  # taken out of the command line by CommandGroup.main, wherever it stands
+
+
+def main() -> None:
+    """Entry point of the command."""
+    cli.main()
+
+
+def _find_entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=COMMAND_GROUP)}
+
+
+def _unavailable(name: str, entry: EntryPoint | None, reason: Exception) -> click.Command:
+    """A command that only says why it is not there."""
+    package = entry.value.partition(".")[0] if entry is not None else "edgelstm"
+    remedy = (
+        "install it with: pip install 'edgelstm[compiler]'"
+        if package == "edgelstm_compiler"
+        else f"it comes from {package!r}: repair or remove that package"
+    )
+
+    @click.pass_context
+    def fail(ctx: click.Context) -> None:
+        del ctx
+        raise TargetUnavailableError(
+            f"command {name!r} cannot be loaded ({type(reason).__name__}: {reason}); {remedy}"
+        ) from reason
+
+    return click.Command(
+        name,
+        callback=fail,
+        short_help=f"(cannot be loaded: {type(reason).__name__})",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+def _report(error: BaseException, as_json: bool) -> int:
+    """Print an error; its exit code."""
+    code, message = _explain(error)
+    if not message:
+        _silence_stdout()
+    elif as_json:
+        content = {"type": type(error).__name__, "message": message, "exit_code": code}
+        click.echo(json.dumps({"error": content}), err=True)
+    elif isinstance(error, click.UsageError):
+        error.show()
+    else:
+        click.echo(f"error: {message}", err=True)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and message; no message where nobody is listening."""
+    if isinstance(error, EdgeLSTMError):
+        return error.exit_code, str(error)
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message()
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return _INTERRUPTED, "interrupted"
+    if isinstance(error, _ReaderGoneError):
+        return _BROKEN_PIPE, ""
+    if isinstance(error, OSError):
+        return 1, str(error)
+    if isinstance(error, MemoryError):
+        return 1, "out of memory"
+    bug = InternalError(f"{type(error).__name__}: {error}; --debug shows where")
+    return bug.exit_code, str(bug)
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter end without complaints about an output that nobody reads."""
+    try:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+    except (OSError, ValueError):
+        return
+
+
+if __name__ == "__main__":
+    main()

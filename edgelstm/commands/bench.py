@@ -1,0 +1,206 @@
+"""`edgelstm bench`: how long a step takes, beside the read limit and other engines."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+
+import edgelstm.artifact
+from edgelstm.artifact import Artifact
+from edgelstm.commands.report import (
+    format_bytes,
+    format_ns,
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from edgelstm.errors import TargetNotFoundError, TargetUnavailableError
+from edgelstm.timing import PEER_GROUP, Distribution, Peer, StepTimer, random_frames
+
+
+@click.command("bench")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="ENGINE",
+    help="Time this engine on the ONNX model too, in turn with ours: onnxruntime.",
+)
+@click.option("--model", type=click.Path(path_type=Path), help="The ONNX model, for --against.")
+@click.option("--frames", default=1000, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
+@click.option(
+    "--seconds", default=0.2, show_default=True, help="Per measurement and round.", type=float
+)
+@click.option("--seed", default=0, show_default=True, help="Of the random frames.")
+@json_option
+def bench_command(
+    artifact: Path,
+    against: tuple[str, ...],
+    model: Path | None,
+    frames: int,
+    rounds: int,
+    seconds: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Time ARTIFACT: the native step, `step` and `run` from Python, and reading its weights once.
+
+    All engines are measured in turn in every round; the numbers are medians over the rounds.
+
+    \b
+    edgelstm bench phase.edgelstm
+    edgelstm bench phase.edgelstm --against onnxruntime --model phase.onnx --json
+    """
+    if against and model is None:
+        raise click.UsageError("--against needs --model MODEL.onnx")
+    loaded = edgelstm.artifact.load(artifact)
+    data = random_frames(loaded.signature, frames, seed)
+    timer = StepTimer(loaded, data)
+    peers = [find_peer(name, model, loaded) for name in against if model is not None]
+    for peer in peers:
+        peer.prepare(data)
+    report = measure(loaded, timer, peers, rounds, seconds)
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+def find_peer(name: str, model: Path, artifact: Artifact) -> Peer:
+    """Another engine, loaded with the model.
+
+    Raises:
+        TargetNotFoundError: no package offers it.
+        TargetUnavailableError: it cannot be imported.
+    """
+    entries = {entry.name: entry for entry in entry_points(group=PEER_GROUP)}
+    if name not in entries:
+        raise TargetNotFoundError(
+            f"engine {name!r} is not known; known: {', '.join(sorted(entries)) or 'none'} "
+            "(pip install 'edgelstm[compiler,check]' brings onnxruntime)"
+        )
+    try:
+        factory = entries[name].load()
+    except ImportError as exc:
+        raise TargetUnavailableError(f"engine {name!r} cannot be loaded: {exc}") from exc
+    peer: Peer = factory(model, artifact.signature)
+    return peer
+
+
+def measure(
+    artifact: Artifact, timer: StepTimer, peers: Sequence[Peer], rounds: int, seconds: float
+) -> dict[str, Any]:
+    """All numbers of one bench, as a JSON object; ns are per step (call mode: per call)."""
+    native: list[Distribution] = []
+    jobs: dict[str, Callable[[], float | None]] = {
+        "python_step_ns": lambda: timer.time_python_step(seconds),
+        "python_run_ns": lambda: timer.time_python_run(seconds),
+        "read_ns": timer.time_read,
+    }
+    for peer in peers:
+        jobs[f"{peer.name} step"] = peer.time_step
+        jobs[f"{peer.name} sequence"] = peer.time_sequence
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    with progress_bar(f"timing {artifact.name}", rounds * (1 + len(jobs))) as advance:
+        for _ in range(rounds):
+            native.append(timer.time_native(seconds))
+            advance(1)
+            for name, job in jobs.items():
+                value = job()
+                if value is not None:
+                    times[name].append(value)
+                advance(1)
+    medians = {
+        name: statistics.median(values) if values else None for name, values in times.items()
+    }
+    step_ns = statistics.median(item.median for item in native)
+    report: dict[str, Any] = {
+        "artifact": artifact.name,
+        "mode": artifact.signature.mode,
+        "engine": dict(artifact.kernel.facts),
+        "rounds": rounds,
+        "native": Distribution(
+            minimum=min(item.minimum for item in native),
+            median=step_ns,
+            p99=statistics.median(item.p99 for item in native),
+            steps=sum(item.steps for item in native),
+        ).to_json(),
+        "python_step_ns": _rounded(medians["python_step_ns"]),
+        "python_overhead_ns": _rounded((medians["python_step_ns"] or 0.0) - step_ns),
+        "python_run_ns": _rounded(medians["python_run_ns"]),
+        "macs": artifact.manifest.get("macs", 0),
+        "weights_bytes": artifact.manifest["memory"]["weights_bytes"],
+        "read_ns": _rounded(medians["read_ns"]),
+        "of_read_limit": _ratio(medians["read_ns"], step_ns),
+        "peers": [],
+    }
+    for peer in peers:
+        step, sequence = medians[f"{peer.name} step"], medians[f"{peer.name} sequence"]
+        report["peers"].append(
+            {
+                "name": peer.name,
+                "version": peer.version,
+                "step_ns": _rounded(step),
+                "sequence_ns": _rounded(sequence),
+                "step_ratio": _ratio(step, step_ns),
+                "sequence_ratio": _ratio(sequence, step_ns),
+            }
+        )
+    return report
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    unit = "step" if report["mode"] == "stream" else "call"
+    native = report["native"]
+    click.echo(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
+    spread = f"min {format_ns(native['min_ns'])}, p99 {format_ns(native['p99_ns'])}"
+    limit = report["of_read_limit"]
+    reading = f"{format_ns(report['read_ns'])} for {format_bytes(report['weights_bytes'])}"
+    overhead = format_ns(report["python_overhead_ns"])
+    entry = "session.step" if report["mode"] == "stream" else "session.call"
+    run_ns = report["python_run_ns"]
+    print_facts(
+        [
+            ("native", f"{format_ns(native['p50_ns'])} ({spread})"),
+            (
+                "reading the weights",
+                "" if limit is None else f"{reading}, {limit:.2f} of the {unit}",
+            ),
+            (entry, f"{format_ns(report['python_step_ns'])} ({overhead} over native)"),
+            ("session.run", "" if run_ns is None else f"{format_ns(run_ns)} a step"),
+        ]
+    )
+    if report["peers"]:
+        print_table(
+            ["engine", f"called per {unit}", "ratio", "one call per sequence", "ratio"],
+            [
+                [
+                    f"{peer['name']} {peer['version']}",
+                    format_ns(peer["step_ns"]),
+                    _times(peer["step_ratio"]),
+                    format_ns(peer["sequence_ns"]),
+                    _times(peer["sequence_ratio"]),
+                ]
+                for peer in report["peers"]
+            ],
+        )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _ratio(value: float | None, base: float) -> float | None:
+    return None if value is None or base <= 0 else float(f"{value / base:.4g}")
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3g}x"

@@ -1,0 +1,251 @@
+"""`edgelstm inspect`: what a compiled model, or an ONNX model, holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+
+import edgelstm.artifact
+from edgelstm.artifact import Artifact
+from edgelstm.commands.report import (
+    format_bytes,
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+)
+from edgelstm.container import MAGIC
+from edgelstm.engines.native import CODE_PREFIX, code_variants
+from edgelstm.errors import ArtifactError, TargetError, TargetUnavailableError
+from edgelstm.signature import StateSpec, TensorSpec
+
+INSPECTOR_GROUP = "edgelstm.inspectors"
+"""Entry points for other files, named by suffix: `onnx = callable(path, **options) -> dict`.
+
+The dict is the JSON report; its entry `text`, if there is one, is what people get to see.
+"""
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--mode", type=click.Choice(["stream", "call"]), help="ONNX: as compile would.")
+@click.option("--shape", "shapes", multiple=True, metavar="X=5,1,3", help="ONNX: fix a shape.")
+@json_option
+def inspect_command(file: Path, mode: str | None, shapes: tuple[str, ...], as_json: bool) -> None:
+    """Show what FILE holds: a compiled model, or an ONNX model and what compiling it would say.
+
+    \b
+    edgelstm inspect phase.edgelstm
+    edgelstm inspect phase.onnx --mode stream --json
+    """
+    if file.suffix.lower() == ".edgelstm" or _is_artifact(file):
+        report = describe_artifact(edgelstm.artifact.load(file))
+        if as_json:
+            print_json(report)
+        else:
+            _print_artifact(report)
+        return
+    options: dict[str, Any] = {"shapes": dict(_parse_shape(text) for text in shapes)}
+    if mode is not None:
+        options["mode"] = mode
+    report = _inspect_other(file, options)
+    text = report.pop("text", None)
+    if as_json:
+        print_json(report)
+    elif text is not None:
+        click.echo(text)
+    else:
+        _print_report(report)
+
+
+def describe_artifact(artifact: Artifact) -> dict[str, Any]:
+    """All that there is to say about a compiled model, as a JSON object."""
+    manifest, signature = artifact.manifest, artifact.signature
+    try:
+        runs_here, reason = True, " ".join(artifact.kernel.facts.values())
+    except (TargetError, ArtifactError) as exc:
+        runs_here, reason = False, str(exc)
+    layers = manifest.get("layers", [])
+    return {
+        "kind": "artifact",
+        "name": artifact.name,
+        "mode": signature.mode,
+        "edgelstm": manifest.get("edgelstm"),
+        "model_id": artifact.model_id,
+        "sha256": artifact.container.digest,
+        "source": manifest["source"],
+        "target": manifest["target"],
+        "options": manifest.get("options", {}),
+        "check": manifest.get("check", {}),
+        "runs_here": runs_here,
+        "runs_here_as": reason,
+        "isas": _describe_isas(artifact),
+        "rate_hz": signature.rate_hz,
+        "inputs": [_describe_tensor(spec) for spec in signature.inputs],
+        "outputs": [_describe_tensor(spec) for spec in signature.outputs],
+        "states": [_describe_state(spec) for spec in signature.states],
+        "layers": layers,
+        "parameters": sum(int(layer.get("params") or 0) for layer in layers),
+        "macs": manifest.get("macs", 0),
+        "memory": manifest["memory"],
+        "sections": artifact.sizes,
+    }
+
+
+def _describe_isas(artifact: Artifact) -> list[dict[str, Any]]:
+    if not any(name.startswith(CODE_PREFIX) for name in artifact.sizes):
+        return []
+    return [
+        {
+            "isa": variant.isa,
+            "requires": list(variant.requires),
+            "bytes": artifact.sizes[variant.section],
+            "obstacle": variant.obstacle(),
+        }
+        for variant in code_variants(artifact.container)
+    ]
+
+
+def _describe_tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "dtype": spec.dtype.value,
+        "shape": list(spec.shape),
+        "unit": spec.unit,
+        "stride": spec.stride,
+        "delay": spec.delay,
+        "warm_up": spec.warm_up,
+    }
+
+
+def _describe_state(spec: StateSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)}
+
+
+def _print_artifact(report: Mapping[str, Any]) -> None:
+    source, target, check = report["source"], report["target"], report["check"]
+    unit = "step" if report["mode"] == "stream" else "call"
+    click.echo(f"{report['name']}: {report['mode']} model for {target['name']}")
+    origin = source.get("file") or "unknown"
+    made_by = ", ".join(
+        part
+        for part in (
+            source.get("producer") or "",
+            f"opset {source['opset']}" if source.get("opset") else "",
+            f"sha256 {source['sha256'][:16]}..." if source.get("sha256") else "",
+        )
+        if part
+    )
+    against = f"against {check.get('against')}: largest error {_number(check.get('max_error'))}"
+    print_facts(
+        [
+            ("compiled from", f"{origin} ({made_by})" if made_by else origin),
+            ("compiled by", f"edgelstm {report['edgelstm']}"),
+            ("self-check", against if check.get("done") else "not done"),
+            ("runs here", report["runs_here_as"] if report["runs_here"] else "no"),
+            ("because", "" if report["runs_here"] else report["runs_here_as"]),
+            ("rate", f"{report['rate_hz']:g} Hz" if report["rate_hz"] else ""),
+            ("parameters", f"{report['parameters']:,}"),
+            (f"MACs a {unit}", f"{report['macs']:,}"),
+        ]
+    )
+    for kind in ("inputs", "outputs", "states"):
+        if report[kind]:
+            click.echo(f"{kind}:")
+            rows = [[t["name"], t["dtype"], _shape(t), _remarks(t)] for t in report[kind]]
+            print_table(["name", "type", "shape", ""], rows)
+    if report["layers"]:
+        click.echo("layers:")
+        print_table(
+            ["name", "kind", "parameters", "MACs"],
+            [
+                [x.get("name", ""), x.get("kind", ""), x.get("params", ""), x.get("macs", "")]
+                for x in report["layers"]
+            ],
+        )
+    if report["isas"]:
+        click.echo("code, best first:")
+        rows = [
+            [isa["isa"], format_bytes(isa["bytes"]), isa["obstacle"] or "ok"]
+            for isa in report["isas"]
+        ]
+        print_table(["instruction set", "size", "here"], rows)
+    click.echo("memory:")
+    memory = {name.removesuffix("_bytes"): size for name, size in report["memory"].items()}
+    print_facts([(name, format_bytes(size)) for name, size in memory.items()])
+    click.echo("sections:")
+    print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _inspect_other(file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    if not file.is_file():
+        raise ArtifactError(f"cannot read {file}: no such file")
+    suffix = file.suffix.lower().lstrip(".")
+    for entry in entry_points(group=INSPECTOR_GROUP):
+        if entry.name == suffix:
+            try:
+                inspector = entry.load()
+            except ImportError as exc:
+                raise TargetUnavailableError(
+                    f"cannot inspect .{suffix} files ({exc}): pip install 'edgelstm[compiler]'"
+                ) from exc
+            report: dict[str, Any] = dict(inspector(file, **options))
+            return report
+    if suffix == "onnx":
+        raise TargetUnavailableError(
+            "inspecting ONNX models needs the compiler: pip install 'edgelstm[compiler]'"
+        )
+    edgelstm.artifact.load(file)  # says what is wrong with it
+    raise ArtifactError(f"{file}: nothing installed can inspect .{suffix} files")
+
+
+def _is_artifact(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, extents = text.rpartition("=")
+    try:
+        shape = tuple(int(extent) for extent in extents.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape:
+        raise click.BadParameter(f"{text!r}: expected NAME=5,1,3", param_hint="--shape")
+    return name, shape
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    """Any report, entry by entry."""
+    for name, value in report.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            click.echo(f"{name}:")
+            header = list(dict.fromkeys(key for item in value for key in item))
+            print_table(header, [[item.get(key, "") for key in header] for item in value])
+        else:
+            click.echo(f"{name}: {value}")
+
+
+def _shape(tensor: Mapping[str, Any]) -> str:
+    return "x".join(map(str, tensor["shape"])) or "scalar"
+
+
+def _remarks(tensor: Mapping[str, Any]) -> str:
+    remarks = [tensor["unit"]] if tensor.get("unit") else []
+    if tensor.get("stride", 1) != 1:
+        remarks.append(f"every {tensor['stride']} frames")
+    for name, word in (("delay", "delay"), ("warm_up", "warm-up")):
+        if tensor.get(name):
+            remarks.append(f"{word} {tensor[name]} frames")
+    return ", ".join(remarks)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.2g}" if isinstance(value, (int, float)) else "unknown"

@@ -1,0 +1,73 @@
+"""`edgelstm targets`: what can be compiled for, and what this machine runs."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from edgelstm.commands.report import json_option, print_facts, print_json, print_table
+from edgelstm.engines import ENGINES, find_engine
+from edgelstm.engines.cpu_features import cpu_flags, machine
+
+TARGET_GROUP = "edgelstm.targets"
+
+
+@click.command("targets")
+@json_option
+def targets_command(as_json: bool) -> None:
+    """List the targets: whether this machine can build for them and run them, and why not.
+
+    \b
+    edgelstm targets
+    edgelstm targets --json
+    """
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "cpu_flags": sorted(cpu_flags()),
+        "targets": [_probe(entry) for entry in sorted(_entries(), key=lambda e: e.name)],
+        "engines": [_try_engine(name) for name in ENGINES],
+    }
+    if as_json:
+        print_json(report)
+        return
+    rows = [
+        [t["name"], _yes(t["can_build"]), _yes(t["can_run"]), t["reason"]]
+        for t in report["targets"]
+    ]
+    if rows:
+        print_table(["target", "builds", "runs", ""], rows, indent=0)
+    else:
+        click.echo("no targets: compiling needs pip install 'edgelstm[compiler]'")
+    engines = [f"{e['name']} ({e['reason'] or 'ok'})" for e in report["engines"]]
+    print_facts([("machine", machine()), ("engines", ", ".join(engines))], indent=0)
+
+
+def _entries() -> list[EntryPoint]:
+    return list(entry_points(group=TARGET_GROUP))
+
+
+def _probe(entry: EntryPoint) -> dict[str, Any]:
+    """What a target says about this machine; a target that breaks says so."""
+    try:
+        probe = entry.load()().probe()
+        found = {"can_build": bool(probe.can_build), "can_run": bool(probe.can_run)}
+        return {"name": entry.name, **found, "reason": str(probe.reason)}
+    except ImportError as exc:
+        reason = f"{exc}: pip install 'edgelstm[compiler]'"
+    except Exception as exc:  # a plug-in may fail in any way
+        reason = f"{type(exc).__name__}: {exc}"
+    return {"name": entry.name, "can_build": False, "can_run": False, "reason": reason}
+
+
+def _try_engine(name: str) -> dict[str, Any]:
+    try:
+        find_engine(name)
+    except Exception as exc:  # an engine may miss a library or a device
+        return {"name": name, "ok": False, "reason": f"{type(exc).__name__}: {exc}"}
+    return {"name": name, "ok": True, "reason": ""}
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

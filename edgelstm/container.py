@@ -1,0 +1,349 @@
+"""The file format of `NAME.edgelstm`, written and read here and nowhere else.
+
+```
+offset 0   magic                8 bytes
+       8   format version       u32
+      12   CRC-32 of bytes 0-11 u32          these 16 bytes stay as they are in every version
+      16   length of the file   u64
+      24   length of the index  u64
+      32   SHA-256 of bytes 16-31 and the index
+      64   index                canonical JSON: {"manifest", "sections"}, see below
+           sections, by name    each at a multiple of 64 bytes, `weights` of 4096, zeros between
+```
+A section is listed as `{"name", "offset", "bytes", "sha256"}`, its offset counted from the first
+page boundary behind the index.
+Integers are little-endian. Every byte is covered by a checksum or must be zero, nothing in the file
+depends on when or where it was written, and the file can be mapped into memory and used in place.
+What the manifest says is no business of this room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import stat
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
+
+MAGIC = b"\x89ELSTM\x1a\n"
+FORMAT_VERSION = 1
+SECTION_ALIGNMENT = 64
+PAGE_ALIGNMENT = 4096
+PAGE_ALIGNED_SECTIONS = frozenset({"weights"})
+
+_PREAMBLE = struct.Struct("<8sII")
+_LENGTHS = struct.Struct("<QQ")
+_DIGEST_AT = _PREAMBLE.size + _LENGTHS.size
+_INDEX_AT = _DIGEST_AT + hashlib.sha256().digest_size
+_REMEDY = "copy it again from where it was made, or compile the model again"
+
+Bytes = bytes | memoryview
+
+
+def canonical_json(data: Any) -> bytes:
+    """The one JSON text of `data`: sorted keys, no spaces, ASCII.
+
+    Raises:
+        TypeError: `data` holds something that JSON cannot.
+        ValueError: `data` holds NaN or infinity.
+    """
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a section stands in the file."""
+
+    name: str
+    offset: int
+    size: int
+    sha256: str
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
+class Container:
+    """A manifest and named sections of bytes: what a file holds, in memory or mapped.
+
+    Args:
+        manifest: a JSON object; it is normalised, so that tuples come back as lists.
+        sections: bytes by name; views stay views.
+    """
+
+    __slots__ = ("_digest", "_manifest", "_sections")
+
+    def __init__(self, manifest: Mapping[str, Any], sections: Mapping[str, Bytes]) -> None:
+        self._manifest: dict[str, Any] = json.loads(canonical_json(dict(manifest)))
+        self._sections = {name: memoryview(sections[name]).cast("B") for name in sorted(sections)}
+        self._digest: str | None = None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; treat it as read-only."""
+        return self._manifest
+
+    @property
+    def sections(self) -> Mapping[str, memoryview]:
+        """The sections, by name in order."""
+        return MappingProxyType(self._sections)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything the file holds, in hexadecimal: equal for equal content."""
+        if self._digest is None:
+            head, _ = self._lay_out()
+            self._digest = head[_DIGEST_AT:_INDEX_AT].hex()
+        return self._digest
+
+    def section(self, name: str) -> memoryview:
+        """The bytes of one section.
+
+        Raises:
+            ArtifactFormatError: there is no such section.
+        """
+        try:
+            return self._sections[name]
+        except KeyError:
+            raise ArtifactFormatError(
+                f"the artifact has no section {name!r} (it has: {', '.join(self._sections)}); "
+                "compile the model again"
+            ) from None
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all: under another name first, then renamed.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise ArtifactError(f"cannot write {path}: it is a directory; name a file in it")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            try:
+                with open(temporary, "xb") as file:
+                    for piece in self._pieces():
+                        file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        except OSError as exc:
+            raise ArtifactError(f"cannot write {path}: {exc.strerror or exc}") from exc
+
+    def to_bytes(self) -> bytes:
+        """What `write` puts into the file."""
+        return b"".join(self._pieces())
+
+    def _pieces(self) -> Iterator[Bytes]:
+        head, places = self._lay_out()
+        yield head
+        position = len(head)
+        for place in places:
+            yield bytes(place.offset - position)
+            yield self._sections[place.name]
+            position = place.end
+
+    def _lay_out(self) -> tuple[bytes, list[_Place]]:
+        """Header with index, and the places of the sections.
+
+        The index holds the offsets and stands before what they point at, so they count from the
+        end of the index, rounded up to a page.
+        """
+        places = []
+        position = 0
+        for name, data in self._sections.items():
+            position = _round_up(position, _alignment_of(name))
+            places.append(_Place(name, position, len(data), hashlib.sha256(data).hexdigest()))
+            position += len(data)
+        index = canonical_json(
+            {
+                "manifest": self._manifest,
+                "sections": [
+                    {"name": p.name, "offset": p.offset, "bytes": p.size, "sha256": p.sha256}
+                    for p in places
+                ],
+            }
+        )
+        base = _sections_at(len(index))
+        total = base + places[-1].end if places else _INDEX_AT + len(index)
+        preamble = _PREAMBLE.pack(MAGIC, FORMAT_VERSION, 0)[:12]
+        preamble += struct.pack("<I", zlib.crc32(preamble))
+        lengths = _LENGTHS.pack(total, len(index))
+        head = preamble + lengths + hashlib.sha256(lengths + index).digest() + index
+        return head, [_Place(p.name, base + p.offset, p.size, p.sha256) for p in places]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Container:
+        """Map a file into memory and check every byte of it.
+
+        The file stays mapped as long as a section is in use: replace it by renaming another one
+        over it (as `write` does), never in place.
+
+        Raises:
+            ArtifactError: the file cannot be opened.
+            ArtifactFormatError: it is no artifact, or a damaged one.
+            ArtifactVersionError: its format is newer than this runtime.
+        """
+        return cls.parse(_map_file(Path(path)), origin=str(path))
+
+    @classmethod
+    def parse(cls, data: Bytes, origin: str = "artifact") -> Container:
+        """Check and read what `to_bytes` made; sections are views of `data`.
+
+        Raises:
+            ArtifactFormatError: not an artifact, or a damaged one.
+            ArtifactVersionError: a newer format.
+        """
+        return _Reader(memoryview(data), origin).read()
+
+
+class _Reader:
+    """Reads one file image; every complaint names the file, the place and the remedy."""
+
+    def __init__(self, data: memoryview, origin: str) -> None:
+        self._data = data
+        self._origin = origin
+
+    def read(self) -> Container:
+        self._check_preamble()
+        index, index_bytes = self._read_index()
+        manifest = index.get("manifest")
+        if not isinstance(manifest, dict):
+            self._damaged("the index holds no manifest")
+        places = self._read_places(index.get("sections"), _sections_at(index_bytes))
+        position = _INDEX_AT + index_bytes
+        sections = {}
+        for place in places:
+            self._check_zeros(position, place.offset)
+            data = self._data[place.offset : place.end]
+            if hashlib.sha256(data).hexdigest() != place.sha256:
+                self._damaged(
+                    f"section {place.name!r} (bytes {place.offset} to {place.end - 1}) "
+                    "differs from its checksum"
+                )
+            sections[place.name] = data
+            position = place.end
+        if position != len(self._data):
+            self._damaged(f"bytes {position} and beyond belong to no section")
+        container = Container(manifest, sections)
+        container._digest = self._data[_DIGEST_AT:_INDEX_AT].hex()
+        return container
+
+    def _check_preamble(self) -> None:
+        data = self._data
+        if len(data) == 0:
+            raise ArtifactFormatError(f"{self._origin} is empty: {_REMEDY}")
+        if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+            raise ArtifactFormatError(
+                f"{self._origin} is not an edgelstm artifact: it begins with "
+                f"{bytes(data[: len(MAGIC)])!r} instead of {MAGIC!r}; "
+                "an ONNX model is turned into one by `edgelstm compile`"
+            )
+        if len(data) < _PREAMBLE.size:
+            self._damaged(f"it ends after {len(data)} bytes, within the header")
+        _, version, checksum = _PREAMBLE.unpack_from(data)
+        if zlib.crc32(data[:12]) != checksum:
+            self._damaged("bytes 0 to 15 (the header) differ from their checksum")
+        if version > FORMAT_VERSION:
+            raise ArtifactVersionError(
+                f"{self._origin} has format version {version}; this runtime reads up to "
+                f"{FORMAT_VERSION}: upgrade edgelstm here, or compile with the older version"
+            )
+        if version < 1:
+            self._damaged(f"format version {version} does not exist")
+
+    def _read_index(self) -> tuple[dict[str, Any], int]:
+        size = len(self._data)
+        if size < _INDEX_AT:
+            self._damaged(f"it ends after {size} bytes, within the header")
+        total, index_bytes = _LENGTHS.unpack_from(self._data, _PREAMBLE.size)
+        if index_bytes > size - _INDEX_AT:
+            self._damaged(f"it has {size} bytes, less than its index needs")
+        digest = hashlib.sha256(self._data[_PREAMBLE.size : _DIGEST_AT])
+        index_data = self._data[_INDEX_AT : _INDEX_AT + index_bytes]
+        digest.update(index_data)
+        if digest.digest() != self._data[_DIGEST_AT:_INDEX_AT]:
+            self._damaged(
+                f"bytes 16 to {_INDEX_AT + index_bytes - 1} (the index) differ from their checksum"
+            )
+        if total != size:
+            kind = "cut off" if size < total else "followed by something else"
+            self._damaged(f"it has {size} bytes instead of {total}: it is {kind}")
+        try:
+            index = json.loads(bytes(index_data))
+        except (ValueError, RecursionError):
+            index = None
+        if not isinstance(index, dict):
+            self._damaged("its index is no JSON object")
+        return index, index_bytes
+
+    def _read_places(self, entries: Any, base: int) -> list[_Place]:
+        places: list[_Place] = []
+        try:
+            for entry in entries:
+                name, offset, size = str(entry["name"]), entry["offset"], entry["bytes"]
+                if type(offset) is not int or type(size) is not int:
+                    self._damaged(f"section {name!r} has no whole-numbered place")
+                place = _Place(name, base + offset, size, entry["sha256"])
+                previous_end = places[-1].end if places else base
+                if not previous_end <= place.offset <= place.end <= len(self._data):
+                    self._damaged(f"section {place.name!r} lies outside of its place")
+                if place.offset % _alignment_of(place.name):
+                    self._damaged(f"section {place.name!r} is not aligned")
+                places.append(place)
+        except (TypeError, KeyError, AttributeError):
+            self._damaged("its list of sections is malformed")
+        if len({place.name for place in places}) != len(places):
+            self._damaged("two sections have the same name")
+        return places
+
+    def _check_zeros(self, start: int, end: int) -> None:
+        if bytes(self._data[start:end]).strip(b"\0"):
+            self._damaged(f"bytes {start} to {end - 1} (between sections) are not zero")
+
+    def _damaged(self, reason: str) -> NoReturn:
+        raise ArtifactFormatError(f"{self._origin} is damaged: {reason}; {_REMEDY}")
+
+
+def _map_file(path: Path) -> memoryview:
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ArtifactFormatError(f"{path} is not a regular file: name an artifact")
+            if status.st_size == 0:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except IsADirectoryError as exc:
+        raise ArtifactFormatError(f"{path} is a directory: name an artifact file in it") from exc
+    except OSError as exc:
+        raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
+
+
+def _sections_at(index_bytes: int) -> int:
+    """Where sections begin: a page boundary, so that alignment in the file is that in memory."""
+    return _round_up(_INDEX_AT + index_bytes, PAGE_ALIGNMENT)
+
+
+def _alignment_of(name: str) -> int:
+    return PAGE_ALIGNMENT if name in PAGE_ALIGNED_SECTIONS else SECTION_ALIGNMENT
+
+
+def _round_up(position: int, alignment: int) -> int:
+    return -(-position // alignment) * alignment

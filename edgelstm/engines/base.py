@@ -1,0 +1,72 @@
+"""What every engine offers: the run half of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from edgelstm.container import Container
+from edgelstm.memory import Block
+from edgelstm.signature import Signature
+
+StepFunction = Callable[[], int]
+"""One step on bound blocks; 0, or 1 + i when input i holds NaN or infinity (state untouched)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The memory of one session: all that a step may write.
+
+    Args:
+        state: carried from step to step, laid out as `Signature.states` says; aligned.
+        scratch: means nothing between steps; aligned.
+        inputs: one step's inputs, laid out as `Signature.inputs` says.
+        outputs: one step's outputs, laid out as `Signature.outputs` says.
+    """
+
+    state: Block
+    scratch: Block
+    inputs: Block
+    outputs: Block
+
+
+class Kernel(Protocol):
+    """A model made ready to run on this machine; immutable, shared by sessions and threads."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What was chosen: `engine`, and for compiled code `isa`."""
+        ...
+
+    def bind(self, blocks: Blocks) -> StepFunction:
+        """The step on those blocks, which the caller keeps alive; native steps allocate nothing."""
+        ...
+
+    def bind_run(
+        self, blocks: Blocks, inputs: NDArray[Any], outputs: NDArray[Any], n_steps: int
+    ) -> StepFunction:
+        """Many steps in one call, through contiguous frames; only state and scratch of `blocks`.
+
+        The whole of `inputs` is checked before the first step.
+        """
+        ...
+
+    def read_weights(self, repeats: int) -> int | None:
+        """Merely read all weights so often, for measuring; the bytes read, None if not offered."""
+        ...
+
+
+class Engine(Protocol):
+    """Turns an artifact's content into a kernel."""
+
+    def load(self, container: Container, signature: Signature) -> Kernel:
+        """Make a model ready to run here.
+
+        Raises:
+            TargetUnavailableError: this machine cannot run it; the message says what is missing.
+            ArtifactFormatError: the content is not what the engine expects.
+        """
+        ...

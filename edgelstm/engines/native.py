@@ -1,0 +1,204 @@
+"""Engine `native`: compiled CPU code, called through ctypes with the GIL released.
+
+The code is a shared object with plain C symbols, NAME being `Signature.name`:
+
+```
+int32_t NAME_step(const void *weights, void *state, void *scratch, const void *in, void *out);
+int32_t NAME_run(const void *weights, void *state, void *scratch, const void *in, void *out,
+                 int64_t n_steps);                       frames at a stride of input/output_bytes
+int64_t NAME_read(const void *weights, int64_t bytes, int64_t repeats);  optional: only reads
+```
+They return 0, or 1 + i when float input i holds NaN or infinity; the state is then untouched (`run`
+looks at the whole block first). Weights, state and scratch start at a multiple of 64 bytes; inputs
+and outputs need the alignment of their elements only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgelstm.container import Container
+from edgelstm.engines.base import Blocks, StepFunction
+from edgelstm.engines.cpu_features import ELF_MACHINES, cpu_flags, machine
+from edgelstm.engines.shared_object import load_shared_object
+from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
+from edgelstm.memory import Block, address_of, view_aligned
+from edgelstm.signature import Signature
+
+CODE_PREFIX = "code/"
+ISA_VARIABLE = "EDGELSTM_ISA"
+"""Environment variable that forces one instruction set of the artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeVariant:
+    """The code for one instruction set.
+
+    Args:
+        section: its section in the artifact, `code/x86-64-v3`.
+        requires: CPU flags it needs, as in /proc/cpuinfo.
+        architecture: that of its ELF header.
+    """
+
+    section: str
+    requires: tuple[str, ...]
+    architecture: str
+
+    @property
+    def isa(self) -> str:
+        """Name of the instruction set."""
+        return self.section.removeprefix(CODE_PREFIX)
+
+    def obstacle(self) -> str | None:
+        """Why this machine cannot run it, or None."""
+        if self.architecture != machine():
+            return f"is code for {self.architecture}, this machine is {machine()}"
+        missing = [flag for flag in self.requires if flag not in cpu_flags()]
+        return f"needs {', '.join(missing)}, which this CPU lacks" if missing else None
+
+
+def code_variants(container: Container) -> tuple[CodeVariant, ...]:
+    """The instruction sets in an artifact, best first.
+
+    Raises:
+        ArtifactFormatError: the manifest and the sections do not fit.
+    """
+    entries = container.manifest.get("target", {}).get("facts", {}).get("isas")
+    if entries is None:
+        entries = [{"section": name} for name in container.sections if name.startswith(CODE_PREFIX)]
+    try:
+        variants = tuple(
+            CodeVariant(
+                section=entry["section"],
+                requires=tuple(str(flag) for flag in entry.get("requires", ())),
+                architecture=_architecture(container.section(entry["section"])),
+            )
+            for entry in entries
+        )
+    except (TypeError, KeyError, AttributeError) as exc:
+        raise ArtifactFormatError(
+            "the manifest's list of instruction sets is malformed; compile the model again"
+        ) from exc
+    if not variants:
+        raise ArtifactFormatError("the artifact holds no code; compile the model again")
+    return variants
+
+
+def choose_variant(variants: Sequence[CodeVariant]) -> CodeVariant:
+    """The first variant that this CPU runs, or the one that `EDGELSTM_ISA` names.
+
+    Raises:
+        TargetUnavailableError: none runs here, or the one asked for does not.
+    """
+    forced = os.environ.get(ISA_VARIABLE)
+    if forced:
+        named = [variant for variant in variants if variant.isa == forced]
+        if not named:
+            raise TargetUnavailableError(
+                f"{ISA_VARIABLE}={forced}: the artifact has no such code; "
+                f"it has {', '.join(variant.isa for variant in variants)}"
+            )
+        variants = named
+    obstacles = []
+    for variant in variants:
+        obstacle = variant.obstacle()
+        if obstacle is None:
+            return variant
+        obstacles.append(f"{variant.isa} {obstacle}")
+    raise TargetUnavailableError(
+        f"this machine cannot run the artifact: {'; '.join(obstacles)}; compile it for this machine"
+    )
+
+
+class NativeEngine:
+    """Loads the code for the best instruction set that this CPU has."""
+
+    def load(self, container: Container, signature: Signature) -> NativeKernel:
+        """Make a model ready to run here; see `Engine.load`."""
+        variant = choose_variant(code_variants(container))
+        library = load_shared_object(container.section(variant.section), signature.name)
+        weights = view_aligned(container.section("weights"))
+        return NativeKernel(library, signature.name, weights, variant.isa)
+
+
+class NativeKernel:
+    """The functions of one loaded library, on one shared copy of the weights."""
+
+    __slots__ = ("_facts", "_read", "_run", "_step", "_weights", "_weights_pointer")
+
+    def __init__(self, library: ctypes.CDLL, name: str, weights: Block, isa: str) -> None:
+        try:
+            self._step = library[f"{name}_step"]
+            self._run = library[f"{name}_run"]
+        except AttributeError as exc:
+            raise ArtifactFormatError(
+                f"the code for {isa} lacks a function: {exc}; compile the model again"
+            ) from exc
+        # Looking a function up by index makes a new object each time, never a shared one.
+        self._read = library[f"{name}_read"] if hasattr(library, f"{name}_read") else None
+        if self._read is not None:
+            self._read.restype = ctypes.c_int64
+        self._step.restype = ctypes.c_int32
+        self._run.restype = ctypes.c_int32
+        self._weights = weights
+        self._weights_pointer = _pointer(weights)
+        self._facts = {"engine": "native", "isa": isa}
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The engine and the chosen instruction set."""
+        return self._facts
+
+    def bind(self, blocks: Blocks) -> StepFunction:
+        """The native step on those blocks; its arguments are converted here, once."""
+        return partial(
+            self._step,
+            self._weights_pointer,
+            _pointer(blocks.state),
+            _pointer(blocks.scratch),
+            _pointer(blocks.inputs),
+            _pointer(blocks.outputs),
+        )
+
+    def bind_run(
+        self, blocks: Blocks, inputs: NDArray[Any], outputs: NDArray[Any], n_steps: int
+    ) -> StepFunction:
+        """Many steps in one native call."""
+        return partial(
+            self._run,
+            self._weights_pointer,
+            _pointer(blocks.state),
+            _pointer(blocks.scratch),
+            _pointer(inputs),
+            _pointer(outputs),
+            ctypes.c_int64(n_steps),
+        )
+
+    def read_weights(self, repeats: int) -> int | None:
+        """Merely read all weights so often; the bytes read."""
+        if self._read is None:
+            return None
+        size = self._weights.size
+        self._read(self._weights_pointer, ctypes.c_int64(size), ctypes.c_int64(repeats))
+        return size * repeats
+
+
+def _pointer(array: NDArray[Any]) -> Any:
+    """The address as a ready-made ctypes argument: the cheapest thing to pass again and again."""
+    return ctypes.c_void_p.from_param(address_of(array))
+
+
+def _architecture(code: memoryview) -> str:
+    if len(code) < 20 or bytes(code[:4]) != b"\x7fELF":
+        raise ArtifactFormatError("a code section is no ELF shared object; compile the model again")
+    order = "<" if code[5] == 1 else ">"
+    (number,) = struct.unpack_from(f"{order}H", code, 18)
+    return ELF_MACHINES.get(number, f"ELF machine {number}")

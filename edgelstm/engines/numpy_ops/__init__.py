@@ -1,0 +1,100 @@
+"""The meaning of every operator, in NumPy: the oracle, and what the reference engine executes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.engines.numpy_ops.elementwise import binary, cast, unary
+from edgelstm.engines.numpy_ops.gru import gru
+from edgelstm.engines.numpy_ops.layout import (
+    broadcast,
+    concat,
+    gather,
+    reshape,
+    slice_axis,
+    transpose,
+)
+from edgelstm.engines.numpy_ops.linear import dense, matmul
+from edgelstm.engines.numpy_ops.lstm import lstm
+from edgelstm.engines.numpy_ops.normalization import layer_norm, log_softmax, softmax
+from edgelstm.engines.numpy_ops.quantized_conversion import (
+    dequantize,
+    dequantize_weights,
+    quantize,
+)
+from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_softmax
+from edgelstm.engines.numpy_ops.quantized_gru import integer_gru
+from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense, int8_gru, int8_lstm, int8_rnn
+from edgelstm.engines.numpy_ops.quantized_lstm import integer_lstm
+from edgelstm.engines.numpy_ops.rnn import rnn
+from edgelstm.errors import InternalError
+
+__all__ = ["KINDS", "apply"]
+
+Array = NDArray[Any]
+_Operator = Callable[[Mapping[str, Any], Sequence[Array | None]], list[Array]]
+
+_OPERATORS: dict[str, _Operator] = {
+    "LSTM": lstm,
+    "GRU": gru,
+    "RNN": rnn,
+    "Dense": dense,
+    "MatMul": matmul,
+    "Binary": binary,
+    "Unary": unary,
+    "Cast": cast,
+    "Softmax": softmax,
+    "LogSoftmax": log_softmax,
+    "LayerNorm": layer_norm,
+    "Transpose": transpose,
+    "Reshape": reshape,
+    "Broadcast": broadcast,
+    "Slice": slice_axis,
+    "Gather": gather,
+    "Concat": concat,
+    "Quantize": quantize,
+    "Dequantize": dequantize,
+    "DequantizeWeights": dequantize_weights,
+    "Int8LSTM": int8_lstm,
+    "Int8GRU": int8_gru,
+    "Int8RNN": int8_rnn,
+    "Int8Dense": int8_dense,
+    "IntegerLSTM": integer_lstm,
+    "IntegerGRU": integer_gru,
+    "IntegerDense": integer_dense,
+    "IntegerSoftmax": integer_softmax,
+}
+KINDS = frozenset(_OPERATORS)
+"""Every kind of operator that `apply` knows."""
+
+
+def apply(
+    kind: str, fields: Mapping[str, Any], inputs: Sequence[NDArray[Any] | None]
+) -> list[NDArray[Any]]:
+    """Compute one operator in the element type of its inputs.
+
+    Overflow and invalid operations give infinity and NaN without a warning, as in native code.
+
+    Args:
+        kind: the operator's name, one of `KINDS`.
+        fields: its fields as JSON has them: strings for enums and element types, lists for tuples,
+            `{"fn": ..., "alpha": ..., "beta": ...}` for activations.
+        inputs: one array each; None where an optional input is absent.
+
+    Returns:
+        All outputs of the operator. They may share memory with the inputs: copy what is to outlive
+        a change of an input.
+
+    Raises:
+        InternalError: no such operator.
+        StreamError: data that the operator refuses (sequence_lens or indices out of range).
+    """
+    operator = _OPERATORS.get(kind)
+    if operator is None:
+        raise InternalError(f"operator {kind!r} has no NumPy implementation")
+    with np.errstate(all="ignore"):
+        return operator(fields, inputs)

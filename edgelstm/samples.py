@@ -1,0 +1,168 @@
+"""What a caller hands in, turned into arrays of exactly the model's type and shape, or refused.
+
+Arrays must have the type already: a silent conversion would hide a wrong sensor scale. Python
+numbers have no type of their own and are converted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.errors import (
+    InternalError,
+    NonFiniteSampleError,
+    SampleShapeError,
+    SampleTypeError,
+    StreamError,
+)
+from edgelstm.signature import TensorSpec
+
+Array = NDArray[Any]
+
+
+def convert_sample(data: Any, spec: TensorSpec) -> Array:
+    """One input of one step, as an array of the input's type and shape (any strides).
+
+    Raises:
+        SampleTypeError, SampleShapeError: it is not that.
+    """
+    array = _as_array(data, spec)
+    if array.shape != spec.shape:
+        raise SampleShapeError(
+            f"input {spec.name!r}: expected shape {spec.shape}, got {array.shape}"
+        )
+    return array
+
+
+def convert_block(data: Any, spec: TensorSpec) -> Array:
+    """Frames of one input, `(n, *frame)`, as an array of the input's type (any strides).
+
+    Raises:
+        SampleTypeError, SampleShapeError: it is not that.
+    """
+    array = _as_array(data, spec)
+    if array.size == 0 and array.ndim == 1 and not isinstance(data, np.ndarray):
+        array = array.reshape((0, *spec.shape))
+    if array.ndim != 1 + len(spec.shape) or array.shape[1:] != spec.shape:
+        expected = ", ".join(["n", *map(str, spec.shape)])
+        remedy = "; for a single frame use step()" if array.shape == spec.shape else ""
+        raise SampleShapeError(
+            f"input {spec.name!r}: expected a block of shape ({expected}), "
+            f"got {array.shape}{remedy}"
+        )
+    return array
+
+
+def convert_blocks(data: Any, specs: Sequence[TensorSpec]) -> list[Array]:
+    """Blocks of all inputs, equally long.
+
+    Raises:
+        SampleTypeError, SampleShapeError, StreamError: they are not that.
+    """
+    items = by_name(data, specs)
+    blocks = [convert_block(item, spec) for item, spec in zip(items, specs, strict=True)]
+    if len({len(block) for block in blocks}) > 1:
+        lengths = ", ".join(
+            f"{spec.name!r} {len(block)}" for spec, block in zip(specs, blocks, strict=True)
+        )
+        raise SampleShapeError(f"the inputs have different numbers of frames: {lengths}")
+    return blocks
+
+
+def by_name(data: Any, specs: Sequence[TensorSpec]) -> list[Any]:
+    """The inputs in order, out of a mapping by name; one input needs no mapping.
+
+    Raises:
+        StreamError: names are missing or unknown.
+    """
+    if not isinstance(data, Mapping):
+        if len(specs) == 1:
+            return [data]
+        raise StreamError(
+            f"the model has {len(specs)} inputs: pass a dict with {_names(specs)}, "
+            f"not {type(data).__name__}"
+        )
+    missing = [spec.name for spec in specs if spec.name not in data]
+    known = {spec.name for spec in specs}
+    unknown = [str(name) for name in data if name not in known]
+    if missing or unknown:
+        complaints = []
+        if missing:
+            complaints.append(f"missing {', '.join(map(repr, missing))}")
+        if unknown:
+            complaints.append(f"unknown {', '.join(map(repr, unknown))}")
+        raise StreamError(f"inputs by name: {'; '.join(complaints)}; the model has {_names(specs)}")
+    return [data[spec.name] for spec in specs]
+
+
+def non_finite_error(array: Array, spec: TensorSpec, is_block: bool) -> NonFiniteSampleError:
+    """The error that names the first NaN or infinity in a sample or block.
+
+    Raises:
+        InternalError: there is none.
+    """
+    places = np.argwhere(~np.isfinite(array)) if spec.dtype.is_float else np.empty((0, 0), int)
+    if len(places) == 0:
+        raise InternalError(f"the code found NaN or infinity in input {spec.name!r}; there is none")
+    place = tuple(int(index) for index in places[0])
+    value = array[place]
+    element = place[1:] if is_block else place
+    where = f" in frame {place[0]}" if is_block else ""
+    index = f", element [{','.join(map(str, element))}]" if element else ""
+    return NonFiniteSampleError(
+        f"input {spec.name!r}{where}{index} is {value}: the sample is refused and the state is as "
+        "before; repair, hold or skip such samples before they reach the model"
+    )
+
+
+def _as_array(data: Any, spec: TensorSpec) -> Array:
+    dtype = spec.dtype.numpy
+    # Looked up, not imported: NumPy loads it when it is first touched, within somebody's step.
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(data, masked.MaskedArray):
+        raise SampleTypeError(
+            f"input {spec.name!r}: masked arrays hide missing samples; fill them first"
+        )
+    if isinstance(data, (int, float, list, tuple)) and not isinstance(data, np.generic):
+        return _from_numbers(data, spec)
+    array = np.asarray(data)
+    if array.dtype != dtype:
+        raise SampleTypeError(
+            f"input {spec.name!r}: expected {dtype.name}, got {array.dtype.name}; "
+            f"convert it with .astype(np.{dtype.name})"
+        )
+    return array
+
+
+def _from_numbers(data: Any, spec: TensorSpec) -> Array:
+    """Python numbers; whole numbers may become floats, never the other way round."""
+    dtype = spec.dtype.numpy
+    try:
+        array = np.asarray(data)
+    except ValueError as exc:
+        raise SampleShapeError(
+            f"input {spec.name!r}: rows of different lengths, expected frames of shape {spec.shape}"
+        ) from exc
+    if array.size == 0:
+        return array.astype(dtype)
+    fits = array.dtype.kind in {"f": "biuf", "b": "b"}.get(dtype.kind, "iu")
+    if fits and dtype.kind in "iu":
+        limits = np.iinfo(dtype.name)
+        fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+    if not fits:
+        raise SampleTypeError(
+            f"input {spec.name!r}: {array.dtype.name} values cannot become {dtype.name} exactly; "
+            f"pass an array of {dtype.name}"
+        )
+    # A number beyond the type's range becomes infinite here and is refused as such.
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(repr(spec.name) for spec in specs)

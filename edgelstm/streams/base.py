@@ -1,0 +1,77 @@
+"""What every source and sink offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Frames that came together.
+
+    Args:
+        frames: `(n, *frame)` by input, in the input's type; missing values are NaN.
+        kept: columns that pass through to the output, n values each.
+        where: the place of frame i in the recording, for messages: "walk.csv:17".
+    """
+
+    frames: Mapping[str, Array]
+    where: Callable[[int], str]
+    kept: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.frames.values()))) if self.frames else 0
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that pass through; known before the first batch."""
+        ...
+
+    @property
+    def mapping(self) -> Mapping[str, Sequence[str]]:
+        """Which columns feed which input."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """Amount to read in the unit of `done`; None for a live stream."""
+        ...
+
+    @property
+    def done(self) -> int:
+        """Amount read so far."""
+        ...
+
+    def batches(self) -> Iterator[Batch]:
+        """All frames in order; a live stream gives each as it comes.
+
+        Raises:
+            RecordingError: a frame cannot be read; the frames before it have been given.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Where predictions go."""
+
+    def write(self, outputs: Mapping[str, Array], kept: Mapping[str, Sequence[Any]]) -> None:
+        """Write `(n, *output)` by name, with the columns that pass through."""
+        ...
+
+    def flush(self) -> None:
+        """Hand on what was written so far."""
+        ...
+
+    def finish(self) -> None:
+        """Write what can only be written at the end."""
+        ...

@@ -1,0 +1,246 @@
+"""NPY and NPZ: whole arrays `(n, *frame)`, by input name where there are several."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edgelstm.errors import RecordingError
+from edgelstm.signature import Signature, TensorSpec
+from edgelstm.streams.base import Array, Batch
+from edgelstm.streams.columns import to_frames
+
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise on damaged files."""
+
+
+class ArraySource:
+    """Frames out of arrays that are there as a whole.
+
+    Args:
+        arrays: by name; a lone array needs no particular one.
+        origin: name of the recording, for messages.
+        signature: what the model takes.
+        columns: indices along the last axis, in the order of the elements; empty for all.
+        keep: names of arrays that pass through.
+        batch_size: frames a batch.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Array],
+        origin: str,
+        signature: Signature,
+        columns: Sequence[str] = (),
+        keep: Sequence[str] = (),
+        batch_size: int = 4096,
+    ) -> None:
+        self._origin = origin
+        self._specs = signature.inputs
+        self._batch_size = batch_size
+        self._arrays = pick_arrays(arrays, self._specs, origin, ignore=keep)
+        self._columns = tuple(columns)
+        if columns:
+            self._arrays = self._pick_columns(columns)
+        for spec in self._specs:
+            self._check_rank(spec)
+            to_frames(self._arrays[spec.name][:0], spec, origin)
+        missing = [name for name in keep if name not in arrays or not arrays[name].ndim]
+        if missing:
+            raise RecordingError(f"{origin}: no array {', '.join(map(repr, missing))} to keep")
+        self._kept = {name: arrays[name] for name in keep}
+        lengths = {name: len(array) for name, array in {**self._arrays, **self._kept}.items()}
+        if len(set(lengths.values())) > 1:
+            raise RecordingError(f"{origin}: arrays of different lengths: {lengths}")
+        self._n_frames = next(iter(lengths.values()))
+        self._done = 0
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Arrays that pass through."""
+        return tuple(self._kept)
+
+    @property
+    def mapping(self) -> Mapping[str, Sequence[str]]:
+        """Which arrays, or columns of the array, feed which input."""
+        if self._columns:
+            return {self._specs[0].name: self._columns}
+        return {spec.name: [spec.name] for spec in self._specs}
+
+    @property
+    def total(self) -> int | None:
+        """Frames to read."""
+        return self._n_frames
+
+    @property
+    def done(self) -> int:
+        """Frames read so far."""
+        return self._done
+
+    def batches(self) -> Iterator[Batch]:
+        """All frames in order."""
+        for start in range(0, self._n_frames, self._batch_size):
+            part = slice(start, start + self._batch_size)
+            where = f"{self._origin}: frame {start}"
+            frames = {
+                spec.name: to_frames(self._arrays[spec.name][part], spec, where)
+                for spec in self._specs
+            }
+            kept: dict[str, Any] = {name: array[part] for name, array in self._kept.items()}
+            self._done = min(start + self._batch_size, self._n_frames)
+            yield Batch(frames, partial(self._where, start), kept)
+
+    def _where(self, start: int, index: int) -> str:
+        return f"{self._origin}: frame {start + index}"
+
+    def _pick_columns(self, columns: Sequence[str]) -> dict[str, Array]:
+        if len(self._specs) != 1:
+            raise RecordingError("--columns on arrays needs a model with one input")
+        (spec,) = self._specs
+        array = self._arrays[spec.name]
+        try:
+            return {spec.name: array[..., [int(column) for column in columns]]}
+        except (ValueError, IndexError) as exc:
+            raise RecordingError(
+                f"{self._origin}: --columns of an array are indices along its last axis "
+                f"(shape {array.shape}): {exc}"
+            ) from exc
+
+    def _check_rank(self, spec: TensorSpec) -> None:
+        array = self._arrays[spec.name]
+        if array.ndim == 0 or array.shape[1:] != spec.shape:
+            frame = ", ".join(["n", *map(str, spec.shape)])
+            raise RecordingError(
+                f"{self._origin}: input {spec.name!r} needs an array of shape ({frame}), "
+                f"got {array.shape}"
+            )
+
+
+class ArraySink:
+    """Predictions as arrays, written when the stream ends.
+
+    Args:
+        file: the open file.
+        signature: what the model gives.
+        kept: names of the columns that pass through.
+        is_npz: several arrays in one file; else the model must have one output.
+    """
+
+    def __init__(
+        self, file: IO[bytes], signature: Signature, kept: Sequence[str] = (), is_npz: bool = True
+    ) -> None:
+        if not is_npz and (len(signature.outputs) > 1 or kept):
+            names = [*kept, *(spec.name for spec in signature.outputs)]
+            raise RecordingError(f"NPY holds one array; use NPZ for {', '.join(names)}")
+        self._file = file
+        self._specs = signature.outputs
+        self._is_npz = is_npz
+        self._kept: dict[str, list[Any]] = {name: [] for name in kept}
+        self._parts: dict[str, list[Array]] = {spec.name: [] for spec in self._specs}
+
+    def write(self, outputs: Mapping[str, Array], kept: Mapping[str, Sequence[Any]]) -> None:
+        """Collect arrays."""
+        for name, parts in self._parts.items():
+            parts.append(outputs[name])
+        for name, values in self._kept.items():
+            values.extend(kept[name])
+
+    def flush(self) -> None:
+        """Nothing can be handed on before the end."""
+
+    def finish(self) -> None:
+        """Write the arrays."""
+        arrays: dict[str, Array] = {name: _column(values) for name, values in self._kept.items()}
+        for spec in self._specs:
+            empty = np.empty((0, *spec.shape), spec.dtype.numpy)
+            arrays[spec.name] = np.concatenate([empty, *self._parts[spec.name]])
+        write_arrays(self._file, arrays, self._is_npz)
+
+
+def read_arrays(data: Path | bytes, origin: str) -> dict[str, Array]:
+    """The arrays of an NPY file (one, named "") or an NPZ file; NPY files are mapped, not read.
+
+    Raises:
+        RecordingError: it is neither, or damaged, or holds Python objects.
+    """
+    try:
+        # Files are opened here: NumPy forgets to close them when they are damaged.
+        with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as file:
+            is_archive = file.read(2) == b"PK"
+            file.seek(0)
+            if isinstance(data, Path) and not is_archive:
+                return {"": np.load(data, mmap_mode="r", allow_pickle=False)}
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except _UNREADABLE as exc:
+        raise RecordingError(f"{origin}: not a readable NPY or NPZ file: {exc}") from exc
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, Array], is_npz: bool) -> None:
+    """Write an NPZ file, or the only array as an NPY file."""
+    if not is_npz:
+        (array,) = arrays.values()
+        np.save(file, array, allow_pickle=False)
+        return
+    # np.savez takes names as keywords, so that `file` could not be one; and it stamps the time.
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            entry = io.BytesIO()
+            np.save(entry, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
+
+
+def pick_arrays(
+    arrays: Mapping[str, Array],
+    specs: Sequence[TensorSpec],
+    origin: str,
+    ignore: Sequence[str] = (),
+) -> dict[str, Array]:
+    """The array of each input, by name; a lone array may have any name.
+
+    Raises:
+        RecordingError: inputs are missing.
+    """
+    others = [name for name in arrays if name not in ignore]
+    if len(specs) == 1 and len(others) == 1:
+        picked = {specs[0].name: arrays[others[0]]}
+    else:
+        missing = [spec.name for spec in specs if spec.name not in arrays]
+        if missing:
+            raise RecordingError(
+                f"{origin}: no array for input {', '.join(map(repr, missing))}; "
+                f"it holds: {', '.join(map(repr, arrays)) or 'none'}"
+            )
+        picked = {spec.name: arrays[spec.name] for spec in specs}
+    return picked
+
+
+def _column(values: list[Any]) -> Array:
+    """Kept values as an array of numbers where they are numbers, else of text."""
+    try:
+        return np.array([float(value) for value in values])
+    except (TypeError, ValueError):
+        return np.array([str(value) for value in values], dtype=np.str_)

@@ -1,0 +1,36 @@
+"""A whole recording at once, for what needs all its frames: verification, calibration, replay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgelstm.errors import RecordingError
+from edgelstm.signature import Signature
+from edgelstm.streams.base import Array
+from edgelstm.streams.files import open_source
+
+
+def read_frames(
+    path: str | os.PathLike[str], signature: Signature, columns: Sequence[str] = ()
+) -> dict[str, Array]:
+    """All frames of a recording, `(n, *frame)` by input.
+
+    Args:
+        path: CSV, NDJSON, NPY or NPZ.
+        signature: of the model that the frames are for.
+        columns: which columns feed the input, in order; empty: found by name.
+
+    Raises:
+        RecordingError: it cannot be read, does not fit the model, or holds no frames.
+    """
+    with open_source(os.fspath(path), signature, columns=tuple(columns)) as source:
+        batches = [batch.frames for batch in source.batches() if len(batch)]
+    if not batches:
+        raise RecordingError(f"{os.fspath(path)}: the recording holds no frames")
+    return {
+        spec.name: np.concatenate([frames[spec.name] for frames in batches])
+        for spec in signature.inputs
+    }
