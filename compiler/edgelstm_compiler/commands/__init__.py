@@ -1,0 +1,1 @@
+"""The compiler's commands; `edgelstm` finds them by entry point where the compiler is installed."""

@@ -1,0 +1,42 @@
+"""Reads what the compiler's commands are given: shapes and target options."""
+
+from __future__ import annotations
+
+import click
+
+
+def parse_shapes(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    """`NAME=1,30,17` -> {"NAME": (1, 30, 17)}.
+
+    Raises:
+        click.BadParameter: another form.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in values:
+        name, equals, extents = text.rpartition("=")
+        numbers = extents.replace("x", ",").split(",") if extents else []
+        if not equals or not name or not all(word.strip().isdigit() for word in numbers):
+            raise click.BadParameter(
+                f"{text!r} is not NAME=EXTENT,EXTENT,... such as input=1,30,17", ctx, param
+            )
+        shapes[name] = tuple(int(word) for word in numbers)
+    return shapes
+
+
+def parse_pairs(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """`KEY=VALUE` pairs.
+
+    Raises:
+        click.BadParameter: another form.
+    """
+    pairs: dict[str, str] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", ctx, param)
+        pairs[key] = value
+    return pairs

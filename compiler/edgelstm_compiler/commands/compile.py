@@ -1,0 +1,158 @@
+"""`edgelstm compile`: ONNX in, artifact out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from edgelstm.artifact import Artifact
+from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.signature import Mode
+from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
+from edgelstm_compiler.driver import compile_model
+
+STAGES = 5
+"""Calls of the driver's progress function, at most."""
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Artifact to write.  [default: the model's name, .edgelstm]",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["stream", "call"]),
+    default="stream",
+    show_default=True,
+    help="stream: one frame a step, state carried. call: exactly the ONNX function.",
+)
+@click.option("--target", default="host", show_default=True, help="See `edgelstm targets`.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=EXTENT,...",
+    callback=parse_shapes,
+    help="Shape of an input with free dimensions, e.g. input=1,30,17. May be repeated.",
+)
+@click.option(
+    "--cpu",
+    type=click.Choice(["generic", "native"]),
+    help="host: code for three levels of x86-64 (generic), or for this machine alone (native).",
+)
+@click.option(
+    "--option",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=parse_pairs,
+    help="Another option of the target. May be repeated.",
+)
+@click.option("--name", help="Prefix of the C symbols.  [default: from the model]")
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Frames per second, kept in the artifact.",
+)
+@click.option(
+    "--dump",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the text form after every pass and stage into this folder.",
+)
+@click.option("--check/--no-check", default=True, show_default=True, help="Compare with the model.")
+@json_option
+def compile_command(
+    model: Path,
+    output: Path | None,
+    mode: str,
+    target: str,
+    shapes: dict[str, tuple[int, ...]],
+    cpu: str | None,
+    pairs: dict[str, str],
+    name: str | None,
+    rate_hz: float | None,
+    dump: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Compile MODEL (ONNX) ahead of time.
+
+    \b
+    Examples:
+      edgelstm compile gait.onnx -o gait.edgelstm
+      edgelstm compile squat.onnx --mode call --shape input=1,240,4
+      edgelstm compile gait.onnx --target reference --dump stages/
+    """
+    if cpu is not None:
+        pairs = {**pairs, "cpu": cpu}
+    path = output or Path(f"{model.stem}.edgelstm")
+    start = time.perf_counter()
+    with progress_bar("compiling", STAGES) as advance:
+        artifact = compile_model(
+            model,
+            target=target,
+            mode=cast(Mode, mode),
+            shapes=shapes,
+            name=name,
+            target_options=pairs,
+            rate_hz=rate_hz,
+            dump=dump,
+            check=check,
+            progress=lambda stage: advance(1),
+        )
+    artifact.save(path)
+    report = summarize(artifact, path, time.perf_counter() - start)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(_as_text(report))
+
+
+def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
+    """What was made, as JSON data."""
+    manifest = artifact.manifest
+    return {
+        "artifact": str(path),
+        "bytes": path.stat().st_size,
+        "target": manifest["target"]["name"],
+        "mode": artifact.signature.mode,
+        "inputs": {spec.name: list(spec.shape) for spec in artifact.signature.inputs},
+        "outputs": {spec.name: list(spec.shape) for spec in artifact.signature.outputs},
+        "weights_bytes": manifest["memory"]["weights_bytes"],
+        "state_bytes": manifest["memory"]["state_bytes"],
+        "macs": manifest["macs"],
+        "check": manifest["check"],
+        "seconds": round(seconds, 3),
+    }
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    check = report["check"]
+    verdict = (
+        f"agrees with {check['against']} within {check['max_error']:g}"
+        if check["done"]
+        else "not compared with the model"
+    )
+    return "\n".join(
+        [
+            f"{report['artifact']}: {report['bytes']} bytes for {report['target']}, "
+            f"mode {report['mode']}, in {report['seconds']:.1f} s",
+            f"  inputs   {_shapes(report['inputs'])}",
+            f"  outputs  {_shapes(report['outputs'])}",
+            f"  weights  {report['weights_bytes']} bytes, state {report['state_bytes']} bytes, "
+            f"{report['macs']} multiply-accumulates",
+            f"  check    {verdict}",
+        ]
+    )
+
+
+def _shapes(specs: dict[str, list[int]]) -> str:
+    return ", ".join(f"{name}{shape}" for name, shape in specs.items())

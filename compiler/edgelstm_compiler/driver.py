@@ -1,0 +1,230 @@
+"""The whole pipeline on one screen: ONNX -> Graph -> StepGraph -> Program -> Artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from edgelstm.artifact import Artifact
+from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.signature import Mode
+from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.ir.program_text import print_program
+from edgelstm_compiler.ir.verify import verify
+from edgelstm_compiler.lowering.lower import lower
+from edgelstm_compiler.lowering.select import count_macs
+from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
+from edgelstm_compiler.passes.context import PassContext, dump_graph, run_passes
+from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
+from edgelstm_compiler.passes.fuse_dense import fuse_dense
+from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
+from edgelstm_compiler.passes.simplify_layout import simplify_layout
+from edgelstm_compiler.selfcheck import check_artifact
+from edgelstm_compiler.streaming.convert import to_steps
+from edgelstm_compiler.streaming.whole_call import whole_call
+from edgelstm_compiler.target import Emission, Target, find_target
+
+if TYPE_CHECKING:
+    import onnx  # noqa: TID251 - a type that callers may pass, never touched here
+
+GRAPH_PASSES = (eliminate_dead_nodes, fuse_dense)
+"""The order of the passes over the sequence graph; its axes must still tell time from batch."""
+
+STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
+"""The order of the passes over the step graph."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What is asked of a compilation.
+
+    Args:
+        target: name of an installed target.
+        mode: "stream" (one frame a step, state carried) or "call" (the ONNX function).
+        shapes: extents of inputs with free dimensions.
+        name: C identifier part of the symbols; None: from the model.
+        target_options: options of the target as text.
+        rate_hz: sampling rate the model was trained for, kept in the artifact.
+        dump: folder for the text of every stage, or None.
+        check: compare the result with ONNX Runtime (or float64) before handing it out.
+    """
+
+    target: str = "host"
+    mode: Mode = "stream"
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    name: str | None = None
+    target_options: Mapping[str, str] = field(default_factory=dict)
+    rate_hz: float | None = None
+    dump: Path | None = None
+    check: bool = True
+
+
+def compile_model(
+    source: str | Path | bytes | onnx.ModelProto,
+    *,
+    target: str = "host",
+    mode: Mode = "stream",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    name: str | None = None,
+    target_options: Mapping[str, str] | None = None,
+    rate_hz: float | None = None,
+    dump: str | Path | None = None,
+    check: bool = True,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Compile an ONNX model.
+
+    Args:
+        source: path, bytes or ModelProto.
+        target: name of an installed target.
+        mode: "stream" (one frame a step, state carried) or "call" (the ONNX function).
+        shapes: extents of inputs with free dimensions, by name.
+        name: C identifier part of the symbols; None: from the model.
+        target_options: options of the target as text.
+        rate_hz: sampling rate the model was trained for, kept in the artifact.
+        dump: folder for the text of every stage.
+        check: compare the result with ONNX Runtime (or float64) before handing it out.
+        progress: called with the name of each stage as it begins.
+
+    Raises:
+        ModelError: the model is broken, not supported (UnsupportedOpError), cannot be streamed,
+            has free dimensions (ShapeError), or the result is not what it computes (MismatchError).
+        TargetError: the target is not there or cannot do it.
+    """
+    options = CompileOptions(
+        target=target,
+        mode=mode,
+        shapes=shapes or {},
+        name=name,
+        target_options=target_options or {},
+        rate_hz=rate_hz,
+        dump=Path(dump) if dump is not None else None,
+        check=check,
+    )
+    return compile_read_model(read_model(source), options, progress or (lambda stage: None))
+
+
+def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Progress) -> Artifact:
+    """Compile a model that was read; `compile_model` tells the rest."""
+    backend = _available(find_target(options.target), options)
+    ctx = PassContext(dump=options.dump)
+    progress("import")
+    binding = (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+    verify(binding.graph)
+    dump_graph(binding.graph, "imported", ctx)
+    progress("passes")
+    step_graph = to_step_graph(binding, options, ctx)
+    progress("lowering")
+    unit_block = backend.capabilities().unit_block
+    program = lower(_named(step_graph, model, options), unit_block, options.rate_hz)
+    _dump_text(ctx, "program", print_program(program))
+    progress(f"code for {backend.name}")
+    target_options = backend.options(options.target_options)
+    emission = _emit(backend, program, options, ctx)
+    check: dict[str, Any] = {"done": False}
+    artifact = _assemble(
+        program, step_graph, emission, model, options, target_options.to_json(), check
+    )
+    if options.check and backend.probe().can_run:
+        progress("self-check")
+        check = check_artifact(artifact, model, binding, step_graph)
+        artifact = _assemble(
+            program, step_graph, emission, model, options, target_options.to_json(), check
+        )
+    return artifact
+
+
+def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
+    """Simplify the sequence graph, convert it to one chunk, simplify that."""
+    graph, _ = run_passes(binding.graph, GRAPH_PASSES, ctx)
+    step_graph = to_steps(graph) if options.mode == "stream" else whole_call(graph)
+    verify(step_graph)
+    dump_graph(step_graph, "steps" if options.mode == "stream" else "call", ctx)
+    step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
+    return step_graph
+
+
+def _available(target: Target, options: CompileOptions) -> Target:
+    probe = target.probe()
+    if not probe.can_build:
+        raise TargetUnavailableError(f"target {target.name!r} cannot build here: {probe.reason}")
+    if options.mode not in target.capabilities().modes:
+        raise CapabilityError(f"target {target.name!r} has no mode {options.mode!r}")
+    return target
+
+
+def _named(graph: StepGraph, model: OnnxModel, options: CompileOptions) -> StepGraph:
+    return dataclasses.replace(graph, name=options.name or model.name)
+
+
+def _emit(target: Target, program: Program, options: CompileOptions, ctx: PassContext) -> Emission:
+    result: Any = program
+    for stage in target.stages(target.options(options.target_options)):
+        result = stage.run(result)
+        if stage.text is not None and ctx.dump is not None:
+            _dump_text(ctx, f"{target.name}_{stage.name}", stage.text(result))
+    return cast(Emission, result)
+
+
+def _dump_text(ctx: PassContext, name: str, text: str) -> None:
+    if ctx.dump is None:
+        return
+    number = len(list(ctx.dump.glob("[0-9][0-9]_*.txt")))
+    (ctx.dump / f"{number:02d}_{name}.txt").write_text(text, encoding="utf-8")
+
+
+def _assemble(
+    program: Program,
+    graph: StepGraph,
+    emission: Emission,
+    model: OnnxModel,
+    options: CompileOptions,
+    target_options: Mapping[str, Any],
+    check: Mapping[str, Any],
+) -> Artifact:
+    return Artifact.create(
+        signature=program.signature,
+        engine=emission.engine,
+        target=options.target,
+        weights=program.weights,
+        state_init=program.state_init,
+        scratch_bytes=program.scratch_bytes,
+        sections=emission.sections,
+        header=emission.header,
+        options={"mode": options.mode},
+        target_options=target_options,
+        facts=emission.facts,
+        source={
+            "sha256": model.sha256,
+            "file": model.path.name if model.path is not None else "",
+            "producer": model.producer,
+            "opset": model.opset,
+        },
+        check=check,
+        macs=program.macs,
+        layers=describe_layers(graph),
+    )
+
+
+def describe_layers(graph: StepGraph) -> list[dict[str, Any]]:
+    """Name, kind, shapes, parameters and work of every node, for the manifest and `inspect`."""
+    constants = {constant.value for constant in graph.constants}
+    return [
+        {
+            "name": node.name,
+            "kind": node.op.kind,
+            "origin": node.origin,
+            "input": next((str(v.type) for v in node.inputs if v is not None), ""),
+            "output": str(node.outputs[0].type),
+            "params": sum(v.type.size for v in node.inputs if v in constants and v is not None),
+            "macs": count_macs(node),
+        }
+        for node in graph.nodes
+    ]

@@ -1,0 +1,117 @@
+"""What a model holds and what would become of it: the report of `edgelstm inspect MODEL.onnx`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.signature import Mode
+from edgelstm_compiler.binding import bind_call, bind_stream
+from edgelstm_compiler.driver import CompileOptions, describe_layers, to_step_graph
+from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
+from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.streaming.refusal import StreamabilityError
+
+
+def inspect_model(
+    path: str | os.PathLike[str],
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    mode: Mode | None = None,
+) -> dict[str, Any]:
+    """Layers, parameters, work, states and refusals of an ONNX model, as JSON data.
+
+    Args:
+        path: the ONNX file.
+        shapes: extents of inputs with free dimensions.
+        mode: as it would be compiled; None: as a stream if it can be, else as a call.
+
+    Returns:
+        The report; its entry `text` is the same for people to read.
+
+    Raises:
+        ModelError: the file is broken. Refusals are part of the report, not errors.
+    """
+    model = read_model(os.fspath(path))
+    report: dict[str, Any] = {
+        "file": os.fspath(path),
+        "sha256": model.sha256,
+        "producer": model.producer,
+        "opset": model.opset,
+        "inputs": [str(info) for info in model.inputs],
+        "outputs": list(model.outputs),
+        "streamable": False,
+        "not_streamable": [],
+        "refused": [],
+        "layers": [],
+    }
+    for choice in ("stream", "call") if mode is None else (mode,):
+        report.update(_try_mode(model, shapes or {}, "stream" if choice == "stream" else "call"))
+        if report["layers"] or report["refused"]:
+            break
+    report["text"] = _as_text(report)
+    return report
+
+
+def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode) -> dict[str, Any]:
+    bind = bind_stream if mode == "stream" else bind_call
+    try:
+        graph = to_step_graph(bind(model, shapes), CompileOptions(mode=mode), PassContext())
+    except UnsupportedOpError as error:
+        refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
+        return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
+    except StreamabilityError as error:
+        return {"not_streamable": [{"node": n, "reason": r} for n, r in error.reasons]}
+    except ModelError as error:
+        return {"needs": str(error)}
+    return {"streamable": mode == "stream", **_measure(graph)}
+
+
+def _measure(graph: StepGraph) -> dict[str, Any]:
+    layers = describe_layers(graph)
+    return {
+        "mode": graph.mode,
+        "layers": layers,
+        "params": sum(layer["params"] for layer in layers),
+        "macs": sum(layer["macs"] for layer in layers),
+        "states": [
+            {"name": state.name, "type": str(state.type), "bytes": state.type.nbytes}
+            for state in graph.states
+        ],
+    }
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['file']}: opset {report['opset']}, {report['producer'] or 'unknown producer'}",
+        f"  inputs   {'; '.join(report['inputs'])}",
+        f"  outputs  {', '.join(report['outputs'])}",
+    ]
+    if report["refused"]:
+        lines.append(f"refused ({len(report['refused'])}):")
+        lines += [
+            f"  {item['operator']} {item['node']}: {item['reason']}" for item in report["refused"]
+        ]
+        return "\n".join(lines)
+    if report["streamable"]:
+        lines.append("streams: yes, one frame a step")
+    elif report["not_streamable"]:
+        lines.append("streams: no (--mode call compiles it as a whole)")
+        lines += [f"  {item['node']}: {item['reason']}" for item in report["not_streamable"]]
+    if "needs" in report:
+        lines.append(f"needs: {report['needs']}")
+    if report["layers"]:
+        unit = "step" if report["mode"] == "stream" else "call"
+        lines.append(f"{report['params']:,} parameters, {report['macs']:,} MACs a {unit}")
+        for layer in report["layers"]:
+            lines.append(
+                f"  {layer['kind']:<10} {layer['name']}: {layer['input']} -> {layer['output']}, "
+                f"{layer['params']:,} parameters, {layer['macs']:,} MACs"
+            )
+        states = sum(state["bytes"] for state in report["states"])
+        if states:
+            lines.append(f"{states} bytes of state:")
+            lines += [f"  {state['name']}: {state['type']}" for state in report["states"]]
+    return "\n".join(lines)

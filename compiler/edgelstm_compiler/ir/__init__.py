@@ -1,0 +1,1 @@
+"""The typed graph: types, operators, stages, their law, their text form and their evaluation."""

@@ -1,0 +1,79 @@
+"""Program: kernel calls over planned memory. This is what a target receives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from edgelstm.signature import Signature
+from edgelstm_compiler.ir.kernels import Kernel
+from edgelstm_compiler.ir.types import TensorType
+
+
+class Space(str, Enum):
+    """The memory block a buffer stands in; one pointer each in the native call."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    WEIGHTS = "weights"
+    STATE = "state"
+    SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffer:
+    """A dense row-major tensor at a fixed place; several may overlap where lives do not.
+
+    Weights, states and scratch are aligned to 64 bytes (`ALIGNMENT`); inputs and outputs to their
+    element only, because they are the caller's arrays.
+    """
+
+    name: str
+    type: TensorType
+    space: Space
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One kernel on its buffers.
+
+    Args:
+        kernel: what is computed.
+        inputs: None where an optional input is absent.
+        outputs: None where an output is not wanted.
+        workspace: memory for the kernel's own use, or None.
+        name: unique, a C identifier part.
+        origin: the ONNX node, for messages.
+    """
+
+    kernel: Kernel
+    inputs: tuple[Buffer | None, ...]
+    outputs: tuple[Buffer | None, ...]
+    workspace: Buffer | None
+    name: str
+    origin: str
+
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """Everything that a step does and needs.
+
+    Args:
+        signature: inputs, outputs, states, with their places in the blocks.
+        calls: in order.
+        weights: the weight blob.
+        state_init: the state block before the first step.
+        scratch_bytes: size of the scratch block; its contents mean nothing between steps.
+        macs: multiply-accumulates of one step.
+    """
+
+    signature: Signature
+    calls: tuple[Call, ...]
+    weights: bytes = field(repr=False)
+    state_init: bytes = field(repr=False)
+    scratch_bytes: int
+    macs: int

@@ -1,0 +1,195 @@
+"""Kernels of quantized layers: how their weights are packed; the contract for code generators.
+
+What they compute is the operator of the same name (`ir/ops/quantized_int8.py`,
+`ir/ops/quantized_integer.py`; for stored weights the float operator on dequantized weights).
+Phases, sections and accumulators are those of `ir/kernels.py`. All packed weights are u8 arrays; numbers in
+them are little-endian and aligned to their size. U is unit_block, units beyond H are zero, and
+every line `[a][U]` holds a rows of U elements.
+
+```
+for direction d:
+  for phase p:
+    for block n of U units:
+      head, zeros up to a multiple of 64 bytes:
+        Stored        bias f32 [accumulators][U]
+                      I8 only: for each section scale f32 [gates of s][U]
+        Int8          bias f32 [accumulators][U], for each section scale f32 [gates of s][U]
+        Integer       bias i32 [accumulators][U], for each section multiplier i16 [gates of s][U]
+        peephole      [3: i, o, f][U]: f32, Integer i16           LSTM with P only
+      section s, zeros up to a multiple of 64 bytes:
+        Stored F16    f16 [k][gates of s][U]
+        Stored I8     i8  [k][gates of s][U]
+        Stored I4     for each group of 32 k (the last one may be shorter):
+                        scale f16 [gates of s][U]
+                        u8 [ceil(group / 2)][gates of s][U]: k even low, k odd high, each plus 8
+        Int8, Integer u8  [ceil(k / 4)][gates of s][U][4]: 4 consecutive k of a unit in 32 bits,
+                      zero weights beyond the extent; each byte is the weight plus weight_offset
+```
+With weight_offset 128 the bytes are unsigned, for instructions that multiply u8 weights with s8
+activations (vpdpbusd): sum of (w + 128) q = sum of w q + 128 * (sum of q), so that one number per
+step and section corrects all rows. The padded activations must be zero. An i16 activation is 256 * high + low with low in [-128, 127]: two
+products of bytes, or products of 16 bits after extending the weights; sums are the same int32.
+
+Int8 layers begin with x_inverse f32 [I], zeros up to a multiple of 64 bytes (once, before d).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.kernels import DenseKernel, Kernel, Phase, RecurrentKernel
+from edgelstm_compiler.ir.ops.quantized import Storage
+from edgelstm_compiler.ir.ops.quantized_int8 import Int8Recurrent
+from edgelstm_compiler.ir.ops.quantized_integer import IntegerDense, IntegerRecurrent
+
+LINE = 64
+"""Bytes that heads and sections are padded to."""
+
+K_GROUP = 4
+"""Consecutive inputs that stand together in the integer layouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecurrentKernel(Kernel):
+    """A RecurrentKernel whose weights are stored in fewer bits; its calls are the same."""
+
+    layer: RecurrentKernel
+    storage: Storage
+
+    @property
+    def workspace_bytes(self) -> int:
+        """That of the layer."""
+        return self.layer.workspace_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDenseKernel(Kernel):
+    """A DenseKernel whose weights are stored in fewer bits; its calls are the same."""
+
+    layer: DenseKernel
+    storage: Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Int8RecurrentKernel(Kernel):
+    """An Int8LSTM, Int8GRU or Int8RNN; calls are those of a RecurrentKernel.
+
+    Args:
+        op: what it computes.
+        layer: the float layer: sizes and phases.
+        weight_offset: 0 or 128, see above.
+    """
+
+    op: Int8Recurrent
+    layer: RecurrentKernel
+    weight_offset: int
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The layer's, then q(x) of a frame and q(h) (and q(r*h)), padded to lines."""
+        layer = self.layer
+        inputs = layer.features * self.op.x_dtype.itemsize  # type: ignore[attr-defined]
+        return sum(
+            map(_lines, (layer.workspace_bytes, 2 * inputs, layer.padded_hidden, layer.padded_hidden))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Int8DenseKernel(Kernel):
+    """An Int8Dense on `rows` vectors; calls are those of a DenseKernel, with a workspace."""
+
+    layer: DenseKernel
+    x_dtype: DType
+    x_zero_point: int
+    weight_offset: int
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The quantized x of one row, twice (for high and low bytes)."""
+        return _lines(2 * self.layer.features * self.x_dtype.itemsize)
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerRecurrentKernel(Kernel):
+    """An IntegerLSTM or IntegerGRU.
+
+    Call inputs: x (T, B, I) i8 or i16, packed weights u8, sequence_lens (B,) i32 or None,
+    initial_h (D, B, H), initial_c (D, B, H) or None each (LSTM; GRU has no initial_c, the place
+    is left out), tables (n, 513) i16 as the last input.
+    Call outputs: y (T, D, B, H) i8 or None if unused, y_h, and for LSTM y_c; y_h may be the buffer
+    of initial_h and y_c that of initial_c.
+
+    Args:
+        op: what it computes.
+        steps, batch, features: T, B, I.
+        x_dtype: i8 or i16.
+        has_peepholes: P is given.
+        unit_block: U.
+        phases: as in `ir/kernels.py`.
+        weight_offset: 0 or 128, see above.
+    """
+
+    op: IntegerRecurrent
+    steps: int
+    batch: int
+    features: int
+    x_dtype: DType
+    has_peepholes: bool
+    unit_block: int
+    phases: tuple[Phase, ...]
+    weight_offset: int
+
+    @property
+    def padded_hidden(self) -> int:
+        """H rounded up to whole blocks."""
+        hidden = self.op.float_cell.hidden
+        return -(-hidden // self.unit_block) * self.unit_block
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of x twice, h and r*h as int8, the new h, z and r as int16, padded to lines."""
+        padded = self.padded_hidden
+        inputs = 2 * self.features * self.x_dtype.itemsize
+        return sum(map(_lines, (inputs, padded, padded, 2 * padded, 2 * padded, 2 * padded)))
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerDenseKernel(Kernel):
+    """An IntegerDense on `rows` vectors, packed as one block sequence without direction.
+
+    Call inputs: x (rows, K) i8 or i16, packed weights u8, table (513,) i16 or None.
+    Call outputs: y (rows, N) of op.dtype. Head: bias i32 [1][U], multiplier i16 [1][U].
+    """
+
+    op: IntegerDense
+    rows: int
+    features: int
+    units: int
+    x_dtype: DType
+    unit_block: int
+    weight_offset: int
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of x of one row, twice (padded, or as high and low bytes)."""
+        return _lines(2 * self.features * self.x_dtype.itemsize)
+
+
+LayerKernel = (
+    RecurrentKernel | StoredRecurrentKernel | Int8RecurrentKernel | IntegerRecurrentKernel
+)
+RECURRENT_KERNELS = (
+    RecurrentKernel,
+    StoredRecurrentKernel,
+    Int8RecurrentKernel,
+    IntegerRecurrentKernel,
+)
+"""Kernels that carry states: call inputs 3, 4 are the initial, outputs 1, 2 the final states."""
+
+WORKING_KERNELS = (*RECURRENT_KERNELS, Int8DenseKernel, IntegerDenseKernel)
+"""Kernels with a workspace of `workspace_bytes`."""
+
+
+def _lines(nbytes: int) -> int:
+    return -(-nbytes // LINE) * LINE

@@ -1,0 +1,1 @@
+"""Step graph -> Program: which kernels, how their weights are packed, where everything stands."""

@@ -1,0 +1,95 @@
+"""Runs a Program in NumPy, on real blocks at the planned places: the stage's evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgelstm.engines.numpy_ops import apply
+from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
+from edgelstm_compiler.ir.ops import Dense
+from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
+from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.lowering.packing import unpack_dense, unpack_recurrent
+
+
+class ProgramRunner:
+    """A program with its state; scratch and outputs are filled with NaN: stale reads show."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        signature = program.signature
+        self._blocks = {
+            Space.INPUT: np.zeros(signature.input_bytes, np.uint8),
+            Space.OUTPUT: np.zeros(signature.output_bytes, np.uint8),
+            Space.WEIGHTS: np.frombuffer(program.weights, np.uint8),
+            Space.STATE: np.frombuffer(program.state_init, np.uint8).copy(),
+            Space.SCRATCH: np.full(program.scratch_bytes, 0xFF, np.uint8),
+        }
+
+    def step(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """One step.
+
+        Args:
+            inputs: one array per input, any shape with the right number of elements.
+
+        Returns:
+            Outputs in the model's chunk shapes.
+        """
+        signature = self.program.signature
+        self._blocks[Space.SCRATCH][:] = 0xFF
+        self._blocks[Space.OUTPUT][:] = 0xFF
+        for spec in signature.inputs:
+            raw = np.ascontiguousarray(inputs[spec.name], spec.dtype.numpy).reshape(-1)
+            place = slice(spec.offset_bytes, spec.offset_bytes + spec.nbytes)
+            self._blocks[Space.INPUT][place] = raw.view(np.uint8)
+        for call in self.program.calls:
+            self._run(call)
+        results = {}
+        for spec in signature.outputs:
+            place = slice(spec.offset_bytes, spec.offset_bytes + spec.nbytes)
+            raw = self._blocks[Space.OUTPUT][place].copy()
+            results[spec.name] = raw.view(spec.dtype.numpy).reshape(spec.model_shape)
+        return results
+
+    def _view(self, buffer: Buffer) -> Array:
+        end = buffer.offset_bytes + buffer.type.nbytes
+        raw = self._blocks[buffer.space][buffer.offset_bytes : end]
+        return raw.view(buffer.type.dtype.numpy).reshape(buffer.type.shape)
+
+    def _run(self, call: Call) -> None:
+        kernel = call.kernel
+        inputs = [None if b is None else self._view(b) for b in call.inputs]
+        match kernel:
+            case RecurrentKernel():
+                x, packed, lengths, *states = inputs
+                assert x is not None
+                assert packed is not None
+                w, r, b, p = unpack_recurrent(kernel, packed)
+                initial = [*states, None, None][:2]
+                results = apply(
+                    kernel.op.kind,
+                    op_fields(kernel.op),
+                    [x.reshape(kernel.steps, kernel.batch, -1), w, r, b, lengths, *initial, p],
+                )
+            case DenseKernel():
+                x, packed = inputs
+                assert x is not None
+                assert packed is not None
+                w, b = unpack_dense(kernel, packed)
+                results = apply(
+                    "Dense", op_fields(Dense(kernel.activation)), [x.reshape(kernel.rows, -1), w, b]
+                )
+            case OpKernel():
+                results = apply(kernel.op.kind, op_fields(kernel.op), inputs)
+            case CopyKernel():
+                results = [inputs[0].copy()] if inputs[0] is not None else []
+            case _:
+                raise TypeError(f"no evaluation of {kernel.kind}")
+        # Copies first: a result may be a view of an input that an output overwrites in place.
+        results = [np.array(result) for result in results]
+        if call.workspace is not None:
+            self._view(call.workspace)[...] = np.nan
+        for buffer, result in zip(call.outputs, results, strict=True):
+            if buffer is not None:
+                self._view(buffer)[...] = result.reshape(buffer.type.shape)

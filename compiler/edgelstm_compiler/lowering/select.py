@@ -1,0 +1,155 @@
+"""Chooses the kernel of each node and packs its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelstm.dtypes import DType
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.graph import StepGraph, constant_data
+from edgelstm_compiler.ir.kernels import (
+    Bias,
+    DenseKernel,
+    Kernel,
+    OpKernel,
+    Phase,
+    RecurrentKernel,
+    Section,
+    Source,
+)
+from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Dense
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.types import Array, Constant, Node, Value
+from edgelstm_compiler.lowering.cells import cell_phases
+from edgelstm_compiler.lowering.packing import pack_dense, pack_recurrent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selected:
+    """A node as a kernel, before memory is planned.
+
+    Args:
+        kernel: the kernel.
+        inputs: values of the graph, or new constants (packed weights).
+        outputs: values of the node; a value that is never read may be left away by the planner.
+        constants: packed weights that the graph does not have.
+        macs: multiply-accumulates of one call.
+        node: where it came from.
+    """
+
+    kernel: Kernel
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value, ...]
+    constants: tuple[Constant, ...]
+    macs: int
+    node: Node
+
+
+def select_kernels(graph: StepGraph, unit_block: int | None) -> tuple[Selected, ...]:
+    """The kernel of every node, in order.
+
+    Args:
+        graph: the step graph.
+        unit_block: units per block of packed weights; None leaves every operator as it is.
+
+    Raises:
+        CapabilityError: weights to pack that are not constants, or not float32.
+    """
+    data = constant_data(graph)
+    return tuple(_select(node, data, unit_block) for node in graph.nodes)
+
+
+def _select(node: Node, data: Mapping[Value, Array], unit_block: int | None) -> Selected:
+    match node.op:
+        case LSTM() | GRU() | RNN():
+            if unit_block is not None:
+                _expect_constant(node, data, (W, R, B, P))
+                return _recurrent(node, node.op, data, unit_block)
+        case Dense():
+            if unit_block is not None:
+                _expect_constant(node, data, (1, 2))
+                return _dense(node, node.op, data, unit_block)
+    return Selected(OpKernel(node.op), node.inputs, node.outputs, (), count_macs(node), node)
+
+
+def count_macs(node: Node) -> int:
+    """Multiply-accumulates of a node: matrix products only."""
+    match node.op:
+        case LSTM() | GRU() | RNN():
+            x = node.inputs[X]
+            assert x is not None
+            steps, batch, features = x.type.shape
+            rows = node.op.gates * node.op.hidden * node.op.direction.count
+            return steps * batch * rows * (features + node.op.hidden)
+        case Dense():
+            w = node.inputs[1]
+            assert w is not None
+            return node.outputs[0].type.size * w.type.shape[0]
+    if node.op.kind == "MatMul":
+        a = node.inputs[0]
+        assert a is not None
+        return node.outputs[0].type.size * a.type.shape[-1]
+    return 0
+
+
+def _expect_constant(node: Node, data: Mapping[Value, Array], places: tuple[int, ...]) -> None:
+    for place in places:
+        value = node.inputs[place] if place < len(node.inputs) else None
+        if value is not None and value not in data:
+            raise CapabilityError(
+                f"{node.origin or node.name}: its weights {value.name!r} are computed at run time; "
+                "compiled code packs them ahead of time. Make them constants of the model, or use "
+                "--target reference"
+            )
+        if value is not None and value.type.dtype is not DType.F32:
+            raise CapabilityError(
+                f"{node.origin or node.name}: its weights {value.name!r} are "
+                f"{value.type.dtype.value}, compiled code computes in f32"
+            )
+
+
+def _recurrent(
+    node: Node, op: LSTM | GRU | RNN, data: Mapping[Value, Array], unit_block: int
+) -> Selected:
+    padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
+    x = padded[X]
+    assert x is not None
+    steps, batch, features = x.type.shape
+    w, r, b, p = (data[v] if (v := padded[place]) is not None else None for place in (W, R, B, P))
+    kernel = RecurrentKernel(
+        op=op,
+        steps=steps,
+        batch=batch,
+        features=features,
+        has_peepholes=p is not None,
+        unit_block=unit_block,
+        phases=cell_phases(op, features),
+    )
+    assert w is not None
+    assert r is not None
+    packed = Constant.of(f"{node.name}.weights", pack_recurrent(kernel, w, r, b, p))
+    states = (INITIAL_H, INITIAL_C)[: op.state_count]
+    inputs = (x, packed.value, padded[SEQUENCE_LENS], *(padded[place] for place in states))
+    return Selected(kernel, inputs, node.outputs, (packed,), count_macs(node), node)
+
+
+def _dense(node: Node, op: Dense, data: Mapping[Value, Array], unit_block: int) -> Selected:
+    x, w_value, *rest = node.inputs
+    assert x is not None
+    assert w_value is not None
+    w = data[w_value]
+    b = data[rest[0]] if rest and rest[0] is not None else None
+    features, units = w.shape
+    kernel = DenseKernel(
+        rows=x.type.size // features,
+        features=features,
+        units=units,
+        activation=op.activation,
+        unit_block=unit_block,
+        phases=(Phase((Bias((0,)),), (Section(Source.X, features, (0,), (0,)),)),),
+    )
+    packed = Constant.of(f"{node.name}.weights", np.asarray(pack_dense(kernel, w, b)))
+    return Selected(kernel, (x, packed.value), node.outputs, (packed,), count_macs(node), node)

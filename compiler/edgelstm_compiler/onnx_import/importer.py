@@ -1,0 +1,344 @@
+"""ONNX to Graph: one walk over the nodes with static shapes, folding what is known.
+
+Every ONNX name stands for a known array, a value of the graph, or (behind a refused node) for
+nothing. Refusals that reach an output are collected into one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import onnx
+
+from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
+from edgelstm_compiler.ir.evaluate import evaluate
+from edgelstm_compiler.ir.graph import Graph
+from edgelstm_compiler.ir.types import Array, TensorType, Value
+from edgelstm_compiler.onnx_import.builder import GraphBuilder
+from edgelstm_compiler.onnx_import.folding import fold, is_direct, is_foldable
+from edgelstm_compiler.onnx_import.ops import OPERATORS
+from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
+from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
+from edgelstm_compiler.onnx_import.shapes import resolve_shapes
+from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, RefusedError
+from edgelstm_compiler.onnx_import.tensors import to_array
+
+MAX_TOTAL_FOLDED_BYTES = 1 << 31
+
+Refusal: TypeAlias = "tuple[str, str, str]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unknown:
+    """A value behind refused nodes.
+
+    Args:
+        refusals: what stands in its way.
+        is_extent: it depends on their shapes only, and would be known otherwise.
+    """
+
+    refusals: frozenset[Refusal]
+    is_extent: bool = False
+
+
+Item: TypeAlias = "Operand | Unknown"
+Scope: TypeAlias = "dict[str, Item]"
+
+
+def import_graph(
+    model: OnnxModel,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    bound: Mapping[str, Array] | None = None,
+) -> Graph:
+    """Import a model with static shapes.
+
+    Args:
+        model: what `read_model` returned.
+        shapes: of inputs with dynamic extents, by input name.
+        bound: inputs that become constants of the graph (a control input, weights), by name.
+
+    Raises:
+        ShapeError: shapes are missing or contradict each other.
+        UnsupportedOpError: all operators and attributes that are refused, one a line.
+        ModelError: anything else that makes the model unusable; it says where and what.
+    """
+    walk = _Walk(model)
+    outputs = walk.import_main(shapes or {}, bound or {})
+    return walk.builder.finish(model.name, outputs)
+
+
+class _Walk:
+    """One import in progress."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.builder = GraphBuilder()
+        self._model = model
+        self._folded_bytes = 0
+
+    def import_main(
+        self, shapes: Mapping[str, Sequence[int]], bound: Mapping[str, Array]
+    ) -> list[tuple[str, Value]]:
+        """Inputs, nodes and outputs of the main graph."""
+        graph = self._model.body.graph
+        scope: Scope = {name: Known(name, data) for name, data in self._bound(bound).items()}
+        inputs = [item for item in self._model.inputs if item.name not in bound]
+        resolved = resolve_shapes(inputs, shapes)
+        for info in inputs:
+            kind = TensorType(info.dtype, resolved[info.name])
+            scope[info.name] = self.builder.add_input(info.name, kind)
+        found = self._import_graph(graph, scope, "")
+        refusals = [item.refusals for item in found if isinstance(item, Unknown)]
+        if refusals:
+            raise refuse(frozenset().union(*refusals))
+        outputs = []
+        for name, item in zip(self._model.outputs, found, strict=True):
+            assert not isinstance(item, Unknown)
+            if isinstance(item, Known):
+                outputs.append((name, self.builder.constant(name, item.data, f"output '{name}'")))
+            else:
+                outputs.append((name, item))
+        return outputs
+
+    def _bound(self, bound: Mapping[str, Array]) -> Mapping[str, Array]:
+        infos = {item.name: item for item in self._model.inputs}
+        for name, data in bound.items():
+            if name not in infos:
+                known = ", ".join(infos) or "none"
+                raise ShapeError(f"'{name}' is bound; the inputs of the model are: {known}")
+            info = infos[name]
+            fits = info.dims is None or (
+                len(info.dims) == data.ndim
+                and all(
+                    not isinstance(dim, int) or dim == extent
+                    for dim, extent in zip(info.dims, data.shape, strict=True)
+                )
+            )
+            if not fits or data.dtype != info.dtype.numpy:
+                raise ShapeError(f"'{name}' is bound to {TensorType.of(data)}, expected {info}")
+        return bound
+
+    def _import_graph(self, graph: onnx.GraphProto, scope: Scope, path: str) -> list[Item]:
+        """Import the nodes that the graph's outputs need; returns what the outputs are."""
+        scope = dict(scope)
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        live = live_nodes(graph)
+        read: set[str] = {item.name for item in graph.output}
+        for index in live:
+            read |= node_reads(graph.node[index])
+        for name in stored.keys() & read:
+            scope[name] = Known(name, to_array(stored[name]))
+        for index in live:
+            node = graph.node[index]
+            names = tuple(name if name in read else "" for name in node.output)
+            results = self._import_node(node, names, scope, f"{path}{index}")
+            for name, item in zip(names, results, strict=False):
+                if name and item is not None:
+                    scope[name] = self._named(name, item)
+            for name in names:
+                if name and name not in scope:
+                    label = describe_node(node, f"{path}{index}")
+                    raise ModelError(f"{label}: its output '{name}' is not one of the operator's")
+        return [scope[item.name] for item in graph.output]
+
+    def _named(self, name: str, item: Item) -> Item:
+        if isinstance(item, Value):
+            self.builder.wish(item, name)
+        elif isinstance(item, Known) and not item.name:
+            return Known(name, item.data)
+        return item
+
+    def _import_node(
+        self, node: onnx.NodeProto, names: tuple[str, ...], scope: Scope, index: str
+    ) -> Sequence[Item | None]:
+        origin = describe_node(node, index)
+        inputs = [scope[name] if name else None for name in node.input]
+        behind = [item for item in inputs if isinstance(item, Unknown)]
+        try:
+            if node.op_type == "If" and is_standard(node):
+                return self._import_if(node, inputs[0], scope, index, origin)
+            if behind:
+                return [self._behind(node, inputs, behind)] * len(names)
+            operands = [item for item in inputs if not isinstance(item, Unknown)]
+            return self._import_operator(node, operands, names, index, origin)
+        except RefusedError as refused:
+            refusals = {_refusal(node, origin, str(refused))}
+            for number, inner in enumerate(sub_graphs(node)):
+                refusals |= refusals_inside(inner, f"{index}.{number}.")
+            refusals = refusals.union(*(item.refusals for item in behind))
+            return [Unknown(frozenset(refusals))] * len(names)
+
+    def _import_operator(
+        self,
+        node: onnx.NodeProto,
+        operands: Sequence[Operand | None],
+        names: tuple[str, ...],
+        index: str,
+        origin: str,
+    ) -> Sequence[Item | None]:
+        """Fold a node on known inputs, or call its import function."""
+        if not is_standard(node):
+            raise RefusedError(unsupported_reason(node))
+        seen = OnnxNode(
+            op_type=node.op_type,
+            opset=opset_of(self._model.body),
+            origin=origin,
+            name=node.name or f"{node.op_type}_{index}",
+            inputs=tuple(operands),
+            outputs=names,
+            attributes=read_attributes(node),
+            builder=self.builder,
+        )
+        present = [item for item in operands if item is not None]
+        is_constant = bool(present) and all(isinstance(item, Known) for item in present)
+        if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
+            return self._fold(node, seen)
+        if node.op_type not in OPERATORS:
+            raise RefusedError(unsupported_reason(node))
+        return OPERATORS[node.op_type](seen)
+
+    def _behind(
+        self, node: onnx.NodeProto, inputs: Sequence[Item | None], behind: Sequence[Unknown]
+    ) -> Unknown:
+        """What stands behind refused nodes; the node may be refused itself, too."""
+        is_listed = is_standard(node) and node.op_type in OPERATORS
+        is_computed = any(
+            isinstance(item, Value) or (isinstance(item, Unknown) and not item.is_extent)
+            for item in inputs
+        )
+        # Of known inputs and extents it would have been folded.
+        is_folded = not is_computed and is_standard(node) and is_foldable(node.op_type)
+        if not (is_listed or is_folded):
+            raise RefusedError(unsupported_reason(node))
+        is_extent = node.op_type in ("Shape", "Size") or not is_computed
+        return Unknown(frozenset[Refusal]().union(*(i.refusals for i in behind)), is_extent)
+
+    def _fold(self, node: onnx.NodeProto, seen: OnnxNode) -> Sequence[Item | None]:
+        """Compute a node on known inputs, as the graph would compute it where it can."""
+        arrays = [item.data if isinstance(item, Known) else None for item in seen.inputs]
+        results: Sequence[Operand | None] | None = None
+        if node.op_type in OPERATORS and not is_direct(node, arrays):
+            try:
+                results = _evaluated(seen)
+            except RefusedError:
+                if not is_foldable(node.op_type):
+                    raise
+        if results is None:
+            if not is_foldable(node.op_type):
+                raise RefusedError(unsupported_reason(node))
+            folded = fold(node, seen.opset, arrays, seen.origin)
+            results = [Known(name, data) for name, data in zip(seen.outputs, folded, strict=False)]
+        self._folded_bytes += sum(item.data.nbytes for item in results if isinstance(item, Known))
+        if self._folded_bytes > MAX_TOTAL_FOLDED_BYTES:
+            raise ModelError(f"{seen.origin}: the constants of the model grow beyond all measure")
+        return results
+
+    def _import_if(
+        self, node: onnx.NodeProto, condition: Item | None, scope: Scope, index: str, origin: str
+    ) -> list[Item]:
+        if isinstance(condition, Unknown) and condition.is_extent:
+            refusals = condition.refusals.union(
+                *(refusals_inside(inner, f"{index}.") for inner in sub_graphs(node))
+            )
+            return [Unknown(refusals)] * len(node.output)
+        if not isinstance(condition, Known):
+            raise RefusedError(
+                "its condition is computed at run time; only an If on constants is resolved "
+                "(a control input can be bound to a constant)"
+            )
+        if condition.data.size != 1:
+            raise ShapeError(f"{origin}: its condition has shape {condition.shape}")
+        wanted = "then_branch" if bool(condition.data.reshape(())) else "else_branch"
+        branch = next((a.g for a in node.attribute if a.name == wanted), None)
+        if branch is None:
+            raise ModelError(f"{origin}: the {wanted} is missing")
+        return self._import_graph(branch, scope, f"{index}.")
+
+
+def _evaluated(seen: OnnxNode) -> list[Operand | None]:
+    """The outputs of a node on known inputs, by importing it alone and evaluating that."""
+    builder = GraphBuilder()
+    results = OPERATORS[seen.op_type](replace(seen, builder=builder))
+    values = {f"{place}": item for place, item in enumerate(results) if isinstance(item, Value)}
+    if not values:
+        return list(results)
+    computed = evaluate(builder.finish("fold", list(values.items()), check_finite=False), {})
+    return [
+        Known(seen.outputs[place] or seen.name, computed.outputs[f"{place}"])
+        if isinstance(item, Value)
+        else item
+        for place, item in enumerate(results)
+    ]
+
+
+def live_nodes(graph: onnx.GraphProto) -> list[int]:
+    """Indices, in order, of the nodes that the graph's outputs need."""
+    needed = {item.name for item in graph.output}
+    live = []
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if not needed.isdisjoint(node.output):
+            live.append(index)
+            needed |= node_reads(node)
+    return live[::-1]
+
+
+def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes by name; graphs are left out."""
+    kinds = onnx.AttributeProto
+    return {
+        item.name: onnx.helper.get_attribute_value(item)
+        for item in node.attribute
+        if item.type not in (kinds.GRAPH, kinds.GRAPHS)
+    }
+
+
+def is_standard(node: onnx.NodeProto) -> bool:
+    """Whether the operator is one of ONNX itself."""
+    return node.domain in ("", "ai.onnx")
+
+
+def unsupported_reason(node: onnx.NodeProto) -> str:
+    """Why an operator that no table knows is refused, with the way out where there is one."""
+    if not is_standard(node):
+        return f"operators of the domain '{node.domain}' are not supported"
+    return _REASONS.get(node.op_type, "the operator is not supported")
+
+
+_REASONS = {
+    "Loop": (
+        "loops are not supported (tf2onnx writes GRU, SimpleRNN, masked and stateful Keras layers "
+        "as Loop; export them through Keras' torch backend)"
+    ),
+    "Scan": "scans are not supported",
+}
+
+
+def refusals_inside(graph: onnx.GraphProto, path: str) -> set[Refusal]:
+    """Refused operators of a sub-graph that is not entered."""
+    found = set()
+    for index, node in enumerate(graph.node):
+        origin = describe_node(node, f"{path}{index}")
+        is_entered = node.op_type in OPERATORS or is_foldable(node.op_type)
+        if not (is_standard(node) and (is_entered or node.op_type == "If")):
+            reason = "not supported either (it stands inside a refused operator)"
+            found.add(_refusal(node, origin, reason))
+        for number, inner in enumerate(sub_graphs(node)):
+            found |= refusals_inside(inner, f"{path}{index}.{number}.")
+    return found
+
+
+def _refusal(node: onnx.NodeProto, origin: str, reason: str) -> Refusal:
+    operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return operator, origin, reason
+
+
+def refuse(refusals: Iterable[Refusal]) -> UnsupportedOpError:
+    """One error for all refusals of a model, one a line."""
+    rows = sorted(refusals, key=lambda row: (row[0], len(row[1]), row[1]))
+    lines = [f"  {origin}: {reason}" for _, origin, reason in rows]
+    count = f"{len(rows)} nodes" if len(rows) > 1 else "1 node"
+    return UnsupportedOpError(
+        "\n".join([f"{count} of the model cannot be compiled:", *lines]), rows
+    )

@@ -1,0 +1,71 @@
+"""ONNX operators whose result is known from shapes alone: Constant, Shape, Size, Identity, ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import ModelError, ShapeError
+from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.folding import check_folded
+from edgelstm_compiler.onnx_import.source import Known, OnnxNode, RefusedError, Results, shape_of
+from edgelstm_compiler.onnx_import.tensors import to_array
+
+
+def import_constant(node: OnnxNode) -> Results:
+    """Constant-1 to -25, in each of its attributes but the sparse and the strings."""
+    for name, dtype in _CONSTANTS.items():
+        found: Any = node.attributes.get(name)
+        if found is None:
+            continue
+        data = to_array(found) if dtype is None else np.asarray(found, dtype)
+        return [Known(node.outputs[0] or node.name, data)]
+    raise RefusedError(f"its value is given as {', '.join(node.attributes) or 'nothing'}")
+
+
+_CONSTANTS: dict[str, type[np.generic] | None] = {
+    "value": None,
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+
+def import_identity(node: OnnxNode) -> Results:
+    """Identity: the same value."""
+    return [node.operand(0)]
+
+
+def import_shape(node: OnnxNode) -> Results:
+    """Shape-1, -13, -15 (start, end)."""
+    shape = shape_of(node.operand(0))
+    place = slice(node.integer("start", 0), node.attributes.get("end"))
+    return [Known(f"{node.name}.shape", np.asarray(shape[place], np.int64))]
+
+
+def import_size(node: OnnxNode) -> Results:
+    """Size: number of elements."""
+    count = math.prod(shape_of(node.operand(0)))
+    return [Known(f"{node.name}.size", np.asarray(count, np.int64))]
+
+
+def import_constant_of_shape(node: OnnxNode) -> Results:
+    """ConstantOfShape-9 and later: one value, repeated."""
+    shape = node.ints(0, "the shape")
+    found = node.attributes.get("value")
+    value = np.zeros(1, np.float32) if found is None else to_array(found)
+    if value.size != 1:
+        raise ModelError(f"{node.origin}: its value has {value.size} elements, expected one")
+    return [filled(node, "filled", shape, value.reshape(()))]
+
+
+def filled(node: OnnxNode, suffix: str, shape: Sequence[int], value: Array) -> Known:
+    """One value in a given shape; refused where that would be absurdly large."""
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"{node.origin}: negative extent in the shape {tuple(shape)}")
+    check_folded(value.itemsize * math.prod(shape), node.origin)
+    return Known(f"{node.name}.{suffix}", np.broadcast_to(value, tuple(shape)))

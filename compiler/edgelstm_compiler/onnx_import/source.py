@@ -1,0 +1,207 @@
+"""What an import function sees: one ONNX node with its inputs resolved and attributes typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edgelstm.errors import ModelError, ShapeError
+from edgelstm_compiler.ir.ops import Reshape, Transpose
+from edgelstm_compiler.ir.types import Array, Op, TensorType, Value
+from edgelstm_compiler.onnx_import.builder import GraphBuilder
+
+
+class RefusedError(Exception):
+    """Raised by import functions: this node is refused, and why. Collected by the importer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """A tensor that is known at compile time."""
+
+    name: str
+    data: Array = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its extents."""
+        return tuple(self.data.shape)
+
+
+Operand: TypeAlias = "Known | Value"
+Results: TypeAlias = "Sequence[Operand | None]"
+
+
+def shape_of(operand: Operand) -> tuple[int, ...]:
+    """Extents of a tensor, known or not."""
+    return operand.shape if isinstance(operand, Known) else operand.type.shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxNode:
+    """One ONNX node.
+
+    Args:
+        op_type: ONNX operator.
+        opset: version of the operators.
+        origin: how messages call the node.
+        name: for the nodes made from it.
+        inputs: resolved; None where an optional input is absent.
+        outputs: names; "" where the output is absent or nobody reads it.
+        attributes: by name.
+        builder: receives the nodes.
+    """
+
+    op_type: str
+    opset: int
+    origin: str
+    name: str
+    inputs: tuple[Operand | None, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    builder: GraphBuilder
+
+    def is_wanted(self, index: int) -> bool:
+        """Whether somebody reads this output."""
+        return index < len(self.outputs) and bool(self.outputs[index])
+
+    def optional(self, index: int) -> Operand | None:
+        """An input that may be absent."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def operand(self, index: int) -> Operand:
+        """An input that must be there."""
+        found = self.optional(index)
+        if found is None:
+            raise ModelError(f"{self.origin}: input {index} is missing")
+        return found
+
+    def constant(self, index: int, what: str) -> Array:
+        """An input that must be known at compile time."""
+        found = self.operand(index)
+        if isinstance(found, Known):
+            return found.data
+        raise RefusedError(f"{what} must be constant, found the computed value '{found.name}'")
+
+    def ints(self, index: int, what: str) -> tuple[int, ...]:
+        """An integer vector (or scalar) known at compile time."""
+        data = self.constant(index, what)
+        if data.dtype.kind not in "iu" or data.ndim > 1:
+            raise ModelError(
+                f"{self.origin}: {what} must be a vector of integers, found {data.dtype}"
+            )
+        return tuple(int(item) for item in data.reshape(-1))
+
+    def ints_from(self, attribute: str, index: int, since: int) -> tuple[int, ...] | None:
+        """Integers that stand in an attribute up to an opset and in an input from it on."""
+        if self.opset < since:
+            return self.int_list(attribute)
+        return None if self.optional(index) is None else self.ints(index, attribute)
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute."""
+        return int(self.attributes.get(name, default))
+
+    def number(self, name: str, default: float) -> float:
+        """A float attribute, rounded to float32 as ONNX stores it."""
+        return float(np.float32(self.attributes.get(name, default)))
+
+    def text(self, name: str, default: str) -> str:
+        """A string attribute."""
+        return as_text(self.attributes.get(name, default))
+
+    def int_list(self, name: str) -> tuple[int, ...] | None:
+        """A list of integers, or None where the attribute is absent."""
+        found = self.attributes.get(name)
+        return None if found is None else tuple(int(item) for item in found)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of floats; empty where the attribute is absent."""
+        return tuple(float(item) for item in self.attributes.get(name, ()))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings; empty where the attribute is absent."""
+        return tuple(as_text(item) for item in self.attributes.get(name, ()))
+
+    def axis(self, axis: int, rank: int, *, what: str = "axis") -> int:
+        """An axis counted from the front."""
+        if not -rank <= axis < rank:
+            raise ShapeError(f"{self.origin}: {what} {axis} of a tensor with {rank} axes")
+        return axis % rank
+
+    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+        """Axes counted from the front, each once."""
+        found = tuple(self.axis(axis, rank) for axis in axes)
+        if len(set(found)) != len(found):
+            raise ShapeError(f"{self.origin}: an axis stands twice in {tuple(axes)}")
+        return found
+
+    def derived(self, operand: Known, suffix: str, data: Array) -> Known:
+        """A constant computed from another."""
+        return Known(f"{operand.name}.{suffix}", data)
+
+    def value(self, operand: Operand) -> Value:
+        """The graph's value for an operand; a known tensor becomes a constant of the graph."""
+        if isinstance(operand, Known):
+            return self.builder.constant(operand.name, operand.data, self.origin)
+        return operand
+
+    def emit_all(self, op: Op, *operands: Operand | None) -> tuple[Value, ...]:
+        """Add a node.
+
+        Raises:
+            ShapeError: the operator's inputs contradict each other.
+        """
+        inputs = tuple(None if item is None else self.value(item) for item in operands)
+        self._check_floats(op, inputs)
+        return self.builder.emit(op, inputs, self.name, self.origin)
+
+    def emit(self, op: Op, *operands: Operand | None) -> Value:
+        """Add a node with one output (or whose first output matters)."""
+        return self.emit_all(op, *operands)[0]
+
+    def _check_floats(self, op: Op, inputs: Sequence[Value | None]) -> None:
+        if op.kind == "Cast":
+            return
+        for item in inputs:
+            if item is not None and item.type.dtype.value in ("f64", "f16"):
+                raise RefusedError(
+                    f"computes in {item.type.dtype.numpy.name} ('{item.name}'); edgelstm computes "
+                    "in float32: export the model in float32"
+                )
+
+    def reshape(self, operand: Operand, shape: Sequence[int]) -> Operand:
+        """The same elements in another shape; nothing where the shape is already that."""
+        target = tuple(shape)
+        if shape_of(operand) == target:
+            return operand
+        if isinstance(operand, Known):
+            return self.derived(operand, "reshaped", operand.data.reshape(target))
+        return self.emit(Reshape(target), operand)
+
+    def transpose(self, operand: Operand, perm: Sequence[int]) -> Operand:
+        """Axes in another order; nothing where the order is already that."""
+        target = tuple(perm)
+        if target == tuple(range(len(target))):
+            return operand
+        if isinstance(operand, Known):
+            return self.derived(operand, "transposed", operand.data.transpose(target))
+        return self.emit(Transpose(target), operand)
+
+
+def as_text(found: Any) -> str:
+    """A string attribute as text; bytes that are no UTF-8 are shown with question marks."""
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+
+
+def type_of(operand: Operand) -> TensorType | None:
+    """The type of an operand; None for an element type that graphs do not know."""
+    if isinstance(operand, Value):
+        return operand.type
+    try:
+        return TensorType.of(operand.data)
+    except KeyError:
+        return None

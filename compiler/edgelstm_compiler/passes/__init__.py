@@ -1,0 +1,1 @@
+"""Transformations of graphs, one a file: `(graph, ctx) -> graph`, the same object if unchanged."""

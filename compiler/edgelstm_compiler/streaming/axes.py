@@ -1,0 +1,61 @@
+"""Which axes of a graph are one and the same axis, and which of them are time and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgelstm_compiler.ir.graph import Graph
+from edgelstm_compiler.ir.ops import Recurrent
+from edgelstm_compiler.ir.ops.recurrent import X
+from edgelstm_compiler.ir.types import Value
+
+_Axis = tuple[Value, int]
+
+
+class AxisClasses:
+    """Axes joined by the ties of the operators they run through (union-find)."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._parent: dict[_Axis, _Axis] = {}
+        for node in graph.nodes:
+            types = [value.type if value is not None else None for value in node.inputs]
+            for tie in node.op.ties(types, [value.type for value in node.outputs]):
+                source = node.inputs[tie.input] if tie.input < len(node.inputs) else None
+                if source is not None:
+                    self._join(
+                        (source, tie.input_axis), (node.outputs[tie.output], tie.output_axis)
+                    )
+        recurrent = [node.inputs[X] for node in graph.nodes if isinstance(node.op, Recurrent)]
+        frames = [value for value in recurrent if value is not None]
+        self._time = self._roots((value, 0) for value in frames)
+        self._batch = self._roots((value, 1) for value in frames) - self._time
+
+    def time_axes(self, value: Value) -> tuple[int, ...]:
+        """Axes of the value that run along time (more than one: frames against frames)."""
+        return self._members(value, self._time)
+
+    def batch_axis(self, value: Value) -> int | None:
+        """The axis of the value that counts independent streams, if it has just one."""
+        axes = self._members(value, self._batch)
+        return axes[0] if len(axes) == 1 else None
+
+    def _members(self, value: Value, classes: set[_Axis]) -> tuple[int, ...]:
+        return tuple(
+            axis for axis in range(value.type.rank) if self._find((value, axis)) in classes
+        )
+
+    def _roots(self, axes: Iterable[_Axis]) -> set[_Axis]:
+        return {self._find(axis) for axis in axes}
+
+    def _find(self, axis: _Axis) -> _Axis:
+        root = axis
+        while (parent := self._parent.get(root, root)) != root:
+            root = parent
+        while axis != root:
+            axis, self._parent[axis] = self._parent.get(axis, root), root
+        return root
+
+    def _join(self, a: _Axis, b: _Axis) -> None:
+        first, second = self._find(a), self._find(b)
+        if first != second:
+            self._parent[second] = first

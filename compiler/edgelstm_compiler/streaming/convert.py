@@ -1,0 +1,98 @@
+"""Sequence graph -> step graph: every node for one frame, cells with carried states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgelstm_compiler.ir.graph import Graph, StepGraph, StepInput, StepOutput
+from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Gather, Slice
+from edgelstm_compiler.ir.types import Node, Op, Value
+from edgelstm_compiler.streaming.axes import AxisClasses
+from edgelstm_compiler.streaming.builder import StepBuilder
+from edgelstm_compiler.streaming.frame_rules import step_per_frame, step_selection
+from edgelstm_compiler.streaming.recurrent_rule import step_recurrent
+from edgelstm_compiler.streaming.refusal import CannotStepError, refuse
+
+Rule = Callable[[Node, StepBuilder], None]
+
+RULES: dict[type[Op], Rule] = {
+    LSTM: step_recurrent,
+    GRU: step_recurrent,
+    RNN: step_recurrent,
+    Slice: step_selection,
+    Gather: step_selection,
+}
+"""How an operator is stepped; all others compute every frame on its own (`step_per_frame`)."""
+
+
+def to_steps(graph: Graph) -> StepGraph:
+    """One frame of a recurrent network, its memory as explicit states.
+
+    Raises:
+        StreamabilityError: naming every node that cannot be stepped, and why.
+    """
+    axes = AxisClasses(graph)
+    steps = _sequence_length(graph, axes)
+    builder = StepBuilder(graph, axes, steps)
+    reasons: list[tuple[str, str]] = []
+    inputs: list[StepInput] = []
+    for value in graph.inputs:
+        if len(axes.time_axes(value)) > 1:
+            reasons.append((f"input {value.name!r}", "it has more than one time axis"))
+            continue
+        new = builder.define(value)
+        inputs.append(StepInput(new, builder.time_axis(value), axes.batch_axis(value)))
+    failed: set[Value] = set()
+    if reasons:
+        raise refuse(reasons)
+    for node in graph.nodes:
+        if any(value in failed for value in node.inputs):
+            failed.update(node.outputs)
+            continue
+        reason = _step(node, builder)
+        if reason is not None:
+            reasons.append((node.origin or node.name, reason))
+            failed.update(node.outputs)
+    if reasons:
+        raise refuse(reasons)
+    outputs = []
+    for output in graph.outputs:
+        new_value = builder.use(output.value)
+        assert new_value is not None
+        time, batch = builder.time_axis(output.value), axes.batch_axis(output.value)
+        outputs.append(StepOutput(output.name, new_value, time, batch))
+    return StepGraph(
+        graph.name,
+        "stream",
+        tuple(inputs),
+        tuple(outputs),
+        tuple(builder.nodes),
+        builder.constants(),
+        tuple(builder.states),
+    )
+
+
+def _step(node: Node, builder: StepBuilder) -> str | None:
+    """Apply the node's rule; why it cannot be stepped, or None."""
+    try:
+        RULES.get(type(node.op), step_per_frame)(node, builder)
+    except CannotStepError as error:
+        return str(error)
+    return None
+
+
+def _sequence_length(graph: Graph, axes: AxisClasses) -> int:
+    lengths = {
+        value.type.shape[axis]
+        for node in graph.nodes
+        if isinstance(node.op, (LSTM, GRU, RNN))
+        for value in node.inputs[:1]
+        if value is not None
+        for axis in axes.time_axes(value)[:1]
+    }
+    if not lengths:
+        raise refuse([("the model", "it has no LSTM, GRU or RNN layer, so nothing is carried")])
+    if len(lengths) > 1:
+        found = ", ".join(map(str, sorted(lengths)))
+        raise refuse([("the model", f"its recurrent layers run over different lengths: {found}")])
+    return lengths.pop()

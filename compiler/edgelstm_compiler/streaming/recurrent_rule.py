@@ -1,0 +1,84 @@
+"""LSTM, GRU and RNN in a stream: the final state of a frame is the initial state of the next."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgelstm_compiler.ir.graph import State
+from edgelstm_compiler.ir.ops import Direction, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
+from edgelstm_compiler.streaming.builder import StepBuilder
+from edgelstm_compiler.streaming.refusal import CannotStepError
+
+
+def step_recurrent(node: Node, builder: StepBuilder) -> None:
+    """The cell for one frame with h (and c) as states.
+
+    Raises:
+        CannotStepError: it runs backward, or its lengths or initial states vary with the input.
+    """
+    op = node.op
+    assert isinstance(op, Recurrent)
+    padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
+    if op.direction is not Direction.FORWARD:
+        raise CannotStepError(
+            f"it runs {op.direction.value}, from the last frame back: the last frame of a stream "
+            "is never known. Ways out: whole windows (--mode call), or train a forward layer"
+        )
+    frames = padded[X]
+    assert frames is not None
+    if builder.time_axis(frames) != 0:
+        raise CannotStepError("its sequence axis is not the model's time axis")
+    if builder.is_reduced(frames):
+        raise CannotStepError("it reads the last frame's result as its sequence")
+    for weights in (padded[place] for place in (W, R, B, P)):
+        if weights is not None and (
+            builder.is_reduced(weights) or builder.time_axis(weights) is not None
+        ):
+            raise CannotStepError(
+                f"its weights {weights.name!r} are computed from the frames: every frame would "
+                "need what is known only after the last one"
+            )
+    _check_lengths(padded[SEQUENCE_LENS], builder)
+    outputs = node.outputs[1:]
+    inputs = [builder.use(value) for value in padded]
+    inputs[SEQUENCE_LENS] = None
+    carried = []
+    for place, output, letter in zip((INITIAL_H, INITIAL_C), outputs, "hc", strict=False):
+        name = f"{node.name}.{letter}"
+        read = Value(builder.fresh_name(f"{name}_in"), output.type)
+        inputs[place] = read
+        carried.append((name, read, _initial(padded[place], output.type, builder)))
+    cell = builder.emit(node, op, tuple(inputs))
+    for (name, read, init), write in zip(carried, cell.outputs[1:], strict=True):
+        builder.states.append(State(name, read.type, init, read, write))
+    for output in outputs:
+        builder.mark_reduced(output)
+
+
+def _check_lengths(lengths: Value | None, builder: StepBuilder) -> None:
+    if lengths is None:
+        return
+    data = builder.constant(lengths)
+    if data is None:
+        raise CannotStepError(
+            "its sequence_lens are an input: in a stream every frame counts. Remove the input, "
+            "or use --mode call"
+        )
+    if not np.all(data == builder.steps):
+        raise CannotStepError(
+            f"its constant sequence_lens {data.tolist()} end before the {builder.steps} frames"
+        )
+
+
+def _initial(value: Value | None, tensor: TensorType, builder: StepBuilder) -> Array:
+    if value is None:
+        return Constant.of("", np.zeros(tensor.shape, tensor.dtype.numpy)).data
+    data = builder.constant(value)
+    if data is None:
+        raise CannotStepError(
+            f"its initial state {value.name!r} is computed from an input: a stream carries the "
+            "state itself. Export the model with zero or constant initial states"
+        )
+    return Constant.of("", data).data

@@ -1,0 +1,38 @@
+"""Why a network cannot be stepped frame by frame, said once for all its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgelstm.errors import ModelError
+
+
+class StreamabilityError(ModelError):
+    """The network is not causal, or not uniform in time.
+
+    Args:
+        message: all reasons, one a line.
+        reasons: `(origin of the node, reason)` of each.
+    """
+
+    def __init__(self, message: str, reasons: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message, tuple(reasons))
+        self.reasons = tuple(reasons)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class CannotStepError(Exception):
+    """One node cannot be stepped; collected by the conversion into a StreamabilityError."""
+
+
+CALL_INSTEAD = "compile with --mode call to compute whole windows exactly as trained"
+
+
+def refuse(reasons: Sequence[tuple[str, str]]) -> StreamabilityError:
+    """The error for these reasons."""
+    lines = "".join(f"\n  {origin}: {reason}" for origin, reason in reasons)
+    return StreamabilityError(
+        f"the model cannot be stepped as a continuous stream:{lines}\n  {CALL_INSTEAD}", reasons
+    )

@@ -1,0 +1,132 @@
+"""What a target must offer, and how installed targets are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol, runtime_checkable
+
+from edgelstm.errors import TargetNotFoundError
+
+ENTRY_POINT_GROUP = "edgelstm.targets"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Whether this machine can build for a target and run the result.
+
+    Args:
+        can_build: the tools to compile are here.
+        can_run: this machine executes the result.
+        reason: what is missing and how to get it, or what was found.
+    """
+
+    can_build: bool
+    can_run: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What programs a target takes.
+
+    Args:
+        unit_block: units per block of packed weights; None where weights stay as they are.
+        modes: "stream", "call".
+    """
+
+    unit_block: int | None
+    modes: tuple[str, ...] = ("stream", "call")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """Base of a target's options: frozen, hashable."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What goes into the manifest."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """What a target made of a Program.
+
+    Args:
+        engine: which engine of `edgelstm.engines` runs it.
+        sections: artifact sections by name, `code/x86-64-v3` or `program`.
+        header: the C header, or "".
+        facts: JSON facts for the manifest (instruction sets, linker, versions).
+    """
+
+    engine: str
+    sections: Mapping[str, bytes]
+    header: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a target's work.
+
+    Args:
+        name: for dumps and messages.
+        run: from the previous stage's result (first: the Program) to this one's (last: Emission).
+        text: a readable form of the result for `--dump`, or None.
+    """
+
+    name: str
+    run: Callable[[Any], Any]
+    text: Callable[[Any], str] | None = None
+
+
+@runtime_checkable
+class Target(Protocol):
+    """The compile half of a target; the run half is an engine in `edgelstm.engines`."""
+
+    name: str
+
+    def probe(self) -> Probe:
+        """Whether it works here, and why not; never raises."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What programs it takes."""
+        ...
+
+    def options(self, raw: Mapping[str, str]) -> TargetOptions:
+        """Parse options given as text.
+
+        Raises:
+            CapabilityError: an unknown option or value.
+        """
+        ...
+
+    def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
+        """From the Program to the Emission.
+
+        Raises (in the stages):
+            TargetUnavailableError, CapabilityError, ToolchainError.
+        """
+        ...
+
+
+def find_target(name: str) -> Target:
+    """The installed target of that name.
+
+    Raises:
+        TargetNotFoundError: there is none; the message lists what there is.
+    """
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name == name:
+            target: Target = entry.load()()
+            return target
+    raise TargetNotFoundError(
+        f"target {name!r} is not installed; installed: {', '.join(target_names()) or 'none'}"
+    )
+
+
+def target_names() -> list[str]:
+    """Names of the installed targets."""
+    return sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
