@@ -1,0 +1,1 @@
+"""The targets that come with edgelstm: Program in, native code out."""

@@ -1,0 +1,298 @@
+"""Element-wise functions as TensorIR expressions: no library call, no branch, a fixed error.
+
+Bounds hold for all of float32 and are tested over all of it. NaN in gives NaN out: constants are
+the first operand of min and max, which then return the second one if it is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgelstm_compiler.ir.activations import Activation, Fn
+from tvm import tirx
+
+from edgelstm_targets.tvm_cpu.tensorir import Expr, constant
+
+# Own Lawson fits in x^2, least relative error; numerator and denominator carry the same factor,
+# chosen so that rounding the coefficients to float32 costs least.
+_TANH_BOUND = 8.8
+_TANH_P = (
+    1.0614323616027832,
+    0.14216840267181396,
+    0.003726739203557372,
+    2.2147094568936154e-05,
+    1.4557056005060076e-08,
+)
+_TANH_Q = (
+    1.0614323616027832,
+    0.49597904086112976,
+    0.027528997510671616,
+    0.0003514388808980584,
+    8.409444944845745e-07,
+)
+_ERF_BOUND = 3.92
+_ERF_P = (
+    1.5838228464126587,
+    0.2672586739063263,
+    0.07403938472270966,
+    0.0052854809910058975,
+    0.0003998680040240288,
+    2.8775621103704907e-06,
+)
+_ERF_Q = (
+    1.403626561164856,
+    0.70472651720047,
+    0.1601662039756775,
+    0.0210111103951931,
+    0.0016317561967298388,
+    5.3466548706637695e-05,
+)
+# Source: Cephes expf and logf (Moshier).
+_EXP = (0.5, 0.16666665459, 0.041665795894, 0.0083334519073, 0.0013981999507, 0.00019875691500)
+_LOG = (
+    0.33333331174,
+    -0.24999993993,
+    0.20000714765,
+    -0.16668057665,
+    0.14249322787,
+    -0.12420140846,
+    0.11676998740,
+    -0.11514610310,
+    0.070376836292,
+)
+_LN2_HIGH, _LN2_LOW, _LOG2_E = 0.693359375, -2.12194440e-4, 1.4426950408889634
+_EXP_MIN, _EXP_MAX = -104.0, 88.72283935546875
+_ROUNDING = 12582912.0  # 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+_SQRT_HALF_BITS = 0x3F3504F3
+_SMALLEST_NORMAL, _TWO_23 = 1.1754943508222875e-38, 8388608.0
+_FLUSH_BELOW = 1e-25
+
+
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    """numerator / denominator, so that a product of several needs one division.
+
+    Args:
+        numerator: any value.
+        denominator: a positive value below 1e6, or None for 1.
+    """
+
+    numerator: Expr
+    denominator: Expr | None = None
+
+    def __mul__(self, other: Fraction) -> Fraction:
+        if self.denominator is None or other.denominator is None:
+            denominator = other.denominator if self.denominator is None else self.denominator
+        else:
+            denominator = self.denominator * other.denominator
+        return Fraction(self.numerator * other.numerator, denominator)
+
+    @property
+    def value(self) -> Expr:
+        """The quotient."""
+        return self.numerator if self.denominator is None else self.numerator / self.denominator
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Functions of float32 expressions.
+
+    Args:
+        lanes: of the expressions.
+        name: computes an expression once, see `tensorir.name`.
+    """
+
+    lanes: int
+    name: Callable[[Expr], Expr]
+
+    def number(self, value: float) -> Expr:
+        """A constant."""
+        return constant(value, self.lanes)
+
+    def clamp(self, x: Expr, low: float, high: float) -> Expr:
+        """min(max(x, low), high)."""
+        return tirx.min(self.number(high), tirx.max(self.number(low), x))
+
+    def flush(self, x: Expr) -> Expr:
+        """Zero where the magnitude is so small that the next steps would meet denormals."""
+        return self.choose(self.magnitude(x) < self.number(_FLUSH_BELOW), self.number(0.0), x)
+
+    def magnitude(self, x: Expr) -> Expr:
+        """|x|."""
+        return tirx.call_llvm_pure_intrin(self._kind("float32"), "llvm.fabs", x)
+
+    def sqrt(self, x: Expr) -> Expr:
+        """The square root, correctly rounded; NaN below 0."""
+        return tirx.call_llvm_pure_intrin(self._kind("float32"), "llvm.sqrt", x)
+
+    def choose(self, condition: Expr, yes: Expr, no: Expr) -> Expr:
+        """Lane by lane; both are computed."""
+        return tirx.Select(condition, yes, no)
+
+    def apply(self, activation: Activation, x: Expr) -> Expr:
+        """The function's value."""
+        return self.fraction(activation, x).value
+
+    def fraction(self, activation: Activation, x: Expr) -> Fraction:
+        """The function's value as a fraction."""
+        x = self.name(x)
+        a, b = activation.alpha, activation.beta
+        match activation.fn:
+            case Fn.TANH:
+                return self.tanh(x)
+            case Fn.SCALED_TANH:
+                scaled = self.tanh(self.name(x * self.number(b)))
+                return Fraction(scaled.numerator * self.number(a), scaled.denominator)
+            case Fn.SIGMOID:
+                return self.sigmoid(x)
+            case Fn.SOFTSIGN:
+                x = self.name(self.clamp(x, -1e30, 1e30))
+                return Fraction((x / (self.number(1.0) + self.magnitude(x))))
+            case Fn.ERF:
+                return self.erf(x)
+            case _:
+                return Fraction(self._plain(activation.fn, a, b, x))
+
+    def _plain(self, fn: Fn, a: float, b: float, x: Expr) -> Expr:
+        zero, one, alpha, beta = (self.number(v) for v in (0.0, 1.0, a, b))
+        match fn:
+            case Fn.RELU:
+                return tirx.max(zero, x)
+            case Fn.AFFINE:
+                return alpha * x + beta
+            case Fn.LEAKY_RELU:
+                return self.choose(x < zero, alpha * x, x)
+            case Fn.THRESHOLDED_RELU:
+                return self.choose(x <= alpha, zero, x)
+            case Fn.HARD_SIGMOID:
+                return self.clamp(alpha * x + beta, 0.0, 1.0)
+            case Fn.ELU:
+                return self.choose(x < zero, alpha * self.exp_minus_one(x), x)
+            case Fn.SELU:
+                return beta * self.choose(x < zero, alpha * self.exp_minus_one(x), x)
+            case Fn.CELU:
+                curve = alpha * self.exp_minus_one(self.name(x * self.number(1.0 / a)))
+                return tirx.max(zero, x) + tirx.min(zero, curve)
+            case Fn.SOFTPLUS:
+                return tirx.max(zero, x) + self.log_one_plus(self.exp(zero - self.magnitude(x)))
+            case Fn.HARD_SWISH:
+                return x * self.clamp(x * self.number(1.0 / 6.0) + self.number(0.5), 0.0, 1.0)
+            case Fn.CLIP:
+                return self.clamp(x, a, b)
+            case Fn.NEG:
+                return x * self.number(-1.0)
+            case Fn.ABS:
+                return self.magnitude(x)
+            case Fn.EXP:
+                return self.exp(x)
+            case Fn.LOG:
+                return self.log(x)
+            case Fn.SQRT:
+                return self.sqrt(x)
+            case Fn.RECIPROCAL:
+                return one / x
+            case _:
+                raise NotImplementedError(fn)
+
+    def tanh(self, x: Expr) -> Fraction:
+        """Absolute error below 2.6e-7, within [-1, 1]."""
+        return self._odd_rational(x, _TANH_BOUND, _TANH_P, _TANH_Q)
+
+    def sigmoid(self, x: Expr) -> Fraction:
+        """1/2 + tanh(x/2)/2; absolute error below 2e-7, within [0, 1]."""
+        half = self.tanh(self.name(x * self.number(0.5)))
+        assert half.denominator is not None
+        total = (half.numerator + half.denominator) * self.number(0.5)
+        return Fraction(self.name(total), half.denominator)
+
+    def erf(self, x: Expr) -> Fraction:
+        """Absolute error below 3e-7, within [-1, 1]."""
+        return self._odd_rational(x, _ERF_BOUND, _ERF_P, _ERF_Q)
+
+    def exp(self, x: Expr) -> Expr:
+        """Relative error below 2e-7; 0 and infinity beyond the range of float32."""
+        bounded = self.name(self.clamp(x, _EXP_MIN, _EXP_MAX))
+        shifted = self.name(bounded * self.number(_LOG2_E) + self.number(_ROUNDING))
+        whole = self.name(shifted - self.number(_ROUNDING))
+        rest = bounded - whole * self.number(_LN2_HIGH)
+        rest = self.name(rest - whole * self.number(_LN2_LOW))
+        series = self._polynomial(rest, _EXP) * (rest * rest) + rest + self.number(1.0)
+        # Two factors, because 2^128 and 2^-150 are no float32.
+        power = self.name(self._bits(shifted) - self._integer(0x4B400000))
+        lower = self.name(power >> self._integer(1))
+        result = self.name(series * self._power_of_two(lower))
+        result = self.name(result * self._power_of_two(power - lower))
+        infinity = self.number(float("inf"))
+        return self.choose(self.number(_EXP_MAX) < x, infinity, result)
+
+    def exp_minus_one(self, x: Expr) -> Expr:
+        """exp(x) - 1 for x <= 0, without cancellation; absolute error below 3e-7."""
+        half = self.tanh(self.name(x * self.number(0.5)))
+        assert half.denominator is not None
+        twice = half.numerator + half.numerator
+        # Lanes with positive x are not used; the bound keeps them finite.
+        return twice / (half.denominator - tirx.min(self.number(0.0), half.numerator))
+
+    def log(self, x: Expr) -> Expr:
+        """Relative error below 2e-7 (absolute near 1); -infinity at 0, NaN below."""
+        tiny = x < self.number(_SMALLEST_NORMAL)  # TVM cannot name a vector of bool
+        scaled = self.name(self.choose(tiny, x * self.number(_TWO_23), x))
+        bits = self.name(self._bits(scaled))
+        exponent = self.name((bits - self._integer(_SQRT_HALF_BITS)) >> self._integer(23))
+        mantissa = self._float(bits - (exponent << self._integer(23)))
+        t = self.name(mantissa - self.number(1.0))
+        e = tirx.Cast(self._kind("float32"), exponent)
+        e = self.name(e - self.choose(tiny, self.number(23.0), self.number(0.0)))
+        square = self.name(t * t)
+        series = self._polynomial(t, _LOG) * (t * square) + e * self.number(_LN2_LOW)
+        series = series - square * self.number(0.5)
+        result = self.name(t + series + e * self.number(_LN2_HIGH))
+        result = self.choose(x < self.number(float("inf")), result, x)
+        result = self.choose(x <= self.number(0.0), self.number(float("-inf")), result)
+        return self.choose(x < self.number(0.0), self.number(float("nan")), result)
+
+    def log_one_plus(self, x: Expr) -> Expr:
+        """log(1 + x) for 0 <= x <= 1, exact for small x.
+
+        Source: Goldberg, "What every computer scientist should know", theorem 4.
+        """
+        x = self.name(x)
+        one = self.number(1.0)
+        total = self.name(one + x)
+        rounded = self.name(total - one)
+        nothing = rounded <= self.number(0.0)
+        ratio = x / self.choose(nothing, one, rounded)
+        return self.choose(nothing, x, self.log(total) * ratio)
+
+    def _odd_rational(
+        self, x: Expr, bound: float, p: Sequence[float], q: Sequence[float]
+    ) -> Fraction:
+        y = self.name(self.clamp(x, -bound, bound))
+        square = self.name(y * y)
+        denominator = self.name(self._polynomial(square, q))
+        numerator = self.name(self._polynomial(square, p) * y)
+        # A quotient of clamped operands is clamped too: rounding is monotonic.
+        low = self.number(0.0) - denominator
+        return Fraction(self.name(tirx.max(low, tirx.min(denominator, numerator))), denominator)
+
+    def _polynomial(self, x: Expr, coefficients: Sequence[float]) -> Expr:
+        result = self.number(coefficients[-1])
+        for coefficient in reversed(coefficients[:-1]):
+            result = result * x + self.number(coefficient)
+        return result
+
+    def _power_of_two(self, exponent: Expr) -> Expr:
+        return self._float((exponent + self._integer(127)) << self._integer(23))
+
+    def _kind(self, dtype: str) -> str:
+        return dtype if self.lanes == 1 else f"{dtype}x{self.lanes}"
+
+    def _integer(self, value: int) -> Expr:
+        return constant(value, self.lanes, "int32")
+
+    def _bits(self, x: Expr) -> Expr:
+        return tirx.reinterpret(self._kind("int32"), x)
+
+    def _float(self, bits: Expr) -> Expr:
+        return tirx.reinterpret(self._kind("float32"), bits)

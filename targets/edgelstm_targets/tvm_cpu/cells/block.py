@@ -1,0 +1,88 @@
+"""What an epilogue sees: the units that were just summed, their states, and their activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgelstm_compiler.ir.activations import Activation
+
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.activations import Fraction, Functions
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Vectors in memory, at the block's units.
+
+    Args:
+        buffer: the memory.
+        start: element of the first unit of the block.
+        count: how many units of the block exist, or None if there is room for all.
+    """
+
+    buffer: Buffer
+    start: Expr
+    count: Expr | None = None
+
+    def load(self, lanes: int) -> Expr:
+        """The units' values; undefined for units that do not exist."""
+        if self.count is None:
+            return tir.load_vector(self.buffer, self.start, lanes)
+        return tir.load_masked(self.buffer, self.start, lanes, self.count)
+
+    def store(self, value: Expr, lanes: int) -> None:
+        """Write the values of the units that exist."""
+        if self.count is None:
+            tir.store_vector(self.buffer, self.start, value, lanes)
+        else:
+            tir.store_masked(self.buffer, self.start, value, lanes, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One group of units of one frame.
+
+    Args:
+        op: the recurrent operator.
+        activations: this direction's functions, in ONNX order.
+        lanes: units.
+        sums: the accumulators of the phase.
+        phase: index of the phase.
+        h: the previous hidden state.
+        c: the cell state, in place (LSTM).
+        new_h: where the new hidden state goes.
+        handed: workspace by which an earlier phase hands vectors to a later one.
+        peepholes: i, o, f, or empty.
+    """
+
+    op: Any
+    activations: Sequence[Activation]
+    lanes: int
+    sums: Sequence[Expr]
+    phase: int
+    h: Slot
+    c: Slot | None
+    new_h: Slot
+    handed: Sequence[Slot]
+    peepholes: Sequence[Slot]
+
+    @property
+    def functions(self) -> Functions:
+        """Functions of the block's vectors."""
+        return Functions(self.lanes, tir.name)
+
+    def gate(self, function: int, x: Expr) -> Fraction:
+        """An activation of this direction, of a sum that is clipped first."""
+        if self.op.clip is not None:
+            x = self.functions.clamp(x, -self.op.clip, self.op.clip)
+        return self.activate(function, x)
+
+    def activate(self, function: int, x: Expr) -> Fraction:
+        """An activation of this direction."""
+        return self.functions.fraction(self.activations[function], x)
+
+
+Epilogue = Callable[[Block], None]

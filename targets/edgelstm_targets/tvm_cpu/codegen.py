@@ -1,0 +1,133 @@
+"""All functions of a Program for one instruction set; calls of equal kernels share one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
+from edgelstm_compiler.ir.program import Call, Program, Space
+from edgelstm_compiler.ir.program import Buffer as Place
+
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.copying import copy_function
+from edgelstm_targets.tvm_cpu.dense import dense_function
+from edgelstm_targets.tvm_cpu.entry import entry_functions
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.operators import operator_function
+from edgelstm_targets.tvm_cpu.recurrent import (
+    INITIAL_C,
+    INITIAL_H,
+    LENGTHS,
+    Y_C,
+    Y_H,
+    Arguments,
+    X,
+    Y,
+    WEIGHTS,
+    recurrent_function,
+)
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function
+
+_SPACES = (Space.WEIGHTS, Space.STATE, Space.SCRATCH, Space.INPUT, Space.OUTPUT)
+
+
+def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, ...]:
+    """The functions of a program, those that callers see included.
+
+    Raises:
+        CapabilityError: a kernel that this target does not have.
+    """
+    name = program.signature.name
+    shared: dict[Hashable, str] = {}
+    functions: list[Function] = []
+    calls: list[tuple[str, tuple[Place, ...]]] = []
+    for call in program.calls:
+        key, places = _key(call)
+        symbol = shared.get(key)
+        if symbol is None:
+            symbol = f"{name}_kernel{len(shared)}"
+            functions.append(_function(symbol, call, isa))
+            shared[key] = symbol
+        calls.append((symbol, places))
+
+    def frame(*memory: Buffer) -> None:
+        blocks = dict(zip(_SPACES, memory, strict=True))
+        for symbol, places in calls:
+            pointers = [tir.address(blocks[place.space], place.offset_bytes) for place in places]
+            tir.call(symbol, *pointers)
+
+    return (*functions, *entry_functions(program.signature, frame, isa))
+
+
+def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:
+    """What calls must have in common to share a function, and the buffers it is given."""
+    kernel = call.kernel
+    buffers = (*call.inputs, *call.outputs)
+    present = tuple(place is not None for place in buffers)
+    types = tuple(place.type if place is not None else None for place in buffers)
+    if isinstance(kernel, RecurrentKernel):
+        arguments = _arguments(call)
+        return (kernel, arguments), tuple(_recurrent_places(call, arguments))
+    places = tuple(place for place in buffers if place is not None)
+    if isinstance(kernel, CopyKernel):
+        return ("copy", places[0].type.nbytes), places
+    return (kernel, present, types), places
+
+
+def _arguments(call: Call) -> Arguments:
+    def continues(initial: int, output: int) -> bool:
+        first, last = _at(call.inputs, initial), _at(call.outputs, output)
+        if first is None or last is None:
+            return False
+        return (first.space, first.offset_bytes) == (last.space, last.offset_bytes)
+
+    def given(initial: int, output: int) -> bool:
+        return _at(call.inputs, initial) is not None and not continues(initial, output)
+
+    return Arguments(
+        lengths=_at(call.inputs, LENGTHS) is not None,
+        initial_h=given(INITIAL_H, Y_H),
+        initial_c=given(INITIAL_C, Y_C),
+        continues_h=continues(INITIAL_H, Y_H),
+        continues_c=continues(INITIAL_C, Y_C),
+        y=_at(call.outputs, Y) is not None,
+    )
+
+
+def _recurrent_places(call: Call, arguments: Arguments) -> list[Place]:
+    wanted = [
+        (call.inputs, X, True),
+        (call.inputs, WEIGHTS, True),
+        (call.inputs, LENGTHS, arguments.lengths),
+        (call.inputs, INITIAL_H, arguments.initial_h),
+        (call.inputs, INITIAL_C, arguments.initial_c),
+        (call.outputs, Y, arguments.y),
+        (call.outputs, Y_H, True),
+        (call.outputs, Y_C, call.kernel.op.state_count == 2),
+    ]
+    places = [_at(buffers, index) for buffers, index, present in wanted if present]
+    found = [place for place in (*places, call.workspace) if place is not None]
+    if len(found) != len(places) + 1:
+        raise CapabilityError(f"{call.origin}: y_h, y_c or the workspace has no memory")
+    return found
+
+
+def _at(buffers: tuple[Place | None, ...], index: int) -> Place | None:
+    return buffers[index] if index < len(buffers) else None
+
+
+def _function(symbol: str, call: Call, isa: InstructionSet) -> Function:
+    kernel = call.kernel
+    if isinstance(kernel, RecurrentKernel):
+        return recurrent_function(symbol, kernel, _arguments(call), isa)
+    if isinstance(kernel, DenseKernel):
+        return dense_function(symbol, kernel, isa)
+    types = [place.type if place is not None else None for place in call.inputs]
+    if isinstance(kernel, CopyKernel) and types[0] is not None:
+        return copy_function(symbol, types[0].nbytes)
+    if isinstance(kernel, OpKernel):
+        (output,) = call.outputs
+        assert output is not None
+        return operator_function(symbol, kernel.op, types, output.type, isa)
+    raise CapabilityError(f"{call.origin}: the target has no kernel {kernel.kind}")

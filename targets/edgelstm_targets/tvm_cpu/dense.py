@@ -1,0 +1,37 @@
+"""A dense layer on packed weights as one function."""
+
+from __future__ import annotations
+
+from edgelstm_compiler.ir.kernels import DenseKernel
+
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.activations import Functions
+from edgelstm_targets.tvm_cpu.cells.block import Slot
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.matvec import Operand, PackedPhase
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
+
+
+def dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Function:
+    """The function of a dense kernel; its parameters are x, weights, y."""
+    (only,) = kernel.phases
+    blocks = -(-kernel.units // kernel.unit_block)
+    phase = PackedPhase(only, kernel.unit_block, blocks, 0, isa)
+    lanes = phase.units
+
+    def body(x: Buffer, weights: Buffer, y: Buffer) -> None:
+        with tir.loop(kernel.rows) as row, tir.loop(blocks) as n:
+            streams = phase.streams([Operand(x, row * kernel.features)])
+            block = tir.name(n * phase.block_elements)
+            for part in range(phase.parts):
+                (total,) = phase.sums(weights, block, part, streams)
+                if kernel.activation is not None:
+                    total = Functions(lanes, tir.name).apply(kernel.activation, total)
+                first = n * kernel.unit_block + part * lanes
+                count = None
+                if kernel.units % kernel.unit_block:
+                    count = tir.name(kernel.units - first)
+                Slot(y, row * kernel.units + first, count).store(tir.name(total), lanes)
+
+    parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
+    return tir.define(name, parameters, body)

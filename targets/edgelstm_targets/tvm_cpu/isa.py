@@ -1,0 +1,91 @@
+"""The instruction sets that kernels are written against, and what a processor must have to run them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionSet:
+    """What a kernel has to know of a processor.
+
+    Args:
+        name: as in the artifact's section `code/NAME`.
+        triple: LLVM target triple.
+        mcpu: LLVM processor name.
+        lanes: fp32 elements of a vector register.
+        registers: vector registers.
+        near_bytes: weights up to this size stay in the first-level cache.
+        requires: flags in /proc/cpuinfo without which the code must not be run.
+    """
+
+    name: str
+    triple: str
+    mcpu: str
+    lanes: int
+    registers: int
+    near_bytes: int
+    requires: tuple[str, ...]
+
+    def units(self, accumulators: int, unit_block: int) -> int:
+        """Units that are computed at once: as many as leave half of the registers free."""
+        units = unit_block
+        while units > self.lanes and accumulators * units // self.lanes > self.registers // 2:
+            units //= 2
+        return units
+
+    def splits(self, accumulators: int, units: int) -> int:
+        """Sums per accumulator that are computed side by side, to hide the latency of an addition.
+
+        Eight independent chains keep two pipes of latency four busy.
+        """
+        chains = max(1, accumulators * units // self.lanes)
+        splits = 1
+        while splits * chains < 8:
+            splits *= 2
+        return splits
+
+
+_NEAR = 24 * 1024
+_TRIPLE = "x86_64-unknown-linux-gnu"
+_V2 = ("cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2")
+_V3 = (*_V2, "abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+X86_64_V2 = InstructionSet("x86-64-v2", _TRIPLE, "x86-64-v2", 4, 16, _NEAR, _V2)
+X86_64_V3 = InstructionSet("x86-64-v3", _TRIPLE, "x86-64-v3", 8, 16, _NEAR, _V3)
+X86_64_V4 = InstructionSet("x86-64-v4", _TRIPLE, "x86-64-v4", 16, 32, _NEAR, _V4)
+X86_64 = (X86_64_V4, X86_64_V3, X86_64_V2)
+"""Best first."""
+
+# Further flags of processors that LLVM may make use of when it is told the processor's name.
+_NATIVE_FLAGS = frozenset(
+    "adx aes avx512_bf16 avx512_bitalg avx512_fp16 avx512_vbmi2 avx512_vnni avx512_vp2intersect "
+    "avx512_vpopcntdq avx512ifma avx512vbmi avx_vnni clzero fma4 fsgsbase gfni movdir64b movdiri "
+    "pclmulqdq prfchw rdpid rdrand rdseed sha_ni sse4a tbm vaes vpclmulqdq xop xsavec xsaveopt "
+    "xsaves".split()
+)
+
+
+def host_flags() -> frozenset[str]:
+    """The flags of this machine's processor; empty where they cannot be read."""
+    try:
+        lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def native(mcpu: str) -> InstructionSet | None:
+    """This machine's own instruction set under its LLVM processor name, or None if it has none."""
+    flags = host_flags()
+    for base in X86_64:
+        if flags.issuperset(base.requires):
+            requires = (*base.requires, *sorted(flags & _NATIVE_FLAGS))
+            return replace(base, name="native", mcpu=mcpu, requires=requires)
+    return None
