@@ -165,7 +165,8 @@ def to_frames(x: Array, time_axis: int | None, frame_shape: Sequence[int]) -> Ar
     if time_axis is None:
         return x.reshape(1, *frame_shape)
     moved = np.moveaxis(x, time_axis, 0)
-    return np.ascontiguousarray(moved).reshape(moved.shape[0], *frame_shape)
+    frames: Array = np.ascontiguousarray(moved).reshape(moved.shape[0], *frame_shape)
+    return frames
 
 
 def to_sequence(rows: Array, spec: TensorSpec) -> Array:

@@ -43,7 +43,7 @@ class Call:
         inputs: None where an optional input is absent.
         outputs: None where an output is not wanted.
         workspace: memory for the kernel's own use, or None.
-        name: unique, a C identifier part.
+        name: the node it came from, for dumps and messages.
         origin: the ONNX node, for messages.
     """
 

@@ -2,9 +2,9 @@
 
 What they compute is the operator of the same name (`ir/ops/quantized_int8.py`,
 `ir/ops/quantized_integer.py`; for stored weights the float operator on dequantized weights).
-Phases, sections and accumulators are those of `ir/kernels.py`. All packed weights are u8 arrays; numbers in
-them are little-endian and aligned to their size. U is unit_block, units beyond H are zero, and
-every line `[a][U]` holds a rows of U elements.
+Phases, sections and accumulators are those of `ir/kernels.py`. All packed weights are u8 arrays;
+numbers in them are little-endian and aligned to their size. U is unit_block, units beyond H are
+zero, and a line `[a][U]` holds a rows of U elements.
 
 ```
 for direction d:
@@ -27,8 +27,9 @@ for direction d:
 ```
 With weight_offset 128 the bytes are unsigned, for instructions that multiply u8 weights with s8
 activations (vpdpbusd): sum of (w + 128) q = sum of w q + 128 * (sum of q), so that one number per
-step and section corrects all rows. The padded activations must be zero. An i16 activation is 256 * high + low with low in [-128, 127]: two
-products of bytes, or products of 16 bits after extending the weights; sums are the same int32.
+step and section corrects all rows. The padded activations must be zero. An i16 activation is
+256 * high + low with low in [-128, 127]: two products of bytes, or products of 16 bits after
+extending the weights; the sums are the same int32.
 
 Int8 layers begin with x_inverse f32 [I], zeros up to a multiple of 64 bytes (once, before d).
 """
@@ -91,7 +92,10 @@ class Int8RecurrentKernel(Kernel):
         layer = self.layer
         inputs = layer.features * self.op.x_dtype.itemsize  # type: ignore[attr-defined]
         return sum(
-            map(_lines, (layer.workspace_bytes, 2 * inputs, layer.padded_hidden, layer.padded_hidden))
+            map(
+                _lines,
+                (layer.workspace_bytes, 2 * inputs, layer.padded_hidden, layer.padded_hidden),
+            )
         )
 
 
@@ -176,9 +180,7 @@ class IntegerDenseKernel(Kernel):
         return _lines(2 * self.features * self.x_dtype.itemsize)
 
 
-LayerKernel = (
-    RecurrentKernel | StoredRecurrentKernel | Int8RecurrentKernel | IntegerRecurrentKernel
-)
+LayerKernel = RecurrentKernel | StoredRecurrentKernel | Int8RecurrentKernel | IntegerRecurrentKernel
 RECURRENT_KERNELS = (
     RecurrentKernel,
     StoredRecurrentKernel,

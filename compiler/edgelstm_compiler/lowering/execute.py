@@ -11,6 +11,7 @@ from edgelstm_compiler.ir.ops import Dense
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.lowering.packing import unpack_dense, unpack_recurrent
+from edgelstm_compiler.lowering.quantized_execute import run_quantized
 
 
 class ProgramRunner:
@@ -85,11 +86,15 @@ class ProgramRunner:
             case CopyKernel():
                 results = [inputs[0].copy()] if inputs[0] is not None else []
             case _:
-                raise TypeError(f"no evaluation of {kernel.kind}")
+                quantized = run_quantized(kernel, inputs)
+                if quantized is None:
+                    raise TypeError(f"no evaluation of {kernel.kind}")
+                results = quantized
         # Copies first: a result may be a view of an input that an output overwrites in place.
         results = [np.array(result) for result in results]
         if call.workspace is not None:
-            self._view(call.workspace)[...] = np.nan
+            # All bits set: NaN where it is read as floating point.
+            self._view(call.workspace).view(np.uint8)[...] = 0xFF
         for buffer, result in zip(call.outputs, results, strict=True):
             if buffer is not None:
                 self._view(buffer)[...] = result.reshape(buffer.type.shape)

@@ -9,16 +9,17 @@ import numpy as np
 
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph
-from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel, RecurrentKernel
+from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel
 from edgelstm_compiler.ir.ops import Reshape
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
+from edgelstm_compiler.ir.quantized_kernels import RECURRENT_KERNELS, WORKING_KERNELS
 from edgelstm_compiler.ir.types import Constant, Value
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.select import Selected, select_kernels
 from edgelstm_compiler.lowering.signature import make_signature
 
 _FOREVER = 1 << 30
-# Inputs and outputs of a RecurrentKernel that are one state: initial_h and y_h, initial_c and y_c.
+# Inputs and outputs of a recurrent kernel that are one state: initial_h and y_h, initial_c and y_c.
 _IN_PLACE = ((3, 1), (4, 2))
 
 
@@ -34,7 +35,12 @@ class _Storage:
     buffers: dict[object, Buffer] = field(default_factory=dict)
 
 
-def lower(graph: StepGraph, unit_block: int | None, rate_hz: float | None = None) -> Program:
+def lower(
+    graph: StepGraph,
+    unit_block: int | None,
+    rate_hz: float | None = None,
+    weight_offset: int = 0,
+) -> Program:
     """Choose kernels, pack weights, plan memory.
 
     Args:
@@ -42,19 +48,26 @@ def lower(graph: StepGraph, unit_block: int | None, rate_hz: float | None = None
         unit_block: units per block of packed weights. None: operators stay as they are and every
             value has its own memory (the reference target).
         rate_hz: sampling rate for the signature.
+        weight_offset: what is added to int8 weights for dot products (0, or 128: unsigned).
     """
     signature = make_signature(graph, rate_hz)
-    return _Lowering(graph, unit_block, signature).program()
+    return _Lowering(graph, unit_block, signature, weight_offset).program()
 
 
 class _Lowering:
     """The places found so far."""
 
-    def __init__(self, graph: StepGraph, unit_block: int | None, signature: Signature) -> None:
+    def __init__(
+        self,
+        graph: StepGraph,
+        unit_block: int | None,
+        signature: Signature,
+        weight_offset: int,
+    ) -> None:
         self.graph = graph
         self.signature = signature
         self.shares_memory = unit_block is not None
-        selected = select_kernels(graph, unit_block)
+        selected = select_kernels(graph, unit_block, weight_offset)
         self.roots = self._find_roots(selected)
         self.selected = [item for item in selected if not self._is_alias(item)]
         self.constants = {c.value: c for c in graph.constants}
@@ -140,7 +153,7 @@ class _Lowering:
     def _place_outputs(self, index: int, item: Selected) -> None:
         for position, value in enumerate(item.outputs):
             uses = self.uses.get(value, [])
-            if not uses and position == 0 and isinstance(item.kernel, RecurrentKernel):
+            if not uses and position == 0 and isinstance(item.kernel, RECURRENT_KERNELS):
                 continue  # nobody reads the sequence output
             storage = self._state_in_place(index, item, position) or self._output_place(value)
             if storage is None:
@@ -150,7 +163,7 @@ class _Lowering:
 
     def _state_in_place(self, index: int, item: Selected, position: int) -> _Storage | None:
         """The state's own memory, where nothing reads the old state any more."""
-        if not isinstance(item.kernel, RecurrentKernel):
+        if not isinstance(item.kernel, RECURRENT_KERNELS):
             return None
         for source, target in _IN_PLACE:
             if target != position:
@@ -180,11 +193,9 @@ class _Lowering:
 
     def _workspaces(self) -> dict[int, _Storage]:
         return {
-            index: _Storage(
-                Space.SCRATCH, item.kernel.workspace_elements * 4, first=index, last=index
-            )
+            index: _Storage(Space.SCRATCH, item.kernel.workspace_bytes, first=index, last=index)
             for index, item in enumerate(self.selected)
-            if isinstance(item.kernel, RecurrentKernel)
+            if isinstance(item.kernel, WORKING_KERNELS)
         }
 
     def _copies(self) -> _Copies:

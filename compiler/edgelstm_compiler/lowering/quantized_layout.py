@@ -120,9 +120,7 @@ class Form:
                 return np.dtype(kind), (count, gates, block)
 
 
-def pack(
-    form: Form, phases: Sequence[Phase], units: int, give: Callable[[Piece], Array]
-) -> bytes:
+def pack(form: Form, phases: Sequence[Phase], units: int, give: Callable[[Piece], Array]) -> bytes:
     """One direction; `give` hands out each piece by units, unpadded.
 
     `give` returns (rows, units) for lines and (gates, units, columns) for weights (int4: -8..7).

@@ -20,11 +20,22 @@ from edgelstm_compiler.ir.kernels import (
     Section,
     Source,
 )
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Dense
+from edgelstm_compiler.ir.ops import (
+    GRU,
+    LSTM,
+    RNN,
+    Dense,
+    Int8Dense,
+    Int8Recurrent,
+    IntegerDense,
+    IntegerRecurrent,
+    Recurrent,
+)
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Constant, Node, Value
 from edgelstm_compiler.lowering.cells import cell_phases
 from edgelstm_compiler.lowering.packing import pack_dense, pack_recurrent
+from edgelstm_compiler.lowering.quantized_select import QuantizedLayers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,18 +59,36 @@ class Selected:
     node: Node
 
 
-def select_kernels(graph: StepGraph, unit_block: int | None) -> tuple[Selected, ...]:
+def select_kernels(
+    graph: StepGraph, unit_block: int | None, weight_offset: int = 0
+) -> tuple[Selected, ...]:
     """The kernel of every node, in order.
 
     Args:
         graph: the step graph.
         unit_block: units per block of packed weights; None leaves every operator as it is.
+        weight_offset: what is added to int8 weights for dot products.
 
     Raises:
         CapabilityError: weights to pack that are not constants, or not float32.
     """
     data = constant_data(graph)
-    return tuple(_select(node, data, unit_block) for node in graph.nodes)
+    if unit_block is None:
+        return tuple(_select(node, data, None) for node in graph.nodes)
+    quantized = QuantizedLayers(graph, unit_block, weight_offset)
+    selected = []
+    for node in graph.nodes:
+        if quantized.is_absorbed(node):
+            continue
+        packed = quantized.pack(node)
+        if packed is None:
+            selected.append(_select(node, data, unit_block))
+            continue
+        weights = Constant.of(f"{node.name}.weights", packed.weights)
+        inputs = (node.inputs[0], weights.value, *packed.inputs)
+        macs = count_macs(node)
+        selected.append(Selected(packed.kernel, inputs, node.outputs, (weights,), macs, node))
+    return tuple(selected)
 
 
 def _select(node: Node, data: Mapping[Value, Array], unit_block: int | None) -> Selected:
@@ -78,12 +107,17 @@ def _select(node: Node, data: Mapping[Value, Array], unit_block: int | None) -> 
 def count_macs(node: Node) -> int:
     """Multiply-accumulates of a node: matrix products only."""
     match node.op:
-        case LSTM() | GRU() | RNN():
+        case Recurrent() | Int8Recurrent() | IntegerRecurrent():
+            cell = node.op if isinstance(node.op, Recurrent) else node.op.float_cell
             x = node.inputs[X]
             assert x is not None
             steps, batch, features = x.type.shape
-            rows = node.op.gates * node.op.hidden * node.op.direction.count
-            return steps * batch * rows * (features + node.op.hidden)
+            rows = cell.gates * cell.hidden * cell.direction.count
+            return steps * batch * rows * (features + cell.hidden)
+        case Int8Dense() | IntegerDense():
+            w = node.inputs[1]
+            assert w is not None
+            return node.outputs[0].type.size * w.type.shape[1]
         case Dense():
             w = node.inputs[1]
             assert w is not None
@@ -107,7 +141,7 @@ def _expect_constant(node: Node, data: Mapping[Value, Array], places: tuple[int,
         if value is not None and value.type.dtype is not DType.F32:
             raise CapabilityError(
                 f"{node.origin or node.name}: its weights {value.name!r} are "
-                f"{value.type.dtype.value}, compiled code computes in f32"
+                f"{value.type.dtype.value}, compiled code packs f32: export the model in float32"
             )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.graph import AnyGraph
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, Dense, MatMul, Unary
 from edgelstm_compiler.ir.rewrite import Replacement, Scope, rewrite
@@ -37,6 +38,8 @@ def _product(node: Node, scope: Scope) -> Replacement | None:
     assert w is not None
     if scope.constant(w) is None or w.type.rank != 2 or x.type.rank < 1:
         return None
+    if w.type.dtype is not DType.F32:
+        return None  # Dense is a kernel on packed float weights; other products stay as they are
     dense = Node(Dense(None), (x, w, None), node.outputs, node.name, node.origin)
     return Replacement((dense,))
 
