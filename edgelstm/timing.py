@@ -102,17 +102,35 @@ class StepTimer:
         self._n_frames = len(next(iter(frames.values())))
         self._frames = {name: frames[name] for name in (spec.name for spec in signature.inputs)}
         self._weights_bytes = int(artifact.manifest["memory"]["weights_bytes"])
-        self._run, self._steps = self._prepare_native()
+        self._run, self._steps, self._single, self._empty = self._prepare_native()
 
-    def time_native(self, duration_s: float = 0.3) -> Distribution:
-        """The step alone, in native loops over the frames."""
-        times = _repeat(self._run, duration_s) / self._steps
+    def time_step(self, duration_s: float = 0.3) -> Distribution:
+        """One step (call mode: one call) in native code, the caller's own cost taken off.
+
+        Each sample is a batch of native calls of one frame; an empty native call, timed in turn
+        with it, is what calling from Python costs.
+        """
+        calls = max(1, round(_BLOCK_NS / max(_time_once(self._single), 1)))
+
+        def repeat(run: StepFunction) -> Callable[[], None]:
+            def feed() -> None:
+                for _ in range(calls):
+                    run()
+
+            return feed
+
+        full, empty = _repeat_in_turn(repeat(self._single), repeat(self._empty), duration_s)
+        times = np.maximum(full - np.median(empty), 0.0) / calls
         return Distribution(
             minimum=float(times.min()),
             median=float(np.median(times)),
             p99=float(np.percentile(times, 99)),
-            steps=len(times) * self._steps,
+            steps=len(times) * calls,
         )
+
+    def time_run(self, duration_s: float = 0.3) -> float:
+        """Median of a step within a block of frames, in one native call."""
+        return float(np.median(_repeat(self._run, duration_s))) / self._steps
 
     def time_python_step(self, duration_s: float = 0.3) -> float:
         """Median of `session.step(frame)` (call mode: `session.call`), in loops in Python."""
@@ -156,8 +174,8 @@ class StepTimer:
             for i in range(min(self._n_frames, 256))
         ]
 
-    def _prepare_native(self) -> tuple[StepFunction, int]:
-        """A native run long enough that reading the clock does not count."""
+    def _prepare_native(self) -> tuple[StepFunction, int, StepFunction, StepFunction]:
+        """A native run long enough that the clock does not count, its length, one step, none."""
         signature = self._signature
         memory = self._artifact.manifest["memory"]
         packed = allocate_block(self._n_frames * signature.input_bytes)
@@ -185,7 +203,8 @@ class StepTimer:
         steps = 1
         while steps < self._n_frames and _time_once(bind(steps)) < _BLOCK_NS:
             steps = min(2 * steps, self._n_frames)
-        return bind(steps), steps
+        single = _Holding(kernel.bind(blocks), (blocks, packed, room))
+        return bind(steps), steps, single, bind(0)
 
 
 class _Holding:
@@ -209,6 +228,24 @@ def _time_once(run: Callable[[], Any]) -> int:
     start = perf_counter_ns()
     run()
     return perf_counter_ns() - start
+
+
+def _repeat_in_turn(
+    one: Callable[[], Any], other: Callable[[], Any], duration_s: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nanoseconds of each of many runs of two functions, one after the other."""
+    one()
+    other()
+    times: list[tuple[int, int]] = []
+    end = perf_counter_ns() + int(duration_s * 1e9)
+    while len(times) < 5 or perf_counter_ns() < end:
+        start = perf_counter_ns()
+        one()
+        middle = perf_counter_ns()
+        other()
+        times.append((middle - start, perf_counter_ns() - middle))
+    first, second = np.array(times, np.float64).T
+    return first, second
 
 
 def _repeat(run: Callable[[], Any], duration_s: float) -> NDArray[np.float64]:

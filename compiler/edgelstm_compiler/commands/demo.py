@@ -58,7 +58,7 @@ def stream_trial(artifact: Artifact) -> dict[str, Any]:
     count = len(next(iter(frames.values())))
     (rows,) = step_through(artifact.session(), frames, count).values()
     timer = StepTimer(artifact, frames)
-    native, from_python = timer.time_native(), timer.time_python_step()
+    native, from_python = timer.time_step(), timer.time_python_step()
     return {
         "held_out": json.loads(REPORT_PATH.read_text(encoding="utf-8"))["held_out"],
         "check": artifact.manifest["check"],
@@ -77,9 +77,11 @@ def _as_text(result: dict[str, Any]) -> str:
     check, verification = result["check"], result["verification"]
     errors = [output["max_error"] for output in verification["outputs"]]
     native = result["native_step_ns"]
+    held_out = result["held_out"]
     lines = [
-        f"compiled   the phase model; self-check against {check['against']}: "
-        f"max error {check['max_error']:.2g}",
+        f"model      tells the phase of a timed-up-and-go test; {100 * held_out['accuracy']:.1f} % of "
+        f"{held_out['samples']} real samples of {len(held_out['subjects'])} people it never saw",
+        f"compiled   self-check against {check['against']}: max error {check['max_error']:.2g}",
         f"verified   {result['frames']} frames step by step against {verification['against']}: "
         f"max error {max(errors):.2g}, {'PASS' if verification['passed'] else 'FAIL'}",
         f"streamed   {result['seconds']:.1f} s of simulated timed-up-and-go trial at "

@@ -142,7 +142,9 @@ def test_bench(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     native = report["native"]
-    assert 0 < native["min_ns"] <= native["p50_ns"] <= native["p99_ns"]
+    # A toy step takes less than the call that is taken off: its fastest batch may come out as 0.
+    assert 0 <= native["min_ns"] <= native["p50_ns"] <= native["p99_ns"]
+    assert native["p50_ns"] > 0
     assert report["python_step_ns"] > (native["p50_ns"] if make is leaky_native else 0)
     assert report["python_run_ns"] > 0
     assert (report["read_ns"] is None) == (make is leaky_reference)
@@ -175,7 +177,8 @@ def test_timing_of_several_inputs() -> None:
     assert frames["a"].shape == (7, 2)
     assert not frames["k"].any()
     timer = StepTimer(artifact, frames)
-    assert timer.time_native(0.01).steps >= 5
+    assert timer.time_step(0.01).steps >= 5
+    assert timer.time_run(0.01) > 0
     assert timer.time_python_step(0.01) > 0
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
-from functools import cache
 
 import numpy as np
+
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.tvm_cpu.isa import X86_64, host_flags
 from edgelstm_targets.tvm_cpu.target import HostTarget
@@ -59,6 +59,7 @@ class Native:
         self.reset()
 
     def reset(self) -> None:
+        """Back to the first state."""
         self.state[:] = np.frombuffer(self.program.state_init, np.uint8)
 
     def call(self, block: bytes, steps: int | None = None) -> tuple[int, bytes]:
@@ -105,10 +106,3 @@ def natives(program: Program, **options: str) -> dict[str, Native]:
         for name, code in sections.items()
         if name in ISAS or name == "native"
     }
-
-
-@cache
-def has_tvm() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("tvm") is not None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from edgelstm.dtypes import DType
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm_compiler.ir.activations import Activation
@@ -124,9 +125,11 @@ class ProgramBuilder:
     scratch: int = 0
 
     def input(self, dtype: DType, shape: Sequence[int]) -> Buffer:
+        """An input of the signature."""
         return self._border(self.inputs, Space.INPUT, dtype, shape)
 
     def output(self, dtype: DType, shape: Sequence[int]) -> Buffer:
+        """An output of the signature."""
         return self._border(self.outputs, Space.OUTPUT, dtype, shape)
 
     def _border(self, specs, space, dtype, shape) -> Buffer:
@@ -137,6 +140,7 @@ class ProgramBuilder:
         return Buffer(name, TensorType(dtype, tuple(shape)), space, offset)
 
     def weight(self, data: np.ndarray) -> Buffer:
+        """A part of the weight blob."""
         offset = len(self.weights)
         raw = data.tobytes()
         self.weights += raw + bytes(-len(raw) % 64)
@@ -152,12 +156,14 @@ class ProgramBuilder:
         return Buffer(f"s{offset}", TensorType.of(data), Space.STATE, offset)
 
     def temporary(self, shape: Sequence[int], dtype: DType = DType.F32) -> Buffer:
+        """Scratch memory."""
         kind = TensorType(dtype, tuple(shape))
         offset = self.scratch
         self.scratch += -(-kind.nbytes // 64) * 64
         return Buffer(f"t{offset}", kind, Space.SCRATCH, offset)
 
     def call(self, kernel: Kernel, inputs, outputs, workspace=None) -> None:
+        """A kernel call."""
         name = f"call{len(self.calls)}"
         self.calls.append(Call(kernel, tuple(inputs), tuple(outputs), workspace, name, name))
 
@@ -179,12 +185,15 @@ class ProgramBuilder:
         return kernel
 
     def dense(self, x: Buffer, y: Buffer, w, b, activation: Activation | None = None) -> None:
+        """A dense call."""
         rows = x.type.size // w.shape[0]
         phase = Phase((Bias((0,)),), (Section(Source.X, w.shape[0], (0,), (0,)),))
         kernel = DenseKernel(rows, w.shape[0], w.shape[1], activation, UNIT_BLOCK, (phase,))
         self.call(kernel, [x, self.weight(pack_dense(w, b))], [y])
 
     def build(self, mode="stream") -> Program:
+        """The Program."""
+
         def size(specs):
             return specs[-1].offset_bytes + specs[-1].nbytes if specs else 0
 

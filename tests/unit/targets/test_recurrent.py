@@ -56,6 +56,7 @@ class Case:
     y: bool = True
 
     def op(self):
+        """The operator."""
         count = self.direction.count
         activations = self.activations or DEFAULTS[self.cell] * count
         extra = {}

@@ -1,0 +1,120 @@
+"""Errors of the native tanh, sigmoid, exp, ...: on a dense subset, and on all of float32."""
+
+from __future__ import annotations
+
+from math import erf as scalar_erf
+
+import numpy as np
+import pytest
+
+from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.activations import Activation, Fn
+from edgelstm_compiler.ir.kernels import OpKernel
+from edgelstm_compiler.ir.ops import Unary
+from tests.unit.targets.native import natives
+from tests.unit.targets.packing import ProgramBuilder
+
+pytest.importorskip("tvm")
+pytestmark = pytest.mark.tvm
+
+CHUNK = 1 << 20
+
+
+def function(fn, count=CHUNK):
+    builder = ProgramBuilder("function")
+    x = builder.input(DType.F32, (count,))
+    builder.call(OpKernel(Unary(Activation(fn))), [x], [builder.output(DType.F32, (count,))])
+    return natives(builder.build("call"))
+
+
+def subset():
+    """Every exponent and sign, 2048 mantissas each: a mebi of finite values and denormals."""
+    bits = np.arange(CHUNK, dtype=np.uint64) * (1 << 32) // CHUNK
+    jitter = np.random.default_rng(0).integers(0, (1 << 32) // CHUNK, CHUNK, dtype=np.uint64)
+    x = (bits + jitter).astype(np.uint32).view(np.float32)
+    return np.where(np.isfinite(x), x, np.float32(0.0))
+
+
+def sigmoid(x):
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+# Function, its float64, bound of the absolute error, and the range that is never left.
+BOUNDED = [
+    (Fn.TANH, np.tanh, 3e-7, -1, 1),
+    (Fn.SIGMOID, sigmoid, 2.3e-7, 0, 1),
+    (Fn.ERF, np.vectorize(scalar_erf, otypes=[np.float64]), 3.6e-7, -1, 1),
+]
+RELATIVE = [
+    (Fn.EXP, np.exp, 2.5e-7),
+    (Fn.LOG, np.log, 2.5e-7),
+]
+
+
+def worst(fn, reference, low, high, x, natives_):
+    exact = reference(x.astype(np.float64))
+    errors = []
+    for isa, native in natives_.items():
+        (y,) = native.step(x)
+        assert y.min() >= low, isa
+        assert y.max() <= high, isa
+        errors.append(float(np.abs(y - exact).max()))
+    return max(errors)
+
+
+@pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED, ids=str)
+def test_bounded_functions_on_a_subset(fn, reference, bound, low, high):
+    """Error and range over all exponents."""
+    x = subset()
+    near = np.random.default_rng(1).uniform(-12, 12, CHUNK).astype(np.float32)
+    code = function(fn)
+    assert worst(fn, reference, low, high, x, code) <= bound
+    assert worst(fn, reference, low, high, near, code) <= bound
+
+
+@pytest.mark.parametrize(("fn", "reference", "bound"), RELATIVE, ids=str)
+def test_relative_functions(fn, reference, bound):
+    """Relative error of the results that are normal float32."""
+    x = subset() if fn is Fn.EXP else np.abs(subset())
+    x = np.where(x == 0, np.float32(1), x)
+    near = np.random.default_rng(1).uniform(-80, 80, CHUNK).astype(np.float32)
+    near = near if fn is Fn.EXP else np.exp(near).astype(np.float32)
+    code = function(fn)
+    for values in (x, near):
+        with np.errstate(all="ignore"):
+            exact = reference(values.astype(np.float64))
+            rounded = exact.astype(np.float32)
+        normal = np.isfinite(rounded) & (np.abs(rounded) >= np.finfo(np.float32).tiny)
+        for isa, native in code.items():
+            (y,) = native.step(values)
+            error = np.abs(y[normal] - exact[normal]) / np.abs(exact[normal])
+            assert error.max() <= bound, isa
+            assert not np.isnan(y).any(), isa
+            np.testing.assert_allclose(y[~normal], rounded[~normal], rtol=0.2, atol=1e-43)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED[:2], ids=str)
+def test_bounded_functions_on_all_of_float32(fn, reference, bound, low, high):
+    """All 2^32 inputs but NaN and infinity, on the best instruction set.
+
+    Beyond +-32 only the extremes have to hold, which are compared without the float64 function.
+    """
+    isa, native = next(iter(function(fn, 1 << 22).items()))
+    size = 1 << 22
+    for start in range(0, 1 << 32, size):
+        bits = np.arange(start, start + size, dtype=np.uint64).astype(np.uint32)
+        x = bits.view(np.float32)
+        x = np.where(np.isfinite(x), x, np.float32(0.0))
+        (y,) = native.step(x)
+        assert y.min() >= low, isa
+        assert y.max() <= high, isa
+        largest, smallest = np.abs(x).max(), np.abs(x).min()
+        if smallest > 32:
+            exact = np.where(x > 0, high, low)
+        elif largest < 1e-8:
+            exact = x if fn is Fn.TANH else 0.5
+        else:
+            exact = reference(x.astype(np.float64))
+        assert np.abs(y - exact).max() <= bound, (isa, hex(start))
