@@ -14,6 +14,7 @@ check         {"done", "against", "max_error", ...}                of the self-c
 macs          multiply-accumulates of one step (stream) or call
 layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
+quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` or `program`.
 """
@@ -80,6 +81,7 @@ class Artifact:
         check: Mapping[str, Any] | None = None,
         macs: int = 0,
         layers: Sequence[Mapping[str, Any]] = (),
+        quantization: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Put together what the compiler made; nothing is written to disk.
 
@@ -99,8 +101,9 @@ class Artifact:
             check: of the self-check, see above.
             macs: multiply-accumulates of one step.
             layers: one JSON object each.
+            quantization: schemes and errors, None where everything is in float32.
         """
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "edgelstm": VERSION,
             "signature": signature.to_json(),
@@ -121,6 +124,8 @@ class Artifact:
             "layers": [dict(layer) for layer in layers],
             "options": dict(options or {}),
         }
+        if quantization is not None:
+            manifest["quantization"] = dict(quantization)
         content = {
             WEIGHTS_SECTION: weights,
             STATE_SECTION: state_init,
@@ -174,6 +179,12 @@ class Artifact:
                 engine = find_engine(self.manifest["target"]["engine"])
                 self._kernel = engine.load(self._container, self._signature)
             return self._kernel
+
+    def on(self, kernel: Kernel) -> Artifact:
+        """The same model, run by another kernel (an emulated processor, a test's own)."""
+        other = Artifact(self._container)
+        other._kernel = kernel
+        return other
 
     @property
     def container(self) -> Container:

@@ -24,6 +24,11 @@ from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
 from edgelstm_compiler.passes.fuse_dense import fuse_dense
 from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
 from edgelstm_compiler.passes.simplify_layout import simplify_layout
+from edgelstm_compiler.quant.calibration import Calibration
+from edgelstm_compiler.quant.check import check_quantized
+from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
+from edgelstm_compiler.quant.recordings import Recordings
+from edgelstm_compiler.quant.scheme import QuantizeOptions
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
@@ -54,6 +59,7 @@ class CompileOptions:
         rate_hz: sampling rate the model was trained for, kept in the artifact.
         dump: folder for the text of every stage, or None.
         check: compare the result with ONNX Runtime (or float64) before handing it out.
+        quantize: what to compute in fewer bits, or None: everything in float32.
     """
 
     target: str = "host"
@@ -64,6 +70,7 @@ class CompileOptions:
     rate_hz: float | None = None
     dump: Path | None = None
     check: bool = True
+    quantize: QuantizeRequest | None = None
 
 
 def compile_model(
@@ -77,6 +84,10 @@ def compile_model(
     rate_hz: float | None = None,
     dump: str | Path | None = None,
     check: bool = True,
+    quantize: str | Mapping[str, str] | None = None,
+    calibration: Calibration | Recordings | None = None,
+    max_error: float | None = None,
+    quantize_options: QuantizeOptions | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile an ONNX model.
@@ -90,7 +101,13 @@ def compile_model(
         target_options: options of the target as text.
         rate_hz: sampling rate the model was trained for, kept in the artifact.
         dump: folder for the text of every stage.
-        check: compare the result with ONNX Runtime (or float64) before handing it out.
+        check: compare the result with ONNX Runtime (or float64) before handing it out; a quantized
+            one with the quantized step graph.
+        quantize: fp16, w8, w4, int8, int8-full, auto, or one of them by name of the layer.
+        calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made.
+        max_error: auto: bound of the error of any output on the recordings, relative to the
+            largest magnitude where that exceeds 1.
+        quantize_options: see `QuantizeOptions`.
         progress: called with the name of each stage as it begins.
 
     Raises:
@@ -107,6 +124,7 @@ def compile_model(
         rate_hz=rate_hz,
         dump=Path(dump) if dump is not None else None,
         check=check,
+        quantize=_request(quantize, calibration, max_error, quantize_options),
     )
     return compile_read_model(read_model(source), options, progress or (lambda stage: None))
 
@@ -121,22 +139,40 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
+    quantized: QuantizedModel | None = None
+    if options.quantize is not None:
+        quantized = quantize_model(
+            step_graph, options.quantize, model=model.sha256, progress=progress
+        )
+        step_graph = quantized.graph
+        dump_graph(step_graph, "quantized", ctx)
     progress("lowering")
-    unit_block = backend.capabilities().unit_block
-    program = lower(_named(step_graph, model, options), unit_block, options.rate_hz)
+    takes = backend.capabilities()
+    named = _named(step_graph, model, options)
+    program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset)
     _dump_text(ctx, "program", print_program(program))
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
     emission = _emit(backend, program, options, ctx)
     check: dict[str, Any] = {"done": False}
     artifact = _assemble(
-        program, step_graph, emission, model, options, target_options.to_json(), check
+        program, step_graph, emission, model, options, target_options.to_json(), check, quantized
     )
     if options.check and backend.probe().can_run:
         progress("self-check")
-        check = check_artifact(artifact, model, binding, step_graph)
+        if quantized is not None:
+            check = check_quantized(artifact, quantized)
+        else:
+            check = check_artifact(artifact, model, binding, step_graph)
         artifact = _assemble(
-            program, step_graph, emission, model, options, target_options.to_json(), check
+            program,
+            step_graph,
+            emission,
+            model,
+            options,
+            target_options.to_json(),
+            check,
+            quantized,
         )
     return artifact
 
@@ -149,6 +185,17 @@ def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -
     dump_graph(step_graph, "steps" if options.mode == "stream" else "call", ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
+
+
+def _request(
+    scheme: str | Mapping[str, str] | None,
+    calibration: Calibration | Recordings | None,
+    max_error: float | None,
+    options: QuantizeOptions | None,
+) -> QuantizeRequest | None:
+    if scheme is None:
+        return None
+    return QuantizeRequest(scheme, calibration, max_error, options or QuantizeOptions())
 
 
 def _available(target: Target, options: CompileOptions) -> Target:
@@ -188,6 +235,7 @@ def _assemble(
     options: CompileOptions,
     target_options: Mapping[str, Any],
     check: Mapping[str, Any],
+    quantized: QuantizedModel | None,
 ) -> Artifact:
     return Artifact.create(
         signature=program.signature,
@@ -210,6 +258,7 @@ def _assemble(
         check=check,
         macs=program.macs,
         layers=describe_layers(graph),
+        quantization=None if quantized is None else quantized.record,
     )
 
 

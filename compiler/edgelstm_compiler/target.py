@@ -34,10 +34,13 @@ class Capabilities:
     Args:
         unit_block: units per block of packed weights; None where weights stay as they are.
         modes: "stream", "call".
+        weight_offset: what is added to int8 weights of dot products: 128 for instructions that
+            take unsigned weights (`ir/quantized_kernels.py`).
     """
 
     unit_block: int | None
     modes: tuple[str, ...] = ("stream", "call")
+    weight_offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,11 @@ class Call:
 
 ALIGNMENT = 64
 
+NOTES_BYTES = 64
+"""The first bytes of the scratch block, which no buffer takes: a target's own notes from step to
+step, such as the direction in which weights were walked. They never change a result; whatever stands
+there at first will do."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
@@ -67,7 +72,8 @@ class Program:
         calls: in order.
         weights: the weight blob.
         state_init: the state block before the first step.
-        scratch_bytes: size of the scratch block; its contents mean nothing between steps.
+        scratch_bytes: size of the scratch block, notes included; no result depends on what it
+            holds between steps.
         macs: multiply-accumulates of one step.
     """
 

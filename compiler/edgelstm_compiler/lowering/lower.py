@@ -11,7 +11,7 @@ from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph
 from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel
 from edgelstm_compiler.ir.ops import Reshape
-from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
+from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Space
 from edgelstm_compiler.ir.quantized_kernels import RECURRENT_KERNELS, WORKING_KERNELS
 from edgelstm_compiler.ir.types import Constant, Value
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
@@ -97,7 +97,7 @@ class _Lowering:
         for storage, offset in zip(
             (*lives, *workspaces.values(), *copies.staged), offsets, strict=True
         ):
-            storage.offset_bytes = offset
+            storage.offset_bytes = NOTES_BYTES + offset
         calls = [self._call(i, item, workspaces.get(i)) for i, item in enumerate(self.selected)]
         calls += [
             Call(
@@ -115,7 +115,7 @@ class _Lowering:
             tuple(calls),
             b"".join(self.weights),
             self._state_init(),
-            scratch_bytes,
+            NOTES_BYTES + scratch_bytes,
             sum(item.macs for item in self.selected),
         )
 

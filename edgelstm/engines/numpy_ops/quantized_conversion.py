@@ -32,9 +32,12 @@ def quantize(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[
 
 def quantized(x: Array, inverse: Array, zero_point: int, dtype: np.dtype[Any]) -> Array:
     """What `quantize` gives, still in x's floating point type."""
-    limits = np.iinfo(dtype)
-    steps = np.rint(x * inverse) + x.dtype.type(zero_point)
-    return np.asarray(np.clip(steps, x.dtype.type(limits.min), x.dtype.type(limits.max)))
+    half = 1 << (8 * dtype.itemsize - 1)
+    steps = np.rint(x * inverse)
+    if zero_point:
+        steps = steps + x.dtype.type(zero_point)
+    kind = x.dtype.type
+    return np.asarray(np.minimum(np.maximum(steps, kind(-half)), kind(half - 1)))
 
 
 def dequantize(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:

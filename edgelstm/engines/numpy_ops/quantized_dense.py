@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops.quantized_integer import (
+    bounded,
     exact_product,
     look_up,
     rounding_shift,
@@ -38,8 +39,8 @@ def integer_dense(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> 
         values = look_up(table, saturate16(values))
         if fields["is_unit"]:
             values = unit_gate(values)
-    bounded = np.clip(values, fields["low"], fields["high"])
-    return [bounded.astype(DType(fields["dtype"]).numpy)]
+    within = bounded(values, fields["low"], fields["high"])
+    return [within.astype(DType(fields["dtype"]).numpy)]
 
 
 def integer_softmax(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:

@@ -66,7 +66,7 @@ def _linear_cell(cell: IntegerCell) -> Step:
 
 def _cell(cell: IntegerCell) -> Step:
     """The default: n = g(Wn x + Rn (r h) + b)."""
-    shift, hidden = int(cell.fields["sum_shift"]), cell.hidden
+    shift = int(cell.fields["sum_shift"])
 
     def step(products: Array, states: States) -> States:
         h = states[0].astype(np.int32)
@@ -75,7 +75,7 @@ def _cell(cell: IntegerCell) -> Step:
         z_r = cell.unit(0, (gates + cell.gate(recurrent, Z, R)) >> shift)
         z, r = cell.gate(z_r, Z), cell.gate(z_r, R)
         reset_h = cell.narrowed(rounding_shift(r * h, 15))
-        inner = cell.recurrent_sums(reset_h, slice(2 * hidden, 3 * hidden))
+        inner = cell.gate(cell.recurrent_sums(reset_h), N)
         sums = (cell.gate(products, N) + inner) >> shift
         return _mixed(cell, z, cell.signed(1, sums), h)
 

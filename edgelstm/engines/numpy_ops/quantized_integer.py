@@ -29,14 +29,19 @@ def rounding_shift(values: Array, bits: int) -> Array:
     return (values + (1 << (bits - 1))) >> bits
 
 
+def bounded(values: Array, low: int, high: int) -> Array:
+    """Within [low, high]; np.clip does the same in five times the time."""
+    return np.asarray(np.minimum(np.maximum(values, low), high))
+
+
 def saturate16(values: Array) -> Array:
     """Within [-32768, 32767], still int32."""
-    return np.clip(values, -32768, 32767)
+    return bounded(values, -32768, 32767)
 
 
 def saturate8(values: Array) -> Array:
     """Within [-128, 127], still int32."""
-    return np.clip(values, -128, 127)
+    return bounded(values, -128, 127)
 
 
 def interpolate(table: Array, x: Array) -> Array:
@@ -53,9 +58,17 @@ def interpolate(table: Array, x: Array) -> Array:
 
 def look_up(table: Array, x: Array) -> Array:
     """`interpolate` by a table of all 65,536 inputs, made once; x is int32 within int16."""
-    complete: Array = prepared((table,), "complete", lambda: _complete(table))
-    # take with an index beyond the bounds is a fault of the caller: x was saturated.
-    return complete.take(x + 32768)
+    return look_up_complete(prepared((table,), "complete", lambda: complete(table)), x)
+
+
+def complete(table: Array) -> Array:
+    """The function of a table at all 65,536 inputs, from -32768 on."""
+    return interpolate(table, np.arange(-32768, 32768, dtype=np.int32))
+
+
+def look_up_complete(values: Array, x: Array) -> Array:
+    """The entries of a `complete` table; x is int32 within int16."""
+    return np.asarray(values.take(x + 32768))
 
 
 def unit_gate(values: Array) -> Array:
@@ -84,12 +97,6 @@ def prepared(sources: Sequence[Array], purpose: str, make: Callable[[], Any]) ->
     return result
 
 
-def rows_of(array: Array) -> list[Array]:
-    """The items along the first axis, the same objects each time the array is a constant."""
-    rows: list[Array] = prepared((array,), "rows", lambda: [_frozen(row) for row in array])
-    return rows
-
-
 def exact_product(x: Array, weights: Array) -> Array:
     """The product x @ weights.T of integers, exact, as int32.
 
@@ -114,13 +121,3 @@ def float_matrix(weights: Array, largest: int) -> Array:
     bound = weights.shape[-1] * 128 * largest
     dtype = np.float32 if bound < _FLOAT32_EXACT else np.float64
     return np.ascontiguousarray(weights.T.astype(dtype))
-
-
-def _frozen(row: Array) -> Array:
-    copy = row.copy()
-    copy.setflags(write=False)
-    return copy
-
-
-def _complete(table: Array) -> Array:
-    return interpolate(table, np.arange(-32768, 32768, dtype=np.int32))

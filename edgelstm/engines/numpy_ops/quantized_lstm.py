@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.numpy_ops.quantized_integer import look_up, rounding_shift, saturate16
+from edgelstm.engines.numpy_ops.quantized_integer import (
+    bounded,
+    look_up_complete,
+    rounding_shift,
+    saturate16,
+)
 from edgelstm.engines.numpy_ops.quantized_recurrence import (
     SIGNED_FRACTION,
     IntegerCell,
@@ -65,12 +70,12 @@ def _cell(cell: IntegerCell) -> Step:
             f = 32768 - i
         g = cell.signed(1, cell.gate(sums, G))
         new_c = rounding_shift(f * c + rounding_shift(i * g, exponent), 15)
-        new_c = np.clip(new_c, -32767, 32767)
+        new_c = bounded(new_c, -32767, 32767)
         if peepholes is None:
             o = cell.gate(gates, O)
         else:
             o = cell.unit(0, peep(O, cell.gate(sums, O), new_c))
-        shown = look_up(cell.tables[2], to_table_input(new_c, exponent))
+        shown = look_up_complete(cell.functions[2], to_table_input(new_c, exponent))
         return cell.narrowed(rounding_shift(o * shown, 15)), new_c.astype(np.int16)
 
     return step

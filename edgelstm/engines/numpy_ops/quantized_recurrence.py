@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.numpy_ops.quantized_integer import (
-    exact_product,
-    look_up,
+    bounded,
+    complete,
+    float_matrix,
+    look_up_complete,
+    multiply,
+    prepared,
     rounding_shift,
-    rows_of,
     saturate8,
     saturate16,
     unit_gate,
@@ -51,38 +54,45 @@ class IntegerCell:
     """What one direction of an integer cell computes with; gates in ONNX order.
 
     Shapes:
-        recurrent (G*H, H) int8, h_multiplier (G*H,) int32, bias (A*H,) int32 for the A
-        accumulators of the cell, peepholes (3*H,) int32 or None, tables: (513,) int16 each.
+        inputs (I, G*H) and recurrent (H, G*H): the integer weights in floating point,
+        x_multiplier, h_multiplier (G*H,) int32, bias (A*H,) int32 for the A accumulators of the
+        cell, peepholes (3*H,) int32 or None, functions: complete tables (65536,) int32.
     """
 
     fields: Mapping[str, Any]
     hidden: int
+    inputs: Array
     recurrent: Array
+    x_multiplier: Array
     h_multiplier: Array
     bias: Array
     peepholes: Array | None
-    tables: Sequence[Array]
+    functions: Sequence[Array]
 
     def gate(self, values: Array, first: int, last: int | None = None) -> Array:
         """The columns of one gate, or of the gates up to `last`."""
         end = first if last is None else last
         return values[..., first * self.hidden : (end + 1) * self.hidden]
 
-    def recurrent_sums(self, h: Array, gates: slice | None = None) -> Array:
-        """rs(R h, h_shift) * h_multiplier, of all gates or of some rows."""
-        sums = exact_product(h, self.recurrent)
-        multiplier = self.h_multiplier
-        if gates is not None:
-            sums, multiplier = sums[..., gates], multiplier[gates]
-        return rounding_shift(sums, self.fields["h_shift"]) * multiplier
+    def input_sums(self, x: Array) -> Array:
+        """rs(W x, x_shift) * x_multiplier of all gates."""
+        sums = multiply(x, self.inputs)
+        return rounding_shift(sums, self.fields["x_shift"]) * self.x_multiplier
+
+    def recurrent_sums(self, h: Array) -> Array:
+        """rs(R h, h_shift) * h_multiplier of all gates."""
+        sums = multiply(h, self.recurrent)
+        return rounding_shift(sums, self.fields["h_shift"]) * self.h_multiplier
 
     def unit(self, function: int, sums: Array) -> Array:
         """A gate in [0, 1] as Q0.15 of a pre-activation in Q4.11."""
-        return unit_gate(look_up(self.tables[function], self.bounded(sums, UNIT_FRACTION)))
+        within = self.bounded(sums, UNIT_FRACTION)
+        return unit_gate(look_up_complete(self.functions[function], within))
 
     def signed(self, function: int, sums: Array) -> Array:
         """A value in [-1, 1] as Q0.15 of a pre-activation in Q3.12."""
-        return look_up(self.tables[function], self.bounded(sums, SIGNED_FRACTION))
+        within = self.bounded(sums, SIGNED_FRACTION)
+        return look_up_complete(self.functions[function], within)
 
     def bounded(self, sums: Array, fraction: int) -> Array:
         """Saturated to int16, and within the cell's clip."""
@@ -90,7 +100,7 @@ class IntegerCell:
         if clip is None:
             return saturate16(sums)
         limit = clip_limit(clip, fraction)
-        return np.clip(sums, -limit, limit)
+        return bounded(sums, -limit, limit)
 
     def narrowed(self, h: Array) -> Array:
         """The h in Q0.15 as the int8 that products and outputs take."""
@@ -130,36 +140,18 @@ def run_integer_layer(
     Raises:
         StreamError: sequence_lens out of range.
     """
-    x, w, r, bias, lens = inputs[:5]
-    x_multiplier, h_multiplier, tables = inputs[X_MULTIPLIER : TABLES + 1]
-    p = inputs[P]
+    x, lens = inputs[X], inputs[SEQUENCE_LENS]
     assert x is not None
-    assert w is not None
-    assert r is not None
-    assert bias is not None
-    assert x_multiplier is not None
-    assert h_multiplier is not None
-    assert tables is not None
-    hidden, count = int(fields["cell"]["hidden"]), w.shape[0]
+    hidden = int(fields["cell"]["hidden"])
     steps, batch = x.shape[:2]
     if lens is not None and np.any((lens < 0) | (lens > steps)):
         raise StreamError(f"sequence_lens {lens.tolist()} must lie within 0 and {steps} frames")
-    y = np.zeros((steps, count, batch, hidden), np.int8)
-    finals = [np.zeros((count, batch, hidden), kind) for kind in state_types]
-    input_weights, recurrent, rows = rows_of(w), rows_of(r), rows_of(tables)
-    for d in range(count):
-        places = fields["tables"][d * functions : (d + 1) * functions]
-        cell = IntegerCell(
-            fields=fields,
-            hidden=hidden,
-            recurrent=recurrent[d],
-            h_multiplier=h_multiplier[d].astype(np.int32),
-            bias=bias[d],
-            peepholes=None if p is None else p[d].astype(np.int32),
-            tables=[rows[place] for place in places],
-        )
-        sums = rounding_shift(exact_product(x, input_weights[d]), fields["x_shift"])
-        products = spread(sums * x_multiplier[d].astype(np.int32)) + bias[d]
+    cells = _cells(fields, inputs, functions)
+    count = len(cells)
+    y = np.empty((steps, count, batch, hidden), np.int8)
+    finals = [np.empty((count, batch, hidden), kind) for kind in state_types]
+    for d, cell in enumerate(cells):
+        products = spread(cell.input_sums(x)) + cell.bias
         states: States = tuple(
             np.zeros((batch, hidden), kind) if given is None else given[d]
             for given, kind in zip(inputs[INITIAL_H:P], state_types, strict=False)
@@ -172,3 +164,48 @@ def run_integer_layer(
         for final, state in zip(finals, states, strict=True):
             final[d] = state
     return [y, *finals]
+
+
+def _cells(
+    fields: Mapping[str, Any], inputs: Sequence[Array | None], functions: int
+) -> list[IntegerCell]:
+    """The cells of all directions, made once for constant weights."""
+    x = inputs[X]
+    constants = [inputs[place] for place in (W, R, BIAS, X_MULTIPLIER, H_MULTIPLIER, TABLES, P)]
+    assert x is not None
+    largest = -int(np.iinfo(x.dtype).min)
+    given = [array for array in constants if array is not None]
+    cells: list[IntegerCell] = prepared(
+        given, f"cells {largest}", lambda: _make_cells(fields, constants, functions, largest)
+    )
+    if cells[0].fields != fields:
+        # Another layer on the very same constants.
+        return _make_cells(fields, constants, functions, largest)
+    return cells
+
+
+def _make_cells(
+    fields: Mapping[str, Any], constants: Sequence[Array | None], functions: int, largest: int
+) -> list[IntegerCell]:
+    w, r, bias, x_multiplier, h_multiplier, tables, p = constants
+    assert w is not None
+    assert r is not None
+    assert bias is not None
+    assert x_multiplier is not None
+    assert h_multiplier is not None
+    assert tables is not None
+    values = [complete(table) for table in tables]
+    return [
+        IntegerCell(
+            fields=fields,
+            hidden=int(fields["cell"]["hidden"]),
+            inputs=float_matrix(w[d], largest),
+            recurrent=float_matrix(r[d], 128),
+            x_multiplier=x_multiplier[d].astype(np.int32),
+            h_multiplier=h_multiplier[d].astype(np.int32),
+            bias=bias[d].copy(),
+            peepholes=None if p is None else p[d].astype(np.int32),
+            functions=[values[n] for n in fields["tables"][d * functions :][:functions]],
+        )
+        for d in range(len(w))
+    ]

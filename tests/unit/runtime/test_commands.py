@@ -142,14 +142,16 @@ def test_bench(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     native = report["native"]
-    # A toy step takes less than the call that is taken off: its fastest batch may come out as 0.
+    # A toy step of 5 ns takes far less than the call that is taken off: it may come out as 0.
     assert 0 <= native["min_ns"] <= native["p50_ns"] <= native["p99_ns"]
-    assert native["p50_ns"] > 0
+    assert report["native_run_ns"] > 0
     assert report["python_step_ns"] > (native["p50_ns"] if make is leaky_native else 0)
     assert report["python_run_ns"] > 0
     assert (report["read_ns"] is None) == (make is leaky_reference)
     assert report["peers"][0]["step_ns"] == 1000
-    assert report["peers"][0]["step_ratio"] == pytest.approx(1000 / native["p50_ns"], rel=0.01)
+    if native["p50_ns"] > 1:
+        ratio = report["peers"][0]["step_ratio"]
+        assert ratio == pytest.approx(1000 / native["p50_ns"], rel=0.01)
     assert report["peers"][0]["sequence_ns"] is None
     assert _ToyPeer.prepared is not None
     assert _ToyPeer.prepared["x"].shape == (20, 2)

@@ -1,0 +1,1 @@
+"""Runs compiled ARM code on any machine: the very bytes of the artifact, under Unicorn."""

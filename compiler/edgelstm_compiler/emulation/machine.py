@@ -1,0 +1,238 @@
+"""An emulated processor that calls functions of an image. The only place that knows Unicorn."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgelstm.errors import InternalError, TargetUnavailableError
+from edgelstm_compiler.emulation.image import AARCH64, ARM, Image
+
+NO_UNICORN = "unicorn is not installed: pip install 'edgelstm[emulate]'"
+_CODE, _DATA, _STACK = 0x0010_0000, 0x2000_0000, 0x6000_0000
+_PAGE = 0x1000
+_STACK_BYTES = 1 << 20
+_RETURN = _CODE - _PAGE  # Cortex-M executes nothing from peripheral addresses
+_PAINT = 0xA5
+_FPU_ON = 0xF << 20
+_FPEXC_ON = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """An argument of 64 bits; a plain int is one of the width of an address."""
+
+    value: int
+
+
+class Machine:
+    """One emulated processor with one image and memory for its data.
+
+    Args:
+        image: the code.
+        cpu: LLVM's name of the processor, "cortex-m4".
+
+    Raises:
+        TargetUnavailableError: Unicorn is missing, or does not know the processor.
+    """
+
+    def __init__(self, image: Image, cpu: str = "") -> None:
+        if importlib.util.find_spec("unicorn") is None:
+            raise TargetUnavailableError(NO_UNICORN)
+        import unicorn
+
+        self._image = image
+        self._is_wide = image.machine == AARCH64
+        self._uc = _processor(image, cpu)
+        self._next = _DATA
+        self._blocks: dict[tuple[int, int], int] = {}
+        self._hook: Any = None
+        self._count = 0
+        self._failure = unicorn.UcError
+        self._uc.mem_map(_CODE, -(-image.size // _PAGE) * _PAGE)
+        for address, data in image.segments:
+            self._uc.mem_write(_CODE + address, data)
+        self._uc.mem_map(_RETURN, _PAGE)
+        self._uc.mem_map(_STACK, _STACK_BYTES)
+
+    def allocate(self, size: int) -> int:
+        """The address of new memory, zeroed, at a page boundary; a page of nothing follows it."""
+        room = -(-max(size, 1) // _PAGE) * _PAGE
+        address = self._next
+        self._uc.mem_map(address, room)
+        self._next += room + _PAGE
+        return address
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write memory."""
+        self._uc.mem_write(address, data)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read memory."""
+        return bytes(self._uc.mem_read(address, size))
+
+    @property
+    def instructions(self) -> int:
+        """Instructions that the last call took, where `call` was told to count them."""
+        return self._count
+
+    def call(self, symbol: str, arguments: Sequence[int | Word], *, count: bool = False) -> int:
+        """Call a function.
+
+        Args:
+            symbol: its name.
+            arguments: numbers.
+            count: count instructions, which takes longer.
+
+        Returns:
+            Its result, an int32.
+
+        Raises:
+            InternalError: the code did something that no code may do.
+        """
+        self._watch(count)
+        entry = _CODE + self._image.symbols[symbol]
+        self._count = 0
+        stack = _STACK + _STACK_BYTES - _PAGE
+        result = (self._call_64 if self._is_wide else self._call_32)(entry, stack, arguments)
+        return result - (1 << 32) if result >> 31 else result
+
+    def paint_stack(self) -> None:
+        """Fill the stack, so that `stack_used` can see how deep a call went."""
+        self._uc.mem_write(_STACK, bytes([_PAINT]) * (_STACK_BYTES - _PAGE))
+
+    def stack_used(self) -> int:
+        """Bytes of the stack that calls have written since it was painted."""
+        untouched = self.read(_STACK, _STACK_BYTES - _PAGE)
+        return len(untouched.lstrip(bytes([_PAINT])))
+
+    def _call_64(self, entry: int, stack: int, arguments: Sequence[int | Word]) -> int:
+        from unicorn import arm64_const as arm64
+
+        registers = (
+            arm64.UC_ARM64_REG_X0,
+            arm64.UC_ARM64_REG_X1,
+            arm64.UC_ARM64_REG_X2,
+            arm64.UC_ARM64_REG_X3,
+            arm64.UC_ARM64_REG_X4,
+            arm64.UC_ARM64_REG_X5,
+        )
+        for register, argument in zip(registers, arguments, strict=False):
+            value = argument.value if isinstance(argument, Word) else argument
+            self._uc.reg_write(register, value)
+        self._uc.reg_write(arm64.UC_ARM64_REG_SP, stack)
+        self._uc.reg_write(arm64.UC_ARM64_REG_LR, _RETURN)
+        self._start(entry, arm64.UC_ARM64_REG_PC, stack, arm64.UC_ARM64_REG_SP)
+        return int(self._uc.reg_read(arm64.UC_ARM64_REG_X0)) & 0xFFFF_FFFF
+
+    def _call_32(self, entry: int, stack: int, arguments: Sequence[int | Word]) -> int:
+        from unicorn import arm_const as arm
+
+        registers = (
+            arm.UC_ARM_REG_R0,
+            arm.UC_ARM_REG_R1,
+            arm.UC_ARM_REG_R2,
+            arm.UC_ARM_REG_R3,
+        )
+        # Source: AAPCS32, 6.4: four core registers, then the stack; 64 bits at even places.
+        words: list[int] = []
+        for argument in arguments:
+            if isinstance(argument, Word):
+                words += [0] * (len(words) % 2)
+                words += [argument.value & 0xFFFF_FFFF, argument.value >> 32 & 0xFFFF_FFFF]
+            else:
+                words.append(argument)
+        for register, word in zip(registers, words, strict=False):
+            self._uc.reg_write(register, word)
+        rest = words[len(registers) :]
+        place = stack - 64
+        self._uc.mem_write(place, b"".join(word.to_bytes(4, "little") for word in rest))
+        self._uc.reg_write(arm.UC_ARM_REG_SP, place)
+        self._uc.reg_write(arm.UC_ARM_REG_LR, _RETURN | (entry & 1))
+        self._start(entry, arm.UC_ARM_REG_PC, place, arm.UC_ARM_REG_SP)
+        return int(self._uc.reg_read(arm.UC_ARM_REG_R0)) & 0xFFFF_FFFF
+
+    def _start(self, entry: int, counter: int, stack: int, pointer: int) -> None:
+        try:
+            self._uc.emu_start(entry, _RETURN)
+        except self._failure as error:
+            where = self._uc.reg_read(counter) - _CODE
+            raise InternalError(f"the emulated code failed at {where:#x}: {error}") from error
+        if self._uc.reg_read(pointer) != stack:
+            raise InternalError("the emulated code did not restore the stack pointer")
+
+    def _watch(self, wanted: bool) -> None:
+        import unicorn
+
+        if wanted and self._hook is None:
+            self._hook = self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._enter)
+        elif not wanted and self._hook is not None:
+            self._uc.hook_del(self._hook)
+            self._hook = None
+
+    def _enter(self, uc: Any, address: int, size: int, user: Any) -> None:
+        """Add the instructions of a block that is about to run: no branch leaves it half-way."""
+        key = (address, size)
+        known = self._blocks.get(key)
+        if known is None:
+            known = self._blocks[key] = self._length(address, size)
+        self._count += known
+
+    def _length(self, address: int, size: int) -> int:
+        is_thumb = any(value & 1 for value in self._image.symbols.values())
+        if not is_thumb:
+            return size // 4
+        code = self.read(address, size)
+        at = found = 0
+        while at < size:
+            at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+            found += 1
+        return found
+
+
+def emulator_version() -> str:
+    """Unicorn's name and version; "" if it is not installed."""
+    if importlib.util.find_spec("unicorn") is None:
+        return ""
+    import unicorn
+
+    return f"unicorn {unicorn.__version__}"
+
+
+def _processor(image: Image, cpu: str) -> Any:
+    import unicorn
+    from unicorn import arm64_const as arm64
+    from unicorn import arm_const as arm
+
+    if image.machine == AARCH64:
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+        uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
+        uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)
+        return uc
+    if image.machine != ARM:
+        raise TargetUnavailableError(
+            f"emulation is for ARM code, this is ELF machine {image.machine}: it needs none here"
+        )
+    models = {
+        "cortex-m0plus": arm.UC_CPU_ARM_CORTEX_M0,
+        "cortex-m3": arm.UC_CPU_ARM_CORTEX_M3,
+        "cortex-m4": arm.UC_CPU_ARM_CORTEX_M4,
+        "cortex-m7": arm.UC_CPU_ARM_CORTEX_M7,
+        "cortex-m33": arm.UC_CPU_ARM_CORTEX_M33,
+    }
+    if cpu == "cortex-m55":
+        raise TargetUnavailableError(
+            "Unicorn does not know the Helium instructions of cortex-m55: run the exported C on "
+            "qemu-system-arm (board mps3-an547)"
+        )
+    if cpu in models:
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        uc.ctl_set_cpu_model(models[cpu])
+    else:
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_ARM)
+        uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_A7)
+    uc.reg_write(arm.UC_ARM_REG_C1_C0_2, _FPU_ON)
+    uc.reg_write(arm.UC_ARM_REG_FPEXC, _FPEXC_ON)
+    return uc

@@ -1,0 +1,1 @@
+"""Quantization: a float step graph in, one that computes in fewer bits out."""

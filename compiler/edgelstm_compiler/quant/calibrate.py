@@ -1,0 +1,170 @@
+"""Replays recordings through the float step graph and reads off ranges: makes a `Calibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.graph import StepGraph, constant_data
+from edgelstm_compiler.ir.ops import Dense, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, B, P, R, W, X
+from edgelstm_compiler.ir.types import Array, Node, Value
+from edgelstm_compiler.quant.calibration import Calibration, CellRange, ValueRange
+from edgelstm_compiler.quant.cell_trace import CellTrace, CellWeights, trace_cell
+from edgelstm_compiler.quant.replay import Recording, Replay
+
+Progress = Callable[[int, int], None]
+
+FEW_FRAMES = 200
+"""Fewer frames than this give a warning in a stream."""
+
+
+def calibrate(
+    graph: StepGraph,
+    recordings: Sequence[Recording],
+    *,
+    model: str = "",
+    progress: Progress | None = None,
+) -> Calibration:
+    """Replay every recording from the initial states, as it would stream.
+
+    Args:
+        graph: the float step graph.
+        recordings: frames (n, *frame shape) by input, or whole inputs in call mode.
+        model: SHA-256 of the model, kept in the result.
+        progress: called with recordings done and their number.
+
+    Raises:
+        CapabilityError: no recordings, or values that are not finite.
+    """
+    if not recordings:
+        raise CapabilityError("there is nothing to calibrate with: give at least one recording")
+    layers = _layers(graph)
+    watched = _watched(graph, layers)
+    replay = Replay(graph, [value.name for value in watched])
+    samples: dict[str, list[Array]] = {value.name: [] for value in watched}
+    traces: dict[str, list[CellTrace]] = {node.name: [] for node in layers}
+    frames = 0
+    for number, recording in enumerate(recordings):
+        rows = replay.run(recording)
+        frames += len(rows[watched[0].name])
+        for value in watched:
+            data = rows[value.name]
+            if not np.isfinite(data).all():
+                raise CapabilityError(
+                    f"recording {number + 1}: {value.name!r} is not finite; repair the recording"
+                )
+            samples[value.name].append(data.reshape(-1, data.shape[-1]))
+        for node in layers:
+            if isinstance(node.op, Recurrent):
+                traces[node.name].append(_trace(graph, node, node.op, rows))
+        if progress is not None:
+            progress(number + 1, len(recordings))
+    values = {name: ValueRange.of(np.concatenate(parts)) for name, parts in samples.items()}
+    merged = {name: _merged(parts) for name, parts in traces.items() if parts}
+    warnings = [*_frame_warnings(graph, frames, values), *_cell_warnings(layers, merged)]
+    cells = {
+        name: CellRange(trace.h_largest, trace.h_mean, trace.c_largest)
+        for name, trace in merged.items()
+    }
+    return Calibration(model, frames, values, cells, tuple(warnings))
+
+
+def _layers(graph: StepGraph) -> list[Node]:
+    data = constant_data(graph)
+    return [
+        node
+        for node in graph.nodes
+        if isinstance(node.op, (Recurrent, Dense)) and node.inputs[1] in data
+    ]
+
+
+def _watched(graph: StepGraph, layers: Sequence[Node]) -> list[Value]:
+    """Every float value that is not a constant: any of them may have to be quantized."""
+    del layers
+    values = [item.value for item in graph.inputs] + [state.read for state in graph.states]
+    values += [value for node in graph.nodes for value in node.outputs]
+    return [value for value in values if value.type.dtype.is_float and value.type.rank > 0]
+
+
+def _trace(graph: StepGraph, node: Node, op: Recurrent, rows: dict[str, Array]) -> CellTrace:
+    """The inside of a layer, over the whole recording as one sequence (stream) or one call."""
+    data = constant_data(graph)
+    padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
+    x_value = padded[X]
+    assert x_value is not None
+
+    def array(place: int) -> Array | None:
+        value = padded[place]
+        return None if value is None else data[value]
+
+    w, r = array(W), array(R)
+    assert w is not None
+    assert r is not None
+    weights = CellWeights(w, r, array(B), array(P))
+    xs = _rows(graph, x_value, rows, data)
+    x = xs.reshape(-1, *x_value.type.shape[1:])
+    y, y_h = node.outputs[0], node.outputs[1]
+    hs = rows[y.name] if y.name in rows else rows[y_h.name]
+    h = hs.reshape(-1, *y.type.shape[1:])
+    initial = padded[INITIAL_H]
+    start = np.zeros(y_h.type.shape, np.float32)
+    if initial is not None:
+        start = _rows(graph, initial, rows, data)[0]
+    return trace_cell(op, weights, x, h, start)
+
+
+def _rows(
+    graph: StepGraph, value: Value, rows: dict[str, Array], data: dict[Value, Array]
+) -> Array:
+    del graph
+    return rows[value.name] if value.name in rows else data[value][None]
+
+
+def _merged(traces: Sequence[CellTrace]) -> CellTrace:
+    return CellTrace(
+        h_largest=np.max([t.h_largest for t in traces], axis=0),
+        h_mean=np.mean([t.h_mean for t in traces], axis=0),
+        h_range=np.max([t.h_range for t in traces], axis=0),
+        c_largest=np.max([t.c_largest for t in traces], axis=0),
+        saturated=np.mean([t.saturated for t in traces], axis=0),
+        still=np.all([t.still for t in traces], axis=0),
+    )
+
+
+def _frame_warnings(graph: StepGraph, frames: int, values: dict[str, ValueRange]) -> list[str]:
+    warnings = []
+    if graph.mode == "stream" and frames < FEW_FRAMES:
+        warnings.append(f"only {frames} frames: ranges of rare movements are not known")
+    for item in graph.inputs:
+        found = values.get(item.value.name)
+        if found is None:
+            continue
+        constant = np.flatnonzero(found.high == found.low)
+        if constant.size:
+            channels = ", ".join(map(str, constant))
+            warnings.append(f"input {item.value.name!r}: channels {channels} never change")
+    return warnings
+
+
+def _cell_warnings(layers: Sequence[Node], traces: dict[str, CellTrace]) -> list[str]:
+    warnings = []
+    for node in layers:
+        trace = traces.get(node.name)
+        if trace is None:
+            continue
+        where, units = node.origin or node.name, trace.h_range.size
+        dead = int((trace.h_range < 1e-3).sum())
+        if dead:
+            warnings.append(f"{where}: {dead} of {units} units never move in the calibration data")
+        still = int(trace.still.sum())
+        if still:
+            warnings.append(f"{where}: {still} of {trace.still.size} gates never move")
+        stuck = int((trace.saturated > 0.99).sum())
+        if stuck:
+            warnings.append(
+                f"{where}: {stuck} of {trace.saturated.size} gates are saturated in 99 % of frames"
+            )
+    return warnings

@@ -1,0 +1,258 @@
+"""Float step graph -> quantized step graph, layer by layer, each by its scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelstm.dtypes import DType
+from edgelstm.errors import CapabilityError, UnsupportedOpError
+from edgelstm_compiler.ir.graph import StepGraph, StepInput, constant_data
+from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Concat, Dense, Softmax
+from edgelstm_compiler.ir.rewrite import eliminate_unused
+from edgelstm_compiler.ir.types import Array, Node, Op, TensorType, Value
+from edgelstm_compiler.ir.verify import verify
+from edgelstm_compiler.quant import int8, integer_dense, integer_recurrent, stored
+from edgelstm_compiler.quant.build import (
+    MOVEMENTS,
+    IntegerValue,
+    LayerRecord,
+    QuantizedBuilder,
+)
+from edgelstm_compiler.quant.calibration import Calibration
+from edgelstm_compiler.quant.fold_affine import fold_affine
+from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant.support import is_layer, refusal
+
+Converter = Callable[[Node, QuantizedBuilder], None]
+
+CONVERTERS: dict[Scheme, dict[type[Op], Converter]] = {
+    Scheme.FP16: {
+        LSTM: stored.store_recurrent,
+        GRU: stored.store_recurrent,
+        RNN: stored.store_recurrent,
+        Dense: stored.store_dense,
+    },
+    Scheme.INT8: {
+        LSTM: int8.quantize_recurrent,
+        GRU: int8.quantize_recurrent,
+        RNN: int8.quantize_recurrent,
+        Dense: int8.quantize_dense,
+    },
+    Scheme.INT8_FULL: {
+        LSTM: integer_recurrent.quantize_lstm,
+        GRU: integer_recurrent.quantize_gru,
+        Dense: integer_dense.quantize_dense,
+    },
+}
+CONVERTERS[Scheme.W8] = CONVERTERS[Scheme.W4] = CONVERTERS[Scheme.FP16]
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """An input or output that is handed over in integers: (q - zero_point) * scale.
+
+    Args:
+        name: of the input or output.
+        dtype: i8 or i16.
+        scale: one, or one by channel.
+        zero_point: the q of 0.
+    """
+
+    name: str
+    dtype: DType
+    scale: tuple[float, ...]
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A quantized step graph.
+
+    Args:
+        graph: what is lowered.
+        layers: what became of each layer.
+        borders: inputs and outputs in integers (`QuantizeOptions.integer_io`).
+        shown: values of the float graph that are held in integers now, by name.
+    """
+
+    graph: StepGraph
+    layers: tuple[LayerRecord, ...]
+    borders: tuple[Border, ...]
+    shown: Mapping[str, IntegerValue]
+
+
+def quantize_graph(
+    graph: StepGraph,
+    calibration: Calibration | None,
+    schemes: Scheme | Mapping[str, Scheme],
+    options: QuantizeOptions | None = None,
+) -> Quantized:
+    """Give every layer its scheme.
+
+    Args:
+        graph: the float step graph.
+        calibration: of that very graph; None where only weights are quantized.
+        schemes: one for all layers, or by name of the layer (left out: fp32).
+        options: see `QuantizeOptions`.
+
+    Raises:
+        CapabilityError: a scheme that needs calibration without one, or a layer it does not fit.
+        UnsupportedOpError: a layer or attribute that the scheme refuses, by name.
+    """
+    options = options or QuantizeOptions()
+    chosen = layer_schemes(graph, schemes)
+    graph = fold_affine(graph, {n for n, s in chosen.items() if s is Scheme.INT8_FULL})
+    builder = QuantizedBuilder(graph, calibration, options, chosen)
+    inputs: list[StepInput] | None = None
+    if options.integer_io:
+        inputs = _integer_inputs(graph, builder)
+    for node in graph.nodes:
+        _convert(node, builder)
+    new = builder.finish(inputs, integer_outputs=options.integer_io)
+    new = eliminate_unused(new)
+    verify(new)
+    borders: tuple[Border, ...] = ()
+    if options.integer_io:
+        borders = _borders(graph, new, builder)
+    shown = {
+        value.name: held
+        for node in graph.nodes
+        for value in node.outputs
+        if (held := builder.integer(value)) is not None
+    }
+    return Quantized(new, tuple(builder.records), borders, shown)
+
+
+def layer_schemes(graph: StepGraph, schemes: Scheme | Mapping[str, Scheme]) -> dict[str, Scheme]:
+    """The scheme of every layer by name, after asking the support table.
+
+    Raises:
+        UnsupportedOpError: a layer or attribute that its scheme refuses.
+        CapabilityError: a name that is no layer, or integers in nothing but a part of the model.
+    """
+    data = constant_data(graph)
+    layers = [node for node in graph.nodes if is_layer(node)]
+    if not isinstance(schemes, Scheme):
+        unknown = sorted(set(schemes) - {node.name for node in layers})
+        if unknown:
+            names = ", ".join(repr(node.name) for node in layers)
+            raise CapabilityError(f"there is no layer {unknown[0]!r}; there is {names}")
+    chosen: dict[str, Scheme] = {}
+    for node in layers:
+        is_constant = node.inputs[1] in data
+        if isinstance(schemes, Scheme):
+            scheme = schemes if is_constant else Scheme.FP32
+        else:
+            scheme = schemes.get(node.name, Scheme.FP32)
+        why = refusal(node, scheme)
+        if why is not None:
+            raise UnsupportedOpError(f"{node.origin or node.name}: scheme {scheme.value}: {why}")
+        chosen[node.name] = scheme
+    return chosen
+
+
+def _convert(node: Node, builder: QuantizedBuilder) -> None:
+    scheme = builder.schemes.get(node.name, Scheme.FP32)
+    if scheme is not Scheme.FP32:
+        CONVERTERS[scheme][type(node.op)](node, builder)
+        return
+    if isinstance(node.op, MOVEMENTS) and _move(node, builder):
+        return
+    if isinstance(node.op, Concat) and _concatenate(node, builder):
+        return
+    if type(node.op) is Softmax and integer_dense.quantize_softmax(node, builder):
+        return
+    if builder.options.integer_io and any(
+        value is not None and builder.constant(value) is None for value in node.inputs
+    ):
+        raise UnsupportedOpError(
+            f"{node.origin or node.name}: {node.op.kind} is computed in floating point, which "
+            "integer_io excludes; leave integer_io out, or train the model without it"
+        )
+    builder.keep(node)
+
+
+def _move(node: Node, builder: QuantizedBuilder) -> bool:
+    """Move integers where the operand is held in them, with the scale it has."""
+    source = node.inputs[0]
+    assert source is not None
+    held = builder.integer(source)
+    if held is None or (held.scale.size != 1 and not _keeps_channels(source, node.outputs[0])):
+        return False
+    (shown,) = node.outputs
+    new = builder.emit_steps(node, node.op, (held.value, *node.inputs[1:]))
+    builder.show_integer(shown, IntegerValue(new.outputs[0], held.scale, held.zero_point))
+    return True
+
+
+def _keeps_channels(source: Value, shown: Value) -> bool:
+    """Whether moving the elements leaves the last axis as it is (a reshape in front of it)."""
+    return source.type.shape[-1:] == shown.type.shape[-1:] and source.type.size == shown.type.size
+
+
+def _concatenate(node: Node, builder: QuantizedBuilder) -> bool:
+    held = [builder.integer(value) for value in node.inputs if value is not None]
+    first = held[0]
+    if first is None or first.scale.size != 1:
+        return False
+    values = []
+    for item in held:
+        if (
+            item is None
+            or item.value.type.dtype is not first.value.type.dtype
+            or item.zero_point != first.zero_point
+            or not np.array_equal(item.scale, first.scale)
+        ):
+            return False
+        values.append(item.value)
+    (shown,) = node.outputs
+    new = builder.emit_steps(node, node.op, values)
+    builder.show_integer(shown, IntegerValue(new.outputs[0], first.scale, first.zero_point))
+    return True
+
+
+def _integer_inputs(graph: StepGraph, builder: QuantizedBuilder) -> list[StepInput]:
+    """Inputs as int16 with calibrated scales."""
+    inputs = []
+    for item in graph.inputs:
+        readers = [node for node in graph.nodes if item.value in node.inputs]
+        layers = [node for node in readers if builder.schemes.get(node.name) is Scheme.INT8_FULL]
+        if not item.value.type.dtype.is_float:
+            inputs.append(item)
+            continue
+        direct = bool(readers) and len(layers) == len(readers)
+        sample = layers[0] if layers else graph.nodes[0]
+        found = builder.calibration(sample).value(item.value.name)
+        options = builder.options
+        limit = found.limit(
+            options.observer, options.percentile, 32767, per_channel=direct and options.per_channel
+        )
+        scale = 2.0 * (limit if direct and options.per_channel else limit[:1]) / 32767
+        value = Value(item.value.name, TensorType(DType.I16, item.value.type.shape))
+        builder.show_integer(item.value, IntegerValue(value, scale))
+        inputs.append(StepInput(value, item.time_axis, item.batch_axis))
+    return inputs
+
+
+def _borders(graph: StepGraph, new: StepGraph, builder: QuantizedBuilder) -> tuple[Border, ...]:
+    found: list[Border] = []
+    for item in graph.inputs:
+        held = builder.integer(item.value)
+        if held is not None:
+            found.append(_border(item.value.name, held))
+    for out, shown in zip(graph.outputs, new.outputs, strict=True):
+        held = builder.integer(out.value)
+        if held is None or shown.value.type.dtype.is_float:
+            raise UnsupportedOpError(
+                f"output {out.name!r} is computed in floating point, which integer_io excludes"
+            )
+        found.append(_border(out.name, held))
+    return tuple(found)
+
+
+def _border(name: str, held: IntegerValue) -> Border:
+    scale: Array = np.asarray(held.scale, np.float64)
+    return Border(name, held.value.type.dtype, tuple(scale.tolist()), held.zero_point)

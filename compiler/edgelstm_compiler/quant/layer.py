@@ -1,0 +1,216 @@
+"""What the converters of all schemes ask about a float layer: weights, ranges, bias correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelstm.dtypes import DType
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.activations import Activation, Fn
+from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
+from edgelstm_compiler.ir.types import Array, Node, Value
+from edgelstm_compiler.quant.accuracy import sqnr_db
+from edgelstm_compiler.quant.build import LayerRecord, QuantizedBuilder
+from edgelstm_compiler.quant.scheme import Scheme
+
+H_STEPS = 127
+"""Steps of an h in [-1, 1]: its scale is 1 / 127."""
+
+WIDEST_INT16 = 516
+"""Columns whose products of int8 and int16 certainly fit into 32 bits."""
+
+BOUNDED = (Fn.SIGMOID, Fn.TANH, Fn.HARD_SIGMOID, Fn.SOFTSIGN)
+_HEADROOM = 2.0
+"""How far beyond the calibrated range 16-bit activations reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellParameters:
+    """The constants of a recurrent layer.
+
+    Shapes:
+        w (D, G*H, I), r (D, G*H, H), b (D, 2*G*H), p (D, 3*H) or None.
+    """
+
+    w: Array
+    r: Array
+    b: Array
+    p: Array | None
+
+    @classmethod
+    def of(cls, node: Node, op: Recurrent, builder: QuantizedBuilder) -> CellParameters:
+        """Read them off a node.
+
+        Raises:
+            CapabilityError: they are computed at run time.
+        """
+        padded = padded_inputs(node)
+        w, r, b, p = (_constant(node, padded[place], builder) for place in (W, R, B, P))
+        assert w is not None
+        assert r is not None
+        if b is None:
+            b = np.zeros((w.shape[0], 2 * op.gates * op.hidden), np.float32)
+        return cls(w, r, b, p)
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """How the input of a layer is quantized.
+
+    Args:
+        dtype: i8 or i16.
+        scale: by channel (K,).
+        zero_point: the q of 0.
+    """
+
+    dtype: DType
+    scale: Array
+    zero_point: int
+
+    @property
+    def inverse(self) -> Array:
+        """The reciprocal scales, as they are computed with."""
+        return (1.0 / self.scale).astype(np.float32)
+
+
+def padded_inputs(node: Node) -> tuple[Value | None, ...]:
+    """The eight inputs of a recurrent operator."""
+    return (*node.inputs, *([None] * (8 - len(node.inputs))))
+
+
+def input_activations(node: Node, builder: QuantizedBuilder) -> Activations:
+    """How the layer's input is quantized: known for an h in [-1, 1], else calibrated.
+
+    Inputs from outside have 16 bits (`QuantizeOptions.input_bits`), with headroom for what the
+    recordings do not show. What a layer computed has 8, and so has what is too wide for 32-bit
+    sums.
+    """
+    value = node.inputs[X]
+    assert value is not None
+    columns = value.type.shape[-1]
+    options = builder.options
+    source = builder.source(value)
+    if source is not None and isinstance(source.op, Recurrent) and has_bounded_h(source.op):
+        return Activations(DType.I8, np.full(columns, 1.0 / H_STEPS), 0)
+    found = builder.calibration(node).value(value.name)
+    behind = builder.is_behind_layer(value)
+    per_channel = options.per_channel and not behind
+    if not behind and options.input_bits == 16 and columns <= WIDEST_INT16:
+        limit = found.limit(options.observer, options.percentile, 32767, per_channel=per_channel)
+        return Activations(DType.I16, _HEADROOM * limit / 32767, 0)
+    if np.all(found.low >= 0):
+        limit = found.limit(options.observer, options.percentile, 255, per_channel=per_channel)
+        return Activations(DType.I8, limit / 255, -128)
+    limit = found.limit(options.observer, options.percentile, 127, per_channel=per_channel)
+    return Activations(DType.I8, limit / 127, 0)
+
+
+def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
+    """The largest |h| that is represented: 1 where the cell bounds it, else calibrated."""
+    if has_bounded_h(op):
+        return 1.0
+    largest = float(builder.calibration(node).cell(node.name).h_largest.max())
+    return largest or 1.0
+
+
+def has_bounded_h(op: Recurrent) -> bool:
+    """Whether the cell's functions keep h within [-1, 1]."""
+    for d in range(op.direction.count):
+        functions = op.activations[d * op.functions : (d + 1) * op.functions]
+        match op:
+            case LSTM():
+                decisive: Sequence[Activation] = (functions[0], functions[2])
+            case GRU() | RNN():
+                decisive = functions
+            case _:
+                return False
+        if not all(is_bounded(activation) for activation in decisive):
+            return False
+        # (1 - z) n + z h stays within [-1, 1] only for z in [0, 1].
+        if isinstance(op, GRU) and functions[0].fn not in (Fn.SIGMOID, Fn.HARD_SIGMOID):
+            return False
+    return True
+
+
+def is_bounded(activation: Activation) -> bool:
+    """Whether the function's values lie within [-1, 1]."""
+    if activation.fn is Fn.SCALED_TANH:
+        return abs(activation.alpha) <= 1.0
+    return activation.fn in BOUNDED
+
+
+def input_means(node: Node, builder: QuantizedBuilder) -> Array | None:
+    """Mean of each input of the layer, if there is a calibration and bias correction is wanted."""
+    value = node.inputs[X]
+    if builder.means is None or not builder.options.correct_bias or value is None:
+        return None
+    return builder.means.value(value.name).mean
+
+
+def input_squares(node: Node, builder: QuantizedBuilder) -> Array | None:
+    """Mean square of each input: how much an error in its weights weighs."""
+    value = node.inputs[X]
+    if builder.means is None or value is None:
+        return None
+    square = builder.means.value(value.name).square
+    return square + 1e-3 * float(square.max() or 1.0)
+
+
+def hidden_means(node: Node, builder: QuantizedBuilder) -> Array | None:
+    """Mean of h (D, H), if there is a calibration and bias correction is wanted."""
+    if builder.means is None or not builder.options.correct_bias:
+        return None
+    return builder.means.cell(node.name).h_mean
+
+
+def mean_change(weights: Array, quantized: Array, means: Array | None) -> Array:
+    """What quantizing weights (..., rows, K) takes from each sum on average (..., rows)."""
+    if means is None:
+        return np.zeros(weights.shape[:-1])
+    difference = weights.astype(np.float64) - quantized
+    return np.asarray(difference @ means)
+
+
+def record(
+    node: Node,
+    scheme: Scheme,
+    before: Sequence[Array | None],
+    after: Sequence[Array | None],
+    pairs: Sequence[tuple[Array, Array]],
+) -> LayerRecord:
+    """What became of a layer.
+
+    Args:
+        node: the float node.
+        scheme: how it computes now.
+        before: its constants.
+        after: the constants of the quantized layer.
+        pairs: weights and what is computed with in their place.
+    """
+    signal = sum(float(np.square(w.astype(np.float64)).sum()) for w, _ in pairs)
+    error = sum(float(np.square(w.astype(np.float64) - q).sum()) for w, q in pairs)
+    return LayerRecord(
+        name=node.name,
+        origin=node.origin,
+        kind=node.op.kind,
+        scheme=scheme,
+        bytes_before=sum(array.nbytes for array in before if array is not None),
+        bytes_after=sum(array.nbytes for array in after if array is not None),
+        weight_sqnr_db=sqnr_db(signal, error),
+    )
+
+
+def _constant(node: Node, value: Value | None, builder: QuantizedBuilder) -> Array | None:
+    if value is None:
+        return None
+    data = builder.constant(value)
+    if data is None:
+        raise CapabilityError(
+            f"{node.origin or node.name}: its weights {value.name!r} are computed at run time and "
+            "cannot be quantized; leave this layer in fp32"
+        )
+    return data

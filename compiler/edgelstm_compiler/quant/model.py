@@ -1,0 +1,243 @@
+"""Quantizes a whole model as it was asked for, and writes down what it did for the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.quant.accuracy import measure
+from edgelstm_compiler.quant.build import LayerRecord
+from edgelstm_compiler.quant.calibrate import calibrate
+from edgelstm_compiler.quant.calibration import Calibration
+from edgelstm_compiler.quant.convert import Border, Quantized, quantize_graph
+from edgelstm_compiler.quant.equalize import equalize
+from edgelstm_compiler.quant.recordings import Recordings, as_recordings, limited
+from edgelstm_compiler.quant.replay import Recording, Replay
+from edgelstm_compiler.quant.scheme import AUTO, QuantizeOptions, Scheme, parse_scheme
+from edgelstm_compiler.quant.search import Trial, search_schemes
+
+MEASURED_FRAMES = 2000
+"""Frames (calls) of the calibration data that errors are measured on, in `auto` too."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeRequest:
+    """What is asked for.
+
+    Args:
+        scheme: name of a scheme, "auto", or schemes by name of the layer.
+        calibration: a finished one, or recordings to make it from, or None.
+        max_error: bound for auto, see `search.end_to_end_error`.
+        options: see `QuantizeOptions`.
+    """
+
+    scheme: str | Mapping[str, str]
+    calibration: Calibration | Recordings | None = None
+    max_error: float | None = None
+    options: QuantizeOptions = field(default_factory=QuantizeOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """The result.
+
+    Args:
+        graph: the quantized step graph.
+        float_graph: what it was made from.
+        calibration: what it was made with, or None.
+        record: for the manifest.
+        is_exact: everything that is carried and shown is computed in integers.
+    """
+
+    graph: StepGraph
+    float_graph: StepGraph
+    calibration: Calibration | None
+    record: dict[str, Any]
+    is_exact: bool
+
+
+def quantize_model(
+    graph: StepGraph,
+    request: QuantizeRequest,
+    *,
+    model: str = "",
+    progress: Callable[[str], None] | None = None,
+) -> QuantizedModel:
+    """Calibrate, choose schemes, convert, measure.
+
+    Args:
+        graph: the float step graph.
+        request: what is asked for.
+        model: SHA-256 of the model.
+        progress: called with what is being done.
+
+    Raises:
+        CapabilityError: a scheme without the calibration it needs, or that does not fit.
+        UnsupportedOpError: a layer or attribute that the scheme refuses.
+    """
+    say = progress or (lambda text: None)
+    if request.options.equalize:
+        if isinstance(request.calibration, Calibration):
+            raise CapabilityError(
+                "equalize changes the ranges that the calibration holds: give the recordings"
+            )
+        graph = equalize(graph)
+    calibration, recordings = _calibration(graph, request, model, say)
+    trials: tuple[Trial, ...] = ()
+    schemes: Scheme | dict[str, Scheme]
+    if request.scheme == AUTO:
+        if calibration is None:
+            raise CapabilityError("auto needs recordings to calibrate with (--calibrate FILE)")
+        schemes, trials = search_schemes(
+            graph,
+            calibration,
+            limited(recordings, graph, MEASURED_FRAMES),
+            request.max_error or 0.0,
+            request.options,
+            say,
+        )
+    else:
+        schemes = _schemes(request.scheme)
+    say("quantize")
+    quantized = quantize_graph(graph, calibration, schemes, request.options)
+    record: dict[str, Any] = {
+        "scheme": request.scheme if isinstance(request.scheme, str) else "mixed",
+        "options": request.options.to_json(),
+        "calibration": _calibration_record(calibration),
+        "layers": [_layer_record(layer) for layer in quantized.layers],
+        "borders": [_border_record(border) for border in quantized.borders],
+        "search": [trial.to_json() for trial in trials],
+        "max_error": request.max_error,
+        "outputs": {},
+    }
+    if recordings and not request.options.integer_io:
+        say("measure")
+        measured = limited(recordings, graph, MEASURED_FRAMES)
+        _measure(graph, quantized, measured, record)
+    return QuantizedModel(quantized.graph, graph, calibration, record, is_integer(quantized.graph))
+
+
+def is_integer(graph: StepGraph) -> bool:
+    """Whether all but conversions at the borders is computed in integers."""
+    borders = ("Quantize", "Dequantize")
+    return all(
+        node.op.kind in borders or not any(v.type.dtype.is_float for v in node.outputs)
+        for node in graph.nodes
+    )
+
+
+def _calibration(
+    graph: StepGraph, request: QuantizeRequest, model: str, say: Callable[[str], None]
+) -> tuple[Calibration | None, list[Recording]]:
+    given = request.calibration
+    if given is None:
+        return None, []
+    if isinstance(given, Calibration):
+        if given.model and model and given.model != model:
+            raise CapabilityError(
+                f"the calibration was made from another model (SHA-256 {given.model[:12]}..., this "
+                f"one is {model[:12]}...): calibrate again"
+            )
+        return given, []
+    recordings = as_recordings(graph, given)
+    say("calibrate")
+    return calibrate(graph, recordings, model=model), recordings
+
+
+def _schemes(given: str | Mapping[str, str]) -> Scheme | dict[str, Scheme]:
+    if isinstance(given, str):
+        return _parsed(given)
+    return {name: _parsed(scheme) for name, scheme in given.items()}
+
+
+def _parsed(name: str) -> Scheme:
+    scheme = parse_scheme(name)
+    if scheme is None:
+        raise CapabilityError(f"{AUTO!r} is for whole models, not for one layer")
+    return scheme
+
+
+def _measure(
+    graph: StepGraph,
+    quantized: Quantized,
+    recordings: Sequence[Recording],
+    record: dict[str, Any],
+) -> None:
+    """Errors of every output and layer on the calibration data."""
+    first_outputs = {node.name: node.outputs for node in graph.nodes}
+    names = {
+        layer.name: first_outputs[layer.name][0].name
+        for layer in quantized.layers
+        if layer.name in first_outputs
+    }
+    held = {
+        name: quantized.shown[value] for name, value in names.items() if value in quantized.shown
+    }
+    present = {value.name for node in quantized.graph.nodes for value in node.outputs}
+    watched = {
+        name: held[name].value.name if name in held else value for name, value in names.items()
+    }
+    wanted = _run(graph, list(names.values()), recordings)
+    found = _run(
+        quantized.graph, [value for value in watched.values() if value in present], recordings
+    )
+    record["outputs"] = {
+        out.name: measure(wanted[out.name], found[out.name]).to_json() for out in graph.outputs
+    }
+    for layer in record["layers"]:
+        value = watched.get(layer["name"])
+        if value is None or value not in found:
+            continue
+        data = found[value]
+        if layer["name"] in held:
+            integer = held[layer["name"]]
+            data = (data.astype(np.float64) - integer.zero_point) * integer.scale
+        error = measure(wanted[names[layer["name"]]], data)
+        layer["output_sqnr_db"] = error.to_json()["sqnr_db"]
+
+
+def _run(
+    graph: StepGraph, watched: Sequence[str], recordings: Sequence[Recording]
+) -> dict[str, Array]:
+    replay = Replay(graph, watched)
+    runs = [replay.run(recording) for recording in recordings]
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+
+def _calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    return {
+        "sha256": calibration.digest,
+        "frames": calibration.frames,
+        "warnings": list(calibration.warnings),
+    }
+
+
+def _layer_record(layer: LayerRecord) -> dict[str, Any]:
+    finite = np.isfinite(layer.weight_sqnr_db)
+    return {
+        "name": layer.name,
+        "origin": layer.origin,
+        "kind": layer.kind,
+        "scheme": layer.scheme.value,
+        "bytes_before": layer.bytes_before,
+        "bytes_after": layer.bytes_after,
+        "weight_sqnr_db": round(layer.weight_sqnr_db, 2) if finite else None,
+        "output_sqnr_db": None,
+    }
+
+
+def _border_record(border: Border) -> dict[str, Any]:
+    return {
+        "name": border.name,
+        "dtype": border.dtype.value,
+        "scale": list(border.scale),
+        "zero_point": border.zero_point,
+    }

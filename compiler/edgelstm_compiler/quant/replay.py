@@ -1,0 +1,103 @@
+"""Runs a step graph over recordings in NumPy, as fast as NumPy can, and keeps what is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edgelstm.engines.numpy_ops import apply
+from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.graph import StepGraph, StepInput
+from edgelstm_compiler.ir.types import Array
+
+Recording = Mapping[str, Array]
+"""A stream's input by name: (n, *frame shape), or for a call the whole input."""
+
+
+class Replay:
+    """A step graph made ready to run.
+
+    Args:
+        graph: float or quantized.
+        watched: values to keep beside the outputs, by name.
+    """
+
+    def __init__(self, graph: StepGraph, watched: Sequence[str] = ()) -> None:
+        self.graph = graph
+        self._constants = {c.value.name: c.data for c in graph.constants}
+        self._nodes = [
+            (
+                node.op.kind,
+                op_fields(node.op),
+                [None if value is None else value.name for value in node.inputs],
+                [value.name for value in node.outputs],
+            )
+            for node in graph.nodes
+        ]
+        self._watched = list(watched)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the initial states."""
+        self.states = {state.name: state.init for state in self.graph.states}
+
+    def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One chunk; every value by name. Inputs have the model's chunk shapes."""
+        values: dict[str, Array] = dict(self._constants)
+        values.update(inputs)
+        for state in self.graph.states:
+            values[state.read.name] = self.states[state.name]
+        for kind, fields, sources, targets in self._nodes:
+            arguments = [None if name is None else values[name] for name in sources]
+            values.update(zip(targets, apply(kind, fields, arguments), strict=True))
+        for state in self.graph.states:
+            self.states[state.name] = values[state.write.name]
+        return values
+
+    def run(self, recording: Recording) -> dict[str, Array]:
+        """From the initial states through a recording.
+
+        Returns:
+            For each output and watched value all chunks (n, *shape in the graph); n is 1 in calls.
+        """
+        self.reset()
+        names = {out.name: out.value.name for out in self.graph.outputs}
+        names.update((name, name) for name in self._watched)
+        rows: dict[str, list[Array]] = {name: [] for name in names}
+        for chunk in chunks(self.graph, recording):
+            values = self.step(chunk)
+            for name, value in names.items():
+                rows[name].append(values[value])
+        return {name: np.stack(row) for name, row in rows.items()}
+
+
+def chunks(graph: StepGraph, recording: Recording) -> list[dict[str, Array]]:
+    """A recording cut into the graph's chunks, in the shapes of its inputs.
+
+    Raises:
+        ValueError: an input is missing, or does not have the frame's size.
+    """
+    missing = [item.value.name for item in graph.inputs if item.value.name not in recording]
+    if missing:
+        raise ValueError(f"the recording has no input {', '.join(map(repr, missing))}")
+    if graph.mode == "call":
+        return [{item.value.name: _shaped(item, recording, None) for item in graph.inputs}]
+    timed = [item for item in graph.inputs if item.time_axis is not None]
+    count = min(len(recording[item.value.name]) for item in timed)
+    return [
+        {item.value.name: _shaped(item, recording, index) for item in graph.inputs}
+        for index in range(count)
+    ]
+
+
+def _shaped(item: StepInput, recording: Recording, index: int | None) -> Array:
+    data = np.asarray(recording[item.value.name])
+    if index is not None and item.time_axis is not None:
+        data = data[index]
+    shape, dtype = item.value.type.shape, item.value.type.dtype.numpy
+    if data.size != item.value.type.size:
+        raise ValueError(
+            f"input {item.value.name!r}: {data.shape} does not fill a chunk of {item.value.type}"
+        )
+    return np.ascontiguousarray(data, dtype).reshape(shape)

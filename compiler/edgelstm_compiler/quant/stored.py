@@ -1,0 +1,121 @@
+"""Schemes fp16, w8 and w4: weights in fewer bits, everything computed in float32."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from edgelstm_compiler.ir.ops import Dense, DequantizeWeights, Recurrent, Storage
+from edgelstm_compiler.ir.ops.recurrent import B, R, W
+from edgelstm_compiler.ir.types import Array, Node, Value
+from edgelstm_compiler.quant.build import QuantizedBuilder
+from edgelstm_compiler.quant.layer import (
+    CellParameters,
+    hidden_means,
+    input_means,
+    input_squares,
+    mean_change,
+    padded_inputs,
+    record,
+)
+from edgelstm_compiler.quant.scheme import Scheme
+from edgelstm_compiler.quant.weights import pack_nibbles, quantize_groups, quantize_rows
+
+STORAGE = {Scheme.FP16: Storage.F16, Scheme.W8: Storage.I8, Scheme.W4: Storage.I4}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Stored:
+    """Stored weights: the value they are restored as, what is stored, what is computed with."""
+
+    value: Value
+    constants: tuple[Array, ...]
+    restored: Array
+
+
+def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
+    """W and R of an LSTM, GRU or RNN."""
+    op = node.op
+    assert isinstance(op, Recurrent)
+    scheme = builder.schemes[node.name]
+    given = CellParameters.of(node, op, builder)
+    means, h_means = input_means(node, builder), hidden_means(node, builder)
+    w = _store(given.w, f"{node.name}.W", scheme, builder, input_squares(node, builder))
+    r = _store(given.r, f"{node.name}.R", scheme, builder, None)
+    bias = given.b.astype(np.float64).copy()
+    rows = op.gates * op.hidden
+    for d in range(op.direction.count):
+        bias[d, :rows] += mean_change(given.w[d], w.restored[d], means)
+        h_mean = None if h_means is None else h_means[d]
+        bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
+    inputs = [None if v is None else builder.take_float(v) for v in padded_inputs(node)]
+    inputs[W], inputs[R] = w.value, r.value
+    if bias.any():
+        inputs[B] = builder.add_constant(f"{node.name}.B", bias.astype(np.float32))
+    builder.replace(node, op, inputs)
+    before = (given.w, given.r, given.b, given.p)
+    after = (*w.constants, *r.constants, given.b, given.p)
+    pairs = ((given.w, w.restored), (given.r, r.restored))
+    builder.records.append(record(node, scheme, before, after, pairs))
+
+
+def store_dense(node: Node, builder: QuantizedBuilder) -> None:
+    """The weights of a dense layer."""
+    op = node.op
+    assert isinstance(op, Dense)
+    scheme = builder.schemes[node.name]
+    weights = builder.constant(node.inputs[1])
+    assert weights is not None
+    rows = np.ascontiguousarray(weights.T)
+    stored = _store(
+        rows, f"{node.name}.W", scheme, builder, input_squares(node, builder), transposed=True
+    )
+    bias = builder.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    change = mean_change(rows, stored.restored, input_means(node, builder))
+    x = node.inputs[0]
+    assert x is not None
+    inputs: list[Value | None] = [builder.take_float(x), stored.value, *node.inputs[2:]]
+    if change.any():
+        total = change + (0.0 if bias is None else bias)
+        corrected = builder.add_constant(f"{node.name}.B", total.astype(np.float32))
+        inputs = [*inputs[:2], corrected]
+    builder.replace(node, op, inputs)
+    after = (*stored.constants, bias)
+    pairs = ((rows, stored.restored),)
+    builder.records.append(record(node, scheme, (weights, bias), after, pairs))
+
+
+def _store(
+    weights: Array,
+    name: str,
+    scheme: Scheme,
+    builder: QuantizedBuilder,
+    importance: Array | None,
+    *,
+    transposed: bool = False,
+) -> _Stored:
+    storage, columns = STORAGE[scheme], weights.shape[-1]
+    clip = builder.options.clip_weights
+    constants: tuple[Array, ...]
+    if storage is Storage.F16:
+        limit = float(np.finfo(np.float16).max)
+        half = np.clip(weights, -limit, limit).astype(np.float16)
+        constants, restored = (half,), half.astype(np.float64)
+    elif storage is Storage.I8:
+        rows = quantize_rows(weights, clip=clip, importance=importance)
+        constants, restored = (rows.steps, rows.scale), rows.restored
+    else:
+        groups = quantize_groups(weights, clip=clip, importance=importance)
+        constants = (pack_nibbles(groups.steps), groups.scale)
+        restored = groups.restored
+    suffixes = ("steps", "scale")
+    values = [
+        builder.add_constant(f"{name}.{suffix}", array)
+        for suffix, array in zip(suffixes, constants, strict=False)
+    ]
+    inputs: tuple[Value | None, ...] = (*values, None)[:2] if len(values) == 1 else tuple(values)
+    node = builder.emit(
+        DequantizeWeights(storage, columns, transposed), inputs, f"{name}.restore", "", (name,)
+    )
+    return _Stored(node.outputs[0], constants, restored)

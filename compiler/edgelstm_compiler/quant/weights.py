@@ -1,0 +1,101 @@
+"""Weights in few bits: int8 and int4 steps with the scale of least squared error, halves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelstm_compiler.ir.ops.quantized import GROUP
+from edgelstm_compiler.ir.types import Array
+
+INT8_LIMIT = 127
+_RATIOS = np.linspace(1.0, 0.6, 41)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedRows:
+    """Weights as integers.
+
+    Shapes:
+        steps (..., rows, K) int8, scale (..., rows), or (..., rows, groups) for int4.
+    """
+
+    steps: Array
+    scale: Array
+
+    @property
+    def restored(self) -> Array:
+        """The weights that are computed with, in float64."""
+        scale = self.scale.astype(np.float64)
+        if scale.ndim == self.steps.ndim:
+            wide = np.repeat(scale, GROUP, axis=-1)[..., : self.steps.shape[-1]]
+            return self.steps * wide
+        return self.steps * scale[..., None]
+
+
+def quantize_rows(weights: Array, *, clip: bool, importance: Array | None = None) -> QuantizedRows:
+    """int8 in [-127, 127] with a float32 scale per row.
+
+    Args:
+        weights: (..., rows, K).
+        clip: search the scale for the least squared error; else the largest weight is 127.
+        importance: weight of each column's squared error (K,): the mean square of its input.
+    """
+    w = weights.astype(np.float64)
+    largest = np.abs(w).max(axis=-1, initial=0.0)
+    top = np.where(largest > 0, largest, 1.0) / INT8_LIMIT
+    scale = _best(w, top, -INT8_LIMIT, INT8_LIMIT, importance) if clip else top
+    scale = scale.astype(np.float32)
+    steps = np.rint(w / scale[..., None].astype(np.float64))
+    return QuantizedRows(np.clip(steps, -INT8_LIMIT, INT8_LIMIT).astype(np.int8), scale)
+
+
+def quantize_groups(
+    weights: Array, *, clip: bool, importance: Array | None = None
+) -> QuantizedRows:
+    """int4 in [-8, 7] with a float16 scale per GROUP columns; a scale may be negative.
+
+    The largest weight of a group becomes -8, which reaches further than 7 does.
+    """
+    w = weights.astype(np.float64)
+    columns = w.shape[-1]
+    groups = -(-columns // GROUP)
+    padding = [(0, 0)] * (w.ndim - 1) + [(0, groups * GROUP - columns)]
+    grouped = np.pad(w, padding).reshape(*w.shape[:-1], groups, GROUP)
+    share = None
+    if importance is not None:
+        share = np.pad(importance, (0, groups * GROUP - columns)).reshape(groups, GROUP)
+    place = np.abs(grouped).argmax(axis=-1)[..., None]
+    extreme = np.take_along_axis(grouped, place, axis=-1)[..., 0]
+    top = np.where(extreme != 0, extreme, 1.0) / -8.0
+    scale = _best(grouped, top, -8, 7, share) if clip else top
+    half = scale.astype(np.float16)
+    half = np.where(half == 0, np.float16(6e-8), half)
+    steps = np.rint(grouped / half[..., None].astype(np.float64))
+    flat = np.clip(steps, -8, 7).astype(np.int8).reshape(*w.shape[:-1], groups * GROUP)
+    return QuantizedRows(np.ascontiguousarray(flat[..., :columns]), half)
+
+
+def pack_nibbles(steps: Array) -> Array:
+    """int4 as bytes: column 2j in the low half, 2j + 1 in the high half, each plus 8."""
+    odd = steps.shape[-1] % 2
+    even = np.pad(steps, [(0, 0)] * (steps.ndim - 1) + [(0, odd)])
+    codes = (even + 8).astype(np.uint8)
+    packed: Array = codes[..., 0::2] | (codes[..., 1::2] << 4)
+    return packed
+
+
+def _best(w: Array, top: Array, low: int, high: int, importance: Array | None) -> Array:
+    """For each row the fraction of `top` with the least squared error."""
+    best, least = top, np.full(top.shape, np.inf)
+    for ratio in _RATIOS:
+        scale = top * ratio
+        steps = np.clip(np.rint(w / scale[..., None]), low, high)
+        squares = np.square(w - steps * scale[..., None])
+        if importance is not None:
+            squares = squares * importance
+        error = squares.sum(axis=-1)
+        better = error < least
+        best, least = np.where(better, scale, best), np.where(better, error, least)
+    return best

@@ -1,0 +1,56 @@
+"""How close the schemes come on real models, measured on data that calibration has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgelstm_compiler.quant.accuracy import measure
+from edgelstm_compiler.quant.calibrate import calibrate
+from edgelstm_compiler.quant.convert import quantize_graph
+from edgelstm_compiler.quant.replay import Replay
+from edgelstm_compiler.quant.scheme import Scheme
+from tests.unit.quant.real_models import RealModel, demo, pose, turbofan, watch
+
+GOALS = {Scheme.FP16: 60.0, Scheme.W8: 40.0, Scheme.W4: 20.0, Scheme.INT8: 35.0,
+         Scheme.INT8_FULL: 30.0}  # fmt: skip
+"""Least signal to quantization noise in decibels; w4 is no promise, but no ruin either."""
+
+AGREEMENT = 0.99
+MODELS = {"demo": demo, "pose": pose, "turbofan": turbofan, "watch": watch}
+_LOADED: dict[str, RealModel] = {}
+
+
+def _model(name: str, corpus: Path) -> RealModel:
+    if name not in _LOADED:
+        _LOADED[name] = demo(corpus, 4) if name == "demo" else MODELS[name](corpus)
+    return _LOADED[name]
+
+
+@pytest.mark.parametrize("scheme", list(GOALS), ids=lambda scheme: scheme.value)
+@pytest.mark.parametrize("name", MODELS)
+def test_goals(name: str, scheme: Scheme, corpus: Path) -> None:
+    """Noise below the goal and 99 of 100 decisions unchanged; a life may move by a cycle."""
+    model = _model(name, corpus)
+    result = quantize_graph(model.graph, calibrate(model.graph, model.seen), scheme)
+    wanted, found = model.outputs(model.graph), model.outputs(result.graph)
+    assert measure(wanted, found).sqnr_db >= GOALS[scheme]
+    if scheme is not Scheme.W4:
+        allowed = 1.0 if name == "turbofan" else 0.0
+        decisions = [model.decide(outputs).astype(float) for outputs in (wanted, found)]
+        assert np.mean(np.abs(decisions[1] - decisions[0]) <= allowed) >= AGREEMENT
+
+
+@pytest.mark.slow
+def test_error_does_not_grow(corpus: Path) -> None:
+    """20,000 steps of int8-full without a reset: the second half is no worse than the first."""
+    model = _model("demo", corpus)
+    result = quantize_graph(model.graph, calibrate(model.graph, model.seen), Scheme.INT8_FULL)
+    samples = np.concatenate([recording["imu"] for recording in model.unseen])
+    x = {"imu": np.tile(samples, (4, 1))[:20_000]}
+    wanted, found = (Replay(g).run(x)["phase"] for g in (model.graph, result.graph))
+    halves = [np.abs(found - wanted)[part] for part in (slice(10_000), slice(10_000, None))]
+    assert halves[1].mean() <= 2.0 * halves[0].mean() + 1e-4
+    assert np.mean(found.argmax(-1) == wanted.argmax(-1)) >= AGREEMENT
