@@ -9,44 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgelstm_compiler.ir.activations import Activation, Fn
 from tvm import tirx
 
+from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_targets.tvm_cpu.tensorir import Expr, constant
 
-# Own Lawson fits in x^2, least relative error; numerator and denominator carry the same factor,
-# chosen so that rounding the coefficients to float32 costs least.
-_TANH_BOUND = 8.8
-_TANH_P = (
-    1.0614323616027832,
-    0.14216840267181396,
-    0.003726739203557372,
-    2.2147094568936154e-05,
-    1.4557056005060076e-08,
-)
-_TANH_Q = (
-    1.0614323616027832,
-    0.49597904086112976,
-    0.027528997510671616,
-    0.0003514388808980584,
-    8.409444944845745e-07,
-)
-_ERF_BOUND = 3.92
+# Own fits of x P(x^2) / Q(x^2), P(0) = 1: least relative error by Lawson's iteration, then the
+# neighbouring float32 coefficients with the smallest error over all float32 arguments.
+_ERF_BOUND = 3.83
 _ERF_P = (
-    1.5838228464126587,
-    0.2672586739063263,
-    0.07403938472270966,
-    0.0052854809910058975,
-    0.0003998680040240288,
-    2.8775621103704907e-06,
+    1.0,
+    0.16592423617839813,
+    0.04644714668393135,
+    0.0032345405779778957,
+    0.0002534468367230147,
+    1.883466893559671e-06,
 )
 _ERF_Q = (
-    1.403626561164856,
-    0.70472651720047,
-    0.1601662039756775,
-    0.0210111103951931,
-    0.0016317561967298388,
-    5.3466548706637695e-05,
+    0.8862270712852478,
+    0.4424550235271454,
+    0.10002704709768295,
+    0.013059943914413452,
+    0.0010113456519320607,
+    3.449396535870619e-05,
 )
 # Source: Cephes expf and logf (Moshier).
 _EXP = (0.5, 0.16666665459, 0.041665795894, 0.0083334519073, 0.0013981999507, 0.00019875691500)
@@ -64,6 +49,8 @@ _LOG = (
 _LN2_HIGH, _LN2_LOW, _LOG2_E = 0.693359375, -2.12194440e-4, 1.4426950408889634
 _EXP_MIN, _EXP_MAX = -104.0, 88.72283935546875
 _ROUNDING = 12582912.0  # 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+_ROUNDING_BITS = 0x4B400000
+_SIGMOID_BOUND, _TANH_BOUND = 30.0, 18.2  # of x, and of 2x: 1 to the last bit beyond
 _SQRT_HALF_BITS = 0x3F3504F3
 _SMALLEST_NORMAL, _TWO_23 = 1.1754943508222875e-38, 8388608.0
 _FLUSH_BELOW = 1e-25
@@ -75,7 +62,7 @@ class Fraction:
 
     Args:
         numerator: any value.
-        denominator: a positive value below 1e6, or None for 1.
+        denominator: a positive value below 2e13, or None for 1.
     """
 
     numerator: Expr
@@ -148,7 +135,7 @@ class Functions:
                 return self.sigmoid(x)
             case Fn.SOFTSIGN:
                 x = self.name(self.clamp(x, -1e30, 1e30))
-                return Fraction((x / (self.number(1.0) + self.magnitude(x))))
+                return Fraction(x / (self.number(1.0) + self.magnitude(x)))
             case Fn.ERF:
                 return self.erf(x)
             case _:
@@ -196,30 +183,37 @@ class Functions:
                 raise NotImplementedError(fn)
 
     def tanh(self, x: Expr) -> Fraction:
-        """Absolute error below 2.6e-7, within [-1, 1]."""
-        return self._odd_rational(x, _TANH_BOUND, _TANH_P, _TANH_Q)
+        """The quotient e / (e + 2) with e = exp(2x) - 1; relative error below 4e-7, within [-1, 1].
+
+        |e| <= e + 2 for every e >= -1, and rounding keeps it so: the quotient needs no bound. That
+        of the argument keeps products of denominators finite.
+        """
+        twice = self.name(x * self.number(2.0))
+        e = self.name(self._exp_minus_one(self.name(self.clamp(twice, -_TANH_BOUND, _TANH_BOUND))))
+        return Fraction(e, self.name(e + self.number(2.0)))
 
     def sigmoid(self, x: Expr) -> Fraction:
-        """1/2 + tanh(x/2)/2; absolute error below 2e-7, within [0, 1]."""
-        half = self.tanh(self.name(x * self.number(0.5)))
-        assert half.denominator is not None
-        total = (half.numerator + half.denominator) * self.number(0.5)
-        return Fraction(self.name(total), half.denominator)
+        """1 / (1 + exp(-x)); relative error below 3e-7, within [0, 1].
+
+        Not 1/2 + tanh(x/2)/2: the forget gate stands near 1 for long, and what its last bits are
+        off is summed up in the cell state. The bound keeps products of denominators finite.
+        """
+        bounded = self.name(self.clamp(x, -_SIGMOID_BOUND, _SIGMOID_BOUND) * self.number(-1.0))
+        shifted, rest = self._exp_parts(bounded)
+        power = self._power_of_two(self._bits(shifted) - self._integer(_ROUNDING_BITS))
+        exp = (rest + self.number(1.0)) * power
+        return Fraction(self.number(1.0), self.name(exp + self.number(1.0)))
 
     def erf(self, x: Expr) -> Fraction:
-        """Absolute error below 3e-7, within [-1, 1]."""
+        """Absolute error below 3e-7 (without FMA: 3.9e-7), within [-1, 1]."""
         return self._odd_rational(x, _ERF_BOUND, _ERF_P, _ERF_Q)
 
     def exp(self, x: Expr) -> Expr:
         """Relative error below 2e-7; 0 and infinity beyond the range of float32."""
-        bounded = self.name(self.clamp(x, _EXP_MIN, _EXP_MAX))
-        shifted = self.name(bounded * self.number(_LOG2_E) + self.number(_ROUNDING))
-        whole = self.name(shifted - self.number(_ROUNDING))
-        rest = bounded - whole * self.number(_LN2_HIGH)
-        rest = self.name(rest - whole * self.number(_LN2_LOW))
-        series = self._polynomial(rest, _EXP) * (rest * rest) + rest + self.number(1.0)
+        shifted, rest = self._exp_parts(self.name(self.clamp(x, _EXP_MIN, _EXP_MAX)))
+        series = rest + self.number(1.0)
         # Two factors, because 2^128 and 2^-150 are no float32.
-        power = self.name(self._bits(shifted) - self._integer(0x4B400000))
+        power = self.name(self._bits(shifted) - self._integer(_ROUNDING_BITS))
         lower = self.name(power >> self._integer(1))
         result = self.name(series * self._power_of_two(lower))
         result = self.name(result * self._power_of_two(power - lower))
@@ -227,12 +221,24 @@ class Functions:
         return self.choose(self.number(_EXP_MAX) < x, infinity, result)
 
     def exp_minus_one(self, x: Expr) -> Expr:
-        """exp(x) - 1 for x <= 0, without cancellation; absolute error below 3e-7."""
-        half = self.tanh(self.name(x * self.number(0.5)))
-        assert half.denominator is not None
-        twice = half.numerator + half.numerator
+        """exp(x) - 1 for x <= 0, without cancellation; relative error below 4e-7."""
         # Lanes with positive x are not used; the bound keeps them finite.
-        return twice / (half.denominator - tirx.min(self.number(0.0), half.numerator))
+        return self._exp_minus_one(self.name(self.clamp(x, -_SIGMOID_BOUND, 0.0)))
+
+    def _exp_minus_one(self, x: Expr) -> Expr:
+        """2^n (exp(r) - 1) + (2^n - 1) for moderate x = n ln 2 + r: no cancellation near 0."""
+        shifted, rest = self._exp_parts(x)
+        exponent = self._bits(shifted) - self._integer(_ROUNDING_BITS)
+        power = self.name(self._power_of_two(exponent))
+        return power * rest + (power - self.number(1.0))
+
+    def _exp_parts(self, x: Expr) -> tuple[Expr, Expr]:
+        """(n + 1.5 * 2^23, exp(r) - 1), n the whole number nearest to x / ln 2, r = x - n ln 2."""
+        shifted = self.name(x * self.number(_LOG2_E) + self.number(_ROUNDING))
+        whole = self.name(shifted - self.number(_ROUNDING))
+        r = x - whole * self.number(_LN2_HIGH)
+        r = self.name(r - whole * self.number(_LN2_LOW))
+        return shifted, self.name(self._polynomial(r, _EXP) * (r * r) + r)
 
     def log(self, x: Expr) -> Expr:
         """Relative error below 2e-7 (absolute near 1); -infinity at 0, NaN below."""
@@ -271,7 +277,8 @@ class Functions:
         y = self.name(self.clamp(x, -bound, bound))
         square = self.name(y * y)
         denominator = self.name(self._polynomial(square, q))
-        numerator = self.name(self._polynomial(square, p) * y)
+        # y is added last and unrounded: the smallest rounding error of the ways to sum this up.
+        numerator = self.name(self._polynomial(square, p[1:]) * (y * square) + y)
         # A quotient of clamped operands is clamped too: rounding is monotonic.
         low = self.number(0.0) - denominator
         return Fraction(self.name(tirx.max(low, tirx.min(denominator, numerator))), denominator)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from edgelstm.errors import ToolchainError
 from tvm import tirx
 from tvm.target import Target
 
+from edgelstm.errors import ToolchainError
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.stubs import MEMORY_FUNCTIONS, Stub, stub_module
+from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_memory_function
 from edgelstm_targets.tvm_cpu.tensorir import Function
 
 _TIR = tirx.transform
@@ -27,12 +27,12 @@ class Compiled:
 
     Args:
         isa: the instruction set.
-        objects: the bytes of the object files.
+        code: the bytes of the object file; it shows the stubs and wants nothing.
         module: TVM's module, for listings.
     """
 
     isa: InstructionSet
-    objects: tuple[bytes, ...]
+    code: bytes
     module: Any
 
     @property
@@ -43,23 +43,30 @@ class Compiled:
 
 def llvm_target(isa: InstructionSet) -> Any:
     """TVM's description of the instruction set."""
-    return Target(
-        {
-            "kind": "llvm",
-            "mtriple": isa.triple,
-            "mcpu": isa.mcpu,
-            # Level 3 unrolls the loop over blocks completely: many times the code for no speed.
-            "opt-level": 2,
-            # TVM names types after buffers: wrong as soon as a function is inlined in another.
-            "cl-opt": ["-enable-tbaa:bool=0"],
-        }
-    )
+    description: dict[str, Any] = {
+        "kind": "llvm",
+        "mtriple": isa.triple,
+        "mcpu": isa.mcpu,
+        # Level 3 unrolls the loop over blocks completely: many times the code for no speed.
+        "opt-level": 2,
+        # TVM names types after buffers: wrong as soon as a function is inlined in another.
+        "cl-opt": ["-enable-tbaa:bool=0"],
+    }
+    if isa.features:
+        description["mattr"] = list(isa.features)
+    if isa.float_abi:
+        description["mfloat-abi"] = isa.float_abi
+    if isa.vector_bits:
+        description["vector-width"] = isa.vector_bits
+    return Target(description)
 
 
 def compile_functions(
     functions: Sequence[Function], stubs: Sequence[Stub], isa: InstructionSet
 ) -> Compiled:
-    """Object files with all functions and the stubs in front of them.
+    """One object file with all functions and the stubs in front of them.
+
+    TVM optimizes the functions; the stubs join them as text, and everything else becomes internal.
 
     Raises:
         ToolchainError: TVM or LLVM failed.
@@ -72,17 +79,25 @@ def compile_functions(
         # bool. The kernels are written so that they need neither.
         module = _TIR.BindTarget(target)(module)
         code = tvm.get_global_func("target.build.llvm")(module, target)
-        with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
-            path = Path(folder, "code.o")
-            code.write_to_file(str(path))
-            kernels = path.read_bytes()
-            listing = Path(folder, "stubs.ll")
-            memory = [name for name in elf.undefined(kernels) if name in MEMORY_FUNCTIONS]
-            listing.write_text(stub_module(stubs, memory, str(target), isa.triple), "ascii")
-            tvm.runtime.load_module(str(listing)).write_to_file(str(path))
-            return Compiled(isa, (kernels, path.read_bytes()), code)
+        listing = str(code.inspect_source("ll"))
+        whole = _assemble(listing, stubs, ())
+        wanted = [name for name in elf.undefined(whole[1]) if is_memory_function(name)]
+        if wanted:
+            whole = _assemble(listing, stubs, wanted, is_wide=elf.is_wide(whole[1]))
     except Exception as error:  # TVM raises whatever its C++ side names
         raise ToolchainError(f"TVM could not compile for {isa.name}: {error}") from error
+    return Compiled(isa, whole[1], whole[0])
+
+
+def _assemble(
+    listing: str, stubs: Sequence[Stub], wanted: Sequence[str], *, is_wide: bool = True
+) -> tuple[Any, bytes]:
+    with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
+        source, result = Path(folder, "code.ll"), Path(folder, "code.o")
+        source.write_text(complete_module(listing, stubs, wanted, is_wide=is_wide), "utf-8")
+        module = tvm.runtime.load_module(str(source))
+        module.write_to_file(str(result))
+        return module, result.read_bytes()
 
 
 def script(functions: Sequence[Function]) -> str:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
-from edgelstm_compiler.ir.program import Call, Program, Space
 from edgelstm_compiler.ir.program import Buffer as Place
-
+from edgelstm_compiler.ir.program import Call, Program, Space
+from edgelstm_compiler.ir.quantized_kernels import (
+    RECURRENT_KERNELS,
+    IntegerRecurrentKernel,
+    LayerKernel,
+)
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.dense import dense_function
 from edgelstm_targets.tvm_cpu.entry import entry_functions
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.operators import operator_function
+from edgelstm_targets.tvm_cpu.quantized_codegen import (
+    quantized_dense_function,
+    quantized_recurrent_function,
+    state_count,
+)
 from edgelstm_targets.tvm_cpu.recurrent import (
     INITIAL_C,
     INITIAL_H,
     LENGTHS,
+    WEIGHTS,
     Y_C,
     Y_H,
     Arguments,
     X,
     Y,
-    WEIGHTS,
     recurrent_function,
 )
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function
@@ -41,7 +51,7 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
     name = program.signature.name
     shared: dict[Hashable, str] = {}
     functions: list[Function] = []
-    calls: list[tuple[str, tuple[Place, ...]]] = []
+    calls: list[tuple[str, tuple[Place, ...], bool]] = []
     for call in program.calls:
         key, places = _key(call)
         symbol = shared.get(key)
@@ -49,13 +59,14 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
             symbol = f"{name}_kernel{len(shared)}"
             functions.append(_function(symbol, call, isa))
             shared[key] = symbol
-        calls.append((symbol, places))
+        calls.append((symbol, places, isinstance(call.kernel, RECURRENT_KERNELS)))
 
-    def frame(*memory: Buffer) -> None:
+    def frame(*arguments: Buffer) -> None:
+        *memory, turn = arguments
         blocks = dict(zip(_SPACES, memory, strict=True))
-        for symbol, places in calls:
+        for symbol, places, takes_turn in calls:
             pointers = [tir.address(blocks[place.space], place.offset_bytes) for place in places]
-            tir.call(symbol, *pointers)
+            tir.call(symbol, *pointers, *([turn] if takes_turn else []))
 
     return (*functions, *entry_functions(program.signature, frame, isa))
 
@@ -66,10 +77,10 @@ def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:
     buffers = (*call.inputs, *call.outputs)
     present = tuple(place is not None for place in buffers)
     types = tuple(place.type if place is not None else None for place in buffers)
-    if isinstance(kernel, RecurrentKernel):
+    if isinstance(kernel, RECURRENT_KERNELS):
         arguments = _arguments(call)
-        return (kernel, arguments), tuple(_recurrent_places(call, arguments))
-    places = tuple(place for place in buffers if place is not None)
+        return (kernel, arguments), tuple(_recurrent_places(call, kernel, arguments))
+    places = tuple(place for place in (*buffers, call.workspace) if place is not None)
     if isinstance(kernel, CopyKernel):
         return ("copy", places[0].type.nbytes), places
     return (kernel, present, types), places
@@ -85,26 +96,28 @@ def _arguments(call: Call) -> Arguments:
     def given(initial: int, output: int) -> bool:
         return _at(call.inputs, initial) is not None and not continues(initial, output)
 
+    has_cell = isinstance(call.kernel, RECURRENT_KERNELS) and state_count(call.kernel) == 2
     return Arguments(
         lengths=_at(call.inputs, LENGTHS) is not None,
         initial_h=given(INITIAL_H, Y_H),
-        initial_c=given(INITIAL_C, Y_C),
+        initial_c=has_cell and given(INITIAL_C, Y_C),
         continues_h=continues(INITIAL_H, Y_H),
-        continues_c=continues(INITIAL_C, Y_C),
+        continues_c=has_cell and continues(INITIAL_C, Y_C),
         y=_at(call.outputs, Y) is not None,
     )
 
 
-def _recurrent_places(call: Call, arguments: Arguments) -> list[Place]:
+def _recurrent_places(call: Call, kernel: LayerKernel, arguments: Arguments) -> list[Place]:
     wanted = [
         (call.inputs, X, True),
         (call.inputs, WEIGHTS, True),
         (call.inputs, LENGTHS, arguments.lengths),
         (call.inputs, INITIAL_H, arguments.initial_h),
         (call.inputs, INITIAL_C, arguments.initial_c),
+        (call.inputs, len(call.inputs) - 1, isinstance(kernel, IntegerRecurrentKernel)),
         (call.outputs, Y, arguments.y),
         (call.outputs, Y_H, True),
-        (call.outputs, Y_C, call.kernel.op.state_count == 2),
+        (call.outputs, Y_C, state_count(kernel) == 2),
     ]
     places = [_at(buffers, index) for buffers, index, present in wanted if present]
     found = [place for place in (*places, call.workspace) if place is not None]
@@ -119,10 +132,20 @@ def _at(buffers: tuple[Place | None, ...], index: int) -> Place | None:
 
 def _function(symbol: str, call: Call, isa: InstructionSet) -> Function:
     kernel = call.kernel
+    if isinstance(kernel, RecurrentKernel | DenseKernel):
+        x = call.inputs[X]
+        if x is None or x.type.dtype is not DType.F32:
+            raise CapabilityError(f"{call.origin}: target host computes layers in f32 only")
     if isinstance(kernel, RecurrentKernel):
         return recurrent_function(symbol, kernel, _arguments(call), isa)
+    if isinstance(kernel, RECURRENT_KERNELS):
+        return quantized_recurrent_function(symbol, kernel, _arguments(call), isa)
     if isinstance(kernel, DenseKernel):
         return dense_function(symbol, kernel, isa)
+    has_table = _at(call.inputs, WEIGHTS + 1) is not None
+    dense = quantized_dense_function(symbol, kernel, isa, has_table=has_table)
+    if dense is not None:
+        return dense
     types = [place.type if place is not None else None for place in call.inputs]
     if isinstance(kernel, CopyKernel) and types[0] is not None:
         return copy_function(symbol, types[0].nbytes)

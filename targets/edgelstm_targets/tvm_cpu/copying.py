@@ -33,13 +33,14 @@ def copy_elements(
 
 
 def fill_zero(target: Buffer, start: Expr, count: int) -> None:
-    """Clear float32 elements."""
+    """Clear elements."""
+    dtype = str(target.dtype)
     whole = count // _LANES
     if whole:
         with tir.loop(whole) as i:
-            zero = tir.constant(0.0, _LANES)
+            zero = tir.constant(0, _LANES, dtype)
             tir.store_vector(target, start + i * _LANES, zero, _LANES)
-    _single(whole, count, lambda i: tir.store(target, start + i, tir.constant(0.0, 1)))
+    _single(whole, count, lambda i: tir.store(target, start + i, tir.constant(0, 1, dtype)))
 
 
 def _single(whole: int, count: int, write: Callable[[Expr], None]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from edgelstm_compiler.ir.kernels import DenseKernel
+from collections.abc import Callable
 
+from edgelstm_compiler.ir.kernels import DenseKernel
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.block import Slot
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.matvec import Operand, PackedPhase
+from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
 
 
@@ -17,6 +18,13 @@ def dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Funct
     (only,) = kernel.phases
     blocks = -(-kernel.units // kernel.unit_block)
     phase = PackedPhase(only, kernel.unit_block, blocks, 0, isa)
+    parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
+    return tir.define(name, parameters, dense_body(kernel, phase))
+
+
+def dense_body(kernel: DenseKernel, phase: BlockPhase) -> Callable[[Buffer, Buffer, Buffer], None]:
+    """What writes the body of a dense layer, from its phase."""
+    blocks = -(-kernel.units // kernel.unit_block)
     lanes = phase.units
 
     def body(x: Buffer, weights: Buffer, y: Buffer) -> None:
@@ -33,5 +41,4 @@ def dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Funct
                     count = tir.name(kernel.units - first)
                 Slot(y, row * kernel.units + first, count).store(tir.name(total), lanes)
 
-    parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
-    return tir.define(name, parameters, body)
+    return body

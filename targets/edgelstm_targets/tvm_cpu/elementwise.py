@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tvm import tirx
+
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Unary
 from edgelstm_compiler.ir.types import TensorType
-from tvm import tirx
-
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.expressions import Element, with_names
 from edgelstm_targets.tvm_cpu.layout import broadcast_index
@@ -19,7 +19,7 @@ from edgelstm_targets.tvm_cpu.tensorir import NAMES, Expr
 
 
 def binary(op: Binary, inputs: Sequence[TensorType], output: TensorType) -> Element:
-    """a OP b with broadcasting."""
+    """A OP b with broadcasting."""
     first, second = inputs
     dtype = first.dtype
 

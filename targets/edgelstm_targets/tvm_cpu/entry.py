@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgelstm.dtypes import DType
-from edgelstm.signature import Signature
 from tvm import tirx
 
+from edgelstm.dtypes import DType
+from edgelstm.signature import Signature
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub
@@ -33,34 +33,44 @@ def entry_functions(
 
     Args:
         signature: names and places of the inputs.
-        frame: writes the kernel calls of one step; receives the five blocks as uint8 buffers.
+        frame: writes the kernel calls of one step; receives the five blocks as uint8 buffers, and
+            the number of the step as int32.
         isa: the instruction set.
     """
     name = signature.name
     blocks = [Parameter(block, "uint8") for block in _BLOCKS]
     steps = Parameter("n_steps", "int64", is_pointer=False)
+    turn = Parameter("turn", "int32", is_pointer=False)
     code = Parameter("code", "int32")
+
+    def next_turn(scratch: Buffer, count: Expr) -> Expr:
+        found = tir.local(1, "int32")
+        tir.call(f"{name}_turn", tir.address(scratch, 0), count, tir.address(found, 0))
+        return tir.name(found[0])
 
     def step(*arguments: Buffer) -> None:
         *memory, code = arguments
         _check(signature, memory[3], None, code)
-        tir.call(f"{name}_frame", *(tir.address(block, 0) for block in memory))
+        first = next_turn(memory[2], tirx.const(1, "int64"))
+        tir.call(f"{name}_frame", *(tir.address(block, 0) for block in memory), first)
 
     def run(*arguments: Buffer) -> None:
         *memory, count, code = arguments
         _check(signature, memory[3], count, code)
+        first = next_turn(memory[2], count)
         with tir.loop(count) as i:
             strides = (0, 0, 0, signature.input_bytes, signature.output_bytes)
             pointers = [
                 tir.address(block, i * tirx.const(stride, "int64") if stride else 0)
                 for block, stride in zip(memory, strides, strict=True)
             ]
-            tir.call(f"{name}_frame", *pointers)
+            tir.call(f"{name}_frame", *pointers, first + tirx.Cast("int32", i))
 
     dtypes = {spec.dtype for spec in signature.inputs if spec.dtype.is_float}
     return [
         *(_finite(name, dtype) for dtype in sorted(dtypes, key=lambda dtype: dtype.value)),
-        tir.define(f"{name}_frame", blocks, frame),
+        _turn(name),
+        tir.define(f"{name}_frame", [*blocks, turn], frame),
         tir.define(f"{name}_step{INNER}", [*blocks, code], step),
         tir.define(f"{name}_run{INNER}", [*blocks, steps, code], run),
         _read(name, isa),
@@ -101,6 +111,21 @@ def _check(signature: Signature, block: Buffer, steps: Expr | None, code: Buffer
                 start = i * signature.input_bytes + spec.offset_bytes
                 check(index, start, elements, spec.dtype)
     tir.store(code, 0, tir.integer(0))
+
+
+def _turn(name: str) -> Function:
+    """The number of the next step, from the notes in the scratch block (any number at first)."""
+
+    def body(notes: Buffer, count: Expr, turn: Buffer) -> None:
+        tir.store(turn, 0, notes[0])
+        tir.store(notes, 0, turn[0] + tirx.Cast("int32", count))
+
+    parameters = [
+        Parameter("notes", "int32"),
+        Parameter("count", "int64", is_pointer=False),
+        Parameter("turn", "int32"),
+    ]
+    return tir.define(f"{name}_turn", parameters, body)
 
 
 def _finite(name: str, dtype: DType) -> Function:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import tvm
-from edgelstm_compiler.ir.types import TensorType
 from tvm import te, tirx
 
+from edgelstm_compiler.ir.types import TensorType
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Expr, Function
 
 Element: TypeAlias = Callable[[Sequence[Expr], Sequence[Expr]], Expr]

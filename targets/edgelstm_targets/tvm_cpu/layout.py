@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgelstm_compiler.ir.ops import Gather, Slice, Transpose
-from edgelstm_compiler.ir.types import TensorType
 from tvm import tirx
 
+from edgelstm_compiler.ir.ops import Gather, Slice, Transpose
+from edgelstm_compiler.ir.types import TensorType
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.expressions import Element

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelstm.errors import InternalError, ToolchainError
-
 from edgelstm_targets.tvm_cpu import elf
 
 _FLAGS = (
-    "-m",
-    "elf_x86_64",
     "-shared",
     "--strip-all",
     "--build-id=none",
@@ -30,6 +27,13 @@ _FLAGS = (
     "-z",
     "max-page-size=4096",
 )
+
+
+_EMULATIONS = {
+    elf.X86_64: "elf_x86_64",
+    elf.AARCH64: "aarch64linux",
+    elf.ARM: "armelf_linux_eabi",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +61,19 @@ def find_linkers() -> tuple[Linker, ...]:
     return tuple(found)
 
 
-def link(
-    objects: Sequence[bytes], exported: Sequence[str], linkers: Sequence[Linker]
-) -> tuple[bytes, Linker]:
-    """Link object files with the first linker that can.
+def link(code: bytes, exported: Sequence[str], linkers: Sequence[Linker]) -> tuple[bytes, Linker]:
+    """Link an object file with the first linker that can.
 
     Returns:
         The shared object, and the linker that made it.
 
     Raises:
         ToolchainError: there is no linker, or all of them failed.
-        InternalError: the objects want a symbol, or the result shows another than `exported`.
+        InternalError: the object wants a symbol, or the result shows another than `exported`.
     """
-    defined = {s.name for code in objects for s in elf.symbols(code, dynamic=False) if s.is_defined}
-    missing = sorted({name for code in objects for name in elf.undefined(code)} - defined)
+    missing = elf.undefined(code)
     if missing:
-        raise InternalError(f"the generated code needs {', '.join(missing)}")
+        raise InternalError(f"the generated code needs {', '.join(sorted(missing))}")
     if not linkers:
         raise ToolchainError(
             "no linker for ELF found: install binutils or lld, or pip install ziglang"
@@ -81,17 +82,18 @@ def link(
     for linker in linkers:
         with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
             script, result = Path(folder, "code.ver"), Path(folder, "code.so")
-            inputs = [Path(folder, f"{index}.o") for index in range(len(objects))]
-            for path, code in zip(inputs, objects, strict=True):
-                path.write_bytes(code)
+            source = Path(folder, "code.o")
+            source.write_bytes(code)
             script.write_text(f"{{ global: {'; '.join(exported)}; local: *; }};\n", "ascii")
             command = [
                 *linker.command,
+                "-m",
+                _EMULATIONS[elf.machine(code)],
                 *_FLAGS,
                 f"--version-script={script}",
                 "-o",
                 str(result),
-                *map(str, inputs),
+                str(source),
             ]
             outcome = subprocess.run(command, capture_output=True, text=True, check=False)
             if outcome.returncode == 0:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from edgelstm_compiler.ir.kernels import Phase
+from edgelstm_compiler.ir.kernels import Phase, Section
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
@@ -36,16 +37,70 @@ class Stream:
     """Rows of weights that one loop reads.
 
     Args:
+        offset: elements from the start of a block to the first row.
         extent: rows.
         gates: weights per row and unit.
         factors: vectors that the rows are multiplied with.
         terms: gate, accumulator and factor of each multiplication.
     """
 
+    offset: int
     extent: int
     gates: int
     factors: tuple[Operand, ...]
     terms: tuple[tuple[int, int, int], ...]
+
+
+class BlockPhase(Protocol):
+    """A phase whose weights are packed in blocks of units; see `PackedPhase` for the members.
+
+    Offsets are in float32 elements, also where the weights are stored as something else.
+    """
+
+    @property
+    def phase(self) -> Phase:
+        """Sections and biases."""
+        ...
+
+    @property
+    def peepholes(self) -> int:
+        """Peephole vectors of a block."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """Units computed at once."""
+        ...
+
+    @property
+    def parts(self) -> int:
+        """Groups of `units` in a block."""
+        ...
+
+    @property
+    def peephole_offset(self) -> int:
+        """From the start of a block to its peepholes."""
+        ...
+
+    @property
+    def block_elements(self) -> int:
+        """Size of a block."""
+        ...
+
+    def streams(self, operands: Sequence[Operand | None]) -> Sequence[Any]:
+        """Once for all blocks: write what prepares the vectors."""
+        ...
+
+    def sums(
+        self,
+        weights: Buffer,
+        block: Expr,
+        part: int,
+        streams: Sequence[Any],
+        first: Operand | None = None,
+    ) -> list[Expr]:
+        """Write the loops of a block."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,69 +139,58 @@ class PackedPhase:
     @property
     def block_elements(self) -> int:
         """Elements of a block."""
-        rows = sum(section.extent * len(section.gates) for section in self.phase.sections)
+        return self.section_offset(len(self.phase.sections))
+
+    def section_offset(self, index: int) -> int:
+        """Elements from the start of a block to a section; `len(sections)` gives its end."""
+        rows = sum(section.extent * len(section.gates) for section in self.phase.sections[:index])
         return (self.phase.accumulators + self.peepholes + rows) * self.unit_block
 
     @property
-    def is_joined(self) -> bool:
-        """Whether one loop runs over all sections, their vectors put one behind the other.
+    def is_far(self) -> bool:
+        """Whether the weights do not stay in the first-level cache."""
+        return self.block_elements * self.blocks * 4 > self.isa.near_bytes
 
-        A second loop would make the prefetchers start anew twice a block, which doubles the time
-        for weights that do not stay in the first-level cache.
-        """
-        sections = self.phase.sections
-        return (
-            len(sections) > 1
-            and len({section.gates for section in sections}) == 1
-            and self.block_elements * self.blocks * 4 > self.isa.near_bytes
-            and sum(section.extent for section in sections) <= _JOINED_ELEMENTS
-        )
-
-    def streams(self, operands: Sequence[Operand]) -> tuple[Stream, ...]:
+    def streams(self, operands: Sequence[Operand | None]) -> tuple[Stream, ...]:
         """The loops of a block; writes the code that puts vectors together, once for all blocks.
 
+        One loop runs over all sections where that is possible, their vectors put one behind the
+        other. A second loop would make the prefetchers start anew twice a block, which doubles the
+        time for weights that do not stay in the first-level cache.
+
         Args:
-            operands: the vector of each section.
+            operands: the vector of each section; None where it is not to be computed.
         """
-        sections = self.phase.sections
-        if not self.is_joined:
-            return tuple(
-                Stream(
-                    section.extent,
-                    len(section.gates),
-                    (operand,),
-                    tuple((gate, a, 0) for gate, a in enumerate(section.accumulators)),
-                )
-                for section, operand in zip(sections, operands, strict=True)
+        wanted = [
+            (index, section, operand)
+            for index, (section, operand) in enumerate(
+                zip(self.phase.sections, operands, strict=True)
             )
-        extents = [section.extent for section in sections]
-        total = sum(extents)
-        starts = [sum(extents[:index]) for index in range(len(extents))]
-        zero = tir.integer(0)
-
-        def joined(chosen: Sequence[int]) -> Operand:
-            vector = tir.local(total)
-            for index, operand in enumerate(operands):
-                start = tir.integer(starts[index])
-                if index in chosen:
-                    copy_elements(operand.buffer, operand.start, vector, start, extents[index])
-                else:
-                    fill_zero(vector, start, extents[index])
-            return Operand(vector, zero)
-
-        factors: dict[tuple[int, ...], Operand] = {}
-        terms = []
-        for gate in range(len(sections[0].gates)):
-            into = [section.accumulators[gate] for section in sections]
-            for accumulator in dict.fromkeys(into):
-                chosen = tuple(i for i, other in enumerate(into) if other == accumulator)
-                if chosen not in factors:
-                    factors[chosen] = joined(chosen)
-                terms.append((gate, accumulator, list(factors).index(chosen)))
-        return (Stream(total, len(sections[0].gates), tuple(factors.values()), tuple(terms)),)
+            if operand is not None
+        ]
+        extent = sum(section.extent for _, section, _ in wanted)
+        is_alike = len({section.gates for _, section, _ in wanted}) == 1
+        if len(wanted) > 1 and is_alike and self.is_far and extent <= _JOINED_ELEMENTS:
+            first = self.section_offset(wanted[0][0])
+            return (_joined(first, [section for _, section, _ in wanted], [o for *_, o in wanted]),)
+        return tuple(
+            Stream(
+                self.section_offset(index),
+                section.extent,
+                len(section.gates),
+                (operand,),
+                tuple((gate, a, 0) for gate, a in enumerate(section.accumulators)),
+            )
+            for index, section, operand in wanted
+        )
 
     def sums(
-        self, weights: Buffer, block: Expr, part: int, streams: Sequence[Stream]
+        self,
+        weights: Buffer,
+        block: Expr,
+        part: int,
+        streams: Sequence[Stream],
+        first: Operand | None = None,
     ) -> list[Expr]:
         """Write the loops of a block.
 
@@ -155,6 +199,7 @@ class PackedPhase:
             block: element at which the block begins.
             part: which group of units.
             streams: what the loops run over.
+            first: what the block's sums start from; None: from its biases.
 
         Returns:
             For each accumulator the sums, a vector of `units` lanes.
@@ -168,12 +213,11 @@ class PackedPhase:
             return (accumulator * splits + split) * units
 
         for accumulator in range(count):
-            bias = tir.load_vector(
-                weights, block + (accumulator * self.unit_block + shift), units
-            )
+            source, start = (weights, block) if first is None else (first.buffer, first.start)
+            at = start + (accumulator * self.unit_block + shift)
             for split in range(splits):
-                first = bias if split == 0 else tir.constant(0.0, units)
-                tir.store_vector(sums, place(accumulator, split), first, units)
+                value = tir.constant(0.0, units) if split else tir.load_vector(source, at, units)
+                tir.store_vector(sums, place(accumulator, split), value, units)
 
         def add_row(stream: Stream, start: Expr, k: Expr, split: int) -> None:
             row = k * (stream.gates * self.unit_block)
@@ -191,9 +235,8 @@ class PackedPhase:
                 total = tir.load_vector(sums, to, units) + lines[gate] * factors[factor]
                 tir.store_vector(sums, to, total, units)
 
-        offset = (count + self.peepholes) * self.unit_block + shift
         for stream in streams:
-            start = block + offset
+            start = block + (stream.offset + shift)
             body = self._body(stream.gates, splits)
             whole = stream.extent // body if stream.extent > 2 * body else 0
             if whole:
@@ -202,7 +245,6 @@ class PackedPhase:
                         add_row(stream, start, i * body + step, step % splits)
             for k in range(whole * body, stream.extent):
                 add_row(stream, start, tir.integer(k), k % splits)
-            offset += stream.extent * stream.gates * self.unit_block
         return [
             tir.name(_tree([tir.load_vector(sums, place(a, s), units) for s in range(splits)]))
             for a in range(count)
@@ -212,6 +254,37 @@ class PackedPhase:
         """Rows in the body of the inner loop: a multiple of the splits."""
         loads = splits * gates * math.ceil(self.units / self.isa.lanes)
         return splits * max(1, _LOADS // loads)
+
+
+def _joined(offset: int, sections: Sequence[Section], operands: Sequence[Operand]) -> Stream:
+    """One loop over sections that follow each other and have the same gates.
+
+    A gate whose sums go elsewhere in each section (the candidate of GRU with linear_before_reset)
+    is multiplied with vectors that are zero in the other sections.
+    """
+    extents = [section.extent for section in sections]
+    starts = [tir.integer(sum(extents[:index])) for index in range(len(extents))]
+
+    def joined(chosen: Sequence[int]) -> Operand:
+        vector = tir.local(sum(extents))
+        for i, (operand, start) in enumerate(zip(operands, starts, strict=True)):
+            if i in chosen:
+                copy_elements(operand.buffer, operand.start, vector, start, extents[i])
+            else:
+                fill_zero(vector, start, extents[i])
+        return Operand(vector, tir.integer(0))
+
+    factors: dict[tuple[int, ...], Operand] = {}
+    terms = []
+    gates = len(sections[0].gates)
+    for gate in range(gates):
+        into = [section.accumulators[gate] for section in sections]
+        for accumulator in dict.fromkeys(into):
+            chosen = tuple(i for i, other in enumerate(into) if other == accumulator)
+            if chosen not in factors:
+                factors[chosen] = joined(chosen)
+            terms.append((gate, accumulator, list(factors).index(chosen)))
+    return Stream(offset, sum(extents), gates, tuple(factors.values()), tuple(terms))
 
 
 def _tree(terms: list[Expr]) -> Expr:

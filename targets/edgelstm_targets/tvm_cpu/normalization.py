@@ -5,25 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from tvm import tirx
+
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.ops import LayerNorm
 from edgelstm_compiler.ir.types import TensorType
-from tvm import tirx
-
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
 _ONE_BY_ONE = Functions(1, tir.name)
 
 
-def softmax_function(
-    name: str, kind: TensorType, axis: int, isa: InstructionSet, *, is_log: bool
-) -> Function:
+def softmax_function(name: str, kind: TensorType, axis: int, *, is_log: bool) -> Function:
     """exp(x - max) / sum, or x - max - log(sum), over one axis."""
-    del isa
     _expect_f32("softmax", kind)
     extent = kind.shape[axis]
     behind = math.prod(kind.shape[axis + 1 :])
@@ -57,11 +53,8 @@ def softmax_function(
     return tir.define(name, [Parameter("x", "float32"), Parameter("y", "float32")], body)
 
 
-def layer_norm_function(
-    name: str, op: LayerNorm, inputs: Sequence[TensorType], isa: InstructionSet
-) -> Function:
+def layer_norm_function(name: str, op: LayerNorm, inputs: Sequence[TensorType]) -> Function:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes."""
-    del isa
     kind = inputs[0]
     _expect_f32("layer normalization", kind)
     extent = math.prod(kind.shape[op.axis :])

@@ -14,10 +14,13 @@ from edgelstm_compiler.ir.ops import (
     Broadcast,
     Cast,
     Concat,
+    Dequantize,
     Gather,
+    IntegerSoftmax,
     LayerNorm,
     LogSoftmax,
     MatMul,
+    Quantize,
     Reshape,
     Slice,
     Softmax,
@@ -25,8 +28,7 @@ from edgelstm_compiler.ir.ops import (
     Unary,
 )
 from edgelstm_compiler.ir.types import Op, TensorType
-
-from edgelstm_targets.tvm_cpu import elementwise, layout, normalization, products
+from edgelstm_targets.tvm_cpu import elementwise, integer_operators, layout, normalization, products
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.expressions import te_function
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
@@ -51,10 +53,16 @@ def operator_function(
             return copy_function(name, output.nbytes)
         case Softmax():
             return normalization.softmax_function(
-                name, given[0], op.axis, isa, is_log=isinstance(op, LogSoftmax)
+                name, given[0], op.axis, is_log=isinstance(op, LogSoftmax)
             )
         case LayerNorm():
-            return normalization.layer_norm_function(name, op, given, isa)
+            return normalization.layer_norm_function(name, op, given)
+        case Quantize():
+            return integer_operators.quantize_function(name, op, inputs)
+        case Dequantize():
+            return integer_operators.dequantize_function(name, op, inputs)
+        case IntegerSoftmax():
+            return integer_operators.integer_softmax_function(name, op, inputs, isa)
         case Concat():
             return layout.concat_function(name, op.axis, given)
         case MatMul():

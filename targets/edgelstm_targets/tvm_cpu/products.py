@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgelstm_compiler.ir.types import TensorType
 from tvm import te
 from tvm.s_tir import Schedule
 
+from edgelstm_compiler.ir.types import TensorType
 from edgelstm_targets.tvm_cpu.expressions import extents, placeholders, pointer_function
 from edgelstm_targets.tvm_cpu.layout import broadcast_index
 from edgelstm_targets.tvm_cpu.tensorir import Expr, Function

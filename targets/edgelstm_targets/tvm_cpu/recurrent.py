@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+
+from tvm import tirx
 
 from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
 from edgelstm_compiler.ir.ops import Direction
-from tvm import tirx
-
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells import EPILOGUES
 from edgelstm_targets.tvm_cpu.cells.block import Block, Slot
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.matvec import Operand, PackedPhase
+from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
+from edgelstm_targets.tvm_cpu.projection import (
+    PROJECTED_ELEMENTS,
+    Projection,
+    frames_at_once,
+)
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
 # Call inputs: x, weights, sequence_lens, initial_h, initial_c. Outputs: y, y_h, y_c.
@@ -45,8 +50,8 @@ class Arguments:
 
 
 @dataclass(frozen=True, slots=True)
-class _Memory:
-    """The buffers of a call."""
+class Memory:
+    """The buffers of a call; tables: of integer functions, where there are any."""
 
     x: Buffer
     weights: Buffer
@@ -55,6 +60,19 @@ class _Memory:
     y: Buffer | None
     states: tuple[Buffer, ...]
     work: Buffer
+    turn: Expr
+    tables: Buffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ElementTypes:
+    """TVM's names of the element types of a call's buffers; tables None: there are none."""
+
+    x: str = "float32"
+    y: str = "float32"
+    h: str = "float32"
+    c: str = "float32"
+    tables: str | None = None
 
 
 def recurrent_function(
@@ -63,26 +81,54 @@ def recurrent_function(
     """The function of a recurrent kernel.
 
     Its parameters are those buffers of the call that exist, in the order x, weights,
-    sequence_lens, initial_h, initial_c, y, y_h, y_c, workspace.
+    sequence_lens, initial_h, initial_c, y, y_h, y_c, workspace; and last, as int32, the number of
+    the call. The blocks of weights are walked forwards and backwards in turn: what was read last is
+    still near when it is read first. The results do not depend on it.
     """
-    has_cell = kernel.op.state_count == 2
-    names = ["x", "weights"]
-    optional = (
-        ("lengths", arguments.lengths),
-        ("initial_h", arguments.initial_h),
-        ("initial_c", arguments.initial_c and has_cell),
-        ("y", arguments.y),
-        ("y_h", True),
-        ("y_c", has_cell),
-        ("work", True),
+    return layer_function(
+        name, kernel, arguments, lambda memory: Layer(kernel, arguments, isa, memory)
     )
-    names += [key for key, present in optional if present]
-    parameters = [Parameter(key, "int32" if key == "lengths" else "float32") for key in names]
 
-    def body(*buffers: Buffer) -> None:
+
+def layer_function(
+    name: str,
+    kernel: RecurrentKernel,
+    arguments: Arguments,
+    layer: Callable[[Memory], Layer],
+    types: ElementTypes | None = None,
+) -> Function:
+    """The function of any recurrent layer; `recurrent_function` tells the parameters.
+
+    Args:
+        name: its symbol.
+        kernel: sizes and attributes.
+        arguments: which buffers there are; tables, if any, stand behind the initial states.
+        layer: what writes the body.
+        types: of the buffers; None: all float32.
+    """
+    types = types or ElementTypes()
+    has_cell = kernel.op.state_count == 2
+    optional = (
+        ("x", types.x, True),
+        ("weights", "float32", True),
+        ("lengths", "int32", arguments.lengths),
+        ("initial_h", types.h, arguments.initial_h),
+        ("initial_c", types.c, arguments.initial_c and has_cell),
+        ("tables", types.tables or "", types.tables is not None),
+        ("y", types.y, arguments.y),
+        ("y_h", types.h, True),
+        ("y_c", types.c, has_cell),
+        ("work", "float32", True),
+    )
+    parameters = [Parameter(key, dtype) for key, dtype, present in optional if present]
+    names = [parameter.name for parameter in parameters]
+    parameters.append(Parameter("turn", "int32", is_pointer=False))
+
+    def body(*values: Buffer) -> None:
+        *buffers, turn = values
         given = dict(zip(names, buffers, strict=True))
         states = ("h", "c") if has_cell else ("h",)
-        memory = _Memory(
+        memory = Memory(
             given["x"],
             given["weights"],
             given.get("lengths"),
@@ -90,21 +136,31 @@ def recurrent_function(
             given.get("y"),
             tuple(given[f"y_{state}"] for state in states),
             given["work"],
+            turn,
+            given.get("tables"),
         )
-        _Layer(kernel, arguments, isa, memory).write()
+        layer(memory).write()
 
     return tir.define(name, parameters, body)
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
+    """Writes the body of a recurrent layer; layers of other weights override what they do else."""
+
     kernel: RecurrentKernel
     arguments: Arguments
     isa: InstructionSet
-    memory: _Memory
+    memory: Memory
 
     @property
-    def phases(self) -> tuple[PackedPhase, ...]:
+    def phases(self) -> tuple[BlockPhase, ...]:
+        """How the blocks of each phase are packed and summed."""
+        return self.float_phases
+
+    @property
+    def float_phases(self) -> tuple[PackedPhase, ...]:
+        """The phases of weights in float32."""
         peepholes = 3 if self.kernel.has_peepholes else 0
         block = self.kernel.unit_block
         return tuple(
@@ -113,18 +169,24 @@ class _Layer:
         )
 
     @property
-    def blocks(self) -> int:
-        return self.kernel.padded_hidden // self.kernel.unit_block
+    def functions(self) -> Sequence[Hashable]:
+        """What tells the functions of the directions apart."""
+        return self.kernel.op.activations
 
     @property
-    def direction_elements(self) -> int:
-        return sum(phase.block_elements for phase in self.phases) * self.blocks
+    def blocks(self) -> int:
+        """Blocks of units in a phase."""
+        return self.kernel.padded_hidden // self.kernel.unit_block
+
+    def begin(self, d: Expr) -> Expr:
+        """Element at which the weights of a direction begin."""
+        return d * (sum(phase.block_elements for phase in self.phases) * self.blocks)
 
     def write(self) -> None:
         """All directions; one loop where they differ in nothing but their order."""
         op = self.kernel.op
-        half = len(op.activations) // op.direction.count
-        halves = [op.activations[d * half : (d + 1) * half] for d in range(op.direction.count)]
+        half = len(self.functions) // op.direction.count
+        halves = [self.functions[d * half : (d + 1) * half] for d in range(op.direction.count)]
         if op.direction is Direction.BIDIRECTIONAL and halves[0] == halves[1]:
             with _repeat(2) as d:
                 self.direction(d, 0, d == 1)
@@ -147,15 +209,13 @@ class _Layer:
                     copy_elements(initial, at, state, at, hidden)
                 elif not goes_on:
                     fill_zero(state, at, hidden)
-            frame = partial(self.frame, d, functions, b)
+
             if self.memory.lengths is None:
-                with _repeat(steps) as i:
-                    frame(tirx.Select(backward, steps - 1 - i, i))
+                self.sequence(d, functions, b, backward, tir.integer(steps))
                 return
             length = tirx.min(tir.integer(steps), self.memory.lengths[b])
             length = tir.name(tirx.max(tir.integer(0), length))
-            with tir.loop(length) as i:
-                frame(tirx.Select(backward, length - 1 - i, i))
+            self.sequence(d, functions, b, backward, length)
             with tir.when(length == 0):
                 # As ONNX Runtime does: the final states of an empty sequence are zero.
                 for state in self.memory.states:
@@ -165,35 +225,123 @@ class _Layer:
                 with tir.loop(steps - length) as i:
                     fill_zero(y, self.y_start(d, b, length + i), hidden)
 
+    def sequence(self, d: Expr, functions: int, b: Expr, backward: Expr, length: Expr) -> None:
+        """The frames of one sequence, in order; input products of several frames at once."""
+
+        def time(i: Expr) -> Expr:
+            return tirx.Select(backward, length - 1 - i, i)
+
+        def frame(i: Expr, projected: Sequence[Operand | None]) -> None:
+            self.frame(d, functions, b, time(i), (self.memory.turn + i) & 1, projected)
+
+        projections = self.projections
+        if projections is None:
+            with (
+                _repeat(self.kernel.steps) if self.memory.lengths is None else tir.loop(length) as i
+            ):
+                frame(i, [None] * len(self.phases))
+            return
+        several = projections[0].frames
+        buffers = [tir.local(several * projection.elements) for projection in projections]
+        chunks = tirx.truncdiv(length + (several - 1), several)
+        with tir.loop(chunks) as chunk:
+            first = tir.name(chunk * several)
+            begin = self.begin(d)
+            for projection, buffer in zip(projections, buffers, strict=True):
+                xs = []
+                for i in range(several):
+                    # Beyond the last frame its products are computed again, and not used.
+                    t = time(tirx.min(first + i, length - 1))
+                    xs.append(Operand(self.memory.x, tir.name(self.x_start(b, t))))
+                projection.write(self.memory.weights, begin, xs, buffer)
+                begin = begin + projection.phase.block_elements * self.blocks
+            with tir.loop(tirx.min(tir.integer(several), length - first)) as i:
+                frame(
+                    first + i,
+                    [
+                        Operand(buffer, i * projection.elements)
+                        for projection, buffer in zip(projections, buffers, strict=True)
+                    ],
+                )
+
+    @property
+    def projections(self) -> tuple[Projection, ...] | None:
+        """How the input products of several frames are computed, if that is worth while."""
+        phases = self.float_phases
+        projections = tuple(Projection(phase, frames_at_once(phases)) for phase in phases)
+        size = sum(projection.elements * projection.frames for projection in projections)
+        is_worth = (
+            self.kernel.steps >= 2 * projections[0].frames
+            and any(phase.is_far for phase in phases)
+            and 4 * self.kernel.features >= self.kernel.op.hidden
+            # Narrower vectors would read every line of weights several times.
+            and self.isa.lanes >= self.kernel.unit_block
+        )
+        return projections if is_worth and size <= PROJECTED_ELEMENTS else None
+
+    def x_start(self, b: Expr, t: Expr) -> Expr:
+        """Where frame t of the input begins."""
+        return (t * self.kernel.batch + b) * self.kernel.features
+
     def y_start(self, d: Expr, b: Expr, t: Expr) -> Expr:
         """Where frame t of the output begins."""
         kernel = self.kernel
         return ((t * kernel.op.direction.count + d) * kernel.batch + b) * kernel.op.hidden
 
-    def frame(self, d: Expr, functions: int, b: Expr, t: Expr) -> None:
+    def frame(
+        self,
+        d: Expr,
+        functions: int,
+        b: Expr,
+        t: Expr,
+        is_odd: Expr,
+        projected: Sequence[Operand | None],
+    ) -> None:
         """One frame of one sequence: all phases, then the new state takes the old one's place."""
         kernel, memory = self.kernel, self.memory
-        hidden, padded = kernel.op.hidden, kernel.padded_hidden
-        state = tir.name((d * kernel.batch + b) * hidden)
-        x = tir.name((t * kernel.batch + b) * kernel.features)
+        state = tir.name((d * kernel.batch + b) * kernel.op.hidden)
+        x = tir.name(self.x_start(b, t))
         operands = {
             Source.X: Operand(memory.x, x),
             Source.H: Operand(memory.states[0], state),
-            Source.RESET_H: Operand(memory.work, tir.integer(2 * padded)),
+            Source.RESET_H: self.reset_h,
         }
-        begin = d * self.direction_elements
+        begin = self.begin(d)
         for index, phase in enumerate(self.phases):
-            streams = phase.streams([operands[s.source] for s in phase.phase.sections])
-            with _repeat(self.blocks) as n:
+            first = projected[index]
+            streams = phase.streams(
+                [
+                    None
+                    if first is not None and section.source is Source.X
+                    else operands[section.source]
+                    for section in phase.phase.sections
+                ]
+            )
+            with _repeat(self.blocks) as i:
+                n = tir.name(tirx.Select(is_odd == 1, self.blocks - 1 - i, i))
                 block = tir.name(begin + n * phase.block_elements)
                 unit = tir.name(n * kernel.unit_block)
                 for part in range(phase.parts):
-                    sums = phase.sums(memory.weights, block, part, streams)
+                    start = None
+                    if first is not None:
+                        row = phase.phase.accumulators * kernel.unit_block
+                        start = Operand(first.buffer, tir.name(first.start + n * row))
+                    sums = phase.sums(memory.weights, block, part, streams, start)
                     self.finish(index, functions, sums, block, unit, part, state)
             begin = begin + phase.block_elements * self.blocks
+        self.commit(state, self.y_start(d, b, t))
+
+    @property
+    def reset_h(self) -> Operand:
+        """Where r*h of all units is handed to the second phase."""
+        return Operand(self.memory.work, tir.integer(2 * self.kernel.padded_hidden))
+
+    def commit(self, state: Expr, y_start: Expr) -> None:
+        """The new hidden state takes the old one's place, and is an output."""
+        memory, hidden = self.memory, self.kernel.op.hidden
         copy_elements(memory.work, tir.integer(0), memory.states[0], state, hidden)
         if memory.y is not None:
-            copy_elements(memory.work, tir.integer(0), memory.y, self.y_start(d, b, t), hidden)
+            copy_elements(memory.work, tir.integer(0), memory.y, y_start, hidden)
 
     def finish(
         self,

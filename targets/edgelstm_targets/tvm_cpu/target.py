@@ -6,21 +6,31 @@ import importlib.util
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.ir.program import Program
-from edgelstm_compiler.target import Capabilities, Emission, Probe, Stage, TargetOptions
-
-from edgelstm_targets.tvm_cpu.header import c_header
-from edgelstm_targets.tvm_cpu.isa import X86_64, InstructionSet, host_flags, native
-from edgelstm_targets.tvm_cpu.link import find_linkers, link
-
-if TYPE_CHECKING:
-    from edgelstm_targets.tvm_cpu.build import Compiled
+from edgelstm_compiler.ir.quantized_kernels import (
+    Int8DenseKernel,
+    Int8RecurrentKernel,
+    IntegerDenseKernel,
+    IntegerRecurrentKernel,
+)
+from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
+from edgelstm_targets.tvm_cpu.isa import X86_64, X86_64_DOT, InstructionSet, host_flags, native
+from edgelstm_targets.tvm_cpu.link import find_linkers
+from edgelstm_targets.tvm_cpu.pipeline import NO_LINKER, NO_TVM, code_stages
 
 UNIT_BLOCK = 16
-_NO_TVM = "apache-tvm is not installed: pip install 'edgelstm[compiler]'"
+WEIGHT_OFFSET = 128
+"""Weights of dot products are unsigned bytes, as vpdpbusd takes them."""
+
+_DOT_KERNELS = (
+    Int8RecurrentKernel,
+    Int8DenseKernel,
+    IntegerRecurrentKernel,
+    IntegerDenseKernel,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +48,6 @@ class HostOptions(TargetOptions):
         return {"cpu": self.cpu}
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """TensorIR functions of a program for each instruction set."""
-
-    program: Program
-    functions: tuple[tuple[InstructionSet, tuple[Any, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """Machine code of a program for each instruction set."""
-
-    program: Program
-    compiled: tuple[Compiled, ...]
-
-
 class HostTarget:
     """x86-64 by TVM and LLVM."""
 
@@ -65,18 +59,16 @@ class HostTarget:
             host_flags().issuperset(isa.requires) for isa in X86_64
         )
         if importlib.util.find_spec("tvm") is None:
-            return Probe(False, can_run, _NO_TVM)
+            return Probe(False, can_run, NO_TVM)
         linkers = find_linkers()
         if not linkers:
-            return Probe(
-                False, can_run, "no linker for ELF: install binutils or lld, or pip install ziglang"
-            )
+            return Probe(False, can_run, NO_LINKER)
         found = f"linker: {linkers[0].name}"
         return Probe(True, can_run, found if can_run else f"{found}; code runs on x86-64 Linux")
 
     def capabilities(self) -> Capabilities:
         """Blocks of 16 units, both modes."""
-        return Capabilities(unit_block=UNIT_BLOCK)
+        return Capabilities(unit_block=UNIT_BLOCK, weight_offset=WEIGHT_OFFSET)
 
     def options(self, raw: Mapping[str, str]) -> HostOptions:
         """Parse options given as text.
@@ -95,16 +87,13 @@ class HostTarget:
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
         """Program -> TensorIR -> objects -> shared objects with header and facts."""
         assert isinstance(options, HostOptions)
-        return (
-            Stage("tir", lambda program: _lower(program, options), _tir_text),
-            Stage("object", _compile, _object_text),
-            Stage("shared", _link),
-        )
+        return code_stages(lambda program: _instruction_sets(options, program))
 
 
-def _instruction_sets(options: HostOptions) -> tuple[InstructionSet, ...]:
+def _instruction_sets(options: HostOptions, program: Program) -> tuple[InstructionSet, ...]:
     if options.cpu == "generic":
-        return X86_64
+        has_dot = any(isinstance(call.kernel, _DOT_KERNELS) for call in program.calls)
+        return X86_64_DOT if has_dot else X86_64
     from edgelstm_targets.tvm_cpu.build import native_cpu
 
     own = native(native_cpu())
@@ -113,53 +102,3 @@ def _instruction_sets(options: HostOptions) -> tuple[InstructionSet, ...]:
             "option cpu=native: this machine is no x86-64 with SSE4.2; leave the option out"
         )
     return (own,)
-
-
-def _lower(program: Program, options: HostOptions) -> Lowered:
-    if importlib.util.find_spec("tvm") is None:
-        raise TargetUnavailableError(_NO_TVM)
-    from edgelstm_targets.tvm_cpu.codegen import program_functions
-
-    sets = _instruction_sets(options)
-    return Lowered(program, tuple((isa, program_functions(program, isa)) for isa in sets))
-
-
-def _tir_text(lowered: Lowered) -> str:
-    from edgelstm_targets.tvm_cpu.build import script
-
-    return "\n".join(f"# {isa.name}\n{script(fs)}" for isa, fs in lowered.functions)
-
-
-def _compile(lowered: Lowered) -> Objects:
-    from edgelstm_targets.tvm_cpu.build import compile_functions
-    from edgelstm_targets.tvm_cpu.entry import stubs
-
-    entries = stubs(lowered.program.signature.name)
-    compiled = tuple(compile_functions(fs, entries, isa) for isa, fs in lowered.functions)
-    return Objects(lowered.program, compiled)
-
-
-def _object_text(objects: Objects) -> str:
-    return "\n".join(f"# {each.isa.name}\n{each.assembly}" for each in objects.compiled)
-
-
-def _link(objects: Objects) -> Emission:
-    from edgelstm_targets.tvm_cpu.build import tvm_version
-    from edgelstm_targets.tvm_cpu.entry import stubs
-
-    symbols = [stub.name for stub in stubs(objects.program.signature.name)]
-    linkers = find_linkers()
-    sections: dict[str, bytes] = {}
-    isas = []
-    linker = ""
-    for each in objects.compiled:
-        section = f"code/{each.isa.name}"
-        sections[section], used = link(each.objects, symbols, linkers)
-        isas.append({"section": section, "requires": list(each.isa.requires)})
-        linker = used.name
-    return Emission(
-        engine="native",
-        sections=sections,
-        header=c_header(objects.program),
-        facts={"isas": isas, "linker": linker, "tvm": tvm_version()},
-    )

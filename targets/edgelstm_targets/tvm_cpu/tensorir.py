@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import tvm
-from edgelstm.dtypes import DType
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as builder
+
+from edgelstm.dtypes import DType
 
 Expr: TypeAlias = Any
 Buffer: TypeAlias = Any
@@ -140,12 +141,12 @@ def store(buffer: Buffer, index: Expr | int, value: Expr) -> None:
 
 def load_vector(buffer: Buffer, index: Expr | int, lanes: int) -> Expr:
     """`lanes` elements that follow each other."""
-    return buffer[tirx.Ramp(index, 1, lanes)]
+    return buffer[_places(index, lanes)]
 
 
 def store_vector(buffer: Buffer, index: Expr | int, value: Expr, lanes: int) -> None:
     """Write `lanes` elements that follow each other."""
-    builder.buffer_store(buffer, value, [tirx.Ramp(index, 1, lanes)])
+    builder.buffer_store(buffer, value, [_places(index, lanes)])
 
 
 def load_masked(buffer: Buffer, index: Expr | int, lanes: int, count: Expr) -> Expr:
@@ -158,6 +159,28 @@ def store_masked(buffer: Buffer, index: Expr | int, value: Expr, lanes: int, cou
     """As `store_vector`, writing only the first `count` elements."""
     ramp = tirx.Ramp(index, 1, lanes)
     builder.evaluate(tirx.op.masked_store(buffer, value, ramp, _below(count, lanes)))
+
+
+def first_lanes(count: Expr | int, lanes: int) -> Expr:
+    """A vector of bool: true in the first `count` lanes."""
+    return _below(integer(count) if isinstance(count, int) else count, lanes)
+
+
+def shuffle(value: Expr, order: Sequence[int]) -> Expr:
+    """The lanes in another order, or some of them."""
+    return tirx.Shuffle([value], [integer(lane) for lane in order])
+
+
+def join(values: Sequence[Expr], lanes: int) -> Expr:
+    """Vectors of `lanes` lanes each, one behind the other."""
+    order = [integer(lane) for lane in range(len(values) * lanes)]
+    return tirx.Shuffle(list(values), order)
+
+
+def sum_lanes(value: Expr) -> Expr:
+    """The sum of all lanes of a vector of integers."""
+    kind, _, _ = str(value.ty).partition("x")
+    return tirx.call_llvm_pure_intrin(kind, "llvm.vector.reduce.add", value)
 
 
 def broadcast(value: Expr, lanes: int) -> Expr:
@@ -173,6 +196,10 @@ def constant(value: float, lanes: int, dtype: str = "float32") -> Expr:
 def integer(value: int) -> Expr:
     """An int32 constant."""
     return tirx.const(value, "int32")
+
+
+def _places(index: Expr | int, lanes: int) -> Expr:
+    return tirx.Ramp(index, 1, lanes) if lanes > 1 else index
 
 
 def _argument(parameter: Parameter) -> Expr:

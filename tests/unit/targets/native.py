@@ -9,10 +9,10 @@ import tempfile
 import numpy as np
 
 from edgelstm_compiler.ir.program import Program
-from edgelstm_targets.tvm_cpu.isa import X86_64, host_flags
+from edgelstm_targets.tvm_cpu.isa import X86_64_DOT, host_flags
 from edgelstm_targets.tvm_cpu.target import HostTarget
 
-ISAS = tuple(isa.name for isa in X86_64 if host_flags().issuperset(isa.requires))
+ISAS = tuple(isa.name for isa in X86_64_DOT if host_flags().issuperset(isa.requires))
 """Names of the instruction sets that this machine runs."""
 
 

@@ -36,15 +36,21 @@ def subset():
 
 
 def sigmoid(x):
+    """In float64."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
+
+
+def fn_name(value):
+    """The same in every process, so that several can share the tests."""
+    return value.value if isinstance(value, Fn) else ""
 
 
 # Function, its float64, bound of the absolute error, and the range that is never left.
 BOUNDED = [
     (Fn.TANH, np.tanh, 3e-7, -1, 1),
-    (Fn.SIGMOID, sigmoid, 2.3e-7, 0, 1),
-    (Fn.ERF, np.vectorize(scalar_erf, otypes=[np.float64]), 3.6e-7, -1, 1),
+    (Fn.SIGMOID, sigmoid, 1.2e-7, 0, 1),
+    (Fn.ERF, np.vectorize(scalar_erf, otypes=[np.float64]), 3e-7, -1, 1),
 ]
 RELATIVE = [
     (Fn.EXP, np.exp, 2.5e-7),
@@ -52,28 +58,32 @@ RELATIVE = [
 ]
 
 
-def worst(fn, reference, low, high, x, natives_):
+def worst(reference, low, high, x, natives_):
+    """The largest error with FMA, and without."""
     exact = reference(x.astype(np.float64))
-    errors = []
+    errors = {True: 0.0, False: 0.0}
     for isa, native in natives_.items():
         (y,) = native.step(x)
         assert y.min() >= low, isa
         assert y.max() <= high, isa
-        errors.append(float(np.abs(y - exact).max()))
-    return max(errors)
+        has_fma = isa != "x86-64-v2"
+        errors[has_fma] = max(errors[has_fma], float(np.abs(y - exact).max()))
+    return errors
 
 
-@pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED, ids=str)
+@pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED, ids=fn_name)
 def test_bounded_functions_on_a_subset(fn, reference, bound, low, high):
     """Error and range over all exponents."""
     x = subset()
     near = np.random.default_rng(1).uniform(-12, 12, CHUNK).astype(np.float32)
     code = function(fn)
-    assert worst(fn, reference, low, high, x, code) <= bound
-    assert worst(fn, reference, low, high, near, code) <= bound
+    for values in (x, near):
+        errors = worst(reference, low, high, values, code)
+        assert errors[True] <= bound
+        assert errors[False] <= 1.3 * bound
 
 
-@pytest.mark.parametrize(("fn", "reference", "bound"), RELATIVE, ids=str)
+@pytest.mark.parametrize(("fn", "reference", "bound"), RELATIVE, ids=fn_name)
 def test_relative_functions(fn, reference, bound):
     """Relative error of the results that are normal float32."""
     x = subset() if fn is Fn.EXP else np.abs(subset())
@@ -95,7 +105,7 @@ def test_relative_functions(fn, reference, bound):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED[:2], ids=str)
+@pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED[:2], ids=fn_name)
 def test_bounded_functions_on_all_of_float32(fn, reference, bound, low, high):
     """All 2^32 inputs but NaN and infinity, on the best instruction set.
 

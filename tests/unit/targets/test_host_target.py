@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import shutil
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +53,18 @@ def emission():
     return emit(stream())
 
 
+def shared_objects(emission):
+    """Sections that the loader takes; each has an object file beside it."""
+    loaded = [name for name in emission.sections if name.startswith("code/")]
+    loose = [name for name in emission.sections if name.startswith("object/")]
+    assert [name.partition("/")[2] for name in loaded] == [n.partition("/")[2] for n in loose]
+    return loaded
+
+
 @tvm
 def test_sections_and_facts(emission):
     """One shared object per instruction set, best first, with the CPU flags it requires."""
-    assert list(emission.sections) == SECTIONS
+    assert shared_objects(emission) == SECTIONS
     assert emission.engine == "native"
     assert [isa["section"] for isa in emission.facts["isas"]] == SECTIONS
     assert "avx512f" in emission.facts["isas"][0]["requires"]
@@ -66,7 +76,8 @@ def test_sections_and_facts(emission):
 @tvm
 def test_three_exports_nothing_undefined(emission):
     """The loader sees three symbols, and needs nothing."""
-    for code in emission.sections.values():
+    for section in shared_objects(emission):
+        code = emission.sections[section]
         assert elf.exports(code) == ("model_read", "model_run", "model_step")
         assert elf.undefined(code, dynamic=True) == ()
 
@@ -74,8 +85,8 @@ def test_three_exports_nothing_undefined(emission):
 @tvm
 def test_code_is_small(emission):
     """Two layers of 128 units and a head, all of the file counted."""
-    for section, code in emission.sections.items():
-        assert len(code) <= 24 * 1024, section
+    for section in shared_objects(emission):
+        assert len(emission.sections[section]) <= 24 * 1024, section
 
 
 @tvm
@@ -103,8 +114,9 @@ def test_compilation_is_byte_identical_elsewhere(emission, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.strip() == digest(emission)
 
 
@@ -197,7 +209,6 @@ def test_read_sums_the_memory(emission):
     for native in natives(stream(hidden=16, layers=1)).values():
         data = native.weights[: native.weights.size // 512 * 512]
         pointer, size = data.ctypes.data, data.size
-        import ctypes
 
         def read(repeats, pointer=pointer, size=size, native=native):
             return native.read(
@@ -214,7 +225,7 @@ def test_native_option():
     """Code for this machine's processor alone."""
     pytest.importorskip("tvm")
     emission = emit(stream(hidden=16, layers=1), cpu="native")
-    assert list(emission.sections) == ["code/native"]
+    assert shared_objects(emission) == ["code/native"]
     (native,) = natives(stream(hidden=16, layers=1), cpu="native").values()
     (generic, *_) = natives(stream(hidden=16, layers=1)).values()
     x = np.ones(9, np.float32)
@@ -272,7 +283,7 @@ def test_every_linker_makes_a_working_object(emission):
         result = stage.run(result)
     names = ["model_read", "model_run", "model_step"]
     for linker in link.find_linkers():
-        code, used = link.link(result.compiled[0].objects, names, [linker])
+        code, used = link.link(result.compiled[0].code, names, [linker])
         assert used is linker
         assert elf.exports(code) == tuple(names)
         assert len(code) < 24 * 1024
@@ -280,13 +291,15 @@ def test_every_linker_makes_a_working_object(emission):
 
 def test_failing_linkers_are_reported(tmp_path):
     """All of them, with what they said; none at all: what to install."""
+    nothing = bytearray(64)  # the header of an object for x86-64 without sections
+    nothing[:6], nothing[18] = b"\x7fELF\x02\x01", elf.X86_64
     broken = tmp_path / "ld"
     broken.write_text("#!/bin/sh\necho out of luck >&2\nexit 1\n")
     broken.chmod(0o755)
     with pytest.raises(ToolchainError, match="ld: out of luck"):
-        link.link([], ["a"], [link.Linker("ld", (str(broken),))])
+        link.link(bytes(nothing), ["a"], [link.Linker("ld", (str(broken),))])
     with pytest.raises(ToolchainError, match="pip install ziglang"):
-        link.link([], ["a"], [])
+        link.link(bytes(nothing), ["a"], [])
 
 
 def test_options():
@@ -302,7 +315,7 @@ def test_options():
 
 def test_instruction_sets_build_on_each_other():
     """Best first; each requires all that the next one does."""
-    for better, other in zip(X86_64, X86_64[1:], strict=False):
+    for better, other in pairwise(X86_64):
         assert set(better.requires) > set(other.requires)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
-
 from edgelstm_targets.tvm_cpu.cells import gru, lstm, rnn
 from edgelstm_targets.tvm_cpu.cells.block import Epilogue
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm_compiler.ir.activations import Activation
+from tvm import tirx
 
+from edgelstm_compiler.ir.activations import Activation
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Fraction, Functions
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
+
+_NARROW = ("int8", "int16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,20 @@ class Slot:
         """Write the values of the units that exist."""
         if self.count is None:
             tir.store_vector(self.buffer, self.start, value, lanes)
+        elif str(self.buffer.dtype) in _NARROW:
+            self._store_narrow(value, lanes, self.count)
         else:
             tir.store_masked(self.buffer, self.start, value, lanes, self.count)
+
+    def _store_narrow(self, value: Expr, lanes: int, count: Expr) -> None:
+        """No masked store: LLVM writes 32 bits where the mask is known to hold one lane only."""
+        staged = tir.local(lanes, str(self.buffer.dtype))
+        tir.store_vector(staged, 0, value, lanes)
+        with tir.when(count >= lanes):
+            whole = tir.load_vector(staged, 0, lanes)
+            tir.store_vector(self.buffer, self.start, whole, lanes)
+        with tir.when(count < lanes), tir.loop(tirx.max(count, tir.integer(0))) as i:
+            tir.store(self.buffer, self.start + i, staged[i])
 
 
 @dataclass(frozen=True, slots=True)

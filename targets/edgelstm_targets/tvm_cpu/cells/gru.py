@@ -9,7 +9,7 @@ _F, _G = range(2)  # the operator's two functions
 
 
 def finish(block: Block) -> None:
-    """h' = (1 - z)*n + z*h.  Source: ONNX operators, GRU-22.
+    """H' = (1 - z)*n + z*h.  Source: ONNX operators, GRU-22.
 
     With linear_before_reset there is one phase with the sums z, r, candidate of x and candidate of
     h. Without there are two: z and r; then the candidate, of r*h.

@@ -10,7 +10,7 @@ _F, _G, _H = range(3)  # the operator's three functions
 
 
 def finish(block: Block) -> None:
-    """c' = f*c + i*g, h' = o*h(c').  Source: ONNX operators, LSTM-22."""
+    """C' = f*c + i*g, h' = o*h(c').  Source: ONNX operators, LSTM-22."""
     lanes, functions = block.lanes, block.functions
     input_sum, output_sum, forget_sum, candidate_sum = block.sums
     assert block.c is not None

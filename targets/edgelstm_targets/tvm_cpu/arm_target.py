@@ -1,0 +1,147 @@
+"""The ARM targets: one class, one processor each; built on any machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+
+from edgelstm.dtypes import DType
+from edgelstm.engines.cpu_features import cpu_flags, machine
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
+from edgelstm_targets.tvm_cpu.arm import PROCESSORS
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool
+
+
+class ArmTarget:
+    """Code for one ARM processor by TVM and LLVM.
+
+    Args:
+        name: of the target, a key of `PROCESSORS`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.processor = PROCESSORS[name]
+
+    def probe(self) -> Probe:
+        """Whether TVM and a linker are here, and whether this machine is such a processor."""
+        processor = self.processor
+        can_run = (
+            platform.system() == "Linux"
+            and machine() == processor.machine
+            and any(cpu_flags().issuperset(isa.requires) for isa in processor.sets)
+        )
+        missing = missing_tool()
+        if missing:
+            return Probe(False, can_run, missing)
+        if can_run:
+            return Probe(True, True, processor.summary)
+        way = "verify --emulate" if processor.machine else "verify --emulate, export-c"
+        return Probe(True, False, f"{processor.summary}; here: {way}")
+
+    def capabilities(self) -> Capabilities:
+        """Blocks of as many units as the registers hold, both modes."""
+        return Capabilities(unit_block=self.processor.unit_block)
+
+    def options(self, raw: Mapping[str, str]) -> TargetOptions:
+        """There are none.
+
+        Raises:
+            CapabilityError: one was given.
+        """
+        if raw:
+            raise CapabilityError(f"target {self.name} has no option {sorted(raw)[0]!r}")
+        return TargetOptions()
+
+    def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
+        """Program -> TensorIR -> objects -> shared objects with header and facts."""
+        del options
+        return code_stages(self._choose)
+
+    def _choose(self, program: Program) -> Sequence[InstructionSet]:
+        """The instruction sets, unless the program computes what the processor cannot.
+
+        Raises:
+            CapabilityError: floats without a floating-point unit, doubles on a Cortex-M.
+        """
+        if self.processor.machine:
+            return self.processor.sets
+        for call in program.calls:
+            for buffer in (*call.inputs, *call.outputs):
+                if buffer is None or not buffer.type.dtype.is_float:
+                    continue
+                found = f"{call.origin} computes in {buffer.type.dtype.value}"
+                if not self.processor.has_float:
+                    raise CapabilityError(
+                        f"target {self.name} has no floating-point unit, and {found}: compile with "
+                        "--quantize int8-full, or for cortex-m4, m7, m33 or m55"
+                    )
+                if buffer.type.dtype is not DType.F32:
+                    raise CapabilityError(
+                        f"target {self.name} has single precision only, and {found}: "
+                        "convert the model to float32"
+                    )
+        return self.processor.sets
+
+
+def aarch64() -> ArmTarget:
+    """Any 64-bit ARM."""
+    return ArmTarget("aarch64")
+
+
+def rpi3() -> ArmTarget:
+    """Raspberry Pi 3."""
+    return ArmTarget("rpi3")
+
+
+def rpi4() -> ArmTarget:
+    """Raspberry Pi 4."""
+    return ArmTarget("rpi4")
+
+
+def rpi5() -> ArmTarget:
+    """Raspberry Pi 5."""
+    return ArmTarget("rpi5")
+
+
+def jetson_orin() -> ArmTarget:
+    """Jetson Orin."""
+    return ArmTarget("jetson-orin")
+
+
+def armv7() -> ArmTarget:
+    """32-bit ARM with NEON."""
+    return ArmTarget("armv7")
+
+
+def cortex_m0plus() -> ArmTarget:
+    """Cortex-M0+ (and M0)."""
+    return ArmTarget("cortex-m0plus")
+
+
+def cortex_m3() -> ArmTarget:
+    """Cortex-M3."""
+    return ArmTarget("cortex-m3")
+
+
+def cortex_m4() -> ArmTarget:
+    """Cortex-M4F."""
+    return ArmTarget("cortex-m4")
+
+
+def cortex_m7() -> ArmTarget:
+    """Cortex-M7."""
+    return ArmTarget("cortex-m7")
+
+
+def cortex_m33() -> ArmTarget:
+    """Cortex-M33."""
+    return ArmTarget("cortex-m33")
+
+
+def cortex_m55() -> ArmTarget:
+    """Cortex-M55."""
+    return ArmTarget("cortex-m55")

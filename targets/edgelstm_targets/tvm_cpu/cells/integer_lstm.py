@@ -1,0 +1,45 @@
+"""The integer LSTM: int8 h, int16 c with the scale 2^(cell_exponent - 15), gates in Q0.15."""
+
+from __future__ import annotations
+
+from edgelstm.engines.numpy_ops.quantized_recurrence import SIGNED_FRACTION
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.cells.integer_block import IntegerBlock
+from edgelstm_targets.tvm_cpu.tensorir import Expr
+
+_F, _G, _H = range(3)  # the operator's three functions
+_I, _O, _FORGET = range(3)  # order of the peepholes
+
+
+def finish(block: IntegerBlock) -> None:
+    """C' = f c + i g, h' = o h(c'), as `IntegerLSTM` says."""
+    op, numbers = block.op, block.arithmetic
+    input_sum, output_sum, forget_sum, candidate_sum = block.sums
+    assert block.c is not None
+    c = block.load(block.c)
+
+    def peep(gate: int, total: Expr, state: Expr) -> Expr:
+        if not block.peepholes:
+            return total
+        weighted = block.load(block.peepholes[gate]) * state
+        return total + numbers.rounding_shift(weighted, op.peephole_shift)
+
+    i = block.gate(_F, peep(_I, input_sum, c))
+    g = block.candidate(_G, candidate_sum)
+    f = (
+        numbers.number(32768) - i
+        if op.cell.input_forget
+        else block.gate(_F, peep(_FORGET, forget_sum, c))
+    )
+    gained = numbers.rounding_shift(i * g, op.cell_exponent)
+    kept = numbers.rounding_shift(f * c + gained, 15)
+    new_c = tir.name(numbers.clamp(kept, -32767, 32767))
+    block.store(block.c, new_c)
+    o = block.gate(_F, peep(_O, output_sum, new_c))
+    steps = op.cell_exponent - (15 - SIGNED_FRACTION)
+    if steps < 0:
+        shown = numbers.rounding_shift(new_c, -steps)
+    else:
+        shown = numbers.saturate16(new_c << numbers.number(steps) if steps else new_c)
+    h = numbers.rounding_shift(o * block.shown(_H, shown), 15)
+    block.store(block.new_h, block.narrow(tir.name(h)))

@@ -1,0 +1,131 @@
+"""Quantize, Dequantize and the integer softmax, on plain row-major tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+
+from edgelstm.dtypes import DType
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.ops import Dequantize, IntegerSoftmax, Quantize
+from edgelstm_compiler.ir.types import TensorType
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.cells.block import Slot
+from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
+from edgelstm_targets.tvm_cpu.integer_dot import LANES
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first, quantized_steps
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
+
+
+def quantize_function(name: str, op: Quantize, inputs: Sequence[TensorType | None]) -> Function:
+    """The function of Quantize; its parameters are x, inverse, q."""
+    x, inverse = _given(inputs)
+    if x.dtype is not DType.F32:
+        raise CapabilityError(f"target host quantizes f32 only, found {x.dtype.value}")
+    kind = NAMES[op.dtype]
+
+    def convert(values: Expr, inverses: Expr) -> Expr:
+        steps = quantized_steps(values, inverses, op.zero_point, op.dtype, LANES)
+        return tirx.Cast(f"{kind}x{LANES}", steps)
+
+    return _by_column(name, x, inverse, kind, convert)
+
+
+def dequantize_function(name: str, op: Dequantize, inputs: Sequence[TensorType | None]) -> Function:
+    """The function of Dequantize; its parameters are q, scale, x."""
+    q, scale = _given(inputs)
+    if scale.dtype is not DType.F32:
+        raise CapabilityError(f"target host dequantizes to f32 only, found {scale.dtype.value}")
+
+    def convert(values: Expr, scales: Expr) -> Expr:
+        steps = tirx.Cast(f"int32x{LANES}", values)
+        steps = steps - tir.constant(op.zero_point, LANES, "int32")
+        return tirx.Cast(f"float32x{LANES}", steps) * scales
+
+    return _by_column(name, q, scale, "float32", convert)
+
+
+def integer_softmax_function(
+    name: str, op: IntegerSoftmax, inputs: Sequence[TensorType | None], isa: InstructionSet
+) -> Function:
+    """The function of IntegerSoftmax; its parameters are x, table, p."""
+    kind, _ = _given(inputs)
+    extent = kind.shape[op.axis]
+    behind = math.prod(kind.shape[op.axis + 1 :])
+    rows = math.prod(kind.shape[: op.axis])
+    numbers = Integers(1, isa)
+
+    def body(x: Buffer, table: Buffer, p: Buffer) -> None:
+        largest, total = tir.local(1, "int32"), tir.local(1, "int32")
+        with tir.loop(rows) as row, tir.loop(behind) as column:
+            start = tir.name(row * (extent * behind) + column)
+
+            def at(i: Expr) -> Expr:
+                return numbers.wide(x[start + i * behind])
+
+            def power(i: Expr) -> Expr:
+                below = (at(i) - largest[0]) * tir.integer(op.multiplier)
+                scaled = tirx.max(numbers.rounding_shift(below, op.shift), tir.integer(-32768))
+                return tir.name(numbers.unit(numbers.look_up(table, 0, scaled)))
+
+            tir.store(largest, 0, at(tir.integer(0)))
+            with tir.loop(extent) as i:
+                tir.store(largest, 0, tirx.max(largest[0], at(i)))
+            tir.store(total, 0, tir.integer(0))
+            with tir.loop(extent) as i:
+                tir.store(total, 0, total[0] + power(i))
+            with tir.loop(extent) as i:
+                raised = (power(i) << tir.integer(15)) + (total[0] >> tir.integer(1))
+                share = tirx.min(tirx.truncdiv(raised, total[0]), tir.integer(32767))
+                tir.store(p, start + i * behind, tirx.Cast("int16", share))
+
+    keys = ("x", "table", "p")
+    return tir.define(name, [Parameter(key, "int16") for key in keys], body)
+
+
+def _by_column(
+    name: str,
+    x: TensorType,
+    factor: TensorType,
+    output: str,
+    convert: Callable[[Expr, Expr], Expr],
+) -> Function:
+    """Element by element with a factor for all, or one for each column."""
+    columns = x.shape[-1] if factor.size > 1 else x.size
+    rows = x.size // max(columns, 1)
+
+    def body(source: Buffer, factors: Buffer, target: Buffer) -> None:
+        def move(row: Expr, at: Expr, count: int) -> None:
+            start = row * columns + at
+            if factor.size > 1:
+                scale = load_first(factors, at, count)
+            else:
+                scale = tir.broadcast(factors[0], LANES)
+            value = tir.name(convert(load_first(source, start, count), scale))
+            limit = None if count == LANES else tir.integer(count)
+            Slot(target, start, limit).store(value, LANES)
+
+        whole, rest = divmod(columns, LANES)
+        with tir.loop(rows) as row:
+            if whole:
+                with tir.loop(whole) as i:
+                    move(row, i * LANES, LANES)
+            if rest:
+                move(row, tir.integer(whole * LANES), rest)
+
+    parameters = [
+        Parameter("source", NAMES[x.dtype]),
+        Parameter("factors", "float32"),
+        Parameter("target", output),
+    ]
+    return tir.define(name, parameters, body)
+
+
+def _given(inputs: Sequence[TensorType | None]) -> tuple[TensorType, TensorType]:
+    first, second = inputs
+    assert first is not None
+    assert second is not None
+    return first, second

@@ -1,0 +1,144 @@
+"""The stages of every CPU target: Program -> TensorIR -> object files -> shared objects."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.target import Emission, Stage
+from edgelstm_targets.tvm_cpu.elf import memory_of_code, undefined
+from edgelstm_targets.tvm_cpu.header import c_header
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.link import find_linkers, link
+from edgelstm_targets.tvm_cpu.stack import stack_bound
+
+if TYPE_CHECKING:
+    from edgelstm_targets.tvm_cpu.build import Compiled
+
+NO_TVM = "apache-tvm is not installed: pip install 'edgelstm[compiler]'"
+NO_LINKER = "no linker for ELF: install binutils or lld, or pip install ziglang"
+CODE_PREFIX, OBJECT_PREFIX = "code/", "object/"
+"""Sections of the artifact: shared objects, and the object files that they were linked from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """TensorIR functions of a program for each instruction set."""
+
+    program: Program
+    functions: tuple[tuple[InstructionSet, tuple[Any, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Machine code of a program for each instruction set."""
+
+    program: Program
+    compiled: tuple[Compiled, ...]
+
+
+def code_stages(
+    choose: Callable[[Program], Sequence[InstructionSet]],
+) -> tuple[Stage, ...]:
+    """The stages of a target.
+
+    Args:
+        choose: the instruction sets that a program is compiled for, best first; raises a
+            CapabilityError if the target does not take the program.
+    """
+    return (
+        Stage("tir", lambda program: _lower(program, choose), _tir_text),
+        Stage("object", _compile, _object_text),
+        Stage("shared", _link),
+    )
+
+
+def missing_tool() -> str:
+    """What is missing to build here, and how to get it; "" if nothing is."""
+    if importlib.util.find_spec("tvm") is None:
+        return NO_TVM
+    return "" if find_linkers() else NO_LINKER
+
+
+def _lower(program: Program, choose: Callable[[Program], Sequence[InstructionSet]]) -> Lowered:
+    if importlib.util.find_spec("tvm") is None:
+        raise TargetUnavailableError(NO_TVM)
+    from edgelstm_targets.tvm_cpu.codegen import program_functions
+
+    sets = choose(program)
+    return Lowered(program, tuple((isa, program_functions(program, isa)) for isa in sets))
+
+
+def _tir_text(lowered: Lowered) -> str:
+    from edgelstm_targets.tvm_cpu.build import script
+
+    return "\n".join(f"# {isa.name}\n{script(fs)}" for isa, fs in lowered.functions)
+
+
+def _compile(lowered: Lowered) -> Objects:
+    from edgelstm_targets.tvm_cpu.build import compile_functions
+    from edgelstm_targets.tvm_cpu.entry import stubs
+
+    entries = stubs(lowered.program.signature.name)
+    compiled = tuple(compile_functions(fs, entries, isa) for isa, fs in lowered.functions)
+    return Objects(lowered.program, compiled)
+
+
+def _object_text(objects: Objects) -> str:
+    return "\n".join(f"# {each.isa.name}\n{each.assembly}" for each in objects.compiled)
+
+
+def _link(objects: Objects) -> Emission:
+    from edgelstm_targets.tvm_cpu.build import tvm_version
+    from edgelstm_targets.tvm_cpu.entry import stubs
+
+    symbols = [stub.name for stub in stubs(objects.program.signature.name)]
+    linkers = find_linkers()
+    sections: dict[str, bytes] = {}
+    isas = []
+    linker = ""
+    for each in objects.compiled:
+        _expect_no_library(each)
+        section = f"{CODE_PREFIX}{each.isa.name}"
+        sections[section], used = link(each.code, symbols, linkers)
+        sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code
+        isas.append(_facts(each, section, symbols[:2]))
+        linker = used.name
+    return Emission(
+        engine="native",
+        sections=sections,
+        header=c_header(objects.program),
+        facts={"isas": isas, "linker": linker, "tvm": tvm_version()},
+    )
+
+
+def _expect_no_library(compiled: Compiled) -> None:
+    """Refuse what a processor has no instructions for, and LLVM takes from a library.
+
+    Raises:
+        CapabilityError: such as 64-bit division or half precision on a 32-bit processor.
+    """
+    helpers = [name for name in undefined(compiled.code) if name.startswith("__")]
+    if helpers:
+        raise CapabilityError(
+            f"{compiled.isa.name} has no instructions for what the model computes (LLVM would call "
+            f"{', '.join(sorted(helpers))}): avoid 64-bit integers, float64 and float16 in it"
+        )
+
+
+def _facts(compiled: Compiled, section: str, entries: Sequence[str]) -> dict[str, Any]:
+    """What the manifest says of one instruction set."""
+    isa = compiled.isa
+    facts: dict[str, Any] = {
+        "section": section,
+        "requires": list(isa.requires),
+        "cpu": isa.mcpu,
+        **memory_of_code(compiled.code),
+    }
+    if isa.is_bare:
+        facts |= {"bare": True, "stack_bytes": stack_bound(compiled.assembly, entries)}
+    return facts

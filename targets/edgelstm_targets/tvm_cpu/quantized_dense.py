@@ -1,0 +1,124 @@
+"""Dense layers of schemes int8 and int8-full on packed bytes, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgelstm_compiler.ir.quantized_kernels import Int8DenseKernel, IntegerDenseKernel
+from edgelstm_compiler.lowering.quantized_packing import dense_phases
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.activations import Functions
+from edgelstm_targets.tvm_cpu.cells.block import Slot
+from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
+from edgelstm_targets.tvm_cpu.integer_recurrent import IntegerPhase, IntegerVectors
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.matvec import Operand
+from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, lines
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
+
+_FLOAT_BYTES, _HALF_BYTES = 4, 2
+
+
+def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet) -> Function:
+    """The function of an int8 dense layer; its parameters are x, weights, y, workspace."""
+    layer = kernel.layer
+    (only,) = layer.phases
+    blocks = -(-layer.units // layer.unit_block)
+    prefix = lines(_FLOAT_BYTES * layer.features) // _FLOAT_BYTES
+
+    def body(x: Buffer, weights: Buffer, y: Buffer, work: Buffer) -> None:
+        vectors = FloatVectors(
+            work, 0, 0, weights, kernel.x_dtype, kernel.x_zero_point, h_inverse=1.0
+        )
+        phase = Int8Phase(
+            only,
+            layer.unit_block,
+            blocks,
+            0,
+            isa,
+            kernel.weight_offset,
+            NAMES[kernel.x_dtype],
+            _FLOAT_BYTES,
+            vectors,
+        )
+
+        def finish(total: Expr) -> Expr:
+            if layer.activation is None:
+                return total
+            return Functions(phase.units, tir.name).apply(layer.activation, total)
+
+        _walk(phase, (layer.rows, layer.features, layer.units), prefix, (x, weights, y), finish)
+
+    parameters = [Parameter(key, "float32") for key in ("x", "weights", "y", "work")]
+    return tir.define(name, parameters, body)
+
+
+def integer_dense_function(
+    name: str, kernel: IntegerDenseKernel, isa: InstructionSet, *, has_table: bool
+) -> Function:
+    """The function of an integer dense layer: x, weights, table if there is one, y, workspace."""
+    op = kernel.op
+    (only,) = dense_phases(kernel.features)
+    blocks = -(-kernel.units // kernel.unit_block)
+
+    def body(x: Buffer, weights: Buffer, *rest: Buffer) -> None:
+        *tables, y, work = rest
+        phase = IntegerPhase(
+            only,
+            kernel.unit_block,
+            blocks,
+            0,
+            isa,
+            kernel.weight_offset,
+            NAMES[kernel.x_dtype],
+            _HALF_BYTES,
+            IntegerVectors(work, 0, 0),
+            x_shift=op.x_shift,
+            h_shift=0,
+            sum_shift=op.sum_shift,
+        )
+        numbers = Integers(phase.units, isa)
+
+        def finish(total: Expr) -> Expr:
+            if tables:
+                total = numbers.look_up(tables[0], 0, numbers.saturate16(total))
+                if op.is_unit:
+                    total = numbers.unit(total)
+            return numbers.narrowed_to(NAMES[op.dtype], numbers.clamp(total, op.low, op.high))
+
+        _walk(phase, (kernel.rows, kernel.features, kernel.units), 0, (x, weights, y), finish)
+
+    dtypes = {"x": NAMES[kernel.x_dtype], "weights": "float32", "y": NAMES[op.dtype]}
+    dtypes |= {"table": "int16", "work": "float32"}
+    order = ("x", "weights", *(("table",) if has_table else ()), "y", "work")
+    return tir.define(name, [Parameter(key, dtypes[key]) for key in order], body)
+
+
+def _walk(
+    phase: Int8Phase | IntegerPhase,
+    sizes: tuple[int, int, int],
+    prefix: int,
+    buffers: tuple[Buffer, Buffer, Buffer],
+    finish: Callable[[Expr], Expr],
+) -> None:
+    """All rows, all blocks.
+
+    Args:
+        phase: of the layer.
+        sizes: rows, features, units.
+        prefix: word at which the first block begins.
+        buffers: x, weights, y.
+        finish: from the sums of some units to their outputs.
+    """
+    rows, features, units = sizes
+    x, weights, y = buffers
+    lanes, width = phase.units, phase.unit_block
+    with tir.loop(rows) as row:
+        streams = phase.streams([Operand(x, row * features)])
+        with tir.loop(phase.blocks) as n:
+            block = tir.name(prefix + n * phase.block_elements)
+            for part in range(phase.parts):
+                (total,) = phase.sums(weights, block, part, streams)
+                first = n * width + part * lanes
+                count = tir.name(units - first) if units % width else None
+                Slot(y, row * units + first, count).store(tir.name(finish(total)), lanes)

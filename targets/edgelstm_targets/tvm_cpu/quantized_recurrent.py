@@ -1,0 +1,194 @@
+"""Recurrent layers of scheme int8: int8 products, everything else as in the float layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.kernels import Source
+from edgelstm_compiler.ir.quantized_kernels import LINE, Int8RecurrentKernel
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.integer_dot import LANES
+from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, PreparedSection
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.matvec import Operand
+from edgelstm_targets.tvm_cpu.projection import Projection
+from edgelstm_targets.tvm_cpu.recurrent import Arguments, Layer, Memory, layer_function
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function
+
+_ROUNDING = 12582912.0  # 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+_ROUNDING_BITS = 0x4B400000
+_FLOAT_BYTES = 4
+
+
+def int8_recurrent_function(
+    name: str, kernel: Int8RecurrentKernel, arguments: Arguments, isa: InstructionSet
+) -> Function:
+    """The function of an int8 layer; its parameters are those of `recurrent_function`."""
+
+    def layer(memory: Memory) -> Int8Layer:
+        return Int8Layer(kernel.layer, arguments, isa, memory, kernel)
+
+    return layer_function(name, kernel.layer, arguments, layer)
+
+
+def lines(nbytes: int) -> int:
+    """Rounded up to whole lines of 64 bytes."""
+    return -(-nbytes // LINE) * LINE
+
+
+def quantized_steps(x: Expr, inverse: Expr, zero_point: int, dtype: DType, lanes: int) -> Expr:
+    """clamp(rint(x * inverse) + zero_point) as int32; the bounds are whole, so order is free."""
+    half = 1 << (8 * dtype.itemsize - 1)
+    low, high = (tir.constant(float(bound - zero_point), lanes) for bound in (-half, half - 1))
+    within = tirx.min(high, tirx.max(low, x * inverse))
+    shifted = within + tir.constant(_ROUNDING, lanes)
+    kind = "int32" if lanes == 1 else f"int32x{lanes}"
+    steps = tirx.reinterpret(kind, shifted)
+    return steps - tir.constant(_ROUNDING_BITS - zero_point, lanes, "int32")
+
+
+def load_first(buffer: Buffer, at: Expr, count: int) -> Expr:
+    """LANES elements of which `count` exist; the others are undefined."""
+    if count == LANES:
+        return tir.load_vector(buffer, at, LANES)
+    return tir.load_masked(buffer, at, LANES, tir.integer(count))
+
+
+@dataclass(frozen=True, slots=True)
+class FloatVectors:
+    """Quantizes what an int8 layer multiplies.
+
+    Args:
+        work: memory for x and for h, as any type.
+        x_start, h_start: bytes at which they stand.
+        inverse: 1 / scale of each input, from the first element on.
+        x_dtype, x_zero_point: of the quantized x.
+        h_inverse: 1 / scale of h.
+    """
+
+    work: Buffer
+    x_start: int
+    h_start: int
+    inverse: Buffer
+    x_dtype: DType
+    x_zero_point: int
+    h_inverse: float
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Phase(BytePhase):
+    """A phase whose sums are scaled to float32.
+
+    Args:
+        vectors: where x and h come from.
+    """
+
+    vectors: FloatVectors
+
+    def streams(self, operands: Sequence[Operand | None]) -> list[PreparedSection]:
+        """Quantize the vectors of all sections."""
+        prepared = []
+        for index, (section, operand) in enumerate(zip(self.phase.sections, operands, strict=True)):
+            assert operand is not None
+            product = self.product(section.source)
+            is_x = section.source is Source.X
+            vectors = self.vectors
+
+            def element(
+                at: Expr, count: int, operand: Operand = operand, is_x: bool = is_x
+            ) -> Expr:
+                values = load_first(operand.buffer, operand.start + at, count)
+                if not is_x:
+                    inverse = tir.constant(self.vectors.h_inverse, LANES)
+                    return quantized_steps(values, inverse, 0, DType.I8, LANES)
+                inverse = load_first(self.vectors.inverse, at, count)
+                return quantized_steps(
+                    values, inverse, self.vectors.x_zero_point, self.vectors.x_dtype, LANES
+                )
+
+            start = vectors.x_start if is_x else vectors.h_start
+            vector = product.prepare(vectors.work, start, section.extent, element)
+            prepared.append(PreparedSection(index, section, product, vector))
+        return prepared
+
+    def sums(
+        self,
+        weights: Buffer,
+        block: Expr,
+        part: int,
+        streams: Sequence[PreparedSection],
+        first: Operand | None = None,
+    ) -> list[Expr]:
+        """For each accumulator bias + the scaled products, as float32."""
+        assert first is None
+        units, words = self.units, tir.flat(weights.data, "int32")
+        shift = part * units
+        totals = [
+            tir.load_vector(weights, block + (a * self.unit_block + shift), units)
+            for a in range(self.phase.accumulators)
+        ]
+        for prepared in streams:
+            sums = self.section_sums(words, block, part, prepared)
+            start = block + self.scale_offset(prepared.index)
+            for gate, (accumulator, value) in enumerate(
+                zip(prepared.section.accumulators, sums, strict=True)
+            ):
+                scale = tir.load_vector(weights, start + (gate * self.unit_block + shift), units)
+                scaled = tirx.Cast(f"float32x{units}", value) * scale
+                totals[accumulator] = tir.name(totals[accumulator] + scaled)
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Layer(Layer):
+    """Writes the body of an int8 layer."""
+
+    quantized: Int8RecurrentKernel
+
+    @property
+    def prefix(self) -> int:
+        """Words of the inverse scales that stand before the first direction."""
+        return lines(_FLOAT_BYTES * self.kernel.features) // _FLOAT_BYTES
+
+    @property
+    def phases(self) -> tuple[Int8Phase, ...]:
+        """Phases of packed bytes."""
+        op, kernel = self.quantized.op, self.kernel
+        x_dtype: DType = op.x_dtype  # type: ignore[attr-defined]
+        x_start = lines(kernel.workspace_bytes)
+        vectors = FloatVectors(
+            self.memory.work,
+            x_start,
+            x_start + lines(2 * kernel.features * x_dtype.itemsize),
+            self.memory.weights,
+            x_dtype,
+            op.x_zero_point,  # type: ignore[attr-defined]
+            op.h_inverse,  # type: ignore[attr-defined]
+        )
+        return tuple(
+            Int8Phase(
+                phase,
+                kernel.unit_block,
+                self.blocks,
+                3 if kernel.has_peepholes else 0,
+                self.isa,
+                self.quantized.weight_offset,
+                NAMES[x_dtype],
+                _FLOAT_BYTES,
+                vectors,
+            )
+            for phase in kernel.phases
+        )
+
+    def begin(self, d: Expr) -> Expr:
+        """The inverse scales stand before the first direction."""
+        return self.prefix + d * (sum(p.block_elements for p in self.phases) * self.blocks)
+
+    @property
+    def projections(self) -> tuple[Projection, ...] | None:
+        """None: weights in int8 are read for every frame."""
+        return None
