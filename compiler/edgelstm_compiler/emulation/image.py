@@ -52,7 +52,8 @@ def read_image(code: bytes | memoryview) -> Image:
             if kind in (_RELA, _REL) and size:
                 raise ArtifactFormatError("the code wants to be relocated; compile it again")
             if kind == _DYNSYM:
-                symbols.update(_symbols(data[offset : offset + size], data, sections[link][1], wide))
+                table = data[offset : offset + size]
+                symbols.update(_symbols(table, data, sections[link][1], wide))
     except (struct.error, IndexError, ValueError) as exc:
         raise ArtifactFormatError(f"a code section is damaged: {exc}") from exc
     if not segments:

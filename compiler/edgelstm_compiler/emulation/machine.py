@@ -50,6 +50,7 @@ class Machine:
         self._blocks: dict[tuple[int, int], int] = {}
         self._hook: Any = None
         self._count = 0
+        self._stack = _STACK
         self._failure = unicorn.UcError
         self._uc.mem_map(_CODE, -(-image.size // _PAGE) * _PAGE)
         for address, data in image.segments:
@@ -104,9 +105,9 @@ class Machine:
         self._uc.mem_write(_STACK, bytes([_PAINT]) * (_STACK_BYTES - _PAGE))
 
     def stack_used(self) -> int:
-        """Bytes of the stack that calls have written since it was painted."""
-        untouched = self.read(_STACK, _STACK_BYTES - _PAGE)
-        return len(untouched.lstrip(bytes([_PAINT])))
+        """Bytes that calls have written below their arguments since the stack was painted."""
+        below = self.read(_STACK, self._stack - _STACK)
+        return len(below.lstrip(bytes([_PAINT])))
 
     def _call_64(self, entry: int, stack: int, arguments: Sequence[int | Word]) -> int:
         from unicorn import arm64_const as arm64
@@ -147,7 +148,7 @@ class Machine:
         for register, word in zip(registers, words, strict=False):
             self._uc.reg_write(register, word)
         rest = words[len(registers) :]
-        place = stack - 64
+        place = stack - len(rest) * 4 & -8
         self._uc.mem_write(place, b"".join(word.to_bytes(4, "little") for word in rest))
         self._uc.reg_write(arm.UC_ARM_REG_SP, place)
         self._uc.reg_write(arm.UC_ARM_REG_LR, _RETURN | (entry & 1))
@@ -156,6 +157,7 @@ class Machine:
 
     def _start(self, entry: int, counter: int, stack: int, pointer: int) -> None:
         try:
+            self._stack = stack
             self._uc.emu_start(entry, _RETURN)
         except self._failure as error:
             where = self._uc.reg_read(counter) - _CODE

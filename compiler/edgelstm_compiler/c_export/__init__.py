@@ -1,0 +1,1 @@
+"""A compiled model as a C project: header, library, weights, self-test, example, build file."""

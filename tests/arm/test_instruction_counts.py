@@ -1,0 +1,108 @@
+"""Instructions, counted: what a step costs on ARM, and that the counting itself is right."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgelstm.errors import InternalError, TargetUnavailableError
+from edgelstm_compiler import compile_model
+from edgelstm_compiler.emulation import machine
+from edgelstm_compiler.emulation.image import read_image
+from edgelstm_compiler.emulation.kernel import EmulatedKernel, count_cost
+from tests.models import CellCase, cell_model
+
+pytestmark = pytest.mark.tvm
+unicorn = pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
+pytest.importorskip("tvm")
+
+MARGIN = 1.05
+# target: instructions per multiply-accumulate of an LSTM of 64 inputs and 128 units as they are,
+# and what they must stay below in any case.
+COUNTS = {
+    "aarch64": (0.537, 0.60),
+    "rpi4": (0.500, 0.60),
+    "rpi5": (0.500, 0.60),
+    "armv7": (0.760, 0.90),
+    "cortex-m4": (3.84, 4.0),
+    "cortex-m7": (2.81, 3.0),
+}
+
+
+@pytest.fixture(scope="module")
+def large():
+    return cell_model(CellCase(op="LSTM", hidden=128, features=64, steps=1))
+
+
+@pytest.mark.parametrize("target", COUNTS)
+def test_a_step_costs_no_more_than_it_did(target: str, large) -> None:
+    """Within five percent of what is written here, and below the bound."""
+    cost = count_cost(compile_model(large, target=target, mode="stream", check=False))
+    known, bound = COUNTS[target]
+    assert cost.per_mac <= min(known * MARGIN, bound), cost
+
+
+@pytest.mark.parametrize(("target", "skipped"), [("aarch64", 0), ("armv7", 0), ("cortex-m4", 0.05)])
+def test_counting_blocks_counts_instructions(target: str, skipped: float) -> None:
+    """The quick way of counting gives what a hook on every instruction gives.
+
+    Unicorn's hook leaves out what Thumb's IT skips; it takes a cycle, so we count it.
+    """
+    artifact = compile_model(
+        cell_model(CellCase(hidden=9, steps=1)), target=target, mode="stream", check=False
+    )
+    kernel = EmulatedKernel(artifact)
+    emulated, name = kernel._machine, f"{artifact.name}_step"
+    places = [kernel._weights, kernel._state, kernel._scratch]
+    places += [emulated.allocate(4096), emulated.allocate(4096)]
+    emulated.call(name, places, count=True)
+    quick = emulated.instructions
+    seen = [0]
+
+    def enter(uc: object, address: int, size: int, user: object) -> None:
+        seen[0] += 1
+
+    emulated._uc.hook_add(unicorn.UC_HOOK_CODE, enter)
+    emulated.call(name, places)
+    assert seen[0] > 100
+    assert seen[0] <= quick <= seen[0] * (1 + skipped)
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "cortex-m33"])
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+def test_the_stack_bound_holds(target: str, op: str) -> None:
+    """A step never goes deeper than the manifest says, seen by painting; and nearly that deep."""
+    model = cell_model(CellCase(op=op, hidden=20, features=6, steps=1))
+    artifact = compile_model(model, target=target, mode="stream", check=False)
+    bound = artifact.manifest["target"]["facts"]["isas"][0]["stack_bytes"]
+    used = count_cost(artifact).stack_bytes
+    assert used <= bound <= 2 * used + 64
+
+
+def test_without_unicorn_the_message_says_what_to_install(monkeypatch) -> None:
+    """One line with the extra's name."""
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    artifact = compile_model(
+        cell_model(CellCase(hidden=4, steps=1)), target="reference", mode="stream", check=False
+    )
+    with pytest.raises(TargetUnavailableError, match="no machine code"):
+        EmulatedKernel(artifact)
+    assert not machine.emulator_version()
+    with pytest.raises(TargetUnavailableError, match=r"edgelstm\[emulate\]"):
+        machine.Machine(machine.Image(machine.ARM, ((0, b""),), {}))
+
+
+def test_code_that_goes_astray_is_an_error_and_no_crash() -> None:
+    """An undefined instruction ends the call, not the process."""
+    image = machine.Image(machine.AARCH64, ((0, b"\0" * 64),), {"f": 0})
+    with pytest.raises(InternalError, match="emulated code failed"):
+        machine.Machine(image).call("f", [])
+
+
+def test_x86_needs_no_emulation() -> None:
+    """Code of the host is refused by name."""
+    artifact = compile_model(
+        cell_model(CellCase(hidden=4, steps=1)), target="host", mode="stream", check=False
+    )
+    assert read_image(artifact.container.section("code/x86-64-v2")).symbols
+    with pytest.raises(TargetUnavailableError, match="ARM code"):
+        EmulatedKernel(artifact)

@@ -1,0 +1,109 @@
+"""The ARM targets: what they take and refuse, and what stands in their artifacts."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import pytest
+
+from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm_compiler import compile_model
+from edgelstm_compiler.target import ENTRY_POINT_GROUP, Target, find_target
+from edgelstm_targets.tvm_cpu import elf
+from edgelstm_targets.tvm_cpu.arm import PROCESSORS
+from tests.models import CellCase, cell_model
+
+pytestmark = pytest.mark.tvm
+
+FLOAT = [name for name, processor in PROCESSORS.items() if processor.has_float]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return cell_model(CellCase(op="LSTM", hidden=5, features=3, steps=2))
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_every_processor_is_a_target(name: str) -> None:
+    """Found by entry point, under its name, and never raising when asked."""
+    target = find_target(name)
+    assert isinstance(target, Target)
+    assert target.name == name
+    assert target.probe().reason
+    assert any(entry.name == name for entry in entry_points(group=ENTRY_POINT_GROUP))
+
+
+@pytest.mark.parametrize("name", FLOAT)
+def test_artifact(name: str, model) -> None:
+    """Code that wants nothing and shows three functions, and the object that it was linked from."""
+    pytest.importorskip("tvm")
+    artifact = compile_model(model, target=name, name="net", check=False)
+    for isa in PROCESSORS[name].sets:
+        code = bytes(artifact.container.section(f"code/{isa.name}"))
+        loose = bytes(artifact.container.section(f"object/{isa.name}"))
+        assert elf.exports(code) == ("net_read", "net_run", "net_step")
+        assert not elf.undefined(code, dynamic=True)
+        assert not elf.undefined(loose)
+        visible = {s.name for s in elf.symbols(loose, dynamic=False) if not s.is_local}
+        assert visible == {"net_read", "net_run", "net_step"}
+        assert elf.memory_of_code(loose)["data_bytes"] == 0
+
+
+@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m3"])
+def test_floats_without_a_unit_are_refused(name: str, model) -> None:
+    """By the name of the layer, with what to do."""
+    pytest.importorskip("tvm")
+    with pytest.raises(CapabilityError, match=r"LSTM .* f32.*int8-full.*cortex-m4"):
+        compile_model(model, target=name, check=False)
+
+
+def test_options_are_refused(model) -> None:
+    """There are none."""
+    with pytest.raises(CapabilityError, match="no option 'cpu'"):
+        compile_model(model, target="rpi4", target_options={"cpu": "native"})
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("rpi4", "code for aarch64"), ("armv7", "code for arm"), ("cortex-m4", "export-c")],
+)
+def test_loading_elsewhere_says_why(name: str, says: str, model, monkeypatch) -> None:
+    """A session on a machine of another kind is refused."""
+    pytest.importorskip("tvm")
+    monkeypatch.setattr("edgelstm.engines.native.machine", lambda: "x86_64")
+    artifact = compile_model(model, target=name, check=False)
+    with pytest.raises(TargetUnavailableError, match=says):
+        artifact.session()
+
+
+def test_the_right_machine_takes_the_best_code(model, monkeypatch) -> None:
+    """By the hwcaps that the kernel names; code for microcontrollers is never taken."""
+    pytest.importorskip("tvm")
+    from edgelstm.engines.native import choose_variant, code_variants
+
+    monkeypatch.setattr("edgelstm.engines.native.machine", lambda: "arm")
+    flags = {"neon", "vfpv3"}
+    monkeypatch.setattr("edgelstm.engines.native.cpu_flags", lambda: frozenset(flags))
+    variants = code_variants(compile_model(model, target="armv7", check=False).container)
+    assert choose_variant(variants).isa == "armv7-neon"
+    flags.add("vfpv4")
+    assert choose_variant(variants).isa == "armv7-vfpv4"
+    variants = code_variants(compile_model(model, target="cortex-m4", check=False).container)
+    with pytest.raises(TargetUnavailableError, match="microcontroller"):
+        choose_variant(variants)
+
+
+@pytest.mark.parametrize("target", ["armv7", "cortex-m4"])
+def test_what_needs_a_library_is_refused(target: str) -> None:
+    """64-bit division has no instruction on 32-bit processors: refused by name, no link error."""
+    pytest.importorskip("tvm")
+    from onnx import TensorProto, helper
+
+    kind = helper.make_tensor_value_info("x", TensorProto.INT64, ["T", 4])
+    by = helper.make_tensor("by", TensorProto.INT64, [4], [3, 5, 7, 9])
+    node = helper.make_node("Div", ["x", "by"], ["y"])
+    output = helper.make_tensor_value_info("y", TensorProto.INT64, ["T", 4])
+    graph = helper.make_graph([node], "division", [kind], [output], [by])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    with pytest.raises(CapabilityError, match="avoid 64-bit integers"):
+        compile_model(model, target=target, mode="call", shapes={"x": (1, 4)}, check=False)
