@@ -12,6 +12,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.ir.program_text import print_program
@@ -26,6 +27,8 @@ from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
 from edgelstm_compiler.passes.simplify_layout import simplify_layout
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.check import check_quantized
+from edgelstm_compiler.quant.embedded import SECTION as CALIBRATION_SECTION
+from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant.scheme import QuantizeOptions
@@ -158,12 +161,15 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     artifact = _assemble(
         program, step_graph, emission, model, options, target_options.to_json(), check, quantized
     )
-    if options.check and backend.probe().can_run:
+    runnable = _runnable(artifact, backend) if options.check else None
+    if runnable is not None:
         progress("self-check")
         if quantized is not None:
-            check = check_quantized(artifact, quantized)
+            check = check_quantized(runnable, quantized)
         else:
-            check = check_artifact(artifact, model, binding, step_graph)
+            check = check_artifact(runnable, model, binding, step_graph)
+        if runnable is not artifact:
+            check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = _assemble(
             program,
             step_graph,
@@ -185,6 +191,16 @@ def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -
     dump_graph(step_graph, "steps" if options.mode == "stream" else "call", ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
+
+
+def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
+    """The artifact on this machine, or on an emulated processor; None where neither can run it."""
+    if target.probe().can_run:
+        return artifact
+    try:
+        return emulate(artifact)
+    except TargetUnavailableError:
+        return None
 
 
 def _request(
@@ -237,6 +253,14 @@ def _assemble(
     check: Mapping[str, Any],
     quantized: QuantizedModel | None,
 ) -> Artifact:
+    sections = dict(emission.sections)
+    if quantized is not None and quantized.calibration is not None and options.quantize is not None:
+        sections[CALIBRATION_SECTION] = pack_calibration(
+            quantized.calibration, options.quantize.options
+        )
+    asked: dict[str, Any] = {"mode": options.mode}
+    if options.shapes:
+        asked["shapes"] = {name: list(shape) for name, shape in options.shapes.items()}
     return Artifact.create(
         signature=program.signature,
         engine=emission.engine,
@@ -244,9 +268,9 @@ def _assemble(
         weights=program.weights,
         state_init=program.state_init,
         scratch_bytes=program.scratch_bytes,
-        sections=emission.sections,
+        sections=sections,
         header=emission.header,
-        options={"mode": options.mode},
+        options=asked,
         target_options=target_options,
         facts=emission.facts,
         source={

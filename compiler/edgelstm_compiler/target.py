@@ -115,18 +115,49 @@ class Target(Protocol):
         ...
 
 
+class Variant:
+    """A target with one of its variants chosen: its options get `variant` beside the others.
+
+    Args:
+        base: the target.
+        variant: the word behind the colon, `sm_87` of `cuda:sm_87`.
+    """
+
+    def __init__(self, base: Target, variant: str) -> None:
+        self.base = base
+        self.variant = variant
+        self.name = f"{base.name}:{variant}"
+
+    def probe(self) -> Probe:
+        """As the target."""
+        return self.base.probe()
+
+    def capabilities(self) -> Capabilities:
+        """As the target."""
+        return self.base.capabilities()
+
+    def options(self, raw: Mapping[str, str]) -> TargetOptions:
+        """As the target, which may refuse the variant, or that it has any."""
+        return self.base.options({**raw, "variant": self.variant})
+
+    def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
+        """As the target."""
+        return self.base.stages(options)
+
+
 def find_target(name: str) -> Target:
-    """The installed target of that name.
+    """The installed target of that name; `NAME:VARIANT` chooses one of its variants.
 
     Raises:
         TargetNotFoundError: there is none; the message lists what there is.
     """
+    base, colon, variant = name.partition(":")
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name == name:
+        if entry.name == base:
             target: Target = entry.load()()
-            return target
+            return Variant(target, variant) if colon else target
     raise TargetNotFoundError(
-        f"target {name!r} is not installed; installed: {', '.join(target_names()) or 'none'}"
+        f"target {base!r} is not installed; installed: {', '.join(target_names()) or 'none'}"
     )
 
 

@@ -102,7 +102,9 @@ def verify_call(
     result = artifact.session().call(dict(inputs))
     actual = result if isinstance(result, dict) else {artifact.signature.outputs[0].name: result}
     reports = tuple(
-        _report(spec.name, actual[spec.name][None], expected.outputs[spec.name][None], tolerance)
+        compare_rows(
+            spec.name, actual[spec.name][None], expected.outputs[spec.name][None], tolerance
+        )
         for spec in artifact.signature.outputs
     )
     return Verification(expected.against, 1, reports)
@@ -158,7 +160,7 @@ def verify_stream(
                 wanted[spec.name].append(values)
                 steps[spec.name] += [start + step for step in chosen]
     reports = tuple(
-        _report(
+        compare_rows(
             spec.name,
             np.concatenate(actual[spec.name]),
             np.concatenate(wanted[spec.name]),
@@ -224,9 +226,13 @@ def _frames_of(whole: Array, spec: TensorSpec) -> Array:
     return np.ascontiguousarray(moved).reshape(moved.shape[0], *spec.shape)
 
 
-def _report(
+def compare_rows(
     name: str, actual: Array, expected: Array, tolerance: float, steps: list[int] | None = None
 ) -> OutputReport:
+    """Compare the rows of one output; `steps` are their numbers where they are not 0, 1, 2...
+
+    The limit is the tolerance, times the largest expected magnitude where that exceeds 1.
+    """
     wanted = expected.astype(np.float64)
     difference = np.abs(actual.astype(np.float64) - wanted)
     limit = tolerance * max(1.0, float(np.max(np.abs(wanted), initial=0.0)))

@@ -26,6 +26,7 @@ ROOMS = {
         "compiler/edgelstm_compiler/onnx_import/peer.py",
         "compiler/edgelstm_compiler/demo/train.py",
     ),
+    "unicorn": ("compiler/edgelstm_compiler/emulation/machine.py",),
     "torch": ("compiler/edgelstm_compiler/demo/train.py",),
 }
 

@@ -12,10 +12,22 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar
 from edgelstm.signature import Mode
 from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
+from edgelstm_compiler.commands.quantize_options import (
+    describe_quantization,
+    expect_consistent,
+    make_options,
+    parse_schemes,
+    quantize_options,
+    read_calibration_data,
+)
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
 """Calls of the driver's progress function, at most."""
+
+QUANTIZE_STAGES = 3
+"""Further calls where a model is quantized, but for the trials of auto."""
 
 
 @click.command("compile")
@@ -68,6 +80,7 @@ STAGES = 5
     help="Write the text form after every pass and stage into this folder.",
 )
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare with the model.")
+@quantize_options
 @json_option
 def compile_command(
     model: Path,
@@ -81,6 +94,15 @@ def compile_command(
     rate_hz: float | None,
     dump: Path | None,
     check: bool,
+    schemes: tuple[str, ...],
+    calibrate: tuple[Path, ...],
+    calibration: Path | None,
+    columns: str | None,
+    max_error: float | None,
+    ranges: str,
+    percentile: float,
+    equalize: bool,
+    integer_io: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL (ONNX) ahead of time.
@@ -90,12 +112,18 @@ def compile_command(
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
+      edgelstm compile gait.onnx --quantize int8 --calibrate walk.csv --calibrate stairs.csv
+      edgelstm compile gait.onnx --quantize auto --max-error 0.02 --calibrate walk.csv
     """
     if cpu is not None:
         pairs = {**pairs, "cpu": cpu}
+    quantize = parse_schemes(schemes)
+    expect_consistent(quantize, calibrate, calibration, max_error)
     path = output or Path(f"{model.stem}.edgelstm")
     start = time.perf_counter()
-    with progress_bar("compiling", STAGES) as advance:
+    given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
+    stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
+    with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
             model,
             target=target,
@@ -106,10 +134,17 @@ def compile_command(
             rate_hz=rate_hz,
             dump=dump,
             check=check,
-            progress=lambda stage: advance(1),
+            quantize=quantize,
+            calibration=given,
+            max_error=max_error,
+            quantize_options=make_options(ranges, percentile, equalize, integer_io),
+            progress=lambda stage: advance(0 if ": " in stage else 1),
         )
     artifact.save(path)
     report = summarize(artifact, path, time.perf_counter() - start)
+    record = artifact.manifest.get("quantization") or {}
+    for warning in (record.get("calibration") or {}).get("warnings", []):
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(report)
     else:
@@ -130,6 +165,8 @@ def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
         "state_bytes": manifest["memory"]["state_bytes"],
         "macs": manifest["macs"],
         "check": manifest["check"],
+        "quantization": manifest.get("quantization"),
+        "layers": layer_rows(manifest) if "quantization" in manifest else [],
         "seconds": round(seconds, 3),
     }
 
@@ -150,8 +187,14 @@ def _as_text(report: dict[str, Any]) -> str:
             f"  weights  {report['weights_bytes']} bytes, state {report['state_bytes']} bytes, "
             f"{report['macs']} multiply-accumulates",
             f"  check    {verdict}",
+            *_quantization(report),
         ]
     )
+
+
+def _quantization(report: dict[str, Any]) -> list[str]:
+    record = report["quantization"]
+    return [] if record is None else describe_quantization(record, report["layers"])
 
 
 def _shapes(specs: dict[str, list[int]]) -> str:

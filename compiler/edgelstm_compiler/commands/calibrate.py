@@ -1,0 +1,90 @@
+"""`edgelstm calibrate`: recordings in, the ranges of every value out, as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm_compiler.commands.arguments import parse_shapes
+from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
+from edgelstm_compiler.onnx_import.read import read_model
+from edgelstm_compiler.quant.calibrate import calibrate
+from edgelstm_compiler.quant.recordings import as_recordings
+
+
+@click.command("calibrate")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--input",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Recording (CSV, NPY, NPZ, NDJSON; call mode: NPZ windows). May be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Calibration to write.  [default: the model's name, .calibration.json]",
+)
+@click.option("--mode", type=click.Choice(["stream", "call"]), default="stream", show_default=True)
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=EXTENT,...",
+    callback=parse_shapes,
+    help="Shape of an input with free dimensions. May be repeated.",
+)
+@click.option("--columns", help="Columns of the recordings, separated by commas.")
+@json_option
+def calibrate_command(
+    model: Path,
+    files: tuple[Path, ...],
+    output: Path | None,
+    mode: str,
+    shapes: dict[str, tuple[int, ...]],
+    columns: str | None,
+    as_json: bool,
+) -> None:
+    """Replay recordings through the float32 MODEL and keep what quantizing needs to know.
+
+    \b
+    edgelstm calibrate gait.onnx --input walk.csv --input stairs.csv -o gait.calibration.json
+    edgelstm compile gait.onnx --quantize int8 --calibration gait.calibration.json
+    """
+    read = read_model(model)
+    graph, signature = float_step_graph(read, mode, shapes)
+    with progress_bar("reading", len(files)) as advance:
+        recordings = read_recordings(files, signature, columns, advance)
+    checked = as_recordings(graph, [dict(recording) for recording in recordings])
+    with progress_bar("calibrating", len(checked)) as advance:
+        found = calibrate(
+            graph, checked, model=read.sha256, progress=lambda done, total: advance(1)
+        )
+    path = output or Path(f"{model.stem}.calibration.json")
+    path.write_text(json.dumps(found.to_json(), sort_keys=True) + "\n", encoding="utf-8")
+    report = {
+        "calibration": str(path),
+        "sha256": found.digest,
+        "recordings": len(checked),
+        "frames": found.frames,
+        "values": len(found.values),
+        "warnings": list(found.warnings),
+    }
+    if as_json:
+        print_json(report)
+        return
+    unit = "frames" if mode == "stream" else "calls"
+    click.echo(
+        f"{path}: ranges of {len(found.values)} values over {found.frames} {unit} "
+        f"in {len(checked)} recordings"
+    )
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if not found.warnings:
+        click.echo("  every unit and gate was exercised")

@@ -1,0 +1,113 @@
+"""Reads recordings for calibration and reports: frames of a stream, or the windows of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgelstm.errors import RecordingError
+from edgelstm.signature import Signature, TensorSpec
+from edgelstm.streams.recording import read_frames
+from edgelstm_compiler.binding import bind_call, bind_stream
+from edgelstm_compiler.driver import CompileOptions, to_step_graph
+from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.lowering.signature import make_signature
+from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.quant.replay import Recording
+
+
+def float_step_graph(
+    model: OnnxModel, mode: str, shapes: Mapping[str, Sequence[int]]
+) -> tuple[StepGraph, Signature]:
+    """The float32 step graph of a model, and what recordings for it look like.
+
+    Raises:
+        ModelError: it cannot be imported or streamed.
+    """
+    chosen = "stream" if mode == "stream" else "call"
+    binding = (bind_stream if chosen == "stream" else bind_call)(model, shapes)
+    options = CompileOptions(mode="stream" if chosen == "stream" else "call")
+    graph = to_step_graph(binding, options, PassContext())
+    return graph, make_signature(graph)
+
+
+def read_recordings(
+    files: Sequence[Path],
+    signature: Signature,
+    columns: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Recording]:
+    """One recording per file of a stream; one per window of a call's files.
+
+    Args:
+        files: CSV, NDJSON, NPY or NPZ for a stream. Calls: NPZ with an array per input (NPY where
+            there is one), each a whole input or several along a further first axis.
+        signature: of the float32 model.
+        columns: names of a stream's columns, separated by commas.
+        progress: called with 1 after each file.
+
+    Raises:
+        RecordingError: a file cannot be read or does not fit.
+    """
+    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    recordings: list[Recording] = []
+    for file in files:
+        if signature.mode == "call":
+            recordings += _windows(file, signature)
+        else:
+            frames = read_frames(file, signature, chosen)
+            recordings.append(
+                {
+                    spec.name: frames[spec.name]
+                    if spec.time_axis is not None
+                    else frames[spec.name][0]
+                    for spec in signature.inputs
+                }
+            )
+        if progress is not None:
+            progress(1)
+    return recordings
+
+
+def _windows(file: Path, signature: Signature) -> list[Recording]:
+    arrays = _arrays(file, signature)
+    stacked = {spec.name: _stacked(file, spec, arrays) for spec in signature.inputs}
+    counts = {len(x) for x in stacked.values()}
+    if len(counts) > 1:
+        found = ", ".join(f"{name}: {len(x)}" for name, x in stacked.items())
+        raise RecordingError(f"{file}: the inputs have different numbers of windows ({found})")
+    return [{name: x[index] for name, x in stacked.items()} for index in range(counts.pop())]
+
+
+def _arrays(file: Path, signature: Signature) -> dict[str, Array]:
+    try:
+        if file.suffix == ".npz":
+            with np.load(file) as data:
+                return {name: data[name] for name in data.files}
+        if file.suffix == ".npy" and len(signature.inputs) == 1:
+            return {signature.inputs[0].name: np.load(file)}
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"{file}: cannot be read: {error}") from error
+    raise RecordingError(f"{file}: call mode takes an .npz file with one array per input")
+
+
+def _stacked(file: Path, spec: TensorSpec, arrays: Mapping[str, Array]) -> Array:
+    """The windows of one input (n, *shape)."""
+    if spec.name not in arrays:
+        names = ", ".join(arrays) or "nothing"
+        raise RecordingError(f"{file}: it has no array {spec.name!r}; it has {names}")
+    data = arrays[spec.name]
+    if data.shape == spec.shape:
+        return data[None]
+    if data.shape[1:] == spec.shape:
+        return data
+    if data.shape[1:] == spec.shape[1:] and spec.shape[:1] == (1,):
+        return data[:, None]  # windows along the batch of one
+    raise RecordingError(
+        f"{file}: {spec.name!r} has shape {list(data.shape)}, expected {list(spec.shape)} "
+        "or several such windows along a further first axis"
+    )

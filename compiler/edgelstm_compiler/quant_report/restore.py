@@ -1,0 +1,181 @@
+"""The graphs behind an artifact, made again from it and from its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgelstm.artifact import Artifact
+from edgelstm.errors import ArtifactError, EdgeLSTMError
+from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.driver import CompileOptions, compile_read_model, to_step_graph
+from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.quant.convert import Quantized
+from edgelstm_compiler.quant.embedded import SECTION, restore_model, unpack_calibration
+from edgelstm_compiler.quant.model import QuantizedModel
+from edgelstm_compiler.quant.replay import Recording, Replay, chunks
+from edgelstm_compiler.verification import expect_same_model
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An artifact beside what it was made from.
+
+    Args:
+        artifact: the compiled model.
+        model: the ONNX model.
+        binding: the imported graph.
+        float_graph: the float32 step graph.
+        quantized: the quantized model, or None where all is float32.
+        converted: its graph with the integer form of each value, or None.
+    """
+
+    artifact: Artifact
+    model: OnnxModel
+    binding: Binding
+    float_graph: StepGraph
+    quantized: QuantizedModel | None
+    converted: Quantized | None
+
+    @property
+    def graph(self) -> StepGraph:
+        """The step graph that the artifact computes."""
+        return self.float_graph if self.quantized is None else self.quantized.graph
+
+    @property
+    def borders(self) -> Mapping[str, Any]:
+        """Inputs and outputs that are handed over in integers, by name."""
+        if self.quantized is None:
+            return {}
+        return {border["name"]: border for border in self.quantized.record["borders"]}
+
+
+def restore(artifact: Artifact, model: OnnxModel) -> Restored:
+    """Import, convert and quantize as the artifact's manifest says.
+
+    Raises:
+        ModelError: another model than the artifact's.
+        ArtifactError: it was quantized with a calibration that it does not hold.
+    """
+    expect_same_model(artifact, model)
+    mode = artifact.signature.mode
+    binding = (bind_stream if mode == "stream" else bind_call)(model, _shapes(artifact))
+    float_graph = to_step_graph(binding, CompileOptions(mode=mode), PassContext())
+    record = artifact.manifest.get("quantization")
+    if record is None:
+        return Restored(artifact, model, binding, float_graph, None, None)
+    calibration = None
+    sections = artifact.container.sections
+    if SECTION in sections:
+        calibration = unpack_calibration(sections[SECTION])
+    elif record.get("calibration") is not None:
+        raise ArtifactError(
+            "the artifact was quantized with a calibration that it does not hold: compile it again"
+        )
+    quantized, converted = restore_model(float_graph, record, calibration)
+    return Restored(artifact, model, binding, quantized.float_graph, quantized, converted)
+
+
+class Runner:
+    """Runs one of the two programs over recordings: compiled code where that is fast, else NumPy.
+
+    Args:
+        graph: the step graph; what stands for the artifact's names and shapes.
+        artifact: its compiled form, or None: NumPy.
+        borders: inputs and outputs in integers, by name; recordings and results are in floats.
+    """
+
+    def __init__(
+        self, graph: StepGraph, artifact: Artifact | None, borders: Mapping[str, Any]
+    ) -> None:
+        self._graph = graph
+        self._artifact = artifact if artifact is not None and runs_native(artifact) else None
+        self._borders = borders
+
+    @property
+    def is_native(self) -> bool:
+        """Whether compiled code runs, rather than NumPy."""
+        return self._artifact is not None
+
+    def run(self, recording: Recording) -> dict[str, Array]:
+        """All outputs of a recording, (n, *shape in the graph); n is 1 in calls."""
+        given = {name: self.to_integers(name, np.asarray(x)) for name, x in recording.items()}
+        if self._artifact is None:
+            rows = Replay(self._graph).run(given)
+        else:
+            rows = self._run_native(self._artifact, given)
+        return {name: self.to_floats(name, x) for name, x in rows.items()}
+
+    def to_integers(self, name: str, data: Array) -> Array:
+        """An input as the program takes it."""
+        border = self._borders.get(name)
+        if border is None:
+            return data
+        steps = np.rint(data / np.asarray(border["scale"])) + border["zero_point"]
+        return np.asarray(np.clip(steps, -32768, 32767), np.int16)
+
+    def to_floats(self, name: str, data: Array) -> Array:
+        """An output as the float32 program gives it."""
+        border = self._borders.get(name)
+        if border is None:
+            return data
+        scale = np.asarray(border["scale"])
+        return np.asarray((data - border["zero_point"]) * scale, np.float32)
+
+    def _run_native(self, artifact: Artifact, recording: Recording) -> dict[str, Array]:
+        signature, pieces = artifact.signature, chunks(self._graph, recording)
+        frames = {
+            spec.name: np.stack([piece[spec.name] for piece in pieces]).reshape(-1, *spec.shape)
+            for spec in signature.inputs
+        }
+        session = artifact.session()
+        if signature.mode == "call":
+            result = session.call({name: x[0] for name, x in frames.items()})
+        else:
+            result = session.run(frames)
+        rows = result if isinstance(result, dict) else {signature.outputs[0].name: result}
+        shapes = {out.name: out.value.type.shape for out in self._graph.outputs}
+        return {name: np.array(x).reshape(len(pieces), *shapes[name]) for name, x in rows.items()}
+
+
+def runs_native(artifact: Artifact) -> bool:
+    """Whether this machine runs the artifact's code."""
+    if artifact.manifest["target"]["engine"] == "reference":
+        return False
+    try:
+        return artifact.kernel is not None
+    except EdgeLSTMError:
+        return False
+
+
+def compile_float(restored: Restored) -> Artifact:
+    """The same model for the same target, all in float32.
+
+    Raises:
+        EdgeLSTMError: the target cannot build here.
+    """
+    artifact = restored.artifact
+    target = artifact.manifest["target"]
+    options = CompileOptions(
+        target=target["name"],
+        mode=artifact.signature.mode,
+        shapes=_shapes(artifact),
+        target_options={
+            name: str(value) for name, value in target["options"].items() if value is not None
+        },
+        check=False,
+    )
+    return compile_read_model(restored.model, options, lambda stage: None)
+
+
+def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
+    given = artifact.manifest.get("options", {}).get("shapes", {})
+    if not given and artifact.signature.mode == "call":
+        return {spec.name: spec.model_shape for spec in artifact.signature.inputs}
+    return {name: tuple(shape) for name, shape in given.items()}
