@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
 SOURCES := edgelstm compiler targets tests
 
-.PHONY: demo test lint check bench fuzz format clean
+.PHONY: demo test test-cuda lint check bench bench-gpu fuzz format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -23,6 +23,14 @@ check: lint test
 
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.bench.table
+
+# Kernels for GPUs, compiled and emulated; no GPU needed.
+test-cuda: $(VENV)/.cuda-ready
+	$(BIN)/pytest $(PYTEST_ARGS) tests/cuda
+
+# Parity and speed on a machine with a GPU, torch, numba and numba-cuda; installs nothing.
+bench-gpu:
+	$(PYTHON) -m tests.gpu.session
 
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
@@ -47,3 +55,8 @@ $(VENV)/.run-ready: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev-ready: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.run-ready
+
+# The same and the wheels that compile for GPUs.
+$(VENV)/.cuda-ready: pyproject.toml | $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,cuda]'
+	touch $@

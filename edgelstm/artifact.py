@@ -7,7 +7,9 @@ format        1
 edgelstm      version that compiled it
 signature     Signature.to_json()
 target        {"name", "engine", "options": {...}, "facts": {...}}
-              facts of compiled code: "isas": [{"section", "requires": [cpu flags]}], best first
+              facts of compiled code: "isas": [{"section", "requires": [cpu flags], "cpu",
+              "text_bytes", "rodata_bytes", "data_bytes"}], best first; for microcontrollers also
+              "bare": true and "stack_bytes" (null where it is not known)
 memory        {"weights_bytes", "state_bytes", "scratch_bytes"}
 source        {"sha256", "file", "producer", "opset"}              of the ONNX model
 check         {"done", "against", "max_error", ...}                of the self-check
@@ -16,7 +18,8 @@ layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
 ```
-Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` or `program`.
+Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
+`export-c`; never loaded), or `program`.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
@@ -34,6 +37,7 @@ from edgelstm.errors import ArtifactFormatError
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import model_id
+from edgelstm.stream_set import StreamSet
 from edgelstm.version import VERSION
 
 HEADER_SECTION = "header.h"
@@ -152,12 +156,31 @@ class Artifact:
         """
         self._container.write(path)
 
-    def session(self) -> Session:
-        """A new stream through the model, with its initial state.
+    @overload
+    def session(self, streams: None = None) -> Session: ...
+
+    @overload
+    def session(self, streams: int) -> StreamSet: ...
+
+    def session(self, streams: int | None = None) -> Session | StreamSet:
+        """A new stream through the model, with its initial state; or many, stepped together.
+
+        Args:
+            streams: None for one stream; else how many places for streams there are, on engines
+                that step many at once.
 
         Raises:
             TargetUnavailableError: this machine cannot run the artifact.
+            CapabilityError: `streams` is given, and the engine has one stream a session.
         """
+        if streams is not None:
+            return StreamSet(
+                kernel=self.kernel,
+                signature=self._signature,
+                state_init=self._container.section(STATE_SECTION),
+                streams=streams,
+                model_id=self.model_id,
+            )
         memory = self.manifest["memory"]
         return Session(
             kernel=self.kernel,

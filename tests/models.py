@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from edgelstm_compiler.onnx_import.peer import SOUND_RNN
 
 Array = NDArray[Any]
 Given = Literal["input", "constant"] | None
@@ -22,6 +25,7 @@ OUTPUTS = {"LSTM": ("Y", "Y_h", "Y_c"), "GRU": ("Y", "Y_h"), "RNN": ("Y", "Y_h")
 TAKES_ALPHA = ("Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu")
 TAKES_BETA = ("Affine", "ScaledTanh", "HardSigmoid")
 ACTIVATIONS = (*TAKES_ALPHA, "Sigmoid", "Tanh", "Relu", "Softsign", "Softplus")
+RNN_ABORTS = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < SOUND_RNN
 BATCH_FIRST = (1, 0, 2)
 """Permutation of X, initial_h, initial_c, Y_h and Y_c from layout 0 to layout 1, and back."""
 
@@ -251,7 +255,9 @@ def cell_cases(
     lengths = st.tuples(*[st.integers(0, steps)] * batch)
     lens: st.SearchStrategy[Lengths] = st.one_of(st.none(), st.just("input"), lengths)
     activations, alpha, beta = None, None, None
-    if draw(st.booleans()):
+    # ONNX Runtime before 1.31 (the last for Python 3.10 is 1.23) may abort the process on RNN
+    # activations with parameters: there is nothing to compare with.
+    if draw(st.booleans()) and not (op == "RNN" and RNN_ABORTS):
         size = count * FUNCTIONS[op]
         activations = tuple(draw(st.sampled_from(ACTIVATIONS)) for _ in range(size))
         alpha = draw(_parameters(activations, TAKES_ALPHA, 0.125, 0.625))

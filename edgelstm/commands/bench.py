@@ -24,6 +24,9 @@ from edgelstm.commands.report import (
 from edgelstm.errors import TargetNotFoundError, TargetUnavailableError
 from edgelstm.timing import PEER_GROUP, Distribution, Peer, StepTimer, random_frames
 
+EMULATOR_GROUP = "edgelstm.emulators"
+"""Entry points of emulators: `NAME = function(artifact) -> dict`, see `_print_counts`."""
+
 
 @click.command("bench")
 @click.argument("artifact", type=click.Path(path_type=Path))
@@ -40,6 +43,12 @@ from edgelstm.timing import PEER_GROUP, Distribution, Peer, StepTimer, random_fr
     "--seconds", default=0.2, show_default=True, help="Per measurement and round.", type=float
 )
 @click.option("--seed", default=0, show_default=True, help="Of the random frames.")
+@click.option(
+    "--emulate",
+    "is_emulated",
+    is_flag=True,
+    help="Count the instructions of a step of ARM code on an emulated processor, in place of time.",
+)
 @json_option
 def bench_command(
     artifact: Path,
@@ -49,6 +58,7 @@ def bench_command(
     rounds: int,
     seconds: float,
     seed: int,
+    is_emulated: bool,
     as_json: bool,
 ) -> None:
     """Time ARTIFACT: the native step, `step` and `run` from Python, and reading its weights once.
@@ -58,10 +68,18 @@ def bench_command(
     \b
     edgelstm bench phase.edgelstm
     edgelstm bench phase.edgelstm --against onnxruntime --model phase.onnx --json
+    edgelstm bench phase_m4.edgelstm --emulate
     """
     if against and model is None:
         raise click.UsageError("--against needs --model MODEL.onnx")
     loaded = edgelstm.artifact.load(artifact)
+    if is_emulated:
+        counts = find_emulator()(loaded)
+        if as_json:
+            print_json(counts)
+        else:
+            _print_counts(counts)
+        return
     data = random_frames(loaded.signature, frames, seed)
     timer = StepTimer(loaded, data)
     peers = [find_peer(name, model, loaded) for name in against if model is not None]
@@ -72,6 +90,20 @@ def bench_command(
         print_json(report)
     else:
         _print_report(report)
+
+
+def find_emulator() -> Callable[[Artifact], dict[str, Any]]:
+    """What counts the instructions of an artifact.
+
+    Raises:
+        TargetUnavailableError: the compiler, which brings it, is not installed.
+    """
+    for entry in entry_points(group=EMULATOR_GROUP):
+        count: Callable[[Artifact], dict[str, Any]] = entry.load()
+        return count
+    raise TargetUnavailableError(
+        "emulation comes with the compiler: pip install 'edgelstm[compiler,emulate]'"
+    )
 
 
 def find_peer(name: str, model: Path, artifact: Artifact) -> Peer:
@@ -195,6 +227,18 @@ def _print_report(report: dict[str, Any]) -> None:
                 for peer in report["peers"]
             ],
         )
+
+
+def _print_counts(report: dict[str, Any]) -> None:
+    unit = "step" if report["mode"] == "stream" else "call"
+    click.echo(f"{report['artifact']} on {report['emulator']}, counted a {unit}:")
+    print_table(
+        ["instruction set", "instructions", "per MAC", "stack"],
+        [
+            [x["isa"], round(x["instructions"]), x["instructions_per_mac"], x["stack_bytes"]]
+            for x in report["isas"]
+        ],
+    )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -21,9 +21,16 @@ def _reference() -> Engine:
     return ReferenceEngine()
 
 
+def _cuda() -> Engine:
+    from edgelstm.engines.cuda import CudaEngine
+
+    return CudaEngine()
+
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "native": _native,
     "reference": _reference,
+    "cuda": _cuda,
 }
 """Every engine of this runtime; each is imported when it is first asked for."""
 

@@ -46,11 +46,13 @@ class CodeVariant:
         section: its section in the artifact, `code/x86-64-v3`.
         requires: CPU flags it needs, as in /proc/cpuinfo.
         architecture: that of its ELF header.
+        is_bare: for a processor without an operating system.
     """
 
     section: str
     requires: tuple[str, ...]
     architecture: str
+    is_bare: bool = False
 
     @property
     def isa(self) -> str:
@@ -59,6 +61,8 @@ class CodeVariant:
 
     def obstacle(self) -> str | None:
         """Why this machine cannot run it, or None."""
+        if self.is_bare:
+            return "is for a microcontroller (edgelstm export-c makes C of it)"
         if self.architecture != machine():
             return f"is code for {self.architecture}, this machine is {machine()}"
         missing = [flag for flag in self.requires if flag not in cpu_flags()]
@@ -80,6 +84,7 @@ def code_variants(container: Container) -> tuple[CodeVariant, ...]:
                 section=entry["section"],
                 requires=tuple(str(flag) for flag in entry.get("requires", ())),
                 architecture=_architecture(container.section(entry["section"])),
+                is_bare=bool(entry.get("bare", False)),
             )
             for entry in entries
         )

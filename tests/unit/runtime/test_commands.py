@@ -216,6 +216,7 @@ def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["bad"]["reason"] == "RuntimeError: exploded"
     assert "pip install" in found["absent"]["reason"]
     assert {engine["name"]: engine["ok"] for engine in report["engines"]} == {
+        "cuda": True,
         "native": True,
         "reference": True,
     }

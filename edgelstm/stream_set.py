@@ -1,0 +1,268 @@
+"""Many streams through one model, stepped together on an accelerator; each with its own state."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.engines.base import Kernel
+from edgelstm.errors import CapabilityError, NonFiniteSampleError, SampleShapeError, StreamError
+from edgelstm.memory import Block
+from edgelstm.signature import Signature, TensorSpec
+from edgelstm.snapshot import Snapshot
+
+Array = NDArray[Any]
+Result = Any
+"""An array where the model has one output, else a dict of arrays by name."""
+
+
+class Runner(Protocol):
+    """Device memory for the streams, and what moves them on."""
+
+    def run(self, inputs: Block, outputs: Block, n_frames: int) -> None:
+        """Feed frames `[frame][stream][input block]`; outputs come in the same order."""
+        ...
+
+    def write_state(self, stream: int, state: Block) -> None:
+        """Set the state block of one stream, or of several from that one on."""
+        ...
+
+    def read_state(self, stream: int) -> Block:
+        """The state block of one stream."""
+        ...
+
+    def set_active(self, active: NDArray[np.bool_]) -> None:
+        """Which streams are moved on."""
+        ...
+
+
+@runtime_checkable
+class ManyStreams(Protocol):
+    """A kernel that steps many streams at once."""
+
+    def bind_streams(self, streams: int, state_bytes: int) -> Runner:
+        """Memory for that many streams."""
+        ...
+
+
+class StreamSet:
+    """Places for streams, numbered from 0; made by `Artifact.session(streams=N)`.
+
+    All places are taken at first. A stream that leaves is not moved on, its rows of the outputs are
+    zeros, and its place can be taken again. Whatever is refused leaves every state as it was.
+
+    Args:
+        kernel: the model made ready to run; shared.
+        signature: what goes in and out.
+        state_init: the state block before the first step.
+        streams: how many places.
+        model_id: tells models apart in snapshots.
+
+    Raises:
+        CapabilityError: this engine has one stream a session.
+        StreamError: fewer than one place, or a model compiled with `--mode call`.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        signature: Signature,
+        state_init: bytes | memoryview,
+        streams: int,
+        model_id: str,
+    ) -> None:
+        if not isinstance(kernel, ManyStreams):
+            engine = kernel.facts.get("engine", "this engine")
+            raise CapabilityError(
+                f"engine {engine} has one stream a session: open {streams} sessions, or compile "
+                "the model for a GPU"
+            )
+        if streams < 1 or signature.mode != "stream":
+            raise StreamError(f"{streams} streams of a {signature.mode} model")
+        self._kernel: Kernel = kernel
+        self._signature = signature
+        self._state_init = np.frombuffer(state_init, np.uint8)
+        self._model_id = model_id
+        self._active = np.ones(streams, np.bool_)
+        self._runner: Runner | None = kernel.bind_streams(streams, len(state_init))
+        self.reset()
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    @property
+    def signature(self) -> Signature:
+        """What goes in and out."""
+        return self._signature
+
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """Which places are taken."""
+        return self._active.copy()
+
+    def step(self, frames: Any) -> Result:
+        """Feed one frame of every stream.
+
+        Args:
+            frames: `(streams, *frame)`, or a dict of such arrays by name.
+
+        Returns:
+            `(streams, *output)`, one array or a dict by name.
+
+        Raises:
+            StreamError: a frame does not fit; no stream was fed.
+        """
+        given = frames if isinstance(frames, dict) else {self._signature.inputs[0].name: frames}
+        result = self.run({name: np.asarray(data)[None] for name, data in given.items()})
+        if isinstance(result, dict):
+            return {name: data[0] for name, data in result.items()}
+        return result[0]
+
+    def run(self, frames: Any) -> Result:
+        """Feed a block of frames; the same as `step` for each of them.
+
+        Args:
+            frames: `(n, streams, *frame)`, or a dict of such blocks by name.
+
+        Returns:
+            `(n, streams, *output)`, one array or a dict by name.
+
+        Raises:
+            StreamError: a frame does not fit; no stream was fed.
+        """
+        runner = self._expect_open()
+        packed = self._pack(frames)
+        count = packed.shape[0]
+        outputs = np.zeros((count, len(self), self._signature.output_bytes), np.uint8)
+        if count:
+            runner.run(packed.reshape(-1), outputs.reshape(-1), count)
+        arrays = {spec.name: _column(outputs, spec) for spec in self._signature.outputs}
+        return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+    def reset(self, stream: int | None = None) -> None:
+        """Begin a new stream at one place, or at all of them."""
+        runner = self._expect_open()
+        if stream is None:
+            runner.write_state(0, np.tile(self._state_init, len(self)))
+        else:
+            runner.write_state(self._expect_place(stream), self._state_init)
+
+    def join(self) -> int:
+        """Take a free place, with its initial state; its number.
+
+        Raises:
+            StreamError: none is free.
+        """
+        runner = self._expect_open()
+        free = np.flatnonzero(~self._active)
+        if free.size == 0:
+            raise StreamError(f"all {len(self)} places are taken: open a session with more")
+        place = int(free[0])
+        self.reset(place)
+        self._active[place] = True
+        runner.set_active(self._active)
+        return place
+
+    def leave(self, stream: int) -> None:
+        """Give a place back."""
+        runner = self._expect_open()
+        self._active[self._expect_place(stream)] = False
+        runner.set_active(self._active)
+
+    def snapshot(self, stream: int) -> Snapshot:
+        """The state of one stream; it fits single sessions of the same model, too."""
+        state = self._expect_open().read_state(self._expect_place(stream))
+        return Snapshot(self._model_id, state.tobytes())
+
+    def restore(self, stream: int, snapshot: Snapshot | bytes) -> None:
+        """Let one stream continue where a snapshot was taken.
+
+        Raises:
+            StreamError: it is damaged, or of another model.
+        """
+        runner = self._expect_open()
+        if not isinstance(snapshot, Snapshot):
+            snapshot = Snapshot.from_bytes(snapshot)
+        if snapshot.model_id != self._model_id or len(snapshot.state) != self._state_init.size:
+            raise StreamError(f"the snapshot is of another model than {self._signature.name!r}")
+        state = np.frombuffer(snapshot.state, np.uint8)
+        runner.write_state(self._expect_place(stream), state)
+
+    def close(self) -> None:
+        """Give the memory back; the set cannot be used afterwards."""
+        self._runner = None
+
+    def __enter__(self) -> StreamSet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        facts = " ".join(self._kernel.facts.values())
+        return f"<edgelstm.StreamSet {self._signature.name} of {len(self)} on {facts}>"
+
+    def _pack(self, frames: Any) -> Array:
+        """Frames of all inputs side by side: (n, streams, input_bytes)."""
+        specs = self._signature.inputs
+        given = frames if isinstance(frames, dict) else {specs[0].name: frames}
+        if set(given) != {spec.name for spec in specs}:
+            names = ", ".join(spec.name for spec in specs)
+            raise SampleShapeError(f"expected the inputs {names}, found {', '.join(given)}")
+        blocks = {spec.name: np.asarray(given[spec.name]) for spec in specs}
+        count = len(blocks[specs[0].name])
+        packed = np.zeros((count, len(self), self._signature.input_bytes), np.uint8)
+        for spec in specs:
+            block, wanted = blocks[spec.name], (count, len(self), *spec.shape)
+            if block.shape != wanted:
+                raise SampleShapeError(
+                    f"input {spec.name!r} has shape {block.shape}, expected {wanted}: frames, "
+                    "streams, and the frame"
+                )
+            values = np.ascontiguousarray(block, spec.dtype.numpy)
+            self._expect_finite(values, spec)
+            end = spec.offset_bytes + spec.nbytes
+            packed[..., spec.offset_bytes : end] = values.reshape(count, len(self), -1).view(
+                np.uint8
+            )
+        return packed
+
+    def _expect_finite(self, values: Array, spec: TensorSpec) -> None:
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        rows = ~np.isfinite(values.reshape(*values.shape[:2], -1)).all(axis=2)
+        rows &= self._active
+        if rows.any():
+            frame, stream = (int(each[0]) for each in np.nonzero(rows))
+            raise NonFiniteSampleError(
+                f"input {spec.name!r} of stream {stream} holds NaN or infinity in frame {frame} "
+                "of the block; no stream was fed"
+            )
+
+    def _expect_place(self, stream: int) -> int:
+        if not 0 <= stream < len(self):
+            raise StreamError(f"there is no stream {stream}: they are 0 to {len(self) - 1}")
+        return stream
+
+    def _expect_open(self) -> Runner:
+        if self._runner is None:
+            self._refuse_closed()
+        return self._runner
+
+    def _refuse_closed(self) -> NoReturn:
+        raise StreamError(f"the streams of {self._signature.name!r} are closed")
+
+
+def _column(outputs: Array, spec: TensorSpec) -> Array:
+    """One output of all frames and streams."""
+    end = spec.offset_bytes + spec.nbytes
+    raw = np.ascontiguousarray(outputs[..., spec.offset_bytes : end])
+    return raw.view(spec.dtype.numpy).reshape(*outputs.shape[:2], *spec.shape)

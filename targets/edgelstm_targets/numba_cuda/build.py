@@ -1,0 +1,142 @@
+"""Compiles the kernels of a model for every chip asked for, and writes down what they take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edgelstm.errors import ToolchainError
+from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.target import Emission
+from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.cubin import Resources, read_cubin
+from edgelstm_targets.numba_cuda.pipeline import Pipeline
+from edgelstm_targets.numba_cuda.placement import RESERVE
+from edgelstm_targets.numba_cuda.routing import Route, choose_routes
+from edgelstm_targets.numba_cuda.toolkit import compile_ptx, link_cubin, versions
+
+_RESERVES = tuple(range(RESERVE, RESERVE + 81, 16))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """A kernel for one chip.
+
+    Args:
+        chip: the chip.
+        route: why it is there, and its placement.
+        entry: its name.
+        mail_bytes: global memory that each stream takes for the exchange.
+        ptx: the text.
+        cubin: the code.
+        resources: registers and so on.
+    """
+
+    chip: Chip
+    route: Route
+    entry: str
+    mail_bytes: int
+    ptx: str
+    cubin: bytes
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernels:
+    """All kernels of a program."""
+
+    program: Program
+    compiled: tuple[Compiled, ...]
+
+
+def compile_kernels(
+    program: Program, pipeline: Pipeline, chips: tuple[Chip, ...], shape: str
+) -> Kernels:
+    """Every kernel, for every chip.
+
+    Raises:
+        ToolchainError: a compiler failed, or spilled whatever was tried.
+    """
+    made = [each for chip in chips for each in _compile_chip(program, pipeline, chip, shape)]
+    return Kernels(program, tuple(made))
+
+
+def _compile_chip(program: Program, pipeline: Pipeline, chip: Chip, shape: str) -> list[Compiled]:
+    made = []
+    for index, route in enumerate(choose_routes(pipeline, chip, shape, RESERVE)):
+        for reserve in _RESERVES:
+            if reserve != RESERVE:
+                routes = choose_routes(pipeline, chip, route.shape, reserve)
+                route = routes[min(index, len(routes) - 1)]
+            compiled = _compile_route(program, pipeline, chip, route)
+            if compiled.resources.frame_bytes == 0:
+                made.append(compiled)
+                break
+        else:
+            raise ToolchainError(
+                f"{compiled.entry} for {chip.name} spills registers with "
+                f"{_RESERVES[-1]} of them left free"
+            )
+    return made
+
+
+def _compile_route(program: Program, pipeline: Pipeline, chip: Chip, route: Route) -> Compiled:
+    from edgelstm_targets.numba_cuda.device.wavefront import mail_size, make_team, make_wavefront
+
+    signature = program.signature
+    entry = f"{signature.name}_{route.streams}"
+    team = make_team(route.shape, route.placement.team)
+    sizes = (len(program.state_init), signature.input_bytes, signature.output_bytes)
+    source = make_wavefront(route.placement, team, entry, pipeline.last_lag, sizes)
+    ptx = compile_ptx(source, chip)
+    cubin = link_cubin(ptx, chip)
+    return Compiled(chip, route, entry, mail_size(team), ptx, cubin, read_cubin(cubin)[entry])
+
+
+def listing(kernels: Kernels) -> str:
+    """What each kernel takes, and its PTX."""
+    return "\n".join(
+        f"// {each.chip.name} {each.entry}: {each.route.why}\n// {each.resources}\n{each.ptx}"
+        for each in kernels.compiled
+    )
+
+
+def emit(kernels: Kernels) -> Emission:
+    """Sections and facts; the PTX of the newest chip is there for chips to come."""
+    sections: dict[str, bytes] = {}
+    facts: list[dict[str, Any]] = []
+    newest = max(each.chip.capability for each in kernels.compiled)
+    for each in kernels.compiled:
+        section = f"cubin/{each.chip.name}/{each.route.streams}"
+        sections[section] = each.cubin
+        facts.append(_facts(each, section, "cubin"))
+    for each in kernels.compiled:
+        # Clusters and exchanges are tuned to a chip: what is to come gets the plain shape.
+        if each.chip.capability == newest and each.route.shape == "block":
+            section = f"ptx/{each.chip.name}/{each.route.streams}"
+            sections[section] = each.ptx.encode()
+            facts.append(_facts(each, section, "ptx"))
+    return Emission(
+        engine="cuda", sections=sections, facts={"kernels": facts, "versions": versions()}
+    )
+
+
+def _facts(each: Compiled, section: str, form: str) -> dict[str, Any]:
+    placement = each.route.placement
+    return {
+        "section": section,
+        "form": form,
+        "capability": list(each.chip.capability),
+        "entry": each.entry,
+        "shape": each.route.shape,
+        "team": placement.team,
+        "threads": placement.threads,
+        "shared_bytes": placement.shared_bytes,
+        "mail_bytes": each.mail_bytes,
+        "registers": each.resources.registers,
+        "image": [layout.to_json() for layout in placement.layouts],
+        "streams": each.route.streams,
+        "why": each.route.why,
+        "cycles": math.ceil(placement.cost),
+    }

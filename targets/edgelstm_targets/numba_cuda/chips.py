@@ -1,0 +1,74 @@
+"""The chips that kernels are compiled for, and what of them decides how a model is laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelstm.errors import CapabilityError
+
+WARP = 32
+REGISTER_FILE = 65536
+"""32-bit registers of a multiprocessor, on every chip here."""
+
+THREAD_REGISTERS = 255
+"""What one thread can name."""
+
+BLOCK_THREADS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One compute capability.
+
+    Args:
+        name: `sm_87`.
+        capability: (8, 7).
+        shared_bytes: what one block may take, with leave.
+        processors: multiprocessors of the smallest product worth spreading one stream over.
+        clusters: blocks can form a cluster and write each other's shared memory.
+        toolkits: major versions of CUDA whose wheels know it.
+        product: an example, for messages.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    shared_bytes: int
+    processors: int
+    clusters: bool
+    toolkits: tuple[int, ...]
+    product: str
+
+
+CHIPS = (
+    Chip("sm_86", (8, 6), 101376, 20, False, (12, 13), "RTX 30, A10"),
+    Chip("sm_87", (8, 7), 166912, 8, False, (12, 13), "Jetson Orin"),
+    Chip("sm_89", (8, 9), 101376, 20, False, (12, 13), "RTX 40, L4, L40"),
+    Chip("sm_90", (9, 0), 232448, 78, True, (12, 13), "H100, H200"),
+    Chip("sm_100", (10, 0), 232448, 140, True, (13,), "B200"),
+    Chip("sm_120", (12, 0), 101376, 20, False, (13,), "RTX 50"),
+)
+"""sm_120 has clusters too; they are left out there until measured."""
+
+
+def find_chips(text: str, toolkit: int) -> tuple[Chip, ...]:
+    """The chips that `sm_87`, `sm_87+sm_90` or `all` means for the wheels of one CUDA version.
+
+    Raises:
+        CapabilityError: an unknown chip, or one that these wheels do not know.
+    """
+    if text == "all":
+        return tuple(chip for chip in CHIPS if toolkit in chip.toolkits)
+    by_name = {chip.name: chip for chip in CHIPS}
+    found = []
+    for name in text.split("+"):
+        chip = by_name.get(name)
+        if chip is None:
+            known = ", ".join(f"{each.name} ({each.product})" for each in CHIPS)
+            raise CapabilityError(f"target cuda knows no chip {name!r}; it has all, {known}")
+        if toolkit not in chip.toolkits:
+            raise CapabilityError(
+                f"{name} ({chip.product}) needs CUDA {chip.toolkits[0]}; with the wheels of CUDA "
+                f"{toolkit} there are {', '.join(c.name for c in CHIPS if toolkit in c.toolkits)}"
+            )
+        found.append(chip)
+    return tuple(sorted(set(found), key=lambda chip: chip.capability))

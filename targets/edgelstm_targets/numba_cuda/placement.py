@@ -1,0 +1,406 @@
+"""Pipeline + chip -> Placement: which threads do what, and where weights and vectors stand.
+
+A unit's sum is shared by `lanes` neighbouring threads of a warp, each reading 4 inputs at a time (a
+quad). A role has `tile` units in hand at once and makes `passes` over its units. The first quads of
+its weights stay in registers for the whole launch, the next in shared memory, and the rest is read
+anew for every frame from L2: so no size is too large, and most pay nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgelstm.engines.cuda_image import Layout
+from edgelstm_compiler.ir.kernels import Phase, Source
+from edgelstm_targets.numba_cuda.chips import (
+    BLOCK_THREADS,
+    REGISTER_FILE,
+    THREAD_REGISTERS,
+    WARP,
+    Chip,
+)
+from edgelstm_targets.numba_cuda.image import ImageBuilder, ProductShape
+from edgelstm_targets.numba_cuda.pipeline import (
+    DenseRole,
+    ElementwiseRole,
+    Pipeline,
+    RecurrentRole,
+    Role,
+    Vector,
+)
+
+QUAD = 4
+QUAD_BYTES = 16
+RESERVE = 48
+"""Registers of a thread that weights leave to everything else; more where the compiler spills."""
+
+_LANES = (4, 8, 16, 32)
+_CAPS = (128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
+_SMALL_ROLE = 64
+_SHARED_MARGIN = 1024
+_RING_ALIGNMENT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A vector in shared memory: frame t stands at offset + (t & mask) * step."""
+
+    offset: int
+    step: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPlace:
+    """One part of a product: inputs of one vector times their weights.
+
+    Args:
+        ring: the vector.
+        before: 1 if it is the previous frame's.
+        quads: of each lane.
+        gates: weights per input and unit.
+        skip: 1 if the third gate adds to the fourth accumulator.
+        in_registers: quads kept there.
+        in_shared: quads kept there; the rest is streamed.
+        image: offset of the weights in the image.
+        shared: offset of those in shared memory.
+        first_word: place of those in registers.
+    """
+
+    ring: Ring
+    before: int
+    quads: int
+    gates: int
+    skip: int
+    in_registers: int
+    in_shared: int
+    image: int
+    shared: int
+    first_word: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlace:
+    """One product with all its sections."""
+
+    accumulators: int
+    sections: tuple[SectionPlace, ...]
+    bias: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolePlace:
+    """A role on its threads.
+
+    Args:
+        role: what is done.
+        number: of the role; its named barrier is number + 1.
+        lag: frames behind the first role.
+        first_thread: of the block.
+        threads: whole warps.
+        lanes: threads that share a sum.
+        tile: units in hand at once.
+        passes: over the units.
+        phases: products, in order.
+        words: weights that a thread holds in registers.
+        peepholes: offset in the image, or -1.
+        kept: ring of what a first phase keeps for the second (GRU's z), or None.
+        reset: ring of r*h, or None.
+    """
+
+    role: Role
+    number: int
+    lag: int
+    first_thread: int
+    threads: int
+    lanes: int = 1
+    tile: int = 0
+    passes: int = 1
+    phases: tuple[PhasePlace, ...] = ()
+    words: int = 0
+    peepholes: int = -1
+    kept: Ring | None = None
+    reset: Ring | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Everything about one kernel that is decided before its code is written.
+
+    Args:
+        chip: what it is for.
+        team: blocks that share one stream.
+        roles: in the order of their threads.
+        rings: of every vector.
+        threads: of a block.
+        vector_bytes: shared memory of rings, from 0.
+        shared_bytes: shared memory in all.
+        layouts: the image.
+        constants: where constants stand in the image, by offset in the blob.
+        register_bytes: weights of a block in registers.
+        shared_weight_bytes: in shared memory.
+        streamed_bytes: read anew for each frame.
+    """
+
+    chip: Chip
+    team: int
+    roles: tuple[RolePlace, ...]
+    rings: dict[Vector, Ring]
+    threads: int
+    vector_bytes: int
+    shared_bytes: int
+    layouts: tuple[Layout, ...]
+    constants: dict[int, int]
+    register_bytes: int
+    shared_weight_bytes: int
+    streamed_bytes: int
+
+    @property
+    def cost(self) -> float:
+        """Clock cycles of a frame, roughly: to choose by, not to promise."""
+        fma = sum(
+            place.passes * section.quads * section.gates * QUAD * place.threads
+            for place in self.roles
+            for phase in place.phases
+            for section in phase.sections
+        )
+        chain = max(
+            sum(
+                place.passes * (80 + sum(section.quads * QUAD * 4 for section in phase.sections))
+                for phase in place.phases
+            )
+            for place in self.roles
+        )
+        barrier = self.threads / WARP * 4
+        latency = 700 if self.streamed_bytes else 0
+        streaming = self.shared_weight_bytes / 128 + self.streamed_bytes / 32 + latency
+        return max(fma / 128, chain) + barrier + streaming
+
+
+def place_pipeline(
+    pipeline: Pipeline, chip: Chip, team: int = 1, reserve: int = RESERVE
+) -> Placement:
+    """The cheapest placement that fits the chip.
+
+    Args:
+        pipeline: what is to be done.
+        chip: for which chip.
+        team: blocks that share one stream.
+        reserve: registers of a thread left to everything but weights.
+    """
+    found: list[Placement] = []
+    for lanes in _LANES:
+        for cap in _CAPS:
+            placement = _try(pipeline, chip, team, reserve, lanes, cap)
+            if placement is not None:
+                found.append(placement)
+    # Small roles never take more than the rest of a block leaves: there is always one.
+    return min(found, key=lambda each: each.cost)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A role's threads, before weights have a place."""
+
+    role: Role
+    threads: int
+    lanes: int = 1
+    tile: int = 0
+    passes: int = 1
+
+
+def _try(
+    pipeline: Pipeline, chip: Chip, team: int, reserve: int, lanes: int, cap: int
+) -> Placement | None:
+    drafts = [_draft(role, team, lanes, cap) for role in pipeline.roles]
+    total = sum(draft.threads for draft in drafts)
+    if total > BLOCK_THREADS:
+        return None
+    limit = min(THREAD_REGISTERS, REGISTER_FILE // total // 8 * 8)
+    return _Placing(pipeline, chip, team, drafts, max(0, limit - reserve)).place()
+
+
+def _draft(role: Role, team: int, lanes: int, cap: int) -> _Draft:
+    if isinstance(role, RecurrentRole):
+        return _tiled(role, -(-role.kernel.op.hidden // team), lanes, cap)
+    if isinstance(role, DenseRole):
+        wide = next((n for n in (32, 16, 8) if role.kernel.units * n <= _SMALL_ROLE), 4)
+        return _tiled(role, role.kernel.units, wide, _SMALL_ROLE)
+    if isinstance(role, ElementwiseRole):
+        return _Draft(role, min(-(-role.target.extent // WARP) * WARP, _SMALL_ROLE))
+    return _Draft(role, WARP)
+
+
+def _tiled(role: Role, units: int, lanes: int, cap: int) -> _Draft:
+    grain = WARP // lanes
+    most = max(cap // lanes // grain * grain, grain)
+    passes = -(-units // most)
+    each = -(-units // passes)
+    tile = -(-each // grain) * grain
+    return _Draft(role, tile * lanes, lanes, tile, passes)
+
+
+class _Placing:
+    """Gives every vector and weight its place."""
+
+    def __init__(
+        self, pipeline: Pipeline, chip: Chip, team: int, drafts: Sequence[_Draft], budget: int
+    ) -> None:
+        self.pipeline = pipeline
+        self.chip = chip
+        self.team = team
+        self.drafts = drafts
+        self.budget = budget
+        self.at = 0
+        self.image = ImageBuilder()
+        self.register_bytes = 0
+        self.shared_weights = 0
+        self.streamed = 0
+
+    def place(self) -> Placement | None:
+        """The placement, or None where not even the vectors fit."""
+        rings = dict(self._rings())
+        extra = {draft.role: self._extra_rings(draft) for draft in self.drafts}
+        vector_bytes = self.at
+        room = self.chip.shared_bytes - _SHARED_MARGIN
+        if vector_bytes > room:
+            return None
+        roles, first = [], 0
+        for number, draft in enumerate(self.drafts):
+            roles.append(self._role(number, first, draft, rings, extra[draft.role], room))
+            first += draft.threads
+        for role in self.pipeline.roles:
+            self.image.add_constants(role)
+        return Placement(
+            self.chip,
+            self.team,
+            tuple(roles),
+            rings,
+            first,
+            vector_bytes,
+            self.at,
+            tuple(self.image.layouts),
+            self.image.constants,
+            self.register_bytes,
+            self.shared_weights,
+            self.streamed,
+        )
+
+    def _rings(self) -> Iterator[tuple[Vector, Ring]]:
+        for vector, depth in self.pipeline.depths.items():
+            # Readers take whole quads for all their lanes; units of a team may overhang too.
+            lanes = [
+                d.lanes for d in self.drafts if vector in (*d.role.sources(), *d.role.targets())
+            ]
+            yield vector, self._ring(vector.extent, max(lanes, default=1), depth)
+
+    def _extra_rings(self, draft: _Draft) -> tuple[Ring | None, Ring | None]:
+        role = draft.role
+        if not isinstance(role, RecurrentRole) or len(role.kernel.phases) == 1:
+            return None, None
+        hidden = role.kernel.op.hidden
+        return self._ring(hidden, draft.lanes, 1), self._ring(hidden, draft.lanes, 2)
+
+    def _ring(self, extent: int, lanes: int, depth: int) -> Ring:
+        grain = QUAD * lanes
+        step = _align(-(-extent // grain) * grain * 4)
+        ring = Ring(self.at, step, depth - 1)
+        self.at += step * depth
+        return ring
+
+    def _role(
+        self,
+        number: int,
+        first: int,
+        draft: _Draft,
+        rings: dict[Vector, Ring],
+        extra: tuple[Ring | None, Ring | None],
+        room: int,
+    ) -> RolePlace:
+        role, lag = draft.role, self.pipeline.lags[draft.role]
+        if not isinstance(role, (RecurrentRole, DenseRole)):
+            return RolePlace(role, number, lag, first, draft.threads)
+        kept, reset = extra
+        sources = {Source.X: rings[role.x], Source.RESET_H: reset}
+        if isinstance(role, RecurrentRole):
+            sources[Source.H] = rings[role.target]
+        shape = ProductShape(
+            role.kernel.op.hidden if isinstance(role, RecurrentRole) else role.kernel.units,
+            self.team if isinstance(role, RecurrentRole) else 1,
+            draft.passes,
+            draft.tile,
+            draft.lanes,
+        )
+        has_peepholes = isinstance(role, RecurrentRole) and role.kernel.has_peepholes
+        offset, words, phases = role.weights, 0, []
+        peepholes = -1
+        for phase in role.kernel.phases:
+            place, words = self._phase(phase, shape, sources, offset, words, has_peepholes, room)
+            phases.append(place)
+            if has_peepholes:
+                peepholes = self.image.add_peepholes(phase, shape, offset)
+            offset += 4 * shape.units * shape.unit_elements(phase, has_peepholes)
+        return RolePlace(
+            role,
+            number,
+            lag,
+            first,
+            draft.threads,
+            draft.lanes,
+            draft.tile,
+            draft.passes,
+            tuple(phases),
+            words,
+            peepholes,
+            kept,
+            reset,
+        )
+
+    def _phase(
+        self,
+        phase: Phase,
+        shape: ProductShape,
+        sources: dict[Source, Ring | None],
+        offset: int,
+        words: int,
+        has_peepholes: bool,
+        room: int,
+    ) -> tuple[PhasePlace, int]:
+        bias = self.image.add_bias(phase, shape, offset, has_peepholes)
+        sections = []
+        threads = shape.tile * shape.lanes
+        for index, section in enumerate(phase.sections):
+            ring = sources[section.source]
+            assert ring is not None
+            gates = len(section.gates)
+            quads = -(-section.extent // (QUAD * shape.lanes))
+            held = 0
+            if shape.passes == 1:
+                held = min(quads, max(0, self.budget - words) // (QUAD * gates))
+            row = threads * gates * QUAD_BYTES * shape.passes
+            stored = min(quads - held, max(0, room - self.at) // row)
+            sections.append(
+                SectionPlace(
+                    ring,
+                    int(section.source is Source.H),
+                    quads,
+                    gates,
+                    int(section.accumulators == (0, 1, 3)),
+                    held,
+                    stored,
+                    self.image.add_section(phase, index, shape, offset, has_peepholes),
+                    self.at,
+                    words,
+                )
+            )
+            words += held * gates * QUAD
+            self.at += stored * row
+            self.register_bytes += held * row
+            self.shared_weights += stored * row
+            self.streamed += (quads - held - stored) * row
+        return PhasePlace(phase.accumulators, tuple(sections), bias), words
+
+
+def _align(size: int) -> int:
+    return -(-size // _RING_ALIGNMENT) * _RING_ALIGNMENT

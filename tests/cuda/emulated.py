@@ -1,0 +1,143 @@
+"""A GPU made of the mock driver and the emulator: sessions of the engine run on it unchanged."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.artifact import Artifact
+from edgelstm_compiler.driver import compile_model
+from tests.cuda.emulator.machine import Launch, Machine
+
+SOURCE = Path(__file__).with_name("mock_driver.c")
+_KERNEL = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_char_p,
+    *[ctypes.c_uint] * 5,
+    ctypes.POINTER(ctypes.c_void_p),
+)
+_ADDRESSES = 6
+_LAUNCH_FAILED = 700
+
+
+def find_compiler() -> str | None:
+    """A C compiler, or None."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+def build_mock(folder: Path) -> Path:
+    """The mock driver as a shared object."""
+    compiler = find_compiler()
+    assert compiler is not None
+    path = folder / "libcuda_mock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(path), str(SOURCE)], check=True)
+    return path
+
+
+@dataclass
+class Compiled:
+    """An artifact, with the PTX of all its kernels."""
+
+    artifact: Artifact
+    ptx: str
+
+    @property
+    def kernels(self) -> list[dict[str, Any]]:
+        """What the manifest says of them."""
+        kernels: list[dict[str, Any]] = self.artifact.manifest["target"]["facts"]["kernels"]
+        return kernels
+
+
+def compile_for(model: Any, target: str, folder: Path, **options: str) -> Compiled:
+    """Compile for a chip, keeping the PTX."""
+    artifact = compile_model(model, target=target, target_options=options, dump=folder, check=False)
+    (listing,) = folder.glob("*_kernels.txt")
+    return Compiled(artifact, listing.read_text(encoding="utf-8"))
+
+
+class EmulatedGpu:
+    """The mock driver with kernels run by the emulator.
+
+    Args:
+        path: the mock driver.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._library = ctypes.CDLL(str(path))
+        self._library.mock_notes.restype = ctypes.c_char_p
+        self._library.mock_piece.restype = ctypes.c_size_t
+        self._library.mock_piece.argtypes = [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)]
+        self._callback = _KERNEL(self._run)
+        self._library.mock_kernel(self._callback)
+        self.ptx = ""
+        self.seed: int | None = None
+        self.limit = 400_000
+        self.failure: Exception | None = None
+        self.change: Callable[[str], str] | None = None
+
+    def prepare(self, capability: tuple[int, int], processors: int = 132) -> None:
+        """Be this GPU, with nothing noted and nothing failing."""
+        self._library.mock_device(*capability, processors)
+        self._library.mock_clear()
+        self.fail("", 0)
+        self.seed, self.failure, self.change = None, None, None
+        self.limit = 400_000
+
+    def fail(self, call: str, code: int) -> None:
+        """Let a call of the driver return an error from now on."""
+        self._library.mock_fail(call.encode(), code)
+
+    def notes(self) -> list[str]:
+        """The calls so far."""
+        text: bytes = self._library.mock_notes()
+        return text.decode().splitlines()
+
+    def clear(self) -> None:
+        """Forget the calls."""
+        self._library.mock_clear()
+
+    def live_pieces(self) -> int:
+        """Pieces of memory not given back."""
+        return int(self._library.mock_live())
+
+    def _run(
+        self,
+        entry: bytes,
+        grid: int,
+        block: int,
+        shared: int,
+        cluster: int,
+        cooperative: int,
+        arguments: Any,
+    ) -> int:
+        del cooperative
+        values: list[tuple[NDArray[np.uint8], int] | int] = []
+        pieces: dict[int, NDArray[np.uint8]] = {}
+        for index in range(_ADDRESSES):
+            address = ctypes.c_uint64.from_address(arguments[index]).value
+            start = ctypes.c_uint64(address)
+            size = self._library.mock_piece(address, ctypes.byref(start))
+            if start.value not in pieces:
+                area = (ctypes.c_ubyte * size).from_address(start.value)
+                pieces[start.value] = np.frombuffer(area, np.uint8)
+            values.append((pieces[start.value], address - start.value))
+        counts = (arguments[index] for index in range(_ADDRESSES, _ADDRESSES + 2))
+        values.extend(ctypes.c_uint32.from_address(place).value for place in counts)
+        text = self.ptx if self.change is None else self.change(self.ptx)
+        try:
+            launch = Launch(grid, block, shared, cluster)
+            Machine(text, entry.decode(), launch, values, self.seed).run(self.limit)
+        except Exception as error:
+            self.failure = error
+            print(f"the emulator stopped: {type(error).__name__}: {error}")
+            return _LAUNCH_FAILED
+        return 0

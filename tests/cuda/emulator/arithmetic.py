@@ -1,0 +1,171 @@
+"""What each arithmetic opcode of PTX computes, on NumPy arrays of all threads that execute it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+TYPES: dict[str, Any] = {
+    "u8": np.uint8,
+    "s8": np.int8,
+    "b8": np.uint8,
+    "u16": np.uint16,
+    "s16": np.int16,
+    "b16": np.uint16,
+    "u32": np.uint32,
+    "s32": np.int32,
+    "b32": np.uint32,
+    "u64": np.uint64,
+    "s64": np.int64,
+    "b64": np.uint64,
+    "f16": np.float16,
+    "f32": np.float32,
+    "f64": np.float64,
+}
+_WIDE = {"u32": np.uint64, "s32": np.int64, "u16": np.uint32, "s16": np.int32}
+Function = Callable[..., Any]
+
+COMPARISONS: dict[str, Function] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "equ": lambda a, b: ~(a != b) | np.isnan(a) | np.isnan(b),
+    "neu": lambda a, b: ~(a == b),
+    "ltu": lambda a, b: ~(a >= b),
+    "leu": lambda a, b: ~(a > b),
+    "gtu": lambda a, b: ~(a <= b),
+    "geu": lambda a, b: ~(a < b),
+    "nan": lambda a, b: np.isnan(a) | np.isnan(b),
+    "num": lambda a, b: ~(np.isnan(a) | np.isnan(b)),
+}
+
+LOGIC: dict[str, Function] = {
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "xor": np.logical_xor,
+    "not": np.logical_not,
+    "mov": lambda a: a,
+}
+
+_BINARY: dict[str, Function] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "min": np.fmin,
+    "max": np.fmax,
+}
+
+
+def function_of(parts: tuple[str, ...]) -> Function | None:
+    """The function of an opcode on operands in its type, or None if the opcode is not known."""
+    name, kind = parts[0], parts[-1]
+    dtype = TYPES.get(kind)
+    if dtype is None:
+        return None
+    is_float = np.issubdtype(dtype, np.floating)
+    if name in ("fma", "mad"):
+        return _fused(parts, dtype, is_float)
+    if name == "mul" and "wide" in parts:
+        wide = _WIDE[kind]
+        return lambda a, b: np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
+    if name == "mul" and "hi" in parts:
+        return lambda a, b: _high(a, b, dtype)
+    if name in _BINARY:
+        return _BINARY[name]
+    if name in ("div", "rem"):
+        return _division(name, is_float)
+    if name in ("shl", "shr"):
+        return lambda a, b: _shift(name, a, b)
+    simple: dict[str, Function] = {
+        "neg": np.negative,
+        "abs": np.abs,
+        "not": np.invert,
+        "ex2": lambda a: np.exp2(a.astype(np.float64)).astype(np.float32),
+        "lg2": lambda a: np.log2(a.astype(np.float64)).astype(np.float32),
+        "rcp": lambda a: (1 / a.astype(np.float64)).astype(np.float32),
+        "sqrt": lambda a: np.sqrt(a.astype(np.float64)).astype(np.float32),
+        "rsqrt": lambda a: (1 / np.sqrt(a.astype(np.float64))).astype(np.float32),
+        "tanh": lambda a: np.tanh(a.astype(np.float64)).astype(np.float32),
+        "bfi": _insert_bits,
+        "mov": lambda a: a,
+        "cvta": lambda a: a,
+    }
+    return simple.get(name)
+
+
+def convert(values: Array, target: Any, parts: tuple[str, ...]) -> Array:
+    """`cvt` to another type: rounding to integers as the opcode says, saturating."""
+    wanted = np.dtype(target)
+    if "sat" in parts and wanted.kind == "f":
+        return np.clip(np.nan_to_num(values), 0, 1).astype(wanted)
+    if values.dtype.kind == "f":
+        rounding = next((each for each in parts if each in _ROUNDING), None)
+        if wanted.kind == "f":
+            return (_ROUNDING[rounding](values) if rounding else values).astype(wanted)
+        whole = (_ROUNDING[rounding] if rounding else np.trunc)(values.astype(np.float64))
+        limits = np.iinfo(wanted)
+        clipped = np.clip(np.nan_to_num(whole), limits.min, limits.max)
+        return clipped.astype(wanted)
+    return values.astype(wanted)
+
+
+_ROUNDING: dict[str, Function] = {
+    "rni": np.rint,
+    "rzi": np.trunc,
+    "rmi": np.floor,
+    "rpi": np.ceil,
+}
+
+
+def _fused(parts: tuple[str, ...], dtype: Any, is_float: bool) -> Function:
+    if is_float:
+        # The product of two float32 is exact in float64; the sum is rounded twice, once in 2^29.
+        return lambda a, b, c: (
+            np.asarray(a).astype(np.float64) * np.asarray(b).astype(np.float64) + c
+        ).astype(dtype)
+    if "wide" in parts:
+        wide = _WIDE[parts[-1]]
+        return lambda a, b, c: np.asarray(a).astype(wide) * np.asarray(b).astype(wide) + c
+    return lambda a, b, c: a * b + c
+
+
+def _high(a: Any, b: Any, dtype: Any) -> Array:
+    bits = np.dtype(dtype).itemsize * 8
+    pairs = np.broadcast_arrays(a, b)
+    values = [(int(x) * int(y)) >> bits for x, y in zip(*(p.tolist() for p in pairs), strict=True)]
+    return np.array(values).astype(dtype)
+
+
+def _division(name: str, is_float: bool) -> Function:
+    if is_float:
+        return np.divide if name == "div" else np.fmod
+    if name == "div":
+        return lambda a, b: (np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype)
+    return np.fmod
+
+
+def _shift(name: str, a: Array, b: Any) -> Array:
+    bits = a.dtype.itemsize * 8
+    count = np.asarray(b).astype(np.uint32)
+    shift = np.minimum(count, bits - 1).astype(a.dtype)
+    if name == "shl":
+        return np.where(count < bits, a << shift, a.dtype.type(0))
+    moved = a >> shift
+    return moved if a.dtype.kind == "i" else np.where(count < bits, moved, a.dtype.type(0))
+
+
+def _insert_bits(a: Array, b: Array, start: Any, length: Any) -> Array:
+    kind = a.dtype.type
+    first, count = int(np.ravel(start)[0]), int(np.ravel(length)[0])
+    mask = kind(((1 << count) - 1) << first)
+    return (b & ~mask) | ((a << kind(first)) & mask)

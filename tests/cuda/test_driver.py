@@ -1,0 +1,196 @@
+"""The engine against the mock driver: its calls in order, errors by name, memory given back."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgelstm.artifact import Artifact
+from edgelstm.errors import (
+    CapabilityError,
+    NonFiniteSampleError,
+    StreamError,
+    TargetUnavailableError,
+    ToolchainError,
+)
+from edgelstm_compiler.driver import compile_model
+from tests import models
+from tests.cuda.emulated import Compiled, EmulatedGpu, compile_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A small model for two chips."""
+    folder = tmp_path_factory.mktemp("small")
+    model = models.stacked_model(ops=("LSTM",), hidden=8, features=3, steps=None)
+    return compile_for(model, "cuda:sm_90", folder)
+
+
+@pytest.fixture
+def artifact(compiled: Compiled, gpu: EmulatedGpu) -> Artifact:
+    """A fresh artifact on the emulated GPU: nothing of it is loaded yet."""
+    gpu.ptx = compiled.ptx
+    return Artifact(compiled.artifact.container)
+
+
+def test_the_calls_of_a_step(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """Load once, record once; a step is one graph and one wait."""
+    session = artifact.session()
+    setup = [note.split()[0] for note in gpu.notes()]
+    assert setup[:5] == [
+        "cuInit",
+        "cuDeviceGet",
+        "cuDevicePrimaryCtxRetain",
+        "cuModuleLoadData",
+        "cuModuleGetFunction",
+    ]
+    assert setup[setup.index("cuStreamBeginCapture") :][:4] == [
+        "cuStreamBeginCapture",
+        "cuLaunchKernel",
+        "cuStreamEndCapture",
+        "cuGraphInstantiate",
+    ]
+    gpu.clear()
+    session.step(np.zeros(3, np.float32))
+    assert gpu.notes() == ["cuGraphLaunch tiny_many", "cuStreamSynchronize"]
+
+
+def test_an_exchange_is_launched_as_one_cooperative_grid(gpu: EmulatedGpu, tmp_path: Path) -> None:
+    """All blocks that wait for each other are on the chip at once, or the plain kernel runs."""
+    gpu.prepare((8, 7), 8)
+    model = models.stacked_model(ops=("LSTM",), hidden=32, features=3, steps=None)
+    compiled = compile_for(model, "cuda:sm_87", tmp_path, shape="exchange")
+    gpu.ptx = compiled.ptx
+    team = compiled.kernels[0]["team"]
+    streams = compiled.artifact.session(streams=8 // team)
+    streams.run(np.zeros((1, 8 // team, 3), np.float32))
+    launches = [note for note in gpu.notes() if note.startswith("cuLaunch")]
+    assert "cuLaunchKernelEx tiny_one grid=8" in launches[0]
+    assert "cooperative=1" in launches[0]
+    gpu.clear()
+    compiled.artifact.session(streams=8).run(np.zeros((1, 8, 3), np.float32))
+    assert any(note.startswith("cuLaunchKernel tiny_many grid=8") for note in gpu.notes())
+
+
+def test_streams_join_and_leave(artifact: Artifact) -> None:
+    """Each place has its own state; one that left stands still until it is taken again."""
+    rng = np.random.default_rng(0)
+    frames = rng.standard_normal((3, 3, 3)).astype(np.float32)
+    streams = artifact.session(streams=3)
+    first = streams.step(frames[0])
+    streams.leave(1)
+    assert streams.active.tolist() == [True, False, True]
+    second = streams.step(frames[1])
+    np.testing.assert_array_equal(second[1], np.zeros_like(second[1]))
+    kept = streams.snapshot(1)
+    assert streams.join() == 1
+    streams.restore(1, kept)
+    third = streams.step(np.stack([frames[2][0], frames[1][1], frames[2][2]]))
+    single = artifact.session()
+    single.step(frames[0][1])
+    np.testing.assert_array_equal(third[1], single.step(frames[1][1]))
+    streams.reset(0)
+    np.testing.assert_array_equal(streams.step(frames[0])[0], first[0])
+    with pytest.raises(StreamError, match="places are taken"):
+        streams.join()
+
+
+def test_samples_that_are_refused(artifact: Artifact) -> None:
+    """NaN, wrong shapes: named, and no state is changed."""
+    streams, single = artifact.session(streams=2), artifact.session()
+    before = streams.snapshot(1), single.snapshot()
+    bad = np.zeros((2, 3), np.float32)
+    bad[1, 2] = np.nan
+    with pytest.raises(NonFiniteSampleError, match="stream 1"):
+        streams.step(bad)
+    with pytest.raises(NonFiniteSampleError):
+        single.step(bad[1])
+    with pytest.raises(NonFiniteSampleError):
+        single.run(bad)
+    with pytest.raises(StreamError, match="expected"):
+        streams.step(np.zeros((3, 3), np.float32))
+    assert (streams.snapshot(1), single.snapshot()) == before
+
+
+def test_memory_is_given_back(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """When sessions end, only what the kernels share stays."""
+    first = artifact.session()
+    shared = gpu.live_pieces()
+    for _ in range(3):
+        session = artifact.session(streams=4)
+        session.run(np.zeros((2, 4, 3), np.float32))
+        del session
+    gc.collect()
+    assert gpu.live_pieces() == shared
+    del first
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "error", "words"),
+    [
+        ("cuInit", 100, TargetUnavailableError, "CUDA_ERROR_NO_DEVICE"),
+        ("cuModuleLoadData", 209, ToolchainError, "CUDA_ERROR_NO_BINARY_FOR_GPU.*cuda=12"),
+        ("cuMemAlloc", 2, ToolchainError, "cuMemAlloc_v2 says CUDA_ERROR_OUT_OF_MEMORY"),
+        ("cuGraphLaunch", 700, ToolchainError, "CUDA_ERROR_ILLEGAL_ADDRESS"),
+    ],
+)
+def test_errors_of_the_driver_are_named(
+    artifact: Artifact, gpu: EmulatedGpu, call: str, code: int, error: type, words: str
+) -> None:
+    """What the driver refuses is said by the call and the error's name."""
+    gpu.fail(call, code)
+    with pytest.raises(error, match=words):
+        artifact.session().step(np.zeros(3, np.float32))
+
+
+def test_a_gpu_that_the_artifact_has_no_code_for(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """An older chip is refused by name; a newer one gets the PTX."""
+    gpu.prepare((8, 6))
+    with pytest.raises(TargetUnavailableError, match=r"sm_86.*--target cuda:sm_86"):
+        artifact.session()
+
+
+def test_a_newer_gpu_takes_the_ptx(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """PTX of the newest chip is in the artifact for chips to come."""
+    gpu.prepare((12, 0))
+    artifact.session()
+    assert "cuModuleLoadData ptx" in gpu.notes()
+
+
+def test_other_engines_have_one_stream(gpu: EmulatedGpu) -> None:
+    """Asking them for many is refused."""
+    model = models.stacked_model(ops=("LSTM",), steps=None)
+    artifact = compile_model(model, target="reference", check=False)
+    with pytest.raises(CapabilityError, match="one stream a session"):
+        artifact.session(streams=2)
+
+
+def test_loading_takes_no_package_of_cuda(
+    compiled: Compiled, mock_path: Path, tmp_path: Path
+) -> None:
+    """A device needs NumPy and the driver: no numba, no cuda packages, no compiler."""
+    path = tmp_path / "model.edgelstm"
+    compiled.artifact.save(path)
+    code = (
+        "import sys, numpy, edgelstm\n"
+        f"session = edgelstm.load({str(path)!r}).session()\n"
+        "session.step(numpy.zeros(3, numpy.float32))\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"EDGELSTM_CUDA_DRIVER": str(mock_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    strangers = {"numba", "numba_cuda", "llvmlite", "cuda", "edgelstm_compiler", "edgelstm_targets"}
+    assert not loaded & strangers
