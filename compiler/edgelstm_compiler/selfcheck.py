@@ -172,10 +172,10 @@ def to_frames(x: Array, time_axis: int | None, frame_shape: Sequence[int]) -> Ar
 def to_sequence(rows: Array, spec: TensorSpec) -> Array:
     """Frames (n, *frame shape) in the model's own shape; the last one where it is any-time."""
     if spec.time_axis is None:
-        return rows[-1].reshape(spec.model_shape)
-    chunks = rows.reshape(rows.shape[0], *spec.model_shape)
-    sequence: Array = np.concatenate(list(chunks), axis=spec.time_axis)
-    return sequence
+        last: Array = rows[-1]
+        return last.reshape(spec.model_shape)
+    chunks: list[Array] = list(rows.reshape(rows.shape[0], *spec.model_shape))
+    return np.concatenate(chunks, axis=spec.time_axis)
 
 
 def relative_error(actual: Array, expected: Array) -> float:

@@ -70,8 +70,10 @@ def check(
     return compiled.kernels
 
 
-@pytest.mark.parametrize("target", ["cuda:sm_87", "cuda:sm_90"])
-@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize(
+    ("op", "target"),
+    [("LSTM", "cuda:sm_87"), ("LSTM", "cuda:sm_90"), ("GRU", "cuda:sm_90"), ("RNN", "cuda:sm_90")],
+)
 def test_a_cell_in_one_block(gpu: EmulatedGpu, tmp_path: Path, op: str, target: str) -> None:
     """Each cell, sizes that fill no tile, on two chips."""
     if target.endswith("87"):
@@ -130,20 +132,19 @@ def test_weights_in_shared_memory_and_streamed(gpu: EmulatedGpu, tmp_path: Path,
     assert "read from L2" in kernels[0]["why"]
 
 
-@pytest.mark.parametrize("seed", [None, 1])
-@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+@pytest.mark.parametrize(("op", "seed"), [("LSTM", None), ("LSTM", 1), ("GRU", 2)])
 def test_blocks_that_exchange_words(
     gpu: EmulatedGpu, tmp_path: Path, op: str, seed: int | None
 ) -> None:
     """Two streams, some blocks each, polling words; GRU exchanges twice a frame."""
-    model = stack(op, op, hidden=40, features=6, head="sequence")
+    model = stack(op, hidden=40, features=6)
     kernels = check(gpu, model, 6, tmp_path, shape="exchange", seed=seed)
     assert kernels[0]["shape"] == "exchange"
 
 
 def test_blocks_of_a_cluster(gpu: EmulatedGpu, tmp_path: Path) -> None:
     """Hopper: blocks write into each other's shared memory."""
-    model = stack("LSTM", "LSTM", hidden=40, features=6, head="sequence")
+    model = stack("LSTM", hidden=40, features=6, head="sequence")
     kernels = check(gpu, model, 6, tmp_path, shape="cluster", seed=3)
     assert kernels[0]["shape"] == "cluster"
 

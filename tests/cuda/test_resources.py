@@ -34,8 +34,17 @@ GATES: dict[str, tuple[Any, int]] = {
 """Models, and registers that no thread of theirs exceeds."""
 
 
-@pytest.mark.parametrize("chip", ["sm_87", "sm_90"])
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize(
+    ("name", "chip"),
+    [
+        ("demo", "sm_87"),
+        ("LSTM (9, 64)", "sm_87"),
+        ("LSTM (9, 64)", "sm_90"),
+        ("GRU (9, 64)", "sm_87"),
+        ("LSTM (9, 64) x 2", "sm_90"),
+        ("LSTM (64, 256)", "sm_90"),
+    ],
+)
 def test_registers_and_spills(name: str, chip: str) -> None:
     """No kernel spills, none takes more registers than its gate, none more than the block has."""
     model, most = GATES[name]

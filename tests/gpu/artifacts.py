@@ -52,7 +52,7 @@ def compile_workload(workload: Workload, target: str) -> tuple[Artifact, Artifac
 
 
 def _register_targets() -> None:
-    """Where edgelstm is not installed, targets are found by a description written for the purpose."""
+    """Where edgelstm is not installed, targets are found by a description written here."""
     from edgelstm_compiler.target import target_names
 
     if "cuda" in target_names():

@@ -1,8 +1,8 @@
 """Parity and speed on a GPU, beside cuDNN, in one command: `python -m tests.gpu.session`.
 
-Installs nothing: it needs torch for the peers, and either numba-cuda with its wheels, or artifacts
-that `python -m tests.gpu.session --build sm_90` made elsewhere (in tests/gpu/artifacts). Ends within
-8 minutes, with a table and a JSON file.
+Installs nothing: torch is there for the peers, and either numba-cuda and its wheels, or artifacts
+that `python -m tests.gpu.session --build sm_90` made elsewhere (in tests/gpu/artifacts). Ends
+within 8 minutes, with a table and a JSON file.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _as_text(result: dict[str, Any]) -> str:
     native = result["native_step_ns"]
     held_out = result["held_out"]
     lines = [
-        f"model      tells the phase of a timed-up-and-go test; {100 * held_out['accuracy']:.1f} % of "
+        f"model      phases of a timed-up-and-go test: {100 * held_out['accuracy']:.1f} % right on "
         f"{held_out['samples']} real samples of {len(held_out['subjects'])} people it never saw",
         f"compiled   self-check against {check['against']}: max error {check['max_error']:.2g}",
         f"verified   {result['frames']} frames step by step against {verification['against']}: "
