@@ -11,6 +11,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
 from edgelstm.errors import EdgeLSTMError
 from edgelstm_compiler.binding import Binding
+from edgelstm_compiler.comparison import relative_error
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import StepGraph, StepOutput
 from edgelstm_compiler.ir.program import Program
@@ -20,7 +21,7 @@ from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.onnx_import.importer import import_graph
 from edgelstm_compiler.onnx_import.peer import OnnxRuntimePeer, PeerUnavailableError
 from edgelstm_compiler.onnx_import.read import OnnxModel
-from edgelstm_compiler.target import Target, find_target
+from edgelstm_compiler.target import Target, find_target, run_stages
 
 
 def first_divergence(
@@ -106,23 +107,20 @@ def _show_all(graph: StepGraph) -> StepGraph:
 
 
 def _run_code(program: Program, target: Target, frame: Mapping[str, Array]) -> dict[str, Array]:
-    result: object = program
     try:
-        for stage in target.stages(target.options({})):
-            result = stage.run(result)
+        emission = run_stages(target, program, target.options({}))
+        session = Artifact.create(
+            signature=program.signature,
+            engine=emission.engine,
+            target=target.name,
+            weights=program.weights,
+            state_init=program.state_init,
+            scratch_bytes=program.scratch_bytes,
+            sections=emission.sections,
+            facts=emission.facts,
+        ).session()
     except EdgeLSTMError:
-        return {}
-    artifact = Artifact.create(
-        signature=program.signature,
-        engine=result.engine,  # type: ignore[attr-defined]
-        target=target.name,
-        weights=program.weights,
-        state_init=program.state_init,
-        scratch_bytes=program.scratch_bytes,
-        sections=result.sections,  # type: ignore[attr-defined]
-        facts=result.facts,  # type: ignore[attr-defined]
-    )
-    session = artifact.session()
+        return {}  # no code for every value shown, or for another processor than this one
     specs = program.signature.inputs
     flat = {spec.name: frame[spec.name].reshape(spec.shape) for spec in specs}
     outputs = session.call(flat) if program.signature.mode == "call" else session.step(flat)
@@ -135,8 +133,4 @@ def _run_code(program: Program, target: Target, frame: Mapping[str, Array]) -> d
 
 
 def _differs(actual: Array, expected: Array, tolerance: float) -> bool:
-    if actual.shape != expected.shape:
-        return True
-    wanted = expected.astype(np.float64)
-    scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
-    return not bool(np.max(np.abs(actual - wanted), initial=0.0) <= tolerance * scale)
+    return not relative_error(actual, expected) <= tolerance

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import CapabilityError, TargetUnavailableError
@@ -35,7 +36,7 @@ from edgelstm_compiler.quant.scheme import QuantizeOptions
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
-from edgelstm_compiler.target import Emission, Target, find_target
+from edgelstm_compiler.target import Emission, Stage, Target, find_target, run_stages
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - a type that callers may pass, never touched here
@@ -156,11 +157,23 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     _dump_text(ctx, "program", print_program(program))
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
-    emission = _emit(backend, program, options, ctx)
-    check: dict[str, Any] = {"done": False}
-    artifact = _assemble(
-        program, step_graph, emission, model, options, target_options.to_json(), check, quantized
+
+    def dump_stage(stage: Stage, result: Any) -> None:
+        if stage.text is not None and ctx.dump is not None:
+            _dump_text(ctx, f"{backend.name}_{stage.name}", stage.text(result))
+
+    emission = run_stages(backend, program, target_options, dump_stage)
+    assemble = partial(
+        _assemble,
+        program,
+        step_graph,
+        emission,
+        model,
+        options,
+        target_options.to_json(),
+        quantized,
     )
+    artifact = assemble({"done": False})
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
@@ -170,16 +183,7 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
             check = check_artifact(runnable, model, binding, step_graph)
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
-        artifact = _assemble(
-            program,
-            step_graph,
-            emission,
-            model,
-            options,
-            target_options.to_json(),
-            check,
-            quantized,
-        )
+        artifact = assemble(check)
     return artifact
 
 
@@ -227,15 +231,6 @@ def _named(graph: StepGraph, model: OnnxModel, options: CompileOptions) -> StepG
     return dataclasses.replace(graph, name=options.name or model.name)
 
 
-def _emit(target: Target, program: Program, options: CompileOptions, ctx: PassContext) -> Emission:
-    result: Any = program
-    for stage in target.stages(target.options(options.target_options)):
-        result = stage.run(result)
-        if stage.text is not None and ctx.dump is not None:
-            _dump_text(ctx, f"{target.name}_{stage.name}", stage.text(result))
-    return cast(Emission, result)
-
-
 def _dump_text(ctx: PassContext, name: str, text: str) -> None:
     if ctx.dump is None:
         return
@@ -250,8 +245,8 @@ def _assemble(
     model: OnnxModel,
     options: CompileOptions,
     target_options: Mapping[str, Any],
-    check: Mapping[str, Any],
     quantized: QuantizedModel | None,
+    check: Mapping[str, Any],
 ) -> Artifact:
     sections = dict(emission.sections)
     if quantized is not None and quantized.calibration is not None and options.quantize is not None:

@@ -19,6 +19,7 @@ from edgelstm.errors import EdgeLSTMError, MismatchError
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.blame import first_divergence
+from edgelstm_compiler.comparison import relative_error
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.ops import Recurrent
@@ -176,19 +177,6 @@ def to_sequence(rows: Array, spec: TensorSpec) -> Array:
         return last.reshape(spec.model_shape)
     chunks: list[Array] = list(rows.reshape(rows.shape[0], *spec.model_shape))
     return np.concatenate(chunks, axis=spec.time_axis)
-
-
-def relative_error(actual: Array, expected: Array) -> float:
-    """Largest absolute difference, over the largest expected magnitude where that exceeds 1."""
-    if actual.shape != expected.shape:
-        return float("inf")
-    if not np.issubdtype(expected.dtype, np.floating):
-        return 0.0 if np.array_equal(actual, expected) else float("inf")
-    wanted = expected.astype(np.float64)
-    if wanted.size == 0:
-        return 0.0
-    error = np.max(np.abs(actual.astype(np.float64) - wanted))
-    return float(error / max(1.0, float(np.max(np.abs(wanted)))))
 
 
 def _held(x: Array, count: int) -> Array:

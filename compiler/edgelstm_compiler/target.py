@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from edgelstm.errors import TargetNotFoundError
+from edgelstm_compiler.ir.program import Program
 
 ENTRY_POINT_GROUP = "edgelstm.targets"
 
@@ -143,6 +144,28 @@ class Variant:
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
         """As the target."""
         return self.base.stages(options)
+
+
+def run_stages(
+    target: Target,
+    program: Program,
+    options: TargetOptions,
+    seen: Callable[[Stage, Any], None] | None = None,
+) -> Emission:
+    """Let the target make its code.
+
+    Args:
+        target: which one.
+        program: what it receives.
+        options: of the target.
+        seen: called with each stage and its result.
+    """
+    result: Any = program
+    for stage in target.stages(options):
+        result = stage.run(result)
+        if seen is not None:
+            seen(stage, result)
+    return cast(Emission, result)
 
 
 def find_target(name: str) -> Target:

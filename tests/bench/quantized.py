@@ -8,7 +8,6 @@ reading seen: a slow one would flatter the step. Shared machines: believe the ra
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import statistics
@@ -25,7 +24,7 @@ from edgelstm.engines.native import ISA_VARIABLE
 from edgelstm.timing import StepTimer, random_frames
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.bench_peer import OnnxRuntimeBench
-from tests.bench.table import FRAMES, READ_GOAL_BYTES, SIZES
+from tests.bench.table import FRAMES, READ_GOAL_BYTES, SIZES, conclude
 from tests.models import stacked_model
 
 SCHEMES = ("int8", "int8-full", "w8", "w4", "fp16")
@@ -162,12 +161,7 @@ def main() -> int:
                     f"| {found['compile_s'] or 0.0:.1f} s |",
                     flush=True,
                 )
-    missed = {row["size"]: verdicts(row) for row in rows}
-    for size, reasons in missed.items():
-        print(f"{size}: {'; '.join(reasons) or 'all promises kept'}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    return int(any(missed.values()))
+    return conclude(rows, verdicts, arguments.json)
 
 
 if __name__ == "__main__":

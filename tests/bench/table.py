@@ -10,6 +10,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def verdicts(row: dict[str, Any]) -> list[str]:
     return missed
 
 
+def conclude(
+    rows: list[dict[str, Any]], judge: Callable[[dict[str, Any]], list[str]], path: Path | None
+) -> int:
+    """Print what each row misses and keep the numbers; 1 if anything is missed."""
+    missed = {row["size"]: judge(row) for row in rows}
+    for size, reasons in missed.items():
+        print(f"{size}: {'; '.join(reasons) or 'all promises kept'}")
+    if path is not None:
+        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return int(any(missed.values()))
+
+
 def main() -> int:
     """Print the table; the exit code is 1 if a promise is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -96,12 +109,7 @@ def main() -> int:
                 f"| {row['compile_s']:.1f} s |",
                 flush=True,
             )
-    missed = {row["size"]: verdicts(row) for row in rows}
-    for size, reasons in missed.items():
-        print(f"{size}: {'; '.join(reasons) or 'all promises kept'}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    return int(any(missed.values()))
+    return conclude(rows, verdicts, arguments.json)
 
 
 if __name__ == "__main__":
