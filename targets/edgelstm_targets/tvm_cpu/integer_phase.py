@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.ir.quantized_kernels import K_GROUP, LINE
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.integer_dot import DotProduct, Vector
+from edgelstm_targets.tvm_cpu.dot import dot_product
+from edgelstm_targets.tvm_cpu.dot.product import DotProduct, Vector
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
@@ -88,7 +89,7 @@ class BytePhase:
     def product(self, source: Source) -> DotProduct:
         """How a source is multiplied."""
         dtype = self.x_dtype if source is Source.X else "int8"
-        return DotProduct(self.isa, dtype, self.weight_offset)
+        return dot_product(self.isa, dtype, self.weight_offset)
 
     def section_sums(
         self, words: Buffer, block: Expr, part: int, prepared: PreparedSection

@@ -13,8 +13,8 @@ from edgelstm_targets.tvm_cpu.cells import integer_gru, integer_lstm
 from edgelstm_targets.tvm_cpu.cells.block import Slot
 from edgelstm_targets.tvm_cpu.cells.integer_block import IntegerBlock, IntegerEpilogue
 from edgelstm_targets.tvm_cpu.copying import copy_elements
+from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
-from edgelstm_targets.tvm_cpu.integer_dot import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, PreparedSection, accumulated
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand

@@ -21,7 +21,7 @@ class InstructionSet:
         near_bytes: weights up to this size stay in the first-level cache.
         requires: flags in /proc/cpuinfo without which the code must not be run.
         features: LLVM features beyond those of `mcpu`.
-        dot: how bytes are multiplied (`integer_dot.py`): "madd" (pmaddubsw), "vnni" (vpdpbusd),
+        dot: how bytes are multiplied (`dot`): "madd" (pmaddubsw), "vnni" (vpdpbusd),
             "" by plain multiplications.
         gather: reads from tables: "avx2", "avx512", or "" one by one.
         has_half: converts vectors of half to float32 (F16C).

@@ -11,7 +11,7 @@ from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.kernels import Source
 from edgelstm_compiler.ir.quantized_kernels import LINE, Int8RecurrentKernel
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.integer_dot import LANES
+from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, PreparedSection
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand

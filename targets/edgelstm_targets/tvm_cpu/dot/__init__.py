@@ -1,0 +1,31 @@
+"""Which way of multiplying packed bytes an instruction set has; **a new way is one file here**.
+
+| file | activations | instructions for one register of words |
+|---|---|---|
+| `x86_bytes.py` | int8 | vpdpbusd: 1 |
+| `x86_signs.py` | int8 | exclusive or, pmaddubsw, pmaddwd by ones, addition: 4 |
+| `x86_pairs.py` | int8, int16 | even and odd bytes as 16 bits, twice pmaddwd: 6 |
+| `singles.py` | int8, int16 | any processor: byte by byte, 12 |
+"""
+
+from __future__ import annotations
+
+from edgelstm_targets.tvm_cpu.dot.product import DotProduct
+from edgelstm_targets.tvm_cpu.dot.singles import Singles
+from edgelstm_targets.tvm_cpu.dot.x86_bytes import X86Bytes
+from edgelstm_targets.tvm_cpu.dot.x86_pairs import X86Pairs
+from edgelstm_targets.tvm_cpu.dot.x86_signs import X86Signs
+from edgelstm_targets.tvm_cpu.isa import InstructionSet
+
+_BYTES: dict[str, type[DotProduct]] = {"vnni": X86Bytes, "madd": X86Signs}
+"""For int8 vectors and unsigned weights, by `InstructionSet.dot`."""
+_ANY: dict[str, type[DotProduct]] = {"vnni": X86Pairs, "madd": X86Pairs}
+"""For all others."""
+
+
+def dot_product(isa: InstructionSet, dtype: str, weight_offset: int) -> DotProduct:
+    """How vectors of a type ("int8", "int16") are multiplied with weights plus an offset."""
+    way = _ANY.get(isa.dot, Singles)
+    if dtype == "int8" and weight_offset == 128:
+        way = _BYTES.get(isa.dot, way)
+    return way(isa, dtype, weight_offset)
