@@ -16,12 +16,13 @@ from edgelstm_compiler.binding import Binding, bind_call, bind_stream
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program import Program
-from edgelstm_compiler.ir.program_text import print_program
+from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
+from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
-from edgelstm_compiler.passes.context import PassContext, dump_graph, run_passes
+from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
 from edgelstm_compiler.passes.fuse_dense import fuse_dense
 from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
@@ -154,13 +155,15 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     takes = backend.capabilities()
     named = _named(step_graph, model, options)
     program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset)
-    _dump_text(ctx, "program", print_program(program))
+    verify_program(program)
+    if ctx.dump is not None:
+        dump_text(print_program(program), "program", ctx.dump, program_data(program))
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
 
     def dump_stage(stage: Stage, result: Any) -> None:
         if stage.text is not None and ctx.dump is not None:
-            _dump_text(ctx, f"{backend.name}_{stage.name}", stage.text(result))
+            dump_text(stage.text(result), f"{backend.name}_{stage.name}", ctx.dump)
 
     emission = run_stages(backend, program, target_options, dump_stage)
     assemble = partial(
@@ -229,13 +232,6 @@ def _available(target: Target, options: CompileOptions) -> Target:
 
 def _named(graph: StepGraph, model: OnnxModel, options: CompileOptions) -> StepGraph:
     return dataclasses.replace(graph, name=options.name or model.name)
-
-
-def _dump_text(ctx: PassContext, name: str, text: str) -> None:
-    if ctx.dump is None:
-        return
-    number = len(list(ctx.dump.glob("[0-9][0-9]_*.txt")))
-    (ctx.dump / f"{number:02d}_{name}.txt").write_text(text, encoding="utf-8")
 
 
 def _assemble(

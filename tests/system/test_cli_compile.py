@@ -164,7 +164,8 @@ def test_no_check_is_on_record(model: Path, tmp_path: Path) -> None:
 
 
 def test_dump_parses_back(model: Path, tmp_path: Path) -> None:
-    """--dump writes the text of every stage; graphs read back from it compute."""
+    """--dump writes the text of every stage; graphs and programs are read back from it."""
+    from edgelstm_compiler.ir.program_text import parse_program, print_program
     from edgelstm_compiler.ir.text import parse_graph, print_graph
 
     folder = tmp_path / "stages"
@@ -173,12 +174,16 @@ def test_dump_parses_back(model: Path, tmp_path: Path) -> None:
     names = [path.stem[3:] for path in texts]
     assert names[0] == "imported"
     assert {"steps", "program"} <= set(names)
-    graphs = [path for path in texts if path.with_suffix(".npz").exists()]
-    assert len(graphs) >= 5
-    for path in graphs:
+    stages = [path for path in texts if path.with_suffix(".npz").exists()]
+    assert len(stages) >= 6
+    for path in stages:
         text = path.read_text(encoding="utf-8")
-        with np.load(path.with_suffix(".npz")) as data:
-            assert print_graph(parse_graph(text, dict(data.items()))) == text
+        with np.load(path.with_suffix(".npz")) as file:
+            data = dict(file.items())
+        if path.stem.endswith("_program"):
+            assert print_program(parse_program(text, data)) == text
+        else:
+            assert print_graph(parse_graph(text, data)) == text
 
 
 def baked_model() -> onnx.ModelProto:

@@ -18,7 +18,7 @@ _HINTS = {cls: get_type_hints(cls) for cls in (*OPERATORS, Activation)}
 
 def op_fields(op: Op) -> dict[str, Any]:
     """The fields as JSON data: enums by value, activations as objects, tuples as lists."""
-    return {name: _plain(getattr(op, name)) for name in field_names(type(op))}
+    return {name: plain(getattr(op, name)) for name in field_names(type(op))}
 
 
 def make_op(kind: str, fields: Mapping[str, Any]) -> Op:
@@ -37,30 +37,36 @@ def field_names(cls: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A field's value as JSON data; `typed` reads it back."""
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(getattr(value, name)) for name in field_names(type(value))}
+        return {name: plain(getattr(value, name)) for name in field_names(type(value))}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
 def _typed_fields(cls: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    hints = _HINTS[cls]
-    return {name: _typed(hints[name], value) for name, value in fields.items()}
+    hints = _HINTS[cls] if cls in _HINTS else get_type_hints(cls)
+    return {name: typed(hints[name], value) for name, value in fields.items()}
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def typed(hint: Any, value: Any) -> Any:
+    """A value of the type that a field is annotated with, from JSON data.
+
+    Raises:
+        ValueError: it does not fit.
+    """
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if value is None:
             return None
         (inner,) = (arg for arg in get_args(hint) if arg is not type(None))
-        return _typed(inner, value)
+        return typed(inner, value)
     if origin is tuple:
-        return tuple(_typed(get_args(hint)[0], item) for item in value)
+        return tuple(typed(get_args(hint)[0], item) for item in value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     if dataclasses.is_dataclass(hint):

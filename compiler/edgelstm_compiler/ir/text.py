@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import InvalidGraphError
 from edgelstm.signature import Mode
+from edgelstm_compiler.ir.cursor import MISFITS, PLAIN_NAME, Cursor
 from edgelstm_compiler.ir.fields import make_op, op_fields
 from edgelstm_compiler.ir.graph import (
     Graph,
@@ -38,18 +38,6 @@ from edgelstm_compiler.ir.graph import (
 from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
 
 INLINE_ELEMENTS = 16
-_NAME = r"[A-Za-z0-9_./][A-Za-z0-9_./\-]*(?::+[A-Za-z0-9_./\-]+)*"
-_PLAIN = re.compile(_NAME)
-_TYPE = re.compile(r"(\w+)\[([0-9,]*)\]")
-# What reading a line that is not in the form can come to.
-_MISFITS = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
 
 
 def print_graph(graph: Graph | StepGraph) -> str:
@@ -107,7 +95,7 @@ def parse_graph(text: str, data: Mapping[str, Array] | None = None) -> Graph | S
             continue
         try:
             parser.line(line)
-        except _MISFITS as error:
+        except MISFITS as error:
             raise InvalidGraphError(f"line {number}: {line!r}: {error}") from error
     return parser.graph()
 
@@ -121,7 +109,7 @@ def _print_node(node: Node) -> str:
 
 
 def _word(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else json.dumps(name)
+    return name if PLAIN_NAME.fullmatch(name) else json.dumps(name)
 
 
 def _ref(value: Value) -> str:
@@ -170,7 +158,7 @@ class _Parser:
         self.outputs: list[StepOutput] = []
 
     def line(self, line: str) -> None:
-        cursor = _Cursor(line)
+        cursor = Cursor(line)
         if self.head is None:
             stage = cursor.take(r"graph|step")
             name = cursor.json()
@@ -211,7 +199,7 @@ class _Parser:
             self.node(cursor)
         cursor.end()
 
-    def node(self, cursor: _Cursor) -> None:
+    def node(self, cursor: Cursor) -> None:
         outputs = [self.define(cursor)]
         while cursor.skip(","):
             outputs.append(self.define(cursor))
@@ -230,7 +218,7 @@ class _Parser:
         name, origin = cursor.json(), cursor.json()
         self.nodes.append(Node(op, tuple(inputs), tuple(outputs), name, origin))
 
-    def define(self, cursor: _Cursor) -> Value:
+    def define(self, cursor: Cursor) -> Value:
         cursor.expect("%")
         name = cursor.word()
         cursor.expect(":")
@@ -241,7 +229,7 @@ class _Parser:
             raise ValueError(f"%{name} is defined twice")
         return self.values.setdefault(name, Value(name, tensor))
 
-    def array(self, cursor: _Cursor, tensor: TensorType) -> Array:
+    def array(self, cursor: Cursor, tensor: TensorType) -> Array:
         if cursor.skip("@"):
             digest = cursor.take(r"[0-9a-f]{16}")
             if digest not in self.data:
@@ -298,68 +286,6 @@ def _elements(numbers: Any, dtype: DType) -> Array:
     if not is_fitting:
         raise ValueError(f"a number is beyond the range of {dtype.value}")
     return array
-
-
-class _Cursor:
-    """A place in one line."""
-
-    _decoder = json.JSONDecoder()
-
-    def __init__(self, line: str) -> None:
-        self.line = line
-        self.at = 0
-        self._space()
-
-    def _space(self) -> None:
-        while self.at < len(self.line) and self.line[self.at] == " ":
-            self.at += 1
-
-    def skip(self, word: str) -> bool:
-        if not self.line.startswith(word, self.at):
-            return False
-        self.at += len(word)
-        self._space()
-        return True
-
-    def expect(self, word: str) -> None:
-        if not self.skip(word):
-            raise ValueError(f"expected {word!r} at column {self.at + 1}")
-
-    def take(self, pattern: str) -> str:
-        match = re.compile(pattern).match(self.line, self.at)
-        if match is None:
-            raise ValueError(f"expected {pattern} at column {self.at + 1}")
-        self.at = match.end()
-        self._space()
-        return match.group()
-
-    def word(self) -> str:
-        if self.line.startswith('"', self.at):
-            return str(self.json())
-        # A colon that ends a typed name is followed by a space, one inside a name is not.
-        return self.take(_NAME)
-
-    def json(self) -> Any:
-        value, self.at = self._decoder.raw_decode(self.line, self.at)
-        self._space()
-        return value
-
-    def type(self) -> TensorType:
-        dtype, extents = cast("re.Match[str]", _TYPE.fullmatch(self.take(_TYPE.pattern))).groups()
-        return TensorType(DType(dtype), tuple(int(word) for word in extents.split(",") if word))
-
-    def axes(self) -> tuple[int | None, int | None]:
-        time = self._optional() if self.skip("time=") else None
-        batch = self._optional() if self.skip("batch=") else None
-        return time, batch
-
-    def _optional(self) -> int | None:
-        word = self.take(r"-|\d+")
-        return None if word == "-" else int(word)
-
-    def end(self) -> None:
-        if self.at != len(self.line):
-            raise ValueError(f"unexpected text at column {self.at + 1}")
 
 
 def same_structure(a: Graph | StepGraph, b: Graph | StepGraph) -> bool:

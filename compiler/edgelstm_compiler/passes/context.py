@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from edgelstm.errors import EdgeLSTMError, PassError
 from edgelstm_compiler.ir.graph import AnyGraph, Graph, StepGraph
 from edgelstm_compiler.ir.text import graph_data, print_graph
+from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.ir.verify import verify
 
 _LOGGER = logging.getLogger("edgelstm.passes")
@@ -74,11 +75,16 @@ def run_passes(
 
 def dump_graph(graph: Graph | StepGraph, name: str, ctx: PassContext) -> None:
     """Write the text form and its data under `ctx.dump`, numbered in order."""
-    if ctx.dump is None:
-        return
-    ctx.dump.mkdir(parents=True, exist_ok=True)
-    number = len(list(ctx.dump.glob("[0-9][0-9]_*.txt")))
-    path = ctx.dump / f"{number:02d}_{name}.txt"
-    path.write_text(print_graph(graph), encoding="utf-8")
-    arrays: dict[str, Any] = dict(graph_data(graph))
-    np.savez(path.with_suffix(".npz"), **arrays)
+    if ctx.dump is not None:
+        dump_text(print_graph(graph), name, ctx.dump, graph_data(graph))
+
+
+def dump_text(text: str, name: str, folder: Path, data: Mapping[str, Array] | None = None) -> None:
+    """Write a stage's text, and its data beside it, numbered in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = len(list(folder.glob("[0-9][0-9]_*.txt")))
+    path = folder / f"{number:02d}_{name}.txt"
+    path.write_text(text, encoding="utf-8")
+    if data is not None:
+        arrays: dict[str, Any] = dict(data)
+        np.savez(path.with_suffix(".npz"), **arrays)

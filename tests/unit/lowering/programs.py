@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.kernels import CopyKernel
-from edgelstm_compiler.ir.program import Program, Space
+from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
+from edgelstm_compiler.streaming.whole_call import whole_call
+from tests.graphs import random_graph
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 STEPS = 4
@@ -21,7 +25,7 @@ STEPS = 4
 def assert_program_runs(graph: StepGraph, unit_block: int | None) -> Program:
     """The program gives what the step graph gives, over several steps; it is handed back."""
     program = lower(graph, unit_block)
-    assert_places_are_sound(program)
+    verify_program(program)
     assert_steps_agree(graph, ProgramRunner(program).step)
     return program
 
@@ -50,24 +54,19 @@ def assert_steps_agree(graph: StepGraph, step: Step, steps: int = STEPS) -> None
             )
 
 
-def assert_places_are_sound(program: Program) -> None:
-    """Every buffer lies within its block, aligned as its space promises."""
-    sizes = {
-        Space.INPUT: program.signature.input_bytes,
-        Space.OUTPUT: program.signature.output_bytes,
-        Space.WEIGHTS: len(program.weights),
-        Space.STATE: len(program.state_init),
-        Space.SCRATCH: program.scratch_bytes,
-    }
-    for call in program.calls:
-        for buffer in (*call.inputs, *call.outputs, call.workspace):
-            if buffer is None:
-                continue
-            assert buffer.offset_bytes + buffer.type.nbytes <= sizes[buffer.space], buffer
-            own = buffer.space in (Space.WEIGHTS, Space.STATE, Space.SCRATCH)
-            assert buffer.offset_bytes % (64 if own else buffer.type.dtype.itemsize) == 0, buffer
-        for buffer in call.outputs:
-            assert buffer is None or buffer.space not in (Space.INPUT, Space.WEIGHTS)
+def random_programs(unit_block: int | None, count: int) -> Iterator[Program]:
+    """Programs of random graphs, of those that can be packed."""
+    found = 0
+    for seed in range(4 * count):
+        try:
+            program = lower(whole_call(random_graph(seed)), unit_block, rate_hz=50.0)
+        except CapabilityError:
+            continue
+        yield program
+        found += 1
+        if found == count:
+            return
+    raise AssertionError(f"only {found} of {4 * count} random graphs could be packed")
 
 
 def copies(program: Program) -> list[tuple[str, str]]:
