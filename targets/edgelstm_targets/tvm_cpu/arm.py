@@ -21,7 +21,8 @@ _V8_2 = (*_V8_CRC, "atomics", "asimdrdm", "fphp", "asimdhp", "lrcpc", "dcpop", "
 
 
 def _cortex_a(name: str, mcpu: str, requires: tuple[str, ...], near: int) -> InstructionSet:
-    return InstructionSet(name, _LINUX_64, mcpu, 4, 32, near, requires)
+    dot = "sdot" if "asimddp" in requires else "neon"
+    return InstructionSet(name, _LINUX_64, mcpu, 4, 32, near, requires, dot=dot)
 
 
 def _cortex_m(
@@ -56,6 +57,7 @@ ARMV7_VFPV4 = InstructionSet(
     _NEAR_32K,
     ("neon", "vfpv4"),
     features=("+neon", "+vfp4", "-slowfpvfmx", "-slowfpvmlx"),
+    dot="neon",
     float_abi="hard",
 )
 ARMV7_NEON = replace(
