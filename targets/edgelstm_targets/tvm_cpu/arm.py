@@ -44,6 +44,9 @@ def _cortex_m(
 
 
 AARCH64 = _cortex_a("aarch64", "generic", _V8, _NEAR_32K)
+AARCH64_DOT = replace(
+    AARCH64, name="aarch64-dotprod", requires=(*_V8, "asimddp"), features=("+dotprod",), dot="sdot"
+)
 CORTEX_A53 = _cortex_a("cortex-a53", "cortex-a53", _V8_CRC, _NEAR_32K)
 CORTEX_A72 = _cortex_a("cortex-a72", "cortex-a72", _V8_CRC, _NEAR_32K)
 CORTEX_A76 = _cortex_a("cortex-a76", "cortex-a76", _V8_2, _NEAR_64K)
@@ -88,6 +91,7 @@ class Processor:
         unit_block: units per block of packed weights, so that sums fill half of the registers.
         machine: as in `edgelstm.engines.cpu_features.machine()`; "" without an operating system.
         has_float: it has a floating-point unit.
+        dot_sets: in front of `sets`, for programs with products of bytes.
     """
 
     target: str
@@ -96,12 +100,20 @@ class Processor:
     unit_block: int
     machine: str
     has_float: bool = True
+    dot_sets: tuple[InstructionSet, ...] = ()
 
 
 PROCESSORS = {
     processor.target: processor
     for processor in (
-        Processor("aarch64", "any 64-bit ARM with Linux", (AARCH64,), 16, "aarch64"),
+        Processor(
+            "aarch64",
+            "any 64-bit ARM with Linux",
+            (AARCH64,),
+            16,
+            "aarch64",
+            dot_sets=(AARCH64_DOT,),
+        ),
         Processor("rpi3", "Raspberry Pi 3, Zero 2 W (64-bit)", (CORTEX_A53,), 16, "aarch64"),
         Processor("rpi4", "Raspberry Pi 4 (64-bit)", (CORTEX_A72,), 16, "aarch64"),
         Processor("rpi5", "Raspberry Pi 5", (CORTEX_A76,), 16, "aarch64"),
