@@ -21,7 +21,8 @@ _V8_2 = (*_V8_CRC, "atomics", "asimdrdm", "fphp", "asimdhp", "lrcpc", "dcpop", "
 
 
 def _cortex_a(name: str, mcpu: str, requires: tuple[str, ...], near: int) -> InstructionSet:
-    return InstructionSet(name, _LINUX_64, mcpu, 4, 32, near, requires)
+    dot = "sdot" if "asimddp" in requires else "neon"
+    return InstructionSet(name, _LINUX_64, mcpu, 4, 32, near, requires, dot=dot)
 
 
 def _cortex_m(
@@ -43,6 +44,9 @@ def _cortex_m(
 
 
 AARCH64 = _cortex_a("aarch64", "generic", _V8, _NEAR_32K)
+AARCH64_DOT = replace(
+    AARCH64, name="aarch64-dotprod", requires=(*_V8, "asimddp"), features=("+dotprod",), dot="sdot"
+)
 CORTEX_A53 = _cortex_a("cortex-a53", "cortex-a53", _V8_CRC, _NEAR_32K)
 CORTEX_A72 = _cortex_a("cortex-a72", "cortex-a72", _V8_CRC, _NEAR_32K)
 CORTEX_A76 = _cortex_a("cortex-a76", "cortex-a76", _V8_2, _NEAR_64K)
@@ -56,6 +60,7 @@ ARMV7_VFPV4 = InstructionSet(
     _NEAR_32K,
     ("neon", "vfpv4"),
     features=("+neon", "+vfp4", "-slowfpvfmx", "-slowfpvmlx"),
+    dot="neon",
     float_abi="hard",
 )
 ARMV7_NEON = replace(
@@ -86,6 +91,7 @@ class Processor:
         unit_block: units per block of packed weights, so that sums fill half of the registers.
         machine: as in `edgelstm.engines.cpu_features.machine()`; "" without an operating system.
         has_float: it has a floating-point unit.
+        dot_sets: in front of `sets`, for programs with products of bytes.
     """
 
     target: str
@@ -94,12 +100,20 @@ class Processor:
     unit_block: int
     machine: str
     has_float: bool = True
+    dot_sets: tuple[InstructionSet, ...] = ()
 
 
 PROCESSORS = {
     processor.target: processor
     for processor in (
-        Processor("aarch64", "any 64-bit ARM with Linux", (AARCH64,), 16, "aarch64"),
+        Processor(
+            "aarch64",
+            "any 64-bit ARM with Linux",
+            (AARCH64,),
+            16,
+            "aarch64",
+            dot_sets=(AARCH64_DOT,),
+        ),
         Processor("rpi3", "Raspberry Pi 3, Zero 2 W (64-bit)", (CORTEX_A53,), 16, "aarch64"),
         Processor("rpi4", "Raspberry Pi 4 (64-bit)", (CORTEX_A72,), 16, "aarch64"),
         Processor("rpi5", "Raspberry Pi 5", (CORTEX_A76,), 16, "aarch64"),

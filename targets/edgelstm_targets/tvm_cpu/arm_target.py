@@ -12,7 +12,7 @@ from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.tvm_cpu.arm import PROCESSORS
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool
+from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool, multiplies_bytes
 
 
 class ArmTarget:
@@ -68,7 +68,8 @@ class ArmTarget:
             CapabilityError: floats without a floating-point unit, doubles on a Cortex-M.
         """
         if self.processor.machine:
-            return self.processor.sets
+            best = self.processor.dot_sets if multiplies_bytes(program) else ()
+            return (*best, *self.processor.sets)
         for call in program.calls:
             for buffer in (*call.inputs, *call.outputs):
                 if buffer is None or not buffer.type.dtype.is_float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.ir.quantized_kernels import K_GROUP, LINE
@@ -107,43 +107,119 @@ class BytePhase:
         """
         section, product = prepared.section, prepared.product
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
-        splits = self.isa.splits(gates, units) if product.splits_chains else 1
-        groups = math.ceil(section.extent / K_GROUP)
-        splits = min(splits, groups)
-        sums = tir.local(gates * splits * units, "int32")
-        zero = tir.constant(0, lanes, "int32")
-        places = [(gate, at) for gate in range(gates) for at in range(0, units, lanes)]
-        for gate, at in places:
-            for split in range(splits):
-                tir.store_vector(sums, (gate * splits + split) * units + at, zero, lanes)
         start = block + (self.section_offset(prepared.index) + part * units)
+        registers = units // lanes
+        chunk = self._chunk(gates * registers, product)
+        sums = tir.local(gates * units, "int32")
 
-        def add_group(k: Expr, split: int) -> None:
-            factors = product.factors(prepared.vector, k)
-            row = k * (gates * self.unit_block)
-            for gate, at in places:
-                line = tir.load_vector(words, start + (row + (gate * self.unit_block + at)), lanes)
-                place = (gate * splits + split) * units + at
-                total = product.add(tir.load_vector(sums, place, lanes), line, factors)
-                tir.store_vector(sums, place, total, lanes)
+        def write(first: Expr, offset: Expr) -> None:
+            places = [
+                p // registers * self.unit_block + p % registers * lanes for p in range(chunk)
+            ]
+            totals = self._place_sums(words, start + offset, prepared, places)
+            for index, total in enumerate(totals):
+                tir.store_vector(sums, first + index * lanes, total, lanes)
 
-        body = splits * max(1, _LOADS // (splits * len(places)))
-        whole = groups // body if groups > 2 * body else 0
-        if whole:
-            with tir.loop(whole) as i:
-                for step in range(body):
-                    add_group(i * body + step, step % splits)
-        for k in range(whole * body, groups):
-            add_group(tir.integer(k), k % splits)
+        count = gates * registers // chunk
+        if count == 1:
+            write(tir.integer(0), tir.integer(0))
+        else:
+            # An index that LLVM does not know keeps these sums in memory: in registers they would
+            # leave too few for the loop of the next section.
+            with tir.loop(count) as i:
+                write(i * (chunk * lanes), i * (chunk * lanes))
         results = []
         for gate in range(gates):
-            total = tir.load_vector(sums, gate * splits * units, units)
-            for split in range(1, splits):
-                total = total + tir.load_vector(sums, (gate * splits + split) * units, units)
+            total = tir.load_vector(sums, gate * units, units)
             if prepared.vector.correction is not None:
                 total = total - tir.broadcast(prepared.vector.correction, units)
             results.append(tir.name(total))
         return results
+
+    def _chunk(self, places: int, product: DotProduct) -> int:
+        """Registers of units whose sums are computed at once."""
+        if not product.in_parts or self.units != self.unit_block:
+            return places
+        most = max(1, self.isa.registers // 2 // product.registers)
+        if len(self.phase.sections) > 1:
+            most = min(most, max(1, places // 2))
+        return max(size for size in range(1, most + 1) if places % size == 0)
+
+    def _place_sums(
+        self,
+        words: Buffer,
+        start: Expr,
+        prepared: PreparedSection,
+        places: Sequence[int],
+    ) -> list[Expr]:
+        """Write the loop over a section for some of its gates and units.
+
+        Args:
+            words: the packed weights as int32.
+            start: word at which the first of them begins.
+            prepared: section and vector.
+            places: words from there to each register of units.
+
+        Returns:
+            For each place its sums, a vector of `lanes` lanes.
+        """
+        section, product, vector = prepared.section, prepared.product, prepared.vector
+        lanes, width = self.isa.lanes, len(section.gates) * self.unit_block
+        groups = math.ceil(section.extent / K_GROUP)
+        splits = self.isa.splits(len(places), lanes) if product.splits_chains else 1
+        splits = min(splits, groups)
+        partial = product.registers
+        sums = tir.local(len(places) * splits * partial * lanes, "int32")
+        zero = tir.constant(0, lanes, "int32")
+        for at in range(len(places) * splits * partial):
+            tir.store_vector(sums, at * lanes, zero, lanes)
+
+        def held(index: int, split: int) -> list[int]:
+            first = (index * splits + split) * partial
+            return [(first + i) * lanes for i in range(partial)]
+
+        def add_groups(vector: Vector, k: Expr, count: int, split: int) -> None:
+            factors = product.factors_of(vector, k, count)
+            for first in range(0, count, product.added):
+                chosen = range(first, min(first + product.added, count))
+                for index, place in enumerate(places):
+                    lines = [
+                        tir.load_vector(words, start + ((k + i) * width + place), lanes)
+                        for i in chosen
+                    ]
+                    totals = [tir.load_vector(sums, at, lanes) for at in held(index, split)]
+                    totals = product.add_groups(totals, lines, [factors[i] for i in chosen])
+                    for at, total in zip(held(index, split), totals, strict=True):
+                        tir.store_vector(sums, at, total, lanes)
+
+        def add_row(vector: Vector) -> None:
+            loads = splits * product.groups * len(places)
+            body = splits * product.groups * max(1, _LOADS // loads)
+            whole = groups // body if groups > 2 * body else 0
+            if whole:
+                with tir.loop(whole) as i:
+                    for step in range(0, body, product.groups):
+                        split = step // product.groups % splits
+                        add_groups(vector, i * body + step, product.groups, split)
+            for k in range(whole * body, groups, product.groups):
+                count = min(product.groups, groups - k)
+                add_groups(vector, tir.integer(k), count, k // product.groups % splits)
+
+        if vector.rows is None:
+            add_row(vector)
+        else:
+            with tir.loop(vector.rows) as row:
+                begin = tir.name(vector.start + row * vector.row_words)
+                add_row(replace(vector, start=begin))
+        totals = []
+        for index in range(len(places)):
+            total = None
+            for split in range(splits):
+                loaded = [tir.load_vector(sums, at, lanes) for at in held(index, split)]
+                one = product.summed(loaded)
+                total = one if total is None else total + one
+            totals.append(total)
+        return totals
 
     def _scale_line(self, index: int) -> int:
         """Bytes per unit from the start of a block to the scales of a section."""

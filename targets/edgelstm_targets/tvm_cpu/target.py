@@ -10,27 +10,14 @@ from typing import Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.ir.program import Program
-from edgelstm_compiler.ir.quantized_kernels import (
-    Int8DenseKernel,
-    Int8RecurrentKernel,
-    IntegerDenseKernel,
-    IntegerRecurrentKernel,
-)
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.tvm_cpu.isa import X86_64, X86_64_DOT, InstructionSet, host_flags, native
 from edgelstm_targets.tvm_cpu.link import find_linkers
-from edgelstm_targets.tvm_cpu.pipeline import NO_LINKER, NO_TVM, code_stages
+from edgelstm_targets.tvm_cpu.pipeline import NO_LINKER, NO_TVM, code_stages, multiplies_bytes
 
 UNIT_BLOCK = 16
 WEIGHT_OFFSET = 128
 """Weights of dot products are unsigned bytes, as vpdpbusd takes them."""
-
-_DOT_KERNELS = (
-    Int8RecurrentKernel,
-    Int8DenseKernel,
-    IntegerRecurrentKernel,
-    IntegerDenseKernel,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +79,7 @@ class HostTarget:
 
 def _instruction_sets(options: HostOptions, program: Program) -> tuple[InstructionSet, ...]:
     if options.cpu == "generic":
-        has_dot = any(isinstance(call.kernel, _DOT_KERNELS) for call in program.calls)
-        return X86_64_DOT if has_dot else X86_64
+        return X86_64_DOT if multiplies_bytes(program) else X86_64
     from edgelstm_targets.tvm_cpu.build import native_cpu
 
     own = native(native_cpu())

@@ -5,11 +5,19 @@
 | `x86_bytes.py` | int8 | vpdpbusd: 1 |
 | `x86_signs.py` | int8 | exclusive or, pmaddubsw, pmaddwd by ones, addition: 4 |
 | `x86_pairs.py` | int8, int16 | even and odd bytes as 16 bits, twice pmaddwd: 6 |
+| `neon_words.py` | int8 | sdot by lane: 1 |
+| `neon_digits.py` | int16 | sdot of two digits: 2 |
+| `neon_bytes.py` | int8 | smull or smlal twice, sadalp for every second register twice: 3 |
+| `neon_halves.py` | int16 | twice sxtl, four times smlal: 6 |
 | `singles.py` | int8, int16 | any processor: byte by byte, 12 |
 """
 
 from __future__ import annotations
 
+from edgelstm_targets.tvm_cpu.dot.neon_bytes import NeonBytes
+from edgelstm_targets.tvm_cpu.dot.neon_digits import NeonDigits
+from edgelstm_targets.tvm_cpu.dot.neon_halves import NeonHalves
+from edgelstm_targets.tvm_cpu.dot.neon_words import NeonWords
 from edgelstm_targets.tvm_cpu.dot.product import DotProduct
 from edgelstm_targets.tvm_cpu.dot.singles import Singles
 from edgelstm_targets.tvm_cpu.dot.x86_bytes import X86Bytes
@@ -21,6 +29,13 @@ _BYTES: dict[str, type[DotProduct]] = {"vnni": X86Bytes, "madd": X86Signs}
 """For int8 vectors and unsigned weights, by `InstructionSet.dot`."""
 _ANY: dict[str, type[DotProduct]] = {"vnni": X86Pairs, "madd": X86Pairs}
 """For all others."""
+_SIGNED: dict[tuple[str, str], type[DotProduct]] = {
+    ("sdot", "int8"): NeonWords,
+    ("sdot", "int16"): NeonDigits,
+    ("neon", "int8"): NeonBytes,
+    ("neon", "int16"): NeonHalves,
+}
+"""For weights without an offset, by `InstructionSet.dot` and the vector's type."""
 
 
 def dot_product(isa: InstructionSet, dtype: str, weight_offset: int) -> DotProduct:
@@ -28,4 +43,6 @@ def dot_product(isa: InstructionSet, dtype: str, weight_offset: int) -> DotProdu
     way = _ANY.get(isa.dot, Singles)
     if dtype == "int8" and weight_offset == 128:
         way = _BYTES.get(isa.dot, way)
+    if weight_offset == 0:
+        way = _SIGNED.get((isa.dot, dtype), way)
     return way(isa, dtype, weight_offset)

@@ -31,12 +31,17 @@ class Vector:
         start: where it begins.
         correction: what is too much in every sum; None: nothing.
         masks: where the words stand that weights are xored with (`x86_signs.py`).
+        rows: how many vectors stand one behind the other, all of them to be multiplied and their
+            products added (`neon_digits.py`); None: one.
+        row_words: words from one of them to the next.
     """
 
     buffer: Buffer
     start: int
     correction: Expr | None
     masks: int = 0
+    rows: Expr | None = None
+    row_words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class DotProduct:
 
     A way says how a vector stands in memory (`stored`, `read_as`, `arrange`), what is read of it
     for a group of four inputs (`factors`), and how a register of weights is multiplied (`add`).
+    Ways that take several groups together override `factors_of` and `add_groups`.
 
     Args:
         isa: the instruction set.
@@ -62,6 +68,14 @@ class DotProduct:
     """Type of the words that `factors` reads."""
     splits_chains: ClassVar[bool] = False
     """Whether an addition takes so long that several sums have to run side by side."""
+    groups: ClassVar[int] = 1
+    """Groups of four whose factors are read at once."""
+    added: ClassVar[int] = 1
+    """Groups of four that `add_groups` adds at once, a divisor of `groups`."""
+    registers: ClassVar[int] = 1
+    """Registers of partial sums for a register of units."""
+    in_parts: ClassVar[bool] = False
+    """Whether the sums of a section are computed in parts that fill half of the registers."""
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """Write LANES elements.
@@ -81,6 +95,35 @@ class DotProduct:
     def add(self, total: Expr, words: Expr, factors: Sequence[Expr]) -> Expr:
         """The sums of a register of units, and a register of weights times `factors`."""
         raise NotImplementedError
+
+    def factors_of(self, vector: Vector, group: Expr, count: int) -> list[list[Expr]]:
+        """The factors of `count` groups that follow each other, at most `groups`."""
+        return [self.factors(vector, group + i if i else group) for i in range(count)]
+
+    def add_groups(
+        self, totals: Sequence[Expr], words: Sequence[Expr], factors: Sequence[Sequence[Expr]]
+    ) -> list[Expr]:
+        """Add the products of a register of units.
+
+        Args:
+            totals: its partial sums, `registers` of them.
+            words: weights of `added` groups, or of fewer that are the last ones.
+            factors: of these groups.
+        """
+        (total,) = totals
+        for line, factor in zip(words, factors, strict=True):
+            total = self.add(total, line, factor)
+        return [total]
+
+    def summed(self, totals: Sequence[Expr]) -> Expr:
+        """The sums of a register of units from its partial sums."""
+        (total,) = totals
+        return total
+
+    @property
+    def counts(self) -> bool:
+        """Whether something is summed up over the vector while it is written."""
+        return self.weight_offset != 0
 
     def counted(self, values: Expr) -> Expr:
         """What is summed up over the vector for its correction."""
@@ -106,11 +149,12 @@ class DotProduct:
             extent: elements; zeros follow up to a multiple of LANES.
             element: gives LANES elements from one on as int32, of which `count` exist.
         """
+        work, start = self.room(work, start, extent)
         target = tir.flat(work.data, self.stored)
         first = start // _BYTES[self.stored]
         zero = tir.constant(0, LANES, "int32")
         total = tir.local(LANES, "int32")
-        if self.weight_offset:
+        if self.counts:
             tir.store_vector(total, 0, zero, LANES)
 
         def write(at: Expr, count: int) -> None:
@@ -118,7 +162,7 @@ class DotProduct:
             if count < LANES:
                 values = tirx.Select(tir.first_lanes(count, LANES), values, zero)
             values = tir.name(values)
-            if self.weight_offset:
+            if self.counts:
                 so_far = tir.load_vector(total, 0, LANES)
                 tir.store_vector(total, 0, so_far + self.counted(values), LANES)
             self.arrange(target, first + at, values, extent)
@@ -132,13 +176,20 @@ class DotProduct:
                 write(tir.integer(i * LANES), LANES)
         if extent % LANES:
             write(tir.integer(whole * LANES), extent % LANES)
-        correction = None
-        if self.weight_offset:
-            elements = tir.sum_lanes(tir.load_vector(total, 0, LANES))
-            correction = tir.name(self.correction(elements))
+        elements = tir.sum_lanes(tir.load_vector(total, 0, LANES)) if self.counts else None
+        return self.vector(work, start, extent, elements)
+
+    def vector(self, work: Buffer, start: int, extent: int, total: Expr | None) -> Vector:
+        """What has been written; `total` is the sum of `counted`, if anything was."""
+        correction = None if total is None else tir.name(self.correction(total))
         word = _BYTES[self.read_as]
         masks = self.masks(start, extent) // word
         return Vector(tir.flat(work.data, self.read_as), start // word, correction, masks)
+
+    def room(self, work: Buffer, start: int, extent: int) -> tuple[Buffer, int]:
+        """Where the vector is to stand: in the memory given, unless it needs more."""
+        del extent
+        return work, start
 
     def put(self, target: Buffer, place: Expr, values: Expr) -> None:
         """Write the low bits of LANES elements."""
