@@ -153,7 +153,7 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     progress("lowering")
     takes = backend.capabilities()
     named = _named(step_graph, model, options)
-    program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset)
+    program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset, takes.packing)
     _dump_text(ctx, "program", print_program(program))
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
