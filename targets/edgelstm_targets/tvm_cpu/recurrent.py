@@ -319,7 +319,9 @@ class Layer:
                 ]
             )
             with _repeat(self.blocks) as i:
-                n = tir.name(tirx.Select(is_odd == 1, self.blocks - 1 - i, i))
+                # Without a cache nothing is nearer than anything else.
+                turned = i if self.isa.is_bare else tirx.Select(is_odd == 1, self.blocks - 1 - i, i)
+                n = tir.name(turned)
                 block = tir.name(begin + n * phase.block_elements)
                 unit = tir.name(n * kernel.unit_block)
                 for part in range(phase.parts):

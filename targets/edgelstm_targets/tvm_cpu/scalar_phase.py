@@ -121,15 +121,16 @@ class ScalarPhase:
         assert first is None
         numbers = Integers(1, self.isa)
         words, halves = tir.flat(weights.data, "int32"), tir.flat(weights.data, "int16")
+        # All loops first: multipliers that are read in between would have to be kept.
+        sums = [self._section_sums(weights.data, block, prepared) for prepared in streams]
         scaled = []
-        for prepared in streams:
-            bits = self.x_shift if prepared.section.source is Source.X else self.h_shift
+        for prepared, values in zip(streams, sums, strict=True):
+            bits = self._bits(prepared.section) + prepared.product.scale_bits
             start = block * (_WORD // _HALF) + self._scale_bytes(prepared.index) // _HALF
-            sums = self._section_sums(weights.data, block, prepared, bits)
             scaled.append(
                 [
-                    tir.name(value * numbers.wide(halves[start + gate]))
-                    for gate, value in enumerate(sums)
+                    numbers.shifted(value, bits) * numbers.wide(halves[start + gate])
+                    for gate, value in enumerate(values)
                 ]
             )
         totals = accumulated(self.phase.accumulators, self.phase.sections, scaled)
@@ -138,22 +139,21 @@ class ScalarPhase:
             for a, total in enumerate(totals)
         ]
 
-    def _section_sums(
-        self, data: Expr, block: Expr, prepared: ScalarSection, bits: int
-    ) -> list[Expr]:
+    def _section_sums(self, data: Expr, block: Expr, prepared: ScalarSection) -> list[Expr]:
         """Write the loop over a section.
 
         Args:
             data: pointer to the packed weights.
             block: word at which the block begins.
             prepared: section and vector.
-            bits: the sums are divided by 2^bits and rounded.
+
+        Returns:
+            For each gate the sum, with what rounds it up where it is going to be shifted.
         """
         section, product, vector = prepared.section, prepared.product, prepared.vector
         gates, group = len(section.gates), self.packing.group
         groups = math.ceil(section.extent / group)
-        shift = bits + product.scale_bits
-        first = tir.integer((1 << bits >> 1) << product.scale_bits)
+        first = tir.integer((1 << self._bits(section) >> 1) << product.scale_bits)
         if vector.correction is not None:
             first = tir.name(first - vector.correction)
         sums = tir.local(gates, "int32")
@@ -175,8 +175,11 @@ class ScalarPhase:
                     add_group(i * body + step)
         for k in range(whole * body, groups):
             add_group(tir.integer(k))
-        numbers = Integers(1, self.isa)
-        return [tir.name(numbers.shifted(sums[gate], shift)) for gate in range(gates)]
+        return [sums[gate] for gate in range(gates)]
+
+    def _bits(self, section: Section) -> int:
+        """How far the sums of a section are shifted."""
+        return self.x_shift if section.source is Source.X else self.h_shift
 
     def _scale_bytes(self, index: int) -> int:
         """Bytes from the start of a block to the multipliers of a section."""

@@ -19,7 +19,7 @@ from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 LONGEST = 512
 """Elements of a vector whose scaled sums fit: 512 * 127 * 127 and a rounding are below 2^23."""
 
-_WORDS = 8
+_WORDS = 16
 
 
 @dataclass(frozen=True, slots=True)
