@@ -154,7 +154,7 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     progress("lowering")
     takes = backend.capabilities()
     named = _named(step_graph, model, options)
-    program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset)
+    program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset, takes.packing)
     verify_program(program)
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from edgelstm.errors import TargetNotFoundError
 from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
 
 ENTRY_POINT_GROUP = "edgelstm.targets"
 
@@ -37,11 +38,13 @@ class Capabilities:
         modes: "stream", "call".
         weight_offset: what is added to int8 weights of dot products: 128 for instructions that
             take unsigned weights (`ir/quantized_kernels.py`).
+        packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
     """
 
     unit_block: int | None
     modes: tuple[str, ...] = ("stream", "call")
     weight_offset: int = 0
+    packing: BytePacking | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ for direction d:
         Int8, Integer u8  [ceil(k / 4)][gates of s][U][4]: 4 consecutive k of a unit in 32 bits,
                       zero weights beyond the extent; each byte is the weight plus weight_offset
 ```
+Integer layers are packed as their target's `BytePacking` says: other multiples of bytes than 64,
+other groups than 4, other offsets for each byte of a group.
+
 With weight_offset 128 the bytes are unsigned, for instructions that multiply u8 weights with s8
 activations (vpdpbusd): sum of (w + 128) q = sum of w q + 128 * (sum of q), so that one number per
 step and section corrects all rows. The padded activations must be zero. An i16 activation is
@@ -49,6 +52,36 @@ LINE = 64
 
 K_GROUP = 4
 """Consecutive inputs that stand together in the integer layouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytePacking:
+    """How a target wants the weights of Integer layers.
+
+    Args:
+        unit_block: U.
+        offsets: what is added to the weights of consecutive inputs, in turn: 0 or 128.
+        group: consecutive inputs of a unit that stand together; a multiple of len(offsets).
+        line: bytes that heads, sections and the vectors of a workspace are padded to.
+        vector_bytes: of an element of x or h as the products read it; 0: twice those of x, or one
+            for h.
+    """
+
+    unit_block: int
+    offsets: tuple[int, ...] = (0,)
+    group: int = K_GROUP
+    line: int = LINE
+    vector_bytes: int = 0
+
+    def padded(self, nbytes: int) -> int:
+        """Rounded up to whole lines."""
+        return -(-nbytes // self.line) * self.line
+
+    def vector_size(self, extent: int, x_dtype: DType | None) -> int:
+        """Bytes of a prepared vector, padded to lines; x_dtype None: it is int8 h."""
+        if self.vector_bytes:
+            return self.padded(-(-extent // self.group) * self.group * self.vector_bytes)
+        return self.padded(extent if x_dtype is None else 2 * extent * x_dtype.itemsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +162,8 @@ class IntegerRecurrentKernel(Kernel):
         steps, batch, features: T, B, I.
         x_dtype: i8 or i16.
         has_peepholes: P is given.
-        unit_block: U.
         phases: as in `ir/kernels.py`.
-        weight_offset: 0 or 128, see above.
+        packing: of the weights.
     """
 
     op: IntegerRecurrent
@@ -140,22 +172,22 @@ class IntegerRecurrentKernel(Kernel):
     features: int
     x_dtype: DType
     has_peepholes: bool
-    unit_block: int
     phases: tuple[Phase, ...]
-    weight_offset: int
+    packing: BytePacking
 
     @property
     def padded_hidden(self) -> int:
         """H rounded up to whole blocks."""
-        hidden = self.op.float_cell.hidden
-        return -(-hidden // self.unit_block) * self.unit_block
+        hidden, block = self.op.float_cell.hidden, self.packing.unit_block
+        return -(-hidden // block) * block
 
     @property
     def workspace_bytes(self) -> int:
         """Bytes of x twice, h and r*h as int8, the new h, z and r as int16, padded to lines."""
-        padded = self.padded_hidden
-        inputs = 2 * self.features * self.x_dtype.itemsize
-        return sum(map(_lines, (inputs, padded, padded, 2 * padded, 2 * padded, 2 * padded)))
+        packing, padded = self.packing, self.padded_hidden
+        x = packing.vector_size(self.features, self.x_dtype)
+        h = packing.vector_size(padded, None)
+        return x + 2 * h + 3 * packing.padded(2 * padded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +203,12 @@ class IntegerDenseKernel(Kernel):
     features: int
     units: int
     x_dtype: DType
-    unit_block: int
-    weight_offset: int
+    packing: BytePacking
 
     @property
     def workspace_bytes(self) -> int:
         """Bytes of x of one row, twice (padded, or as high and low bytes)."""
-        return _lines(2 * self.features * self.x_dtype.itemsize)
+        return self.packing.vector_size(self.features, self.x_dtype)
 
 
 LayerKernel = RecurrentKernel | StoredRecurrentKernel | Int8RecurrentKernel | IntegerRecurrentKernel

@@ -12,7 +12,11 @@ from edgelstm_compiler.ir.graph import State, StepGraph
 from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel
 from edgelstm_compiler.ir.ops import Reshape
 from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Space
-from edgelstm_compiler.ir.quantized_kernels import RECURRENT_KERNELS, WORKING_KERNELS
+from edgelstm_compiler.ir.quantized_kernels import (
+    RECURRENT_KERNELS,
+    WORKING_KERNELS,
+    BytePacking,
+)
 from edgelstm_compiler.ir.types import Constant, Value
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.select import Selected, select_kernels
@@ -40,6 +44,7 @@ def lower(
     unit_block: int | None,
     rate_hz: float | None = None,
     weight_offset: int = 0,
+    packing: BytePacking | None = None,
 ) -> Program:
     """Choose kernels, pack weights, plan memory.
 
@@ -49,9 +54,10 @@ def lower(
             value has its own memory (the reference target).
         rate_hz: sampling rate for the signature.
         weight_offset: what is added to int8 weights for dot products (0, or 128: unsigned).
+        packing: of int8-full; None: in blocks of unit_block with that offset.
     """
     signature = make_signature(graph, rate_hz)
-    return _Lowering(graph, unit_block, signature, weight_offset).program()
+    return _Lowering(graph, unit_block, signature, weight_offset, packing).program()
 
 
 class _Lowering:
@@ -63,11 +69,12 @@ class _Lowering:
         unit_block: int | None,
         signature: Signature,
         weight_offset: int,
+        packing: BytePacking | None,
     ) -> None:
         self.graph = graph
         self.signature = signature
         self.shares_memory = unit_block is not None
-        selected = select_kernels(graph, unit_block, weight_offset)
+        selected = select_kernels(graph, unit_block, weight_offset, packing)
         self.roots = self._find_roots(selected)
         self.selected = [item for item in selected if not self._is_alias(item)]
         self.constants = {c.value: c for c in graph.constants}

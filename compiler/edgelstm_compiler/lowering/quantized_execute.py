@@ -161,7 +161,7 @@ def _integer_recurrent(
         np.zeros((count, op.accumulators, hidden), np.int32),
         np.zeros((count, 3, hidden), np.int16) if kernel.has_peepholes else None,
     )
-    form = integer_form(kernel.unit_block, kernel.weight_offset, has_peepholes=kernel.has_peepholes)
+    form = integer_form(kernel.packing, has_peepholes=kernel.has_peepholes)
     unpack_layer(form, kernel.phases, rows, packed)
     lengths, *states, tables = rest
     assert rows.h is not None
@@ -192,7 +192,7 @@ def _integer_dense(
         np.zeros((1, 1, kernel.units), np.int32),
         None,
     )
-    form = integer_form(kernel.unit_block, kernel.weight_offset, has_peepholes=False)
+    form = integer_form(kernel.packing, has_peepholes=False)
     unpack_layer(form, dense_phases(kernel.features), rows, packed)
     assert rows.x.scale is not None
     operands = [rows.x.steps[0, 0], rows.bias[0, 0], rows.x.scale[0, 0], table]

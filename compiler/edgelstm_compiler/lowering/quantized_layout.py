@@ -58,7 +58,9 @@ class Form:
         bias, scale, peephole: element types; scale None: there are no scales by row.
         has_peepholes: P is given.
         unit_block: U.
-        weight_offset: added to DOT_WEIGHTS.
+        offsets: added to DOT_WEIGHTS of consecutive inputs in turn.
+        group: consecutive inputs of DOT_WEIGHTS that stand together.
+        line: bytes that END pads to.
     """
 
     storage: Storage | None
@@ -67,7 +69,9 @@ class Form:
     peephole: np.dtype[np.generic]
     has_peepholes: bool
     unit_block: int
-    weight_offset: int = 0
+    offsets: tuple[int, ...] = (0,)
+    group: int = K_GROUP
+    line: int = LINE
 
     def pieces(self, phases: Sequence[Phase], units: int) -> Iterator[Piece]:
         """All pieces of one direction in order."""
@@ -114,7 +118,7 @@ class Form:
             case Part.GROUP_WEIGHTS:
                 return np.dtype(np.uint8), (-(-count // 2), gates, block)
             case Part.DOT_WEIGHTS:
-                return np.dtype(np.uint8), (-(-count // K_GROUP), gates, block, K_GROUP)
+                return np.dtype(np.uint8), (-(-count // self.group), gates, block, self.group)
             case _:
                 kind = np.float16 if self.storage is Storage.F16 else np.int8
                 return np.dtype(kind), (count, gates, block)
@@ -128,7 +132,7 @@ def pack(form: Form, phases: Sequence[Phase], units: int, give: Callable[[Piece]
     out = bytearray()
     for piece in form.pieces(phases, units):
         if piece.part is Part.END:
-            out += bytes(-len(out) % LINE)
+            out += bytes(-len(out) % form.line)
             continue
         dtype, shape = form.type_of(piece)
         data = _padded(give(piece), form.unit_block, axis=1)
@@ -150,7 +154,7 @@ def unpack(
     at = 0
     for piece in form.pieces(phases, units):
         if piece.part is Part.END:
-            at += -at % LINE
+            at += -at % form.line
             continue
         dtype, shape = form.type_of(piece)
         size = dtype.itemsize * int(np.prod(shape))
@@ -172,10 +176,11 @@ def _weights_in(form: Form, piece: Piece, data: Array) -> Array:
         even = _padded(data, data.shape[2] + data.shape[2] % 2, axis=2).transpose(2, 0, 1)
         codes = (even + 8).astype(np.uint8)
         return codes[0::2] | (codes[1::2] << 4)
-    grouped = _padded(data, -(-data.shape[2] // K_GROUP) * K_GROUP, axis=2)
+    group = form.group
+    grouped = _padded(data, -(-data.shape[2] // group) * group, axis=2)
     gates, block, columns = grouped.shape
-    lanes = grouped.reshape(gates, block, columns // K_GROUP, K_GROUP).transpose(2, 0, 1, 3)
-    return ((lanes.astype(np.int16) + form.weight_offset) & 0xFF).astype(np.uint8)
+    lanes = grouped.reshape(gates, block, columns // group, group).transpose(2, 0, 1, 3)
+    return ((lanes.astype(np.int16) + _offsets(form)) & 0xFF).astype(np.uint8)
 
 
 def _weights_out(form: Form, piece: Piece, data: Array) -> Array:
@@ -187,9 +192,13 @@ def _weights_out(form: Form, piece: Piece, data: Array) -> Array:
         codes = np.stack([data & 15, data >> 4], axis=1).astype(np.int8) - np.int8(8)
         flat = codes.reshape(-1, *data.shape[1:])
         return flat[:count].transpose(1, 2, 0)
-    lanes = ((data.astype(np.int16) - form.weight_offset) & 0xFF).astype(np.uint8).view(np.int8)
+    lanes = ((data.astype(np.int16) - _offsets(form)) & 0xFF).astype(np.uint8).view(np.int8)
     rows = lanes.transpose(1, 2, 0, 3)
     return rows.reshape(*rows.shape[:2], -1)[..., :count]
+
+
+def _offsets(form: Form) -> Array:
+    return np.tile(np.array(form.offsets, np.int16), form.group // len(form.offsets))
 
 
 def _padded(data: Array, extent: int, axis: int) -> Array:

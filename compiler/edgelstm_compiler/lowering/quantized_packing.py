@@ -9,7 +9,7 @@ import numpy as np
 
 from edgelstm_compiler.ir.kernels import Bias, Phase, Section, Source
 from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
-from edgelstm_compiler.ir.quantized_kernels import LINE
+from edgelstm_compiler.ir.quantized_kernels import LINE, BytePacking
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.lowering.quantized_layout import Form, Part, Piece, pack, unpack
 
@@ -51,13 +51,23 @@ def stored_form(storage: Storage, unit_block: int, *, has_peepholes: bool) -> Fo
 def int8_form(unit_block: int, weight_offset: int, *, has_peepholes: bool) -> Form:
     """How layers of scheme int8 are packed."""
     f32 = np.dtype(np.float32)
-    return Form(None, f32, f32, f32, has_peepholes, unit_block, weight_offset)
+    return Form(None, f32, f32, f32, has_peepholes, unit_block, (weight_offset,))
 
 
-def integer_form(unit_block: int, weight_offset: int, *, has_peepholes: bool) -> Form:
+def integer_form(packing: BytePacking, *, has_peepholes: bool) -> Form:
     """How layers of scheme int8-full are packed."""
     i16 = np.dtype(np.int16)
-    return Form(None, np.dtype(np.int32), i16, i16, has_peepholes, unit_block, weight_offset)
+    return Form(
+        None,
+        np.dtype(np.int32),
+        i16,
+        i16,
+        has_peepholes,
+        packing.unit_block,
+        packing.offsets,
+        packing.group,
+        packing.line,
+    )
 
 
 def pack_layer(form: Form, phases: Sequence[Phase], rows: LayerRows) -> Array:

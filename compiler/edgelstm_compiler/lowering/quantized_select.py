@@ -28,6 +28,7 @@ from edgelstm_compiler.ir.ops.quantized_int8 import R_SCALE, W_SCALE, X_INVERSE
 from edgelstm_compiler.ir.ops.quantized_integer import H_MULTIPLIER, TABLES, X_MULTIPLIER
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.quantized_kernels import (
+    BytePacking,
     Int8DenseKernel,
     Int8RecurrentKernel,
     IntegerDenseKernel,
@@ -68,11 +69,18 @@ class Packed:
 class QuantizedLayers:
     """The quantized layers of a graph that packs its weights."""
 
-    def __init__(self, graph: StepGraph, unit_block: int, weight_offset: int) -> None:
+    def __init__(
+        self,
+        graph: StepGraph,
+        unit_block: int,
+        weight_offset: int,
+        packing: BytePacking | None = None,
+    ) -> None:
         self._data = constant_data(graph)
         self._stored = _stored_weights(graph, self._data)
         self._unit_block = unit_block
         self._weight_offset = weight_offset
+        self._packing = packing or BytePacking(unit_block, (weight_offset,))
 
     def is_absorbed(self, node: Node) -> bool:
         """Whether the node only restores weights that its readers pack as they are stored."""
@@ -173,11 +181,10 @@ class QuantizedLayers:
             features=features,
             x_dtype=x.type.dtype,
             has_peepholes=p is not None,
-            unit_block=self._unit_block,
             phases=cell_phases(cell, features),
-            weight_offset=self._weight_offset,
+            packing=self._packing,
         )
-        form = integer_form(self._unit_block, self._weight_offset, has_peepholes=p is not None)
+        form = integer_form(self._packing, has_peepholes=p is not None)
         sums = _by_gate(bias, op.accumulators)
         assert sums is not None
         rows = LayerRows(
@@ -203,10 +210,9 @@ class QuantizedLayers:
             features=features,
             units=units,
             x_dtype=x.type.dtype,
-            unit_block=self._unit_block,
-            weight_offset=self._weight_offset,
+            packing=self._packing,
         )
-        form = integer_form(self._unit_block, self._weight_offset, has_peepholes=False)
+        form = integer_form(self._packing, has_peepholes=False)
         rows = LayerRows(Rows(w[None, None], multiplier[None, None]), None, bias[None, None], None)
         packed = pack_layer(form, dense_phases(features), rows)
         return Packed(kernel, packed, (node.inputs[4],))

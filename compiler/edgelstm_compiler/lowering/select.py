@@ -32,6 +32,7 @@ from edgelstm_compiler.ir.ops import (
     Recurrent,
 )
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_compiler.ir.types import Array, Constant, Node, Value
 from edgelstm_compiler.lowering.cells import cell_phases
 from edgelstm_compiler.lowering.packing import pack_dense, pack_recurrent
@@ -60,7 +61,10 @@ class Selected:
 
 
 def select_kernels(
-    graph: StepGraph, unit_block: int | None, weight_offset: int = 0
+    graph: StepGraph,
+    unit_block: int | None,
+    weight_offset: int = 0,
+    packing: BytePacking | None = None,
 ) -> tuple[Selected, ...]:
     """The kernel of every node, in order.
 
@@ -68,6 +72,7 @@ def select_kernels(
         graph: the step graph.
         unit_block: units per block of packed weights; None leaves every operator as it is.
         weight_offset: what is added to int8 weights for dot products.
+        packing: of int8-full; None: in blocks of unit_block with that offset.
 
     Raises:
         CapabilityError: weights to pack that are not constants, or not float32.
@@ -75,7 +80,7 @@ def select_kernels(
     data = constant_data(graph)
     if unit_block is None:
         return tuple(_select(node, data, None) for node in graph.nodes)
-    quantized = QuantizedLayers(graph, unit_block, weight_offset)
+    quantized = QuantizedLayers(graph, unit_block, weight_offset, packing)
     selected = []
     for node in graph.nodes:
         if quantized.is_absorbed(node):

@@ -298,7 +298,9 @@ class QuantizedBuilder:
         return None
 
     def _integer_state(self, state: State, dtype: DType, scale: float) -> Value:
-        steps = np.clip(np.rint(state.init / scale), *integer_limits(dtype)).astype(dtype.numpy)
+        # Symmetric: no cell makes an h of -128, and products rely on it.
+        _, high = integer_limits(dtype)
+        steps = np.clip(np.rint(state.init / scale), -high, high).astype(dtype.numpy)
         kind = TensorType(dtype, state.type.shape)
         read = Value(self.fresh_name(f"{state.read.name}.{dtype.value}"), kind)
         self.states[state.name] = State(

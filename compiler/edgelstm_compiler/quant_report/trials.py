@@ -108,7 +108,9 @@ def _why_not(target: Target, scheme: Scheme, op: Op, options: QuantizeOptions) -
         calibration = calibrate(graph, [{"x": frames.astype(np.float32)}])
         quantized = quantize_graph(graph, calibration, scheme, options)
         takes = target.capabilities()
-        result: Any = lower(quantized.graph, takes.unit_block, weight_offset=takes.weight_offset)
+        result: Any = lower(
+            quantized.graph, takes.unit_block, None, takes.weight_offset, takes.packing
+        )
         for stage in target.stages(target.options({})):
             result = stage.run(result)
     except UnsupportedOpError as error:

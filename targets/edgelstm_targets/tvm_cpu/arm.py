@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 
 _LINUX_64 = "aarch64-unknown-linux-gnu"
@@ -15,6 +16,12 @@ _LINUX_32 = "armv7a-unknown-linux-gnueabihf"
 _NEAR_32K, _NEAR_64K = 24 * 1024, 48 * 1024
 # No cache in front of the weights, and little stack: vectors are never put together there.
 _ALWAYS_NEAR = 1 << 40
+# Weights of int8-full one unit at a time, as the ways in `dot` want them: `multiply.py` on a
+# Cortex-M0+, on an M3, `dsp.py`, `helium.py`. Without a cache there is no use in wider lines.
+_UNSIGNED = BytePacking(1, (128,), line=4, vector_bytes=4)
+_SIGNED = BytePacking(1, (0,), line=4, vector_bytes=2)
+_PAIRS = BytePacking(1, (128, 0), line=4, vector_bytes=2)
+_REGISTERS = BytePacking(1, (0,), group=16, line=4, vector_bytes=2)
 _V8 = ("fp", "asimd")
 _V8_CRC = (*_V8, "crc32")
 _V8_2 = (*_V8_CRC, "atomics", "asimdrdm", "fphp", "asimdhp", "lrcpc", "dcpop", "asimddp")
@@ -26,7 +33,12 @@ def _cortex_a(name: str, mcpu: str, requires: tuple[str, ...], near: int) -> Ins
 
 
 def _cortex_m(
-    name: str, architecture: str, lanes: int, registers: int, features: tuple[str, ...] = ()
+    name: str,
+    architecture: str,
+    lanes: int,
+    registers: int,
+    dot: str,
+    features: tuple[str, ...] = (),
 ) -> InstructionSet:
     has_float = architecture not in ("thumbv6m", "thumbv7m")
     return InstructionSet(
@@ -38,6 +50,7 @@ def _cortex_m(
         _ALWAYS_NEAR,
         (),
         features=features,
+        dot=dot,
         float_abi="hard" if has_float else "soft",
         vector_bits=32 * lanes,
     )
@@ -70,14 +83,14 @@ ARMV7_NEON = replace(
     requires=("neon",),
     features=("+neon", "-slowfpvmlx"),
 )
-CORTEX_M0PLUS = _cortex_m("cortex-m0plus", "thumbv6m", 1, 8)
-CORTEX_M3 = _cortex_m("cortex-m3", "thumbv7m", 1, 12)
+CORTEX_M0PLUS = _cortex_m("cortex-m0plus", "thumbv6m", 1, 8, "multiply")
+CORTEX_M3 = _cortex_m("cortex-m3", "thumbv7m", 1, 12, "multiply")
 # FPv4-SP and FPv5-SP: 32 registers of one float. Many M7 lack double precision.
-CORTEX_M4 = _cortex_m("cortex-m4", "thumbv7em", 1, 32)
-CORTEX_M7 = _cortex_m("cortex-m7", "thumbv7em", 1, 32, ("-fp64",))
-CORTEX_M33 = _cortex_m("cortex-m33", "thumbv8m.main", 1, 32)
+CORTEX_M4 = _cortex_m("cortex-m4", "thumbv7em", 1, 32, "dsp")
+CORTEX_M7 = _cortex_m("cortex-m7", "thumbv7em", 1, 32, "dsp", ("-fp64",))
+CORTEX_M33 = _cortex_m("cortex-m33", "thumbv8m.main", 1, 32, "dsp")
 # Helium (MVE): eight registers of four floats, one of them multiplied with a core register.
-CORTEX_M55 = _cortex_m("cortex-m55", "thumbv8.1m.main", 4, 8)
+CORTEX_M55 = _cortex_m("cortex-m55", "thumbv8.1m.main", 4, 8, "helium")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class Processor:
         machine: as in `edgelstm.engines.cpu_features.machine()`; "" without an operating system.
         has_float: it has a floating-point unit.
         dot_sets: in front of `sets`, for programs with products of bytes.
+        packing: of the weights of int8-full; None: in blocks of unit_block.
     """
 
     target: str
@@ -101,6 +115,13 @@ class Processor:
     machine: str
     has_float: bool = True
     dot_sets: tuple[InstructionSet, ...] = ()
+    packing: BytePacking | None = None
+
+
+def _microcontroller(
+    summary: str, isa: InstructionSet, packing: BytePacking, has_float: bool = True
+) -> Processor:
+    return Processor(isa.name, summary, (isa,), 4, "", has_float, packing=packing)
 
 
 PROCESSORS = {
@@ -119,14 +140,12 @@ PROCESSORS = {
         Processor("rpi5", "Raspberry Pi 5", (CORTEX_A76,), 16, "aarch64"),
         Processor("jetson-orin", "Jetson Orin", (CORTEX_A78,), 16, "aarch64"),
         Processor("armv7", "32-bit ARM with NEON and Linux", (ARMV7_VFPV4, ARMV7_NEON), 8, "arm"),
-        Processor(
-            "cortex-m0plus", "ARMv6-M, whole numbers only", (CORTEX_M0PLUS,), 4, "", has_float=False
-        ),
-        Processor("cortex-m3", "ARMv7-M, whole numbers only", (CORTEX_M3,), 4, "", has_float=False),
-        Processor("cortex-m4", "ARMv7E-M with FPU", (CORTEX_M4,), 4, ""),
-        Processor("cortex-m7", "ARMv7E-M with FPU", (CORTEX_M7,), 4, ""),
-        Processor("cortex-m33", "ARMv8-M with FPU", (CORTEX_M33,), 4, ""),
-        Processor("cortex-m55", "ARMv8.1-M with Helium", (CORTEX_M55,), 4, ""),
+        _microcontroller("ARMv6-M, whole numbers only", CORTEX_M0PLUS, _UNSIGNED, False),
+        _microcontroller("ARMv7-M, whole numbers only", CORTEX_M3, _SIGNED, False),
+        _microcontroller("ARMv7E-M with FPU", CORTEX_M4, _PAIRS),
+        _microcontroller("ARMv7E-M with FPU", CORTEX_M7, _PAIRS),
+        _microcontroller("ARMv8-M with FPU", CORTEX_M33, _PAIRS),
+        _microcontroller("ARMv8.1-M with Helium", CORTEX_M55, _REGISTERS),
     )
 }
 """By name of the target."""

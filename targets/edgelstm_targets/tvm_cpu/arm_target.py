@@ -44,7 +44,7 @@ class ArmTarget:
 
     def capabilities(self) -> Capabilities:
         """Blocks of as many units as the registers hold, both modes."""
-        return Capabilities(unit_block=self.processor.unit_block)
+        return Capabilities(self.processor.unit_block, packing=self.processor.packing)
 
     def options(self, raw: Mapping[str, str]) -> TargetOptions:
         """There are none.

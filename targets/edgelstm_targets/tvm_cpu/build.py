@@ -14,6 +14,7 @@ from tvm.target import Target
 
 from edgelstm.errors import ToolchainError
 from edgelstm_targets.tvm_cpu import elf
+from edgelstm_targets.tvm_cpu.compact import OTHER_PROFILE, compacted
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_memory_function
 from edgelstm_targets.tvm_cpu.tensorir import Function
@@ -52,8 +53,9 @@ def llvm_target(isa: InstructionSet) -> Any:
         # TVM names types after buffers: wrong as soon as a function is inlined in another.
         "cl-opt": ["-enable-tbaa:bool=0"],
     }
-    if isa.features:
-        description["mattr"] = list(isa.features)
+    features = [*isa.features, *([OTHER_PROFILE] if isa.is_bare else [])]
+    if features:
+        description["mattr"] = features
     if isa.float_abi:
         description["mfloat-abi"] = isa.float_abi
     if isa.vector_bits:
@@ -80,6 +82,8 @@ def compile_functions(
         module = _TIR.BindTarget(target)(module)
         code = tvm.get_global_func("target.build.llvm")(module, target)
         listing = str(code.inspect_source("ll"))
+        if isa.is_bare:
+            listing = compacted(listing)
         whole = _assemble(listing, stubs, ())
         wanted = [name for name in elf.undefined(whole[1]) if is_memory_function(name)]
         if wanted:

@@ -148,7 +148,7 @@ def _function(symbol: str, call: Call, isa: InstructionSet) -> Function:
         return dense
     types = [place.type if place is not None else None for place in call.inputs]
     if isinstance(kernel, CopyKernel) and types[0] is not None:
-        return copy_function(symbol, types[0].nbytes)
+        return copy_function(symbol, types[0].nbytes, singly=isa.is_bare)
     if isinstance(kernel, OpKernel):
         (output,) = call.outputs
         assert output is not None

@@ -9,12 +9,31 @@ from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
 _LANES = 16
 _UNROLLED = 8
+_ELEMENTS = 4
 
 
 def copy_elements(
-    source: Buffer, source_start: Expr, target: Buffer, target_start: Expr, count: int
+    source: Buffer,
+    source_start: Expr,
+    target: Buffer,
+    target_start: Expr,
+    count: int,
+    *,
+    singly: bool = False,
 ) -> None:
-    """Copy elements; nothing beyond the last one is touched."""
+    """Copy elements; nothing beyond the last one is touched.
+
+    Args:
+        source: where they are taken from.
+        source_start: the first of them.
+        target: where they are written.
+        target_start: the first place there.
+        count: how many.
+        singly: one by one, for processors without vectors.
+    """
+    if singly:
+        _copy_singly(source, source_start, target, target_start, count)
+        return
 
     def move(at: Expr | int) -> None:
         value = tir.load_vector(source, source_start + at, _LANES)
@@ -32,15 +51,32 @@ def copy_elements(
     _single(whole, count, lambda i: tir.store(target, target_start + i, source[source_start + i]))
 
 
-def fill_zero(target: Buffer, start: Expr, count: int) -> None:
+def fill_zero(target: Buffer, start: Expr, count: int, *, singly: bool = False) -> None:
     """Clear elements."""
     dtype = str(target.dtype)
-    whole = count // _LANES
+    whole = 0 if singly else count // _LANES
     if whole:
         with tir.loop(whole) as i:
             zero = tir.constant(0, _LANES, dtype)
             tir.store_vector(target, start + i * _LANES, zero, _LANES)
     _single(whole, count, lambda i: tir.store(target, start + i, tir.constant(0, 1, dtype)))
+
+
+def _copy_singly(
+    source: Buffer, source_start: Expr, target: Buffer, target_start: Expr, count: int
+) -> None:
+    # Not one at a time: of such a loop LLVM makes a call of memcpy.
+    whole = count // _ELEMENTS if count > _ELEMENTS else 0
+
+    def move(at: Expr, elements: int) -> None:
+        values = [tir.name(source[source_start + (at + i)]) for i in range(elements)]
+        for i, value in enumerate(values):
+            tir.store(target, target_start + (at + i), value)
+
+    if whole:
+        with tir.loop(whole) as n:
+            move(n * _ELEMENTS, _ELEMENTS)
+    move(tir.integer(whole * _ELEMENTS), count - whole * _ELEMENTS)
 
 
 def _single(whole: int, count: int, write: Callable[[Expr], None]) -> None:
@@ -50,12 +86,12 @@ def _single(whole: int, count: int, write: Callable[[Expr], None]) -> None:
             write(whole * _LANES + i)
 
 
-def copy_function(name: str, size: int) -> Function:
+def copy_function(name: str, size: int, *, singly: bool = False) -> Function:
     """The function that copies `size` bytes; its parameters are source and target."""
     dtype, count = ("float32", size // 4) if size % 4 == 0 else ("uint8", size)
 
     def body(source: Buffer, target: Buffer) -> None:
         start = tir.integer(0)
-        copy_elements(source, start, target, start, count)
+        copy_elements(source, start, target, start, count, singly=singly)
 
     return tir.define(name, [Parameter("source", dtype), Parameter("target", dtype)], body)

@@ -20,32 +20,38 @@ from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first, quantized_s
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 
 
-def quantize_function(name: str, op: Quantize, inputs: Sequence[TensorType | None]) -> Function:
+def quantize_function(
+    name: str, op: Quantize, inputs: Sequence[TensorType | None], isa: InstructionSet
+) -> Function:
     """The function of Quantize; its parameters are x, inverse, q."""
     x, inverse = _given(inputs)
     if x.dtype is not DType.F32:
         raise CapabilityError(f"target host quantizes f32 only, found {x.dtype.value}")
-    kind = NAMES[op.dtype]
+    kind, lanes = NAMES[op.dtype], _lanes(isa)
 
     def convert(values: Expr, inverses: Expr) -> Expr:
-        steps = quantized_steps(values, inverses, op.zero_point, op.dtype, LANES)
-        return tirx.Cast(f"{kind}x{LANES}", steps)
+        steps = quantized_steps(values, inverses, op.zero_point, op.dtype, lanes)
+        return tirx.Cast(_kind(kind, lanes), steps)
 
-    return _by_column(name, x, inverse, kind, convert)
+    return _by_column(name, x, inverse, kind, lanes, convert)
 
 
-def dequantize_function(name: str, op: Dequantize, inputs: Sequence[TensorType | None]) -> Function:
+def dequantize_function(
+    name: str, op: Dequantize, inputs: Sequence[TensorType | None], isa: InstructionSet
+) -> Function:
     """The function of Dequantize; its parameters are q, scale, x."""
     q, scale = _given(inputs)
     if scale.dtype is not DType.F32:
         raise CapabilityError(f"target host dequantizes to f32 only, found {scale.dtype.value}")
 
-    def convert(values: Expr, scales: Expr) -> Expr:
-        steps = tirx.Cast(f"int32x{LANES}", values)
-        steps = steps - tir.constant(op.zero_point, LANES, "int32")
-        return tirx.Cast(f"float32x{LANES}", steps) * scales
+    lanes = _lanes(isa)
 
-    return _by_column(name, q, scale, "float32", convert)
+    def convert(values: Expr, scales: Expr) -> Expr:
+        steps = tirx.Cast(_kind("int32", lanes), values)
+        steps = steps - tir.constant(op.zero_point, lanes, "int32")
+        return tirx.Cast(_kind("float32", lanes), steps) * scales
+
+    return _by_column(name, q, scale, "float32", lanes, convert)
 
 
 def integer_softmax_function(
@@ -91,6 +97,7 @@ def _by_column(
     x: TensorType,
     factor: TensorType,
     output: str,
+    lanes: int,
     convert: Callable[[Expr, Expr], Expr],
 ) -> Function:
     """Element by element with a factor for all, or one for each column."""
@@ -101,20 +108,20 @@ def _by_column(
         def move(row: Expr, at: Expr, count: int) -> None:
             start = row * columns + at
             if factor.size > 1:
-                scale = load_first(factors, at, count)
+                scale = load_first(factors, at, count, lanes)
             else:
-                scale = tir.broadcast(factors[0], LANES)
-            value = tir.name(convert(load_first(source, start, count), scale))
-            limit = None if count == LANES else tir.integer(count)
-            Slot(target, start, limit).store(value, LANES)
+                scale = tir.broadcast(factors[0], lanes)
+            value = tir.name(convert(load_first(source, start, count, lanes), scale))
+            limit = None if count == lanes else tir.integer(count)
+            Slot(target, start, limit).store(value, lanes)
 
-        whole, rest = divmod(columns, LANES)
+        whole, rest = divmod(columns, lanes)
         with tir.loop(rows) as row:
             if whole:
                 with tir.loop(whole) as i:
-                    move(row, i * LANES, LANES)
+                    move(row, i * lanes, lanes)
             if rest:
-                move(row, tir.integer(whole * LANES), rest)
+                move(row, tir.integer(whole * lanes), rest)
 
     parameters = [
         Parameter("source", NAMES[x.dtype]),
@@ -122,6 +129,14 @@ def _by_column(
         Parameter("target", output),
     ]
     return tir.define(name, parameters, body)
+
+
+def _lanes(isa: InstructionSet) -> int:
+    return 1 if isa.is_bare else LANES
+
+
+def _kind(dtype: str, lanes: int) -> str:
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
 
 
 def _given(inputs: Sequence[TensorType | None]) -> tuple[TensorType, TensorType]:

@@ -227,13 +227,29 @@ class BytePhase:
         return _WORD * self.phase.accumulators + self.scale_bytes * gates
 
 
+@dataclass(frozen=True, slots=True)
+class IntegerVectors:
+    """Where an integer layer brings what it multiplies.
+
+    Args:
+        work: memory for x and for h, as any type.
+        x_start, h_start: bytes at which they stand.
+        narrowing: multiplier and shift from int16 h to int8; None: h is int8.
+    """
+
+    work: Buffer
+    x_start: int
+    h_start: int
+    narrowing: tuple[int, int] | None = None
+
+
 def accumulated(
-    count: int, prepared: Sequence[PreparedSection], sums: Sequence[Sequence[Expr]]
+    count: int, sections: Sequence[Section], sums: Sequence[Sequence[Expr]]
 ) -> list[Expr]:
     """For each accumulator the sum of what its sections contribute, or None."""
     totals: list[Expr] = [None] * count
-    for each, values in zip(prepared, sums, strict=True):
-        for accumulator, value in zip(each.section.accumulators, values, strict=True):
+    for section, values in zip(sections, sums, strict=True):
+        for accumulator, value in zip(section.accumulators, values, strict=True):
             so_far = totals[accumulator]
             totals[accumulator] = value if so_far is None else so_far + value
     return totals

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
+from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Source
 from edgelstm_compiler.ir.ops import GRU, LSTM
-from edgelstm_compiler.ir.quantized_kernels import IntegerRecurrentKernel
+from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerRecurrentKernel
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells import integer_gru, integer_lstm
 from edgelstm_targets.tvm_cpu.cells.block import Slot
@@ -15,11 +16,16 @@ from edgelstm_targets.tvm_cpu.cells.integer_block import IntegerBlock, IntegerEp
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
-from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, PreparedSection, accumulated
+from edgelstm_targets.tvm_cpu.integer_phase import (
+    BytePhase,
+    IntegerVectors,
+    PreparedSection,
+    accumulated,
+)
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
-from edgelstm_targets.tvm_cpu.quantized_recurrent import lines, load_first
+from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first
 from edgelstm_targets.tvm_cpu.recurrent import (
     Arguments,
     ElementTypes,
@@ -27,6 +33,7 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     Memory,
     layer_function,
 )
+from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function
 
 EPILOGUES: dict[type, IntegerEpilogue] = {LSTM: integer_lstm.finish, GRU: integer_gru.finish}
@@ -47,7 +54,7 @@ def integer_recurrent_function(
         batch=kernel.batch,
         features=kernel.features,
         has_peepholes=kernel.has_peepholes,
-        unit_block=kernel.unit_block,
+        unit_block=kernel.packing.unit_block,
         phases=kernel.phases,
     )
     h, *c = (NAMES[dtype] for dtype in kernel.op.state_types)
@@ -59,22 +66,6 @@ def integer_recurrent_function(
         return IntegerLayer(walked, arguments, isa, memory, kernel)
 
     return layer_function(name, walked, arguments, layer, types)
-
-
-@dataclass(frozen=True, slots=True)
-class IntegerVectors:
-    """Brings what an integer layer multiplies into place.
-
-    Args:
-        work: memory for x and for h, as any type.
-        x_start, h_start: bytes at which they stand.
-        narrowing: multiplier and shift from int16 h to int8; None: h is int8.
-    """
-
-    work: Buffer
-    x_start: int
-    h_start: int
-    narrowing: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +127,7 @@ class IntegerPhase(BytePhase):
                 reduced = numbers.rounding_shift(value, bits)
                 values.append(tir.name(reduced * numbers.wide(multiplier)))
             scaled.append(values)
-        totals = accumulated(self.phase.accumulators, streams, scaled)
+        totals = accumulated(self.phase.accumulators, self.phase.sections, scaled)
         return [
             tir.name(
                 numbers.shifted(
@@ -146,6 +137,53 @@ class IntegerPhase(BytePhase):
             )
             for a, total in enumerate(totals)
         ]
+
+
+def integer_phase(
+    phase: Phase,
+    blocks: int,
+    peepholes: int,
+    isa: InstructionSet,
+    packing: BytePacking,
+    x_dtype: str,
+    vectors: IntegerVectors,
+    shifts: tuple[int, int, int],
+    *,
+    is_h_bounded: bool,
+) -> IntegerPhase | ScalarPhase:
+    """A phase of an integer layer, by vectors of units or one unit at a time.
+
+    Args:
+        phase: sections and biases.
+        blocks: how many there are.
+        peepholes: peephole vectors of a block.
+        isa: the instruction set.
+        packing: of the weights.
+        x_dtype: "int8" or "int16".
+        vectors: where x and h come from.
+        shifts: x_shift, h_shift, sum_shift of the operator.
+        is_h_bounded: int8 h is never -128.
+    """
+    if packing.unit_block == 1:
+        return ScalarPhase(phase, peepholes, isa, packing, x_dtype, vectors, *shifts, is_h_bounded)
+    return IntegerPhase(
+        phase,
+        packing.unit_block,
+        blocks,
+        peepholes,
+        isa,
+        packing.offsets[0],
+        x_dtype,
+        _HALF_BYTES,
+        vectors,
+        *shifts,
+    )
+
+
+def _is_symmetric(op: Any) -> bool:
+    """Whether no h in Q0.15 becomes -128."""
+    lowest, shift = -32768 * op.output_multiplier, op.output_shift
+    return bool((lowest + (1 << shift >> 1)) >> shift >= -127)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,29 +196,29 @@ class IntegerLayer(Layer):
     integer: IntegerRecurrentKernel
 
     @property
-    def phases(self) -> tuple[IntegerPhase, ...]:
+    def phases(self) -> tuple[IntegerPhase | ScalarPhase, ...]:
         """Phases of packed bytes."""
-        op, kernel = self.integer.op, self.kernel
-        padded = kernel.padded_hidden
+        kernel, packing = self.integer, self.integer.packing
+        op: Any = kernel.op
         h_start = 3 * self._half_line
         narrowing = None
         if str(self.memory.states[0].dtype) == "int16":
-            narrowing = (op.output_multiplier, op.output_shift)  # type: ignore[attr-defined]
-        vectors = IntegerVectors(self.memory.work, h_start + 2 * lines(padded), h_start, narrowing)
+            narrowing = (op.output_multiplier, op.output_shift)
+        h_size = packing.vector_size(kernel.padded_hidden, None)
+        vectors = IntegerVectors(self.memory.work, h_start + 2 * h_size, h_start, narrowing)
+        # An initial h that the caller gives may hold -128, which no cell makes.
+        is_given = narrowing is None and self.arguments.initial_h
         return tuple(
-            IntegerPhase(
+            integer_phase(
                 phase,
-                kernel.unit_block,
                 self.blocks,
                 3 if kernel.has_peepholes else 0,
                 self.isa,
-                self.integer.weight_offset,
-                NAMES[self.integer.x_dtype],
-                _HALF_BYTES,
+                packing,
+                NAMES[kernel.x_dtype],
                 vectors,
-                op.x_shift,  # type: ignore[attr-defined]
-                op.h_shift,  # type: ignore[attr-defined]
-                op.sum_shift,  # type: ignore[attr-defined]
+                (op.x_shift, op.h_shift, op.sum_shift),
+                is_h_bounded=_is_symmetric(op) and not is_given,
             )
             for phase in kernel.phases
         )
@@ -246,32 +284,34 @@ class IntegerLayer(Layer):
         memory, hidden = self.memory, self.kernel.op.hidden
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         start = tir.integer(0)
-        copy_elements(new_h, start, memory.states[0], state, hidden)
+        singly = self.isa.is_bare
+        copy_elements(new_h, start, memory.states[0], state, hidden, singly=singly)
         if memory.y is None:
             return
         narrowing = self.phases[0].vectors.narrowing
         if narrowing is None:
-            copy_elements(new_h, start, memory.y, y_start, hidden)
+            copy_elements(new_h, start, memory.y, y_start, hidden, singly=singly)
             return
-        numbers = Integers(LANES, self.isa)
+        lanes = LANES if self.integer.packing.unit_block > 1 else 1
+        numbers = Integers(lanes, self.isa)
 
         def show(at: Expr, count: int) -> None:
-            values = numbers.wide(tir.load_vector(new_h, at, LANES))
+            values = numbers.wide(tir.load_vector(new_h, at, lanes))
             y = numbers.narrowed_to("int8", numbers.narrow(values, *narrowing))
-            Slot(memory.y, y_start + at, None if count == LANES else tir.integer(count)).store(
-                tir.name(y), LANES
+            Slot(memory.y, y_start + at, None if count == lanes else tir.integer(count)).store(
+                tir.name(y), lanes
             )
 
-        whole = hidden // LANES
+        whole = hidden // lanes
         if whole:
             with tir.loop(whole) as i:
-                show(i * LANES, LANES)
-        if hidden % LANES:
-            show(tir.integer(whole * LANES), hidden % LANES)
+                show(i * lanes, lanes)
+        if hidden % lanes:
+            show(tir.integer(whole * lanes), hidden % lanes)
 
     @property
     def _half_line(self) -> int:
-        return lines(_HALF_BYTES * self.kernel.padded_hidden)
+        return self.integer.packing.padded(_HALF_BYTES * self.kernel.padded_hidden)
 
     @property
     def _halves(self) -> Buffer:

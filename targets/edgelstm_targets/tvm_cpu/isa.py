@@ -22,7 +22,8 @@ class InstructionSet:
         requires: flags in /proc/cpuinfo without which the code must not be run.
         features: LLVM features beyond those of `mcpu`.
         dot: how bytes are multiplied (`dot`): "madd" (pmaddubsw), "vnni" (vpdpbusd), "sdot",
-            "neon" (smull, smlal), "" by plain multiplications.
+            "neon" (smull, smlal), "dsp" (smlad), "helium" (vmladava), "multiply" one by one, "" by
+            plain multiplications of vectors.
         gather: reads from tables: "avx2", "avx512", or "" one by one.
         has_half: converts vectors of half to float32 (F16C).
         float_abi: "hard" where floats are passed in registers of their own; "" where LLVM knows.

@@ -50,7 +50,7 @@ def operator_function(
     given = [kind for kind in inputs if kind is not None]
     match op:
         case Reshape():
-            return copy_function(name, output.nbytes)
+            return copy_function(name, output.nbytes, singly=isa.is_bare)
         case Softmax():
             return normalization.softmax_function(
                 name, given[0], op.axis, is_log=isinstance(op, LogSoftmax)
@@ -58,9 +58,9 @@ def operator_function(
         case LayerNorm():
             return normalization.layer_norm_function(name, op, given)
         case Quantize():
-            return integer_operators.quantize_function(name, op, inputs)
+            return integer_operators.quantize_function(name, op, inputs, isa)
         case Dequantize():
-            return integer_operators.dequantize_function(name, op, inputs)
+            return integer_operators.dequantize_function(name, op, inputs, isa)
         case IntegerSoftmax():
             return integer_operators.integer_softmax_function(name, op, inputs, isa)
         case Concat():

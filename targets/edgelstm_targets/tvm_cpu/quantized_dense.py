@@ -10,13 +10,14 @@ from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.block import Slot
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
-from edgelstm_targets.tvm_cpu.integer_recurrent import IntegerPhase, IntegerVectors
+from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors
+from edgelstm_targets.tvm_cpu.integer_recurrent import integer_phase
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.matvec import Operand
+from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand
 from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, lines
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 
-_FLOAT_BYTES, _HALF_BYTES = 4, 2
+_FLOAT_BYTES = 4
 
 
 def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet) -> Function:
@@ -47,7 +48,8 @@ def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet)
                 return total
             return Functions(phase.units, tir.name).apply(layer.activation, total)
 
-        _walk(phase, (layer.rows, layer.features, layer.units), prefix, (x, weights, y), finish)
+        sizes = (layer.rows, layer.features, layer.units)
+        _walk(phase, layer.unit_block, sizes, prefix, (x, weights, y), finish)
 
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y", "work")]
     return tir.define(name, parameters, body)
@@ -59,23 +61,21 @@ def integer_dense_function(
     """The function of an integer dense layer: x, weights, table if there is one, y, workspace."""
     op = kernel.op
     (only,) = dense_phases(kernel.features)
-    blocks = -(-kernel.units // kernel.unit_block)
+    block = kernel.packing.unit_block
+    blocks = -(-kernel.units // block)
 
     def body(x: Buffer, weights: Buffer, *rest: Buffer) -> None:
         *tables, y, work = rest
-        phase = IntegerPhase(
+        phase = integer_phase(
             only,
-            kernel.unit_block,
             blocks,
             0,
             isa,
-            kernel.weight_offset,
+            kernel.packing,
             NAMES[kernel.x_dtype],
-            _HALF_BYTES,
             IntegerVectors(work, 0, 0),
-            x_shift=op.x_shift,
-            h_shift=0,
-            sum_shift=op.sum_shift,
+            (op.x_shift, 0, op.sum_shift),
+            is_h_bounded=False,
         )
         numbers = Integers(phase.units, isa)
 
@@ -86,7 +86,8 @@ def integer_dense_function(
                     total = numbers.unit(total)
             return numbers.narrowed_to(NAMES[op.dtype], numbers.clamp(total, op.low, op.high))
 
-        _walk(phase, (kernel.rows, kernel.features, kernel.units), 0, (x, weights, y), finish)
+        sizes = (kernel.rows, kernel.features, kernel.units)
+        _walk(phase, block, sizes, 0, (x, weights, y), finish)
 
     dtypes = {"x": NAMES[kernel.x_dtype], "weights": "float32", "y": NAMES[op.dtype]}
     dtypes |= {"table": "int16", "work": "float32"}
@@ -95,7 +96,8 @@ def integer_dense_function(
 
 
 def _walk(
-    phase: Int8Phase | IntegerPhase,
+    phase: BlockPhase,
+    width: int,
     sizes: tuple[int, int, int],
     prefix: int,
     buffers: tuple[Buffer, Buffer, Buffer],
@@ -105,6 +107,7 @@ def _walk(
 
     Args:
         phase: of the layer.
+        width: units of a block.
         sizes: rows, features, units.
         prefix: word at which the first block begins.
         buffers: x, weights, y.
@@ -112,10 +115,10 @@ def _walk(
     """
     rows, features, units = sizes
     x, weights, y = buffers
-    lanes, width = phase.units, phase.unit_block
+    lanes, blocks = phase.units, -(-units // width)
     with tir.loop(rows) as row:
         streams = phase.streams([Operand(x, row * features)])
-        with tir.loop(phase.blocks) as n:
+        with tir.loop(blocks) as n:
             block = tir.name(prefix + n * phase.block_elements)
             for part in range(phase.parts):
                 (total,) = phase.sums(weights, block, part, streams)

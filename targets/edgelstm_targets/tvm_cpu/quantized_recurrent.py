@@ -51,11 +51,11 @@ def quantized_steps(x: Expr, inverse: Expr, zero_point: int, dtype: DType, lanes
     return steps - tir.constant(_ROUNDING_BITS - zero_point, lanes, "int32")
 
 
-def load_first(buffer: Buffer, at: Expr, count: int) -> Expr:
-    """LANES elements of which `count` exist; the others are undefined."""
-    if count == LANES:
-        return tir.load_vector(buffer, at, LANES)
-    return tir.load_masked(buffer, at, LANES, tir.integer(count))
+def load_first(buffer: Buffer, at: Expr, count: int, lanes: int = LANES) -> Expr:
+    """A vector of which `count` elements exist; the others are undefined."""
+    if count == lanes:
+        return tir.load_vector(buffer, at, lanes)
+    return tir.load_masked(buffer, at, lanes, tir.integer(count))
 
 
 @dataclass(frozen=True, slots=True)

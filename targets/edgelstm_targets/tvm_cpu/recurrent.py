@@ -206,9 +206,9 @@ class Layer:
                 self.memory.states, self.memory.initial, continues, strict=False
             ):
                 if initial is not None:
-                    copy_elements(initial, at, state, at, hidden)
+                    copy_elements(initial, at, state, at, hidden, singly=self.isa.is_bare)
                 elif not goes_on:
-                    fill_zero(state, at, hidden)
+                    fill_zero(state, at, hidden, singly=self.isa.is_bare)
 
             if self.memory.lengths is None:
                 self.sequence(d, functions, b, backward, tir.integer(steps))
@@ -219,11 +219,12 @@ class Layer:
             with tir.when(length == 0):
                 # As ONNX Runtime does: the final states of an empty sequence are zero.
                 for state in self.memory.states:
-                    fill_zero(state, at, hidden)
+                    fill_zero(state, at, hidden, singly=self.isa.is_bare)
             y = self.memory.y
             if y is not None:
                 with tir.loop(steps - length) as i:
-                    fill_zero(y, self.y_start(d, b, length + i), hidden)
+                    start = self.y_start(d, b, length + i)
+                    fill_zero(y, start, hidden, singly=self.isa.is_bare)
 
     def sequence(self, d: Expr, functions: int, b: Expr, backward: Expr, length: Expr) -> None:
         """The frames of one sequence, in order; input products of several frames at once."""
@@ -318,7 +319,9 @@ class Layer:
                 ]
             )
             with _repeat(self.blocks) as i:
-                n = tir.name(tirx.Select(is_odd == 1, self.blocks - 1 - i, i))
+                # Without a cache nothing is nearer than anything else.
+                turned = i if self.isa.is_bare else tirx.Select(is_odd == 1, self.blocks - 1 - i, i)
+                n = tir.name(turned)
                 block = tir.name(begin + n * phase.block_elements)
                 unit = tir.name(n * kernel.unit_block)
                 for part in range(phase.parts):
@@ -339,9 +342,13 @@ class Layer:
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place, and is an output."""
         memory, hidden = self.memory, self.kernel.op.hidden
-        copy_elements(memory.work, tir.integer(0), memory.states[0], state, hidden)
+        places = [(memory.states[0], state)]
         if memory.y is not None:
-            copy_elements(memory.work, tir.integer(0), memory.y, y_start, hidden)
+            places.append((memory.y, y_start))
+        for target, start in places:
+            copy_elements(
+                memory.work, tir.integer(0), target, start, hidden, singly=self.isa.is_bare
+            )
 
     def finish(
         self,

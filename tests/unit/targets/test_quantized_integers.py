@@ -12,7 +12,7 @@ from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.kernels import OpKernel
 from edgelstm_compiler.ir.ops import Dequantize, IntegerDense, IntegerSoftmax, Quantize
-from edgelstm_compiler.ir.quantized_kernels import IntegerDenseKernel
+from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerDenseKernel
 from edgelstm_compiler.lowering.quantized_packing import (
     LayerRows,
     Rows,
@@ -37,9 +37,14 @@ def _dense(op, x, w, bias, multiplier, table=None, offset=128):
     rows, features = x.shape
     units = len(w)
     kernel = IntegerDenseKernel(
-        op, rows, features, units, DType.from_numpy(x.dtype), UNIT_BLOCK, offset
+        op,
+        rows,
+        features,
+        units,
+        DType.from_numpy(x.dtype),
+        BytePacking(UNIT_BLOCK, (offset,)),
     )
-    form = integer_form(UNIT_BLOCK, offset, has_peepholes=False)
+    form = integer_form(kernel.packing, has_peepholes=False)
     layer = LayerRows(Rows(w[None, None], multiplier[None, None]), None, bias[None, None], None)
     builder = ProgramBuilder()
     source = builder.input(kernel.x_dtype, x.shape)

@@ -10,15 +10,29 @@
 | `neon_bytes.py` | int8 | smull or smlal twice, sadalp for every second register twice: 3 |
 | `neon_halves.py` | int16 | twice sxtl, four times smlal: 6 |
 | `singles.py` | int8, int16 | any processor: byte by byte, 12 |
+
+One unit at a time, for processors without vectors:
+
+| file | activations | instructions for a word of weights |
+|---|---|---|
+| `dsp.py` | int8 but -128 | uxtb16, smlad, smlad: 3 |
+| `dsp.py` | int8, int16 | uxtb16, sxtb16, smlad, smlad: 4 |
+| `multiply.py` | int8, int16 | 4 multiply-adds of bytes read one by one: 8, or 12 |
+| `helium.py` | int8, int16 | 16 bytes: vmladava, or 2 |
 """
 
 from __future__ import annotations
 
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
+from edgelstm_targets.tvm_cpu.dot.dsp import LONGEST, DspBytes, DspPairs
+from edgelstm_targets.tvm_cpu.dot.helium import Helium
+from edgelstm_targets.tvm_cpu.dot.multiply import Multiply
 from edgelstm_targets.tvm_cpu.dot.neon_bytes import NeonBytes
 from edgelstm_targets.tvm_cpu.dot.neon_digits import NeonDigits
 from edgelstm_targets.tvm_cpu.dot.neon_halves import NeonHalves
 from edgelstm_targets.tvm_cpu.dot.neon_words import NeonWords
 from edgelstm_targets.tvm_cpu.dot.product import DotProduct
+from edgelstm_targets.tvm_cpu.dot.scalar import ScalarProduct
 from edgelstm_targets.tvm_cpu.dot.singles import Singles
 from edgelstm_targets.tvm_cpu.dot.x86_bytes import X86Bytes
 from edgelstm_targets.tvm_cpu.dot.x86_pairs import X86Pairs
@@ -46,3 +60,29 @@ def dot_product(isa: InstructionSet, dtype: str, weight_offset: int) -> DotProdu
     if weight_offset == 0:
         way = _SIGNED.get((isa.dot, dtype), way)
     return way(isa, dtype, weight_offset)
+
+
+_SCALAR: dict[str, type[ScalarProduct]] = {
+    "dsp": DspPairs,
+    "multiply": Multiply,
+    "helium": Helium,
+}
+"""One unit at a time, by `InstructionSet.dot`."""
+
+
+def scalar_product(
+    isa: InstructionSet, dtype: str, packing: BytePacking, extent: int, is_bounded: bool
+) -> ScalarProduct:
+    """How a vector is multiplied one unit at a time.
+
+    Args:
+        isa: the instruction set.
+        dtype: of the vector, "int8" or "int16".
+        packing: of the weights.
+        extent: elements of the vector.
+        is_bounded: they are within [-127, 127].
+    """
+    way = _SCALAR[isa.dot]
+    if way is DspPairs and dtype == "int8" and is_bounded and extent <= LONGEST:
+        way = DspBytes
+    return way(dtype, packing)

@@ -1,0 +1,121 @@
+"""Products of packed bytes one unit at a time, for processors without vectors (Cortex-M).
+
+Here the sums of a unit's gates stand in core registers, and share what is read of the activations.
+As with `product.py` sums wrap around at 32 bits; the final one fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.dot.product import Vector
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
+
+_BYTES = {"int8": 1, "int16": 2, "int32": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarProduct:
+    """One way of multiplying a group of packed weights with the same group of a vector; exact.
+
+    Args:
+        dtype: of the vector, "int8" or "int16".
+        packing: of the weights.
+    """
+
+    dtype: str
+    packing: BytePacking
+
+    scale_bits: ClassVar[int] = 0
+    """Sums are the true ones times 2^scale_bits."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the offsets of the weights add something to every sum."""
+        return any(self.packing.offsets)
+
+    @property
+    def stored(self) -> str:
+        """Type of what `arrange` writes and `factors` reads."""
+        raise NotImplementedError
+
+    @property
+    def stored_per_group(self) -> int:
+        """How many of them a group takes."""
+        raise NotImplementedError
+
+    def body(self, gates: int) -> int:
+        """Groups in the body of the inner loop."""
+        raise NotImplementedError
+
+    def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
+        """Write a group of a vector, given as int32."""
+        raise NotImplementedError
+
+    def counted(self, values: Sequence[Expr]) -> Expr:
+        """What is summed up over the vector for its correction."""
+        raise NotImplementedError
+
+    def correction(self, total: Expr) -> Expr:
+        """What is too much in every sum, from the sum of `counted`."""
+        return total * tir.integer(128 << self.scale_bits)
+
+    def factors(self, vector: Vector, group: Expr) -> list[Expr]:
+        """What `add` needs of a group of the vector."""
+        raise NotImplementedError
+
+    def weights(self, data: Expr, start: Expr, group: Expr) -> list[Expr]:
+        """A group of weights.
+
+        Args:
+            data: pointer to all weights.
+            start: word at which those of a section begin.
+            group: how many groups of the section stand in front of it.
+        """
+        raise NotImplementedError
+
+    def add(self, total: Expr, weights: Sequence[Expr], factors: Sequence[Expr]) -> Expr:
+        """The sum of a gate, and a group of its weights times the vector."""
+        raise NotImplementedError
+
+    def prepare(
+        self, work: Buffer, start: int, extent: int, element: Callable[[Expr], Expr]
+    ) -> Vector:
+        """Write a vector to memory as the products read it.
+
+        Args:
+            work: memory, as any type.
+            start: byte at which the vector is to stand; there is room for whole groups.
+            extent: elements.
+            element: gives one as int32.
+        """
+        target = tir.flat(work.data, self.stored)
+        first = start // _BYTES[self.stored]
+        total = tir.local(1, "int32")
+        if self.is_counted:
+            tir.store(total, 0, tir.integer(0))
+        size = self.packing.group
+
+        def write(group: Expr, count: int) -> None:
+            values = [
+                tir.name(element(group * size + i)) if i < count else tir.integer(0)
+                for i in range(size)
+            ]
+            if self.is_counted:
+                tir.store(total, 0, total[0] + self.counted(values))
+            self.arrange(target, first + group * self.stored_per_group, values)
+
+        whole, rest = divmod(extent, size)
+        if whole > 1:
+            with tir.loop(whole) as i:
+                write(i, size)
+        elif whole:
+            write(tir.integer(0), size)
+        if rest:
+            write(tir.integer(whole), rest)
+        correction = tir.name(self.correction(total[0])) if self.is_counted else None
+        return Vector(target, first, correction)
