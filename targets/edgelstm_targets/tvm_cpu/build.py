@@ -15,7 +15,7 @@ from tvm.target import Target
 from edgelstm.errors import ToolchainError
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_memory_function
+from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_provided
 from edgelstm_targets.tvm_cpu.tensorir import Function
 
 _TIR = tirx.transform
@@ -81,7 +81,7 @@ def compile_functions(
         code = tvm.get_global_func("target.build.llvm")(module, target)
         listing = str(code.inspect_source("ll"))
         whole = _assemble(listing, stubs, ())
-        wanted = [name for name in elf.undefined(whole[1]) if is_memory_function(name)]
+        wanted = [name for name in elf.undefined(whole[1]) if is_provided(name)]
         if wanted:
             whole = _assemble(listing, stubs, wanted, is_wide=elf.is_wide(whole[1]))
     except Exception as error:  # TVM raises whatever its C++ side names
