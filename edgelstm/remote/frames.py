@@ -35,6 +35,10 @@ Receive = Callable[[int], bytes]
 """Exactly so many bytes; fewer only where the stream has ended."""
 
 
+class DamagedFrameError(LinkError):
+    """A frame that did not arrive as it was sent."""
+
+
 class Kind(IntEnum):
     """What a frame says; answers have the highest bit set."""
 
@@ -105,7 +109,8 @@ def read_frame(receive: Receive) -> Frame | None:
     """The next frame; None where the stream has ended between frames.
 
     Raises:
-        LinkError: it is damaged, or the stream ended within it.
+        DamagedFrameError: it is damaged.
+        LinkError: the stream ended within it.
     """
     last = b""
     while True:
@@ -118,11 +123,11 @@ def read_frame(receive: Receive) -> Frame | None:
     head = _whole(receive, _HEAD.size)
     kind, serial, length = _HEAD.unpack(head)
     if length > LARGEST_PAYLOAD:
-        raise LinkError(f"a frame claims {length} bytes: the connection garbles data")
+        raise DamagedFrameError(f"a frame claims {length} bytes: the connection garbles data")
     payload = _whole(receive, length)
     (crc,) = _CRC.unpack(_whole(receive, _CRC.size))
     if crc != zlib.crc32(head + payload):
-        raise LinkError(
+        raise DamagedFrameError(
             f"a frame of {length} bytes arrived damaged (its checksum does not match): the "
             "connection garbles data; check cable, baud rate and flow control"
         )

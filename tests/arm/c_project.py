@@ -23,6 +23,7 @@ PACKAGES = {
     "c++": "g++",
     "cmake": "cmake",
     "valgrind": "valgrind",
+    "ssh-keygen": "openssh-client",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
 }
