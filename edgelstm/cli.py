@@ -30,7 +30,7 @@ BUILT_IN = {
 }
 """Commands of this package: there also where it lies on the path without being installed."""
 
-_ORDER = ("compile", "inspect", "run", "verify", "bench", "targets", "demo")
+_ORDER = ("compile", "inspect", "run", "verify", "validate", "bench", "targets", "demo")
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 

@@ -3,7 +3,8 @@
 ```
 EdgeLSTMError (1)
 |- ModelError (3)      UnsupportedOpError, ShapeError, CalibrationError, MismatchError
-|- TargetError (4)     TargetNotFoundError, TargetUnavailableError, CapabilityError, ToolchainError
+|- TargetError (4)     TargetNotFoundError, TargetUnavailableError, CapabilityError, ToolchainError,
+|                      LinkError
 |- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, RecordingError,
 |                      SampleRateError, OverrunError
@@ -78,6 +79,10 @@ class CapabilityError(TargetError):
 
 class ToolchainError(TargetError):
     """A compiler, linker or driver failed."""
+
+
+class LinkError(TargetError):
+    """The connection to a device cannot be made, breaks, is silent or garbles what it carries."""
 
 
 class ArtifactError(EdgeLSTMError):

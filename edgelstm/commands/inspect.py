@@ -21,6 +21,7 @@ from edgelstm.commands.report import (
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, code_variants
 from edgelstm.errors import ArtifactError, TargetError, TargetUnavailableError
+from edgelstm.footprint import footprints
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -92,7 +93,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "parameters": sum(int(layer.get("params") or 0) for layer in layers),
         "macs": manifest.get("macs", 0),
         "memory": manifest["memory"],
-        "devices": _describe_devices(manifest),
+        "devices": _describe_devices(artifact),
         "sections": artifact.sizes,
     }
 
@@ -111,33 +112,9 @@ def _describe_isas(artifact: Artifact) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_devices(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Flash and RAM of code for processors without an operating system, in bytes.
-
-    `stack` is the deepest that a step gets, None where it is not known.
-    """
-    memory = manifest["memory"]
-    devices = []
-    for entry in manifest["target"].get("facts", {}).get("isas") or []:
-        if not entry.get("bare"):
-            continue
-        text, rodata, data = (entry.get(f"{k}_bytes", 0) for k in ("text", "rodata", "data"))
-        weights, start = memory["weights_bytes"], memory["state_bytes"]
-        devices.append(
-            {
-                "isa": str(entry["section"]).removeprefix(CODE_PREFIX),
-                "text": text,
-                "rodata": rodata,
-                "weights": weights,
-                "state_init": start,
-                "flash": text + rodata + data + weights + start,
-                "state": start,
-                "scratch": memory["scratch_bytes"],
-                "ram": start + memory["scratch_bytes"] + data,
-                "stack": entry.get("stack_bytes"),
-            }
-        )
-    return devices
+def _describe_devices(artifact: Artifact) -> list[dict[str, Any]]:
+    """Flash and RAM of code for processors without an operating system, see `Footprint`."""
+    return [{"isa": isa, **found.to_json()} for isa, found in footprints(artifact).items()]
 
 
 def _describe_tensor(spec: TensorSpec) -> dict[str, Any]:
@@ -209,7 +186,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
     print_facts([(name, format_bytes(size)) for name, size in memory.items()])
     for device in report["devices"]:
         click.echo(f"on {device['isa']}, bytes:")
-        print_facts([(name, amount) for name, amount in device.items() if name != "isa"])
+        amounts = [(name, amount) for name, amount in device.items() if name != "isa"]
+        print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     click.echo("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgelstm.artifact import Artifact
+from edgelstm_compiler.c_export.cpu import compiler_flags
 from edgelstm_compiler.c_export.golden import record_golden
-from edgelstm_compiler.c_export.project import compiler_flags, export_project
+from edgelstm_compiler.c_export.pieces import ExportOptions
+from edgelstm_compiler.c_export.project import export_project
 
 BOARD = Path(__file__).parent / "board"
 ORIGINS = {"mps2-an505": ("code_origin=0x10000000", "ram_origin=0x38000000")}
@@ -21,6 +23,7 @@ PACKAGES = {
     "c++": "g++",
     "cmake": "cmake",
     "valgrind": "valgrind",
+    "ssh-keygen": "openssh-client",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
 }
@@ -44,10 +47,12 @@ def run(*command: str | Path, timeout: int = 120) -> subprocess.CompletedProcess
     return done
 
 
-def export(artifact: Artifact, folder: Path, *, model: Path | None = None, **options) -> Path:
-    """The project with a self-test of a few steps."""
-    golden = record_golden(artifact, options.get("frames"), options.get("steps", 8), model)
-    export_project(artifact, folder, golden, options.get("isa"))
+def export(
+    artifact: Artifact, folder: Path, *, model=None, frames=None, steps: int = 8, **options
+) -> Path:
+    """The project with a self-test of a few steps; more options are those of `ExportOptions`."""
+    golden = record_golden(artifact, frames, steps, model)
+    export_project(artifact, folder, golden, ExportOptions(**options))
     return folder
 
 

@@ -14,6 +14,7 @@ from edgelstm_compiler import compile_model
 from edgelstm_compiler.c_export.archive import static_library
 from edgelstm_compiler.c_export.golden import record_golden
 from edgelstm_compiler.c_export.names import identifiers, words
+from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import export_project
 from edgelstm_compiler.demo import MODEL_PATH
 from tests.arm.c_project import build, export, run, tool
@@ -162,7 +163,8 @@ def test_the_command(demo, tmp_path: Path) -> None:
     }
     memory = report["memory"]
     assert memory["ram"] == memory["state"] + memory["scratch"]
-    assert memory["flash"] == memory["text"] + memory["rodata"] + memory["weights"]
+    parts = ("text", "rodata", "weights", "state_init")
+    assert memory["flash"] == sum(memory[part] for part in parts)
     assert report["selftest"]["steps"] == 4
 
 
@@ -171,13 +173,13 @@ def test_flash_and_ram_of_a_microcontroller(tmp_path: Path) -> None:
     artifact = compile_model(MODEL_PATH, target="cortex-m4", check=False)
     golden = record_golden(artifact, None, 2, MODEL_PATH)
     memory = export_project(artifact, tmp_path, golden).memory
-    assert memory["stack"] is not None
-    assert memory["stack"] < 1024
-    assert memory["text"] < 12 * 1024
+    assert memory.stack is not None
+    assert memory.stack < 1024
+    assert memory.text < 12 * 1024
     artifact.save(tmp_path / "m4.edgelstm")
     shown = CliRunner().invoke(cli, ["inspect", str(tmp_path / "m4.edgelstm")])
     assert "on cortex-m4, bytes:" in shown.output
-    assert str(memory["text"]) in shown.output
+    assert str(memory.text) in shown.output
 
 
 def test_what_cannot_be_exported_is_refused(demo, tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_what_cannot_be_exported_is_refused(demo, tmp_path: Path) -> None:
     with pytest.raises(TargetUnavailableError, match="cortex-m4"):
         export_project(reference, tmp_path, golden)
     with pytest.raises(TargetUnavailableError, match="x86-64-v2"):
-        export_project(demo, tmp_path, golden, "z80")
+        export_project(demo, tmp_path, golden, ExportOptions(isa="z80"))
 
 
 def test_names_and_words() -> None:

@@ -9,7 +9,9 @@ from edgelstm_compiler import compile_model
 from edgelstm_compiler.emulation import machine
 from edgelstm_compiler.emulation.image import read_image
 from edgelstm_compiler.emulation.kernel import EmulatedKernel, count_cost
-from tests.models import CellCase, cell_model
+from edgelstm_compiler.quant.scheme import QuantizeOptions
+from tests.models import CellCase, cell_model, stacked_model
+from tests.quantized_models import recordings, step_graph
 
 pytestmark = pytest.mark.tvm
 unicorn = pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
@@ -75,6 +77,26 @@ def test_the_stack_bound_holds(target: str, op: str) -> None:
     artifact = compile_model(model, target=target, mode="stream", check=False)
     bound = artifact.manifest["target"]["facts"]["isas"][0]["stack_bytes"]
     used = count_cost(artifact).stack_bytes
+    assert used <= bound <= 2 * used + 64
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m33"])
+@pytest.mark.parametrize("head", [None, "sequence"])
+def test_the_stack_bound_of_integers_holds(target: str, head: str | None) -> None:
+    """The same for int8-full: frames aligned for vectors, and frames too large for one operand."""
+    model = stacked_model(ops=("LSTM", "GRU"), hidden=20, features=6, steps=None, head=head)
+    artifact = compile_model(
+        model,
+        target=target,
+        mode="stream",
+        quantize="int8-full",
+        calibration=recordings(step_graph(model), frames=40),
+        quantize_options=QuantizeOptions(integer_io=True),
+        check=False,
+    )
+    bound = artifact.manifest["target"]["facts"]["isas"][0]["stack_bytes"]
+    used = count_cost(artifact).stack_bytes
+    assert bound is not None
     assert used <= bound <= 2 * used + 64
 
 

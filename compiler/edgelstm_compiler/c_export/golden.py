@@ -1,35 +1,50 @@
-"""Known inputs and outputs, step by step, for the self-test of an exported model."""
+"""Known inputs and outputs, step by step, for self-tests and for the validation of devices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import TargetUnavailableError
-from edgelstm.signature import TensorSpec
+from edgelstm.blocks import outputs_by_name, pack_inputs, pack_outputs
+from edgelstm.errors import ArtifactFormatError, EdgeLSTMError, TargetUnavailableError
+from edgelstm_compiler.c_export.borders import borders, is_exact, to_numbers
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import read_model
+from edgelstm_compiler.quant.embedded import SECTION, unpack_calibration
+from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
 from edgelstm_compiler.verification import expect_same_model, random_call, random_frames
 
 TOLERANCE = 1e-5
 """Largest difference of a float, relative to its magnitude where that exceeds 1."""
 
+_QUARTER = 8192
+
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Input and output blocks of steps from a fresh state, one after another."""
+    """Input and output blocks of steps from a fresh state, one after another.
+
+    Args:
+        inputs: the input blocks.
+        outputs: the output blocks.
+        steps: how many.
+        origin: where they come from, in words.
+        tolerance: largest difference of a float output, relative to its magnitude where that
+            exceeds 1; 0: every bit must be equal.
+    """
 
     inputs: bytes
     outputs: bytes
     steps: int
     origin: str
+    tolerance: float = TOLERANCE
 
 
 def record_golden(
@@ -39,10 +54,10 @@ def record_golden(
 
     Args:
         artifact: the model.
-        frames: input by name, (n, *frame); None: seeded random input.
+        frames: input by name, (n, *frame), in the model's units; None: seeded random input.
         steps: how many at most (call mode: one).
-        model: the ONNX model, evaluated in NumPy for the outputs; None: the artifact runs itself,
-            here or on an emulated processor.
+        model: the ONNX model, evaluated in NumPy for the outputs (quantized as the artifact is);
+            None: the artifact runs itself, here or on an emulated processor.
 
     Raises:
         TargetUnavailableError: the artifact runs neither here nor emulated, and no model is given.
@@ -51,44 +66,57 @@ def record_golden(
     signature = artifact.signature
     is_stream = signature.mode == "stream"
     source = "seeded random input" if frames is None else "a recording"
-    if frames is None:
-        if is_stream:
-            frames = random_frames(artifact, steps)
-        else:
-            frames = {name: x[None] for name, x in random_call(artifact).items()}
-    count = min(steps, min(len(x) for x in frames.values())) if is_stream else 1
+    given = _random(artifact, steps) if frames is None else to_numbers(artifact, frames)
+    count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
     teller, origin = _teller(artifact, model)
     session = teller.session()
-    inputs = np.zeros((count, signature.input_bytes), np.uint8)
-    outputs = np.zeros((count, signature.output_bytes), np.uint8)
+    inputs, outputs = [], []
     for step in range(count):
-        frame = {spec.name: frames[spec.name][step] for spec in signature.inputs}
+        frame: Any = {spec.name: given[spec.name][step] for spec in signature.inputs}
         result = session.step(frame) if is_stream else session.call(frame)
-        if not isinstance(result, dict):
-            result = {signature.outputs[0].name: result}
-        for spec in signature.inputs:
-            _put(inputs[step], spec, frame[spec.name])
-        for spec in signature.outputs:
-            _put(outputs[step], spec, result[spec.name])
+        inputs.append(pack_inputs(signature, frame))
+        outputs.append(pack_outputs(signature, outputs_by_name(signature, result)))
     return Golden(
-        inputs.tobytes(), outputs.tobytes(), count, f"{source}, as {origin} computes them"
+        b"".join(inputs),
+        b"".join(outputs),
+        count,
+        f"{source}, as {origin} computes them",
+        tolerance_of(artifact),
     )
+
+
+def tolerance_of(artifact: Artifact) -> float:
+    """How far outputs of the same model may lie apart on two machines, see `Golden`.
+
+    Whole numbers must be equal. Where values are quantized between layers in float32, the same one
+    may be rounded either way: there it is what the self-check allowed.
+    """
+    if is_exact(artifact):
+        return 0.0
+    if "quantization" not in artifact.manifest:
+        return TOLERANCE
+    return max(TOLERANCE, float(artifact.manifest["check"].get("tolerance") or 0.0))
+
+
+def _random(artifact: Artifact, steps: int) -> dict[str, Array]:
+    """Seeded input; at borders in whole numbers within the range that was calibrated."""
+    if artifact.signature.mode == "stream":
+        frames = random_frames(artifact, steps)
+    else:
+        frames = {name: x[None] for name, x in random_call(artifact).items()}
+    rng = np.random.default_rng(1)
+    for name in borders(artifact):
+        if name in frames:
+            noise = rng.standard_normal(frames[name].shape)
+            walk = np.sin(0.1 * np.cumsum(noise, axis=0)) + 0.1 * noise
+            frames[name] = np.clip(walk * _QUARTER, -32768, 32767).astype(np.int16)
+    return frames
 
 
 def _teller(artifact: Artifact, model: Path | None) -> tuple[Artifact, str]:
     """An artifact that runs here, and who it is."""
-    signature = artifact.signature
     if model is not None:
-        expect_same_model(artifact, read_model(model))
-        shapes = {spec.name: spec.model_shape for spec in signature.inputs}
-        reference = compile_model(
-            model,
-            target="reference",
-            mode=signature.mode,
-            shapes=shapes if signature.mode == "call" else None,
-            check=False,
-        )
-        return reference, "NumPy"
+        return _reference(artifact, model), "NumPy"
     try:
         return artifact.on(artifact.kernel), "the compiled code on the host"
     except TargetUnavailableError as exc:
@@ -100,6 +128,40 @@ def _teller(artifact: Artifact, model: Path | None) -> tuple[Artifact, str]:
             ) from exc
 
 
-def _put(block: NDArray[np.uint8], spec: TensorSpec, value: Array) -> None:
-    raw = np.ascontiguousarray(value, spec.dtype.numpy).reshape(-1).view(np.uint8)
-    block[spec.offset_bytes : spec.offset_bytes + spec.nbytes] = raw
+def _reference(artifact: Artifact, model: Path) -> Artifact:
+    """The same model for NumPy, quantized in the same way.
+
+    Raises:
+        ModelError: it was made from another model.
+        ArtifactFormatError: the record of its quantization cannot be read.
+    """
+    expect_same_model(artifact, read_model(model))
+    signature = artifact.signature
+    shapes = {spec.name: spec.model_shape for spec in signature.inputs}
+    quantization: dict[str, Any] = {}
+    record = artifact.manifest.get("quantization")
+    if record is not None:
+        sections = artifact.container.sections
+        try:
+            options = {**record["options"], "observer": Observer(record["options"]["observer"])}
+            quantization = {
+                "quantize": {layer["name"]: layer["scheme"] for layer in record["layers"]},
+                "quantize_options": QuantizeOptions(**options),
+                "calibration": unpack_calibration(sections[SECTION])
+                if SECTION in sections
+                else None,
+            }
+        except EdgeLSTMError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactFormatError(
+                f"the manifest's quantization record is malformed ({error}); compile again"
+            ) from error
+    return compile_model(
+        model,
+        target="reference",
+        mode=signature.mode,
+        shapes=shapes if signature.mode == "call" else None,
+        check=False,
+        **quantization,
+    )

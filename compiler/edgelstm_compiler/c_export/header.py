@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
 from edgelstm.memory import ALIGNMENT
-from edgelstm.signature import TensorSpec
+from edgelstm.signature import Signature, TensorSpec
+from edgelstm_compiler.c_export.borders import Border, borders, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
 
 
-def public_header(artifact: Artifact, checksum: int) -> str:
+def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping[str, str]) -> str:
     """NAME.h.
 
     Args:
         artifact: the model.
+        isa: the instruction set that is exported.
         checksum: CRC-32 of its weights.
+        meanings: what inputs and outputs mean, in the user's words, by name.
     """
     signature, memory = artifact.signature, artifact.manifest["memory"]
     name = signature.name
     upper = name.upper()
-    is_stream = signature.mode == "stream"
-    unit = "frame" if is_stream else "call"
     sizes = {
         "INPUT_BYTES": signature.input_bytes,
         "OUTPUT_BYTES": signature.output_bytes,
@@ -33,11 +34,12 @@ def public_header(artifact: Artifact, checksum: int) -> str:
         "WEIGHTS_CRC32": f"0x{checksum:08x}u",
     }
     macros = "\n".join(f"#define {upper}_{key} {value}" for key, value in sizes.items())
-    rate = f"\n   Sampling rate: {signature.rate_hz:g} Hz." if signature.rate_hz else ""
-    rate += "\n   The state carries from step to step." if is_stream else ""
+    found = borders(artifact)
+    version = artifact.manifest["edgelstm"]
     return f"""\
-/* {name}: a model compiled by edgelstm; generated, do not edit.
-   One step is one {unit}.{rate}
+/* {name}: a model compiled by edgelstm {version} for {isa}; generated, do not edit.
+   {_time(signature)}
+   {where_floats_are(artifact).value}
 
    C99 and C++. No allocation, no library call, no global variable: any number of streams run side
    by side, each with a state of its own; steps that run at the same time need a scratch each.
@@ -62,7 +64,7 @@ extern "C" {{
 #endif
 
 {macros}
-
+{_border_macros(signature, found)}
 /* Start of weights, state and scratch: a multiple of {upper}_ALIGNMENT bytes. */
 #if defined(__GNUC__) || defined(__clang__)
 #define {upper}_ALIGNED __attribute__((aligned({ALIGNMENT})))
@@ -74,11 +76,11 @@ extern "C" {{
 
 {_block_type("scratch", name, memory["scratch_bytes"], "Working memory of a step.")}
 
-{_struct("input", name, signature.inputs, signature.input_bytes)}
+{_struct("input", signature, found, meanings)}
 
-{_struct("output", name, signature.outputs, signature.output_bytes)}
+{_struct("output", signature, found, meanings)}
 
-/* The weights, constant: {name}_weights.c, in flash. */
+/* The weights, constant: {name}_weights, in flash. */
 extern const uint32_t {name}_weights[];
 
 /* Before the first step. */
@@ -88,8 +90,9 @@ void {name}_init({name}_state *state, {name}_scratch *scratch);
 void {name}_reset({name}_state *state);
 
 /* One step. weights: {name}_weights, or a copy of it elsewhere (in RAM, say).
-   state, scratch: a {name}_state and a {name}_scratch; in, out: a {name}_input and a {name}_output.
-   Returns 0, or 1 + i if input i holds a NaN or infinity: then nothing was changed. */
+   state, scratch: a {name}_state and a {name}_scratch;
+   in, out: a {name}_input and a {name}_output.
+   {_refusal(signature)} */
 int32_t {name}_step(const void *weights, void *state, void *scratch, const void *in, void *out);
 
 /* n_steps steps on arrays of inputs and outputs; all inputs are checked before the first step. */
@@ -112,6 +115,24 @@ int32_t {name}_selftest({name}_state *state, {name}_scratch *scratch);
 """
 
 
+def _time(signature: Signature) -> str:
+    """What a step is, and how often it is due."""
+    if signature.mode == "call":
+        return "One step is one call of the whole model; nothing is carried to the next."
+    rate = "not told when it was compiled (compile --rate HZ)"
+    if signature.rate_hz:
+        period = 1000 / signature.rate_hz
+        rate = f"{signature.rate_hz:g} Hz, one step every {period:g} ms"
+    return f"""One step is one frame: a sample of every input. The state carries from step to step.
+   Sampling rate: {rate}."""
+
+
+def _refusal(signature: Signature) -> str:
+    if any(spec.dtype.is_float for spec in signature.inputs):
+        return "Returns 0, or 1 + i if input i holds a NaN or infinity: then nothing was changed."
+    return "Returns 0."
+
+
 def _block_type(kind: str, name: str, size: int, says: str) -> str:
     upper = name.upper()
     return f"""\
@@ -121,8 +142,36 @@ typedef struct {{
 }} {upper}_ALIGNED {name}_{kind};"""
 
 
-def _struct(kind: str, name: str, specs: Sequence[TensorSpec], size: int) -> str:
+def _border_macros(signature: Signature, found: Mapping[str, Border]) -> str:
+    """Scales and zero points of what is handed over in whole numbers."""
+    if not found:
+        return ""
+    upper = signature.name.upper()
+    lines = [
+        "",
+        "/* Inputs and outputs in whole numbers: value = (number - ZERO_POINT) * scale. SCALES are",
+        "   one for all elements or one of each along the last axis, for an initializer. */",
+    ]
+    for specs in (signature.inputs, signature.outputs):
+        fields = identifiers(spec.name for spec in specs)
+        for field, spec in zip(fields, specs, strict=True):
+            if spec.name in found:
+                border = found[spec.name]
+                scales = ", ".join(f"{scale:.9g}f" for scale in border.scale)
+                name = f"{upper}_{field.upper()}"
+                lines.append(f"#define {name}_ZERO_POINT {border.zero_point}")
+                lines.append(f"#define {name}_SCALES {{{scales}}}")
+    return "\n".join([*lines, ""])
+
+
+def _struct(
+    kind: str, signature: Signature, found: Mapping[str, Border], meanings: Mapping[str, str]
+) -> str:
     """A C struct with the layout of a block, and the proof that it has its size."""
+    name = signature.name
+    is_input = kind == "input"
+    specs: Sequence[TensorSpec] = signature.inputs if is_input else signature.outputs
+    size = signature.input_bytes if is_input else signature.output_bytes
     lines = []
     at = 0
     fields = identifiers(spec.name for spec in specs)
@@ -132,7 +181,13 @@ def _struct(kind: str, name: str, specs: Sequence[TensorSpec], size: int) -> str
         if spec.offset_bytes > at:
             lines.append(f"    uint8_t gap_{at}[{spec.offset_bytes - at}];")
         extents = "".join(f"[{extent}]" for extent in spec.shape)
-        lines.append(f"    {spec.dtype.c_name} {field}{extents}; /* {_meaning(spec)} */")
+        notes = [f"'{comment(spec.name)}'", *_meaning(spec, signature, is_input)]
+        if spec.name in meanings:
+            notes.append(comment(meanings[spec.name]))
+        if spec.name in found:
+            notes.append(f"in whole numbers, see {name.upper()}_{field.upper()}_SCALES")
+        text = ",\n       ".join(notes)
+        lines.append(f"    /* {text} */\n    {spec.dtype.c_name} {field}{extents};")
         at = spec.offset_bytes + spec.nbytes
     if size > at:
         lines.append(f"    uint8_t gap_{at}[{size - at}];")
@@ -140,22 +195,32 @@ def _struct(kind: str, name: str, specs: Sequence[TensorSpec], size: int) -> str
     proof = f"{name}_{kind}_has_its_size"
     wanted = f"{name.upper()}_{kind.upper()}_BYTES"
     return f"""\
+/* What {"goes into" if is_input else "comes out of"} a step. */
 typedef struct {{
 {body}
 }} {name}_{kind};
 typedef char {proof}[sizeof({name}_{kind}) == {wanted} ? 1 : -1];"""
 
 
-def _meaning(spec: TensorSpec) -> str:
-    notes = [f"'{comment(spec.name)}'"]
+def _meaning(spec: TensorSpec, signature: Signature, is_input: bool) -> list[str]:
+    notes = []
     if spec.unit:
-        notes.append(comment(spec.unit))
+        notes.append(f"in {comment(spec.unit)}")
     if spec.dtype is DType.F16:
         notes.append("half precision bits")
+    if is_input or signature.mode == "call":
+        return notes
+    if spec.time_axis is None:
+        notes.append("the newest value, to be read at any step")
     if spec.stride != 1:
         notes.append(f"one in {spec.stride} frames")
     if spec.delay:
-        notes.append(f"{spec.delay} frames late")
+        late = f"{spec.delay} frames late"
+        if signature.rate_hz:
+            late += f" ({1000 * spec.delay / signature.rate_hz:g} ms)"
+        notes.append(late)
+    else:
+        notes.append("no delay: it belongs to the frame just given")
     if spec.warm_up:
         notes.append(f"from frame {spec.warm_up} on")
-    return ", ".join(notes)
+    return notes

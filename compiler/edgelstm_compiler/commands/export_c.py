@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,8 +11,12 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_facts, print_json
 from edgelstm.errors import CapabilityError
 from edgelstm.streams.recording import read_frames
-from edgelstm_compiler.c_export.golden import record_golden
+from edgelstm_compiler.c_export.borders import physical_signature
+from edgelstm_compiler.c_export.golden import Golden, record_golden
+from edgelstm_compiler.c_export.packages import PACKAGES
+from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import Export, export_project
+from edgelstm_compiler.c_export.weights import WEIGHTS
 
 STEPS = 16
 
@@ -26,6 +31,28 @@ STEPS = 16
     help="Folder to write.",
 )
 @click.option("--isa", help="Instruction set.  [default: the least demanding of the artifact]")
+@click.option(
+    "--package",
+    type=click.Choice(list(PACKAGES)),
+    default="cmake",
+    show_default=True,
+    help="A plain C project, an Arduino library or a Zephyr module.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(list(WEIGHTS)),
+    default="c",
+    show_default=True,
+    help="As C source, or as a file that the assembler includes.",
+)
+@click.option("--agent", is_flag=True, help="Add the agent that `edgelstm validate` talks to.")
+@click.option(
+    "--describe",
+    "meanings",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="What an input or output means, for the header.",
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -49,38 +76,67 @@ def export_c_command(
     artifact: Path,
     output: Path,
     isa: str | None,
+    package: str,
+    weights: str,
+    agent: bool,
+    meanings: Sequence[str],
     model: Path | None,
     source: Path | None,
     steps: int,
     as_json: bool,
 ) -> None:
-    """Write ARTIFACT as a C project: header, library, weights, self-test, example, CMake file.
+    """Write ARTIFACT as a C project: header, library, weights, self-test, example, build file.
 
     \b
     Examples:
       edgelstm export-c gait_m4.edgelstm -o gait_c
       edgelstm export-c gait_m4.edgelstm -o gait_c --model gait.onnx --input walk.csv
+      edgelstm export-c gait_m4.edgelstm -o gait --package arduino --agent
+      edgelstm export-c gait_m4.edgelstm -o gait_c --describe "imu=acceleration in m/s^2"
     """
     compiled = Artifact.load(artifact)
-    frames = None
-    if source is not None:
-        if compiled.signature.mode == "call":
-            raise CapabilityError("--input takes streams; this artifact was compiled for calls")
-        frames = read_frames(source, compiled.signature)
-    golden = record_golden(compiled, frames, steps, model)
-    export = export_project(compiled, output, golden, isa)
+    options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
+    golden = golden_of(compiled, source, steps, model)
+    export = export_project(compiled, output, golden, options)
     if as_json:
         print_json(
             {
                 "folder": str(export.folder),
                 "isa": export.isa,
+                "package": package,
                 "files": dict(export.files),
-                "memory": dict(export.memory),
-                "selftest": {"steps": golden.steps, "of": golden.origin},
+                "memory": export.memory.to_json(),
+                "selftest": {
+                    "steps": golden.steps,
+                    "of": golden.origin,
+                    "tolerance": golden.tolerance,
+                },
             }
         )
     else:
         _print(compiled.name, export, golden.origin)
+
+
+def golden_of(compiled: Artifact, source: Path | None, steps: int, model: Path | None) -> Golden:
+    """Known inputs and outputs, from a recording in the model's units or from random input.
+
+    Raises:
+        CapabilityError: a recording for a model that was compiled for calls.
+        RecordingError: it cannot be read, or does not fit.
+    """
+    frames = None
+    if source is not None:
+        if compiled.signature.mode == "call":
+            raise CapabilityError("--input takes streams; this artifact was compiled for calls")
+        frames = read_frames(source, physical_signature(compiled))
+    return record_golden(compiled, frames, steps, model)
+
+
+def _parse(text: str) -> tuple[str, str]:
+    name, equals, meaning = text.partition("=")
+    if not equals or not name or not meaning:
+        raise click.BadParameter(f"{text!r}: expected NAME=TEXT", param_hint="--describe")
+    return name, meaning
 
 
 def _print(name: str, export: Export, origin: str) -> None:
@@ -88,5 +144,5 @@ def _print(name: str, export: Export, origin: str) -> None:
     print_facts([(path, f"{size:>9} bytes") for path, size in export.files.items()])
     click.echo(f"self-test: {origin}")
     click.echo("memory in bytes:")
-    unknown = "unknown"
-    print_facts([(key, unknown if v is None else v) for key, v in export.memory.items()])
+    amounts = export.memory.to_json().items()
+    print_facts([(key, "unknown" if v is None else v) for key, v in amounts])

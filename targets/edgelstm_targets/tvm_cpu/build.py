@@ -14,9 +14,10 @@ from tvm.target import Target
 
 from edgelstm.errors import ToolchainError
 from edgelstm_targets.tvm_cpu import elf
+from edgelstm_targets.tvm_cpu.bare_object import for_any_linker
 from edgelstm_targets.tvm_cpu.compact import OTHER_PROFILE, compacted
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_memory_function
+from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_provided
 from edgelstm_targets.tvm_cpu.tensorir import Function
 
 _TIR = tirx.transform
@@ -85,12 +86,12 @@ def compile_functions(
         if isa.is_bare:
             listing = compacted(listing)
         whole = _assemble(listing, stubs, ())
-        wanted = [name for name in elf.undefined(whole[1]) if is_memory_function(name)]
+        wanted = [name for name in elf.undefined(whole[1]) if is_provided(name)]
         if wanted:
             whole = _assemble(listing, stubs, wanted, is_wide=elf.is_wide(whole[1]))
     except Exception as error:  # TVM raises whatever its C++ side names
         raise ToolchainError(f"TVM could not compile for {isa.name}: {error}") from error
-    return Compiled(isa, whole[1], whole[0])
+    return Compiled(isa, for_any_linker(whole[1]) if isa.is_bare else whole[1], whole[0])
 
 
 def _assemble(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _SYMTAB, _DYNSYM = 2, 11
 _LOCAL = 0
 _WRITABLE, _ALLOCATED, _EXECUTABLE = 1, 2, 4
-_UNWINDING = 0x70000001  # ARM's tables of exceptions: C programs drop them
+_UNWINDING = 0x70000001  # ARM's tables of exceptions: `bare_object.py` has linkers leave them out
 X86_64, ARM, AARCH64 = 62, 40, 183
 """`e_machine` of the processors that there are targets for."""
 

@@ -67,24 +67,24 @@ def entry_functions(
             tir.call(f"{name}_frame", *pointers, first + tirx.Cast("int32", i))
 
     dtypes = {spec.dtype for spec in signature.inputs if spec.dtype.is_float}
+    reads = [] if isa.is_bare else [_read(name, isa)]
     return [
         *(_finite(name, dtype) for dtype in sorted(dtypes, key=lambda dtype: dtype.value)),
         _turn(name),
         tir.define(f"{name}_frame", [*blocks, turn], frame),
         tir.define(f"{name}_step{INNER}", [*blocks, code], step),
         tir.define(f"{name}_run{INNER}", [*blocks, steps, code], run),
-        _read(name, isa),
+        *reads,
     ]
 
 
-def stubs(name: str) -> tuple[Stub, ...]:
-    """The C functions of the shared object."""
+def stubs(name: str, isa: InstructionSet) -> tuple[Stub, ...]:
+    """The C functions of the shared object; a microcontroller has no room for benchmarks."""
     blocks = (POINTER,) * len(_BLOCKS)
-    return (
-        Stub(f"{name}_step", blocks, INT32),
-        Stub(f"{name}_run", (*blocks, INT64), INT32),
-        Stub(f"{name}_read", (POINTER, INT64, INT64), INT64),
-    )
+    entries = (Stub(f"{name}_step", blocks, INT32), Stub(f"{name}_run", (*blocks, INT64), INT32))
+    if isa.is_bare:
+        return entries
+    return (*entries, Stub(f"{name}_read", (POINTER, INT64, INT64), INT64))
 
 
 def _check(signature: Signature, block: Buffer, steps: Expr | None, code: Buffer) -> None:

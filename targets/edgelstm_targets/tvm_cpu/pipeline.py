@@ -101,8 +101,8 @@ def _compile(lowered: Lowered) -> Objects:
     from edgelstm_targets.tvm_cpu.build import compile_functions
     from edgelstm_targets.tvm_cpu.entry import stubs
 
-    entries = stubs(lowered.program.signature.name)
-    compiled = tuple(compile_functions(fs, entries, isa) for isa, fs in lowered.functions)
+    name = lowered.program.signature.name
+    compiled = tuple(compile_functions(fs, stubs(name, isa), isa) for isa, fs in lowered.functions)
     return Objects(lowered.program, compiled)
 
 
@@ -114,13 +114,14 @@ def _link(objects: Objects) -> Emission:
     from edgelstm_targets.tvm_cpu.build import tvm_version
     from edgelstm_targets.tvm_cpu.entry import stubs
 
-    symbols = [stub.name for stub in stubs(objects.program.signature.name)]
+    name = objects.program.signature.name
     linkers = find_linkers()
     sections: dict[str, bytes] = {}
     isas = []
     linker = ""
     for each in objects.compiled:
         _expect_no_library(each)
+        symbols = [stub.name for stub in stubs(name, each.isa)]
         section = f"{CODE_PREFIX}{each.isa.name}"
         sections[section], used = link(each.code, symbols, linkers)
         sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code

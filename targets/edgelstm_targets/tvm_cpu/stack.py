@@ -11,12 +11,26 @@ _CALL = re.compile(r"^\s+(?:bl|blx|b|b\.w|callq?|jmp)\s+([A-Za-z_]\w*)\b", re.M)
 _PUSH = re.compile(r"^\s+v?(?:push|stmdb\s+sp!,|stmfd\s+sp!,)(?:\.w)?\s*\{([^}]*)\}", re.M)
 _SUBTRACT = re.compile(r"^\s+subs?w?(?:\.w)?\s+sp, (?:sp, )?#(\d+)(?:, lsl #(\d+))?", re.M)
 _BEFORE = re.compile(r"^\s+(?:stp|str|str\.w|vstr)\s.*\[sp, #-(\d+)\]!", re.M)
-_BY_REGISTER = re.compile(
-    r"^\s+(?:subs?(?:\.w)?\s+sp, (?:sp, )?[a-z]|mov\s+sp, r(?!7\b|11\b))", re.M
+# Frames beyond the reach of immediate operands: the (negative) size stands in a pool of constants.
+_BY_CONSTANT = re.compile(
+    r"^\s+ldr(?:\.w)?\s+(r\d+), (\.L\w+)\n(?:[^\n]*\n)??\s+add\s+sp, \1$", re.M
 )
+_CONSTANT = re.compile(r"^(\.L\w+):\n\s+\.long\s+(-?\d+|0x[0-9a-f]+)", re.M)
+# Vectors on the stack: the pointer is rounded down to their alignment, and comes back from r7.
+_ROUND_DOWN = re.compile(
+    r"^\s+mov\s+(r\d+), sp\n\s+(?:bfc\s+\1, #0, #(\d+)|"
+    r"lsrs\s+\1, \1, #(\d+)\n\s+lsls\s+\1, \1, #\3)\n\s+mov\s+sp, \1$",
+    re.M,
+)
+_BACK = re.compile(
+    r"^\s+(?:subs?(?:\.w)?\s+(r\d+), r(?:7|11), #\d+\n(?:\s+subs\s+\1, (?:\1, )?#\d+\n)*"
+    r"(?:[^\n]*\n){0,3}?\s+mov\s+sp, \1|mov\s+sp, r(?:7|11))$",
+    re.M,
+)
+_BY_REGISTER = re.compile(r"^\s+(?:(?:sub|add)s?(?:\.w)?\s+sp, (?:sp, )?[a-z]|mov\s+sp, )", re.M)
 _REGISTER = re.compile(r"([a-z]+)(\d+)(?:\s*-\s*[a-z]+(\d+))?|(lr|fp|ip|sl|pc)")
 # Saved by the hardware or by whoever calls: not ours, but alignment may cost this much a call.
-_ALIGNMENT = 8
+_ALIGNMENT, _WORD = 8, 4
 
 
 def stack_bound(assembly: str, entries: Sequence[str]) -> int | None:
@@ -57,9 +71,16 @@ def _bodies(assembly: str) -> dict[str, str]:
 
 def _frame(body: str) -> int | None:
     """Bytes that one function's prologue takes."""
-    if "%rsp" in body or "%esp" in body or _BY_REGISTER.search(body):
-        return None
     size = 0
+    constants = {match[1]: int(match[2], 0) for match in _CONSTANT.finditer(body)}
+    for match in _BY_CONSTANT.finditer(body):
+        moved = constants.get(match[2], 0)
+        size += max(0, (1 << 32) - moved if moved >> 31 == 1 else -moved)
+    for match in _ROUND_DOWN.finditer(body):
+        size += (1 << int(match[2] or match[3])) - _WORD
+    rest = _BACK.sub("", _ROUND_DOWN.sub("", _BY_CONSTANT.sub("", body)))
+    if "%rsp" in body or "%esp" in body or _BY_REGISTER.search(rest):
+        return None
     for match in _PUSH.finditer(body):
         size += _pushed(match[1])
     for match in _SUBTRACT.finditer(body):

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgelstm_targets.tvm_cpu.division import division_functions, is_division
+
 INNER = "_inner"
 POINTER, INT32, INT64 = "ptr", "i32", "i64"
 
@@ -99,7 +101,7 @@ def complete_module(
     Args:
         listing: TVM's module; everything in it becomes internal.
         stubs: the functions that callers see.
-        wanted: memory functions that LLVM calls; others are left alone.
+        wanted: functions that LLVM calls; those that `is_provided` does not know are left alone.
         is_wide: addresses have 64 bits.
     """
     text = _DEBUG.sub("", listing).replace("define dllexport ", "define internal ")
@@ -107,7 +109,8 @@ def complete_module(
         text = _HALF_HELPERS.sub("", text)
     entries = [_stub(stub) for stub in stubs]
     text = _without_unused(text, "\n".join(entries))
-    parts = [text, *entries, *_memory_functions(wanted, "i64" if is_wide else "i32")]
+    memory = _memory_functions(wanted, "i64" if is_wide else "i32")
+    parts = [text, *entries, *memory, *division_functions(wanted)]
     return "\n".join((*parts, ""))
 
 
@@ -123,9 +126,10 @@ def _without_unused(text: str, entries: str) -> str:
     return _INTERNAL.sub(lambda match: match[0] if match[1] in reached else "", text)
 
 
-def is_memory_function(name: str) -> bool:
-    """Whether LLVM makes calls of it out of loops; no library provides it here."""
-    return name in ("memcpy", "memset") or _EABI.match(name) is not None
+def is_provided(name: str) -> bool:
+    """Whether it comes with the code where LLVM calls it unasked; no library does here."""
+    is_memory = name in ("memcpy", "memset") or _EABI.match(name) is not None
+    return is_memory or is_division(name)
 
 
 def _memory_functions(wanted: Sequence[str], word: str) -> list[str]:

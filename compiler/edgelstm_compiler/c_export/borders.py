@@ -1,0 +1,93 @@
+"""What the numbers at the borders of a model mean, and where floating point is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from edgelstm.artifact import Artifact
+from edgelstm.dtypes import DType
+from edgelstm.signature import Signature
+from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.quant.scheme import Scheme
+
+_LOWEST, _HIGHEST = -32768, 32767
+
+
+class Floats(Enum):
+    """Where the exported code computes in floating point."""
+
+    NOWHERE = "Floating point: none at all."
+    BORDERS = (
+        "Floating point: only where inputs and outputs are converted; in between all is whole\n"
+        "   numbers, the same bits on every processor. compile --integer-io leaves these out too."
+    )
+    THROUGHOUT = "Floating point: throughout, in single precision."
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """An input or output in whole numbers: value = (number - zero_point) * scale.
+
+    Args:
+        scale: of all elements, or one of each along the last axis.
+        zero_point: the number that means 0.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: int
+
+    def to_numbers(self, values: Array) -> Array:
+        """Values in the model's units as the code takes them."""
+        numbers = np.rint(values / np.asarray(self.scale)) + self.zero_point
+        return np.asarray(np.clip(numbers, _LOWEST, _HIGHEST), np.int16)
+
+
+def borders(artifact: Artifact) -> dict[str, Border]:
+    """Inputs and outputs that are handed over in whole numbers, by name."""
+    record = artifact.manifest.get("quantization") or {}
+    return {
+        str(entry["name"]): Border(tuple(map(float, entry["scale"])), int(entry["zero_point"]))
+        for entry in record.get("borders", [])
+    }
+
+
+def is_exact(artifact: Artifact) -> bool:
+    """Whether every processor computes the same bits: whole numbers between the borders."""
+    record = artifact.manifest.get("quantization")
+    if record is None:
+        return False
+    schemes = {layer["scheme"] for layer in record["layers"]}
+    check = artifact.manifest["check"]
+    return schemes == {Scheme.INT8_FULL.value} and not check.get("tolerance")
+
+
+def where_floats_are(artifact: Artifact) -> Floats:
+    """What to tell the user about floating point."""
+    if not is_exact(artifact):
+        return Floats.THROUGHOUT
+    signature = artifact.signature
+    specs = (*signature.inputs, *signature.outputs)
+    return Floats.BORDERS if any(spec.dtype.is_float for spec in specs) else Floats.NOWHERE
+
+
+def physical_signature(artifact: Artifact) -> Signature:
+    """The signature with float32 at the borders in whole numbers: what recordings hold."""
+    found = borders(artifact)
+    inputs = tuple(
+        replace(spec, dtype=DType.F32) if spec.name in found else spec
+        for spec in artifact.signature.inputs
+    )
+    return replace(artifact.signature, inputs=inputs)
+
+
+def to_numbers(artifact: Artifact, frames: Mapping[str, Array]) -> dict[str, Array]:
+    """Frames in the model's units as the code takes them."""
+    found = borders(artifact)
+    return {
+        name: found[name].to_numbers(values) if name in found else values
+        for name, values in frames.items()
+    }

@@ -1,0 +1,145 @@
+"""What every package of an exported model is put together from."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgelstm.artifact import WEIGHTS_SECTION, Artifact
+from edgelstm.engines.native import CODE_PREFIX
+from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.footprint import Footprint, footprint
+from edgelstm_compiler.c_export.agent import agent_example, agent_header, agent_source
+from edgelstm_compiler.c_export.archive import static_library
+from edgelstm_compiler.c_export.golden import Golden
+from edgelstm_compiler.c_export.header import public_header
+from edgelstm_compiler.c_export.sources import example_source, model_source, selftest_source
+from edgelstm_compiler.c_export.weights import WEIGHTS
+
+OBJECT_PREFIX = "object/"
+"""Sections that hold the object files of an artifact's code, by instruction set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How a project is to be.
+
+    Args:
+        isa: instruction set; None: the least demanding one of the artifact.
+        package: a key of `packages.PACKAGES`.
+        weights: a key of `weights.WEIGHTS`.
+        agent: with the agent for `edgelstm validate`.
+        meanings: what inputs and outputs mean, in words for the header, by name.
+    """
+
+    isa: str | None = None
+    package: str = "cmake"
+    weights: str = "c"
+    agent: bool = False
+    meanings: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The files of a model without their places.
+
+    Args:
+        artifact: the model.
+        isa: the instruction set that is exported.
+        headers: files by name, to be included.
+        sources: C, assembler and what it includes, by name: the model itself.
+        selftest: sources that are linked on request; the same for `agent`.
+        agent: empty where none is wanted.
+        code: the object file.
+        library: the same as a static library.
+        examples: `main.c`, and `agent.c` where there is an agent.
+        memory: flash and RAM.
+    """
+
+    artifact: Artifact
+    isa: str
+    headers: Mapping[str, bytes]
+    sources: Mapping[str, bytes]
+    selftest: Mapping[str, bytes]
+    agent: Mapping[str, bytes]
+    code: bytes
+    library: bytes
+    examples: Mapping[str, bytes]
+    memory: Footprint
+
+    @property
+    def name(self) -> str:
+        """Of the model, a C identifier."""
+        return self.artifact.name
+
+    @property
+    def library_name(self) -> str:
+        """`libNAME_kernels.a`."""
+        return f"lib{self.name}_kernels.a"
+
+
+def make_pieces(artifact: Artifact, golden: Golden, options: ExportOptions) -> Pieces:
+    """All files of a model.
+
+    Raises:
+        TargetUnavailableError: the artifact has no code for a CPU, or not this one.
+        CapabilityError: a meaning is given of something that is neither input nor output.
+    """
+    isa, facts = _choose(artifact, options.isa)
+    meanings = options.meanings or {}
+    _expect_known(artifact, meanings)
+    name = artifact.name
+    code = bytes(artifact.container.section(f"{OBJECT_PREFIX}{isa}"))
+    checksum = zlib.crc32(artifact.container.section(WEIGHTS_SECTION))
+    functions = ("step", "run") if facts.get("bare") else ("step", "run", "read")
+    headers = {f"{name}.h": public_header(artifact, isa, checksum, meanings).encode()}
+    examples = {"main.c": example_source(artifact).encode()}
+    agent: dict[str, bytes] = {}
+    if options.agent:
+        headers[f"{name}_agent.h"] = agent_header(artifact).encode()
+        agent[f"{name}_agent.c"] = agent_source(artifact).encode()
+        examples["agent.c"] = agent_example(artifact).encode()
+    return Pieces(
+        artifact=artifact,
+        isa=isa,
+        headers=headers,
+        sources={
+            f"{name}.c": model_source(artifact).encode(),
+            **WEIGHTS[options.weights](artifact),
+        },
+        selftest={f"{name}_selftest.c": selftest_source(artifact, golden).encode()},
+        agent=agent,
+        code=code,
+        library=static_library(f"{name}_kernels.o", code, [f"{name}_{f}" for f in functions]),
+        examples=examples,
+        memory=footprint(artifact, facts),
+    )
+
+
+def _choose(artifact: Artifact, isa: str | None) -> tuple[str, Mapping[str, Any]]:
+    entries = artifact.manifest["target"]["facts"].get("isas") or []
+    found = {str(entry["section"]).removeprefix(CODE_PREFIX): entry for entry in entries}
+    found = {key: e for key, e in found.items() if f"{OBJECT_PREFIX}{key}" in artifact.sizes}
+    if not found:
+        raise TargetUnavailableError(
+            f"an artifact for target {artifact.manifest['target']['name']!r} holds no object code: "
+            "compile for a CPU, such as host, rpi4 or cortex-m4"
+        )
+    chosen = isa or list(found)[-1]
+    if chosen not in found:
+        raise TargetUnavailableError(
+            f"the artifact has no code for {chosen!r}; it has {', '.join(found)}"
+        )
+    return chosen, found[chosen]
+
+
+def _expect_known(artifact: Artifact, meanings: Mapping[str, str]) -> None:
+    signature = artifact.signature
+    known = [spec.name for spec in (*signature.inputs, *signature.outputs)]
+    unknown = sorted(set(meanings) - set(known))
+    if unknown:
+        raise CapabilityError(
+            f"{unknown[0]!r} is no input or output of {artifact.name}: it has {', '.join(known)}"
+        )

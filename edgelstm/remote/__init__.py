@@ -1,0 +1,1 @@
+"""Talking to a device that runs a model: frames over a stream of bytes, agent and client."""
