@@ -15,8 +15,16 @@ from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import export_project
 
 BOARD = Path(__file__).parent / "board"
-ORIGINS = {"mps2-an505": ("code_origin=0x10000000", "ram_origin=0x38000000")}
-"""Where code and RAM of a board stand, if not where they stand on the others."""
+PLACES = {
+    "mps2-an505": ("code_origin=0x10000000", "ram_origin=0x38000000"),
+    "microbit": ("code_size=256K", "ram_size=16K"),
+}
+"""Where code and RAM of a board stand and how large they are, if not as on the others."""
+USER_MODE = {
+    "aarch64": ("aarch64-linux-gnu-gcc", "qemu-aarch64"),
+    "arm": ("arm-linux-gnueabihf-gcc", "qemu-arm"),
+}
+"""Cross compiler and emulator of Linux programs, by machine."""
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 PACKAGES = {
     "cc": "gcc",
@@ -25,7 +33,15 @@ PACKAGES = {
     "valgrind": "valgrind",
     "ssh-keygen": "openssh-client",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-g++": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-nm": "binutils-arm-none-eabi",
+    "arm-none-eabi-size": "binutils-arm-none-eabi",
+    "arm-none-eabi-objdump": "binutils-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
+    "qemu-aarch64": "qemu-user",
+    "qemu-arm": "qemu-user",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross",
 }
 """Debian's package of each tool."""
 
@@ -65,27 +81,51 @@ def build(folder: Path, *flags: str, main: Path | None = None) -> Path:
     return program
 
 
-def run_on_board(folder: Path, isa: str, board: str) -> str:
-    """Compile for a board, run it from reset in QEMU, and give what it prints."""
-    compiler, emulator = tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
+def link_for_board(folder: Path, isa: str, board: str, main: Path | None = None, *flags) -> Path:
+    """Compile for a board: the project with its example, or another main; from the reset vector."""
     program = folder / "board.elf"
     run(
-        compiler,
+        tool("arm-none-eabi-gcc"),
         *compiler_flags(isa).split(),
         *STRICT[:3],
         "-O2",
+        "-ffunction-sections",
+        "-fdata-sections",
         f"-I{folder}",
-        *sorted(folder.glob("*.c")),
-        folder / "example" / "main.c",
+        *sorted(folder.glob("*.[cS]")),
+        main or folder / "example" / "main.c",
         next(folder.glob("lib*_kernels.a")),
         BOARD / "startup.c",
-        *(f"-Wl,--defsym={name}" for name in ORIGINS.get(board, ())),
+        *(f"-Wl,--defsym={name}" for name in PLACES.get(board, ())),
         f"-T{BOARD / 'mps2.ld'}",
+        "--specs=nano.specs",
         "--specs=rdimon.specs",
         "-nostartfiles",
         "-Wl,--gc-sections",
+        *flags,
         "-o",
         program,
     )
+    return program
+
+
+def run_board(program: Path, board: str) -> str:
+    """Run a program on an emulated board and give what it prints."""
     semihosting = ("-semihosting-config", "enable=on,target=native")
+    emulator = tool("qemu-system-arm")
     return run(emulator, "-M", board, "-nographic", *semihosting, "-kernel", program).stdout
+
+
+def run_on_board(folder: Path, isa: str, board: str, main: Path | None = None) -> str:
+    """Compile for a board, run it from reset in QEMU, and give what it prints."""
+    tool("qemu-system-arm")
+    return run_board(link_for_board(folder, isa, board, main), board)
+
+
+def run_in_user_mode(folder: Path, machine: str) -> str:
+    """Compile project and example for Linux on ARM, run the program in QEMU."""
+    compiler, emulator = map(tool, USER_MODE[machine])
+    program, library = folder / "program", next(folder.glob("lib*_kernels.a"))
+    sources = [*sorted(folder.glob("*.c")), folder / "example" / "main.c"]
+    run(compiler, *STRICT, "-O1", "-static", f"-I{folder}", *sources, library, "-o", program)
+    return run(emulator, program).stdout

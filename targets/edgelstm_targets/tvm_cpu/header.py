@@ -56,8 +56,8 @@ int32_t {name}_step(const void *weights, void *state, void *scratch, const void 
 int32_t {name}_run(const void *weights, void *state, void *scratch, const void *in, void *out,
                    int64_t n_steps);
 
-/* Not on microcontrollers: read `bytes` of memory `repeats` times and return a checksum: the time that no step with these
-   weights can beat. */
+/* Not on microcontrollers: read `bytes` of memory `repeats` times and return a checksum, the time
+   that no step with these weights can beat. */
 int64_t {name}_read(const void *weights, int64_t bytes, int64_t repeats);
 
 #ifdef __cplusplus

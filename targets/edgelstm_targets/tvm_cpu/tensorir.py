@@ -151,12 +151,18 @@ def store_vector(buffer: Buffer, index: Expr | int, value: Expr, lanes: int) -> 
 
 def load_masked(buffer: Buffer, index: Expr | int, lanes: int, count: Expr) -> Expr:
     """As `load_vector`, touching only the first `count` elements; the others are undefined."""
+    if lanes == 1:
+        return buffer[index + tirx.min(count - 1, integer(0))]  # at worst the last there is
     kind = f"{_dtype(buffer)}x{lanes}"
     return tirx.op.masked_load(kind, buffer, tirx.Ramp(index, 1, lanes), _below(count, lanes))
 
 
 def store_masked(buffer: Buffer, index: Expr | int, value: Expr, lanes: int, count: Expr) -> None:
     """As `store_vector`, writing only the first `count` elements."""
+    if lanes == 1:
+        with when(count > 0):
+            store(buffer, index, value)
+        return
     ramp = tirx.Ramp(index, 1, lanes)
     builder.evaluate(tirx.op.masked_store(buffer, value, ramp, _below(count, lanes)))
 
