@@ -33,7 +33,7 @@ from edgelstm_compiler.quant.embedded import SECTION as CALIBRATION_SECTION
 from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.recordings import Recordings
-from edgelstm_compiler.quant.scheme import QuantizeOptions
+from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
@@ -146,9 +146,8 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     step_graph = to_step_graph(binding, options, ctx)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
-        quantized = quantize_model(
-            step_graph, options.quantize, model=model.sha256, progress=progress
-        )
+        request = _request_for(backend, options.quantize)
+        quantized = quantize_model(step_graph, request, model=model.sha256, progress=progress)
         step_graph = quantized.graph
         dump_graph(step_graph, "quantized", ctx)
     progress("lowering")
@@ -219,6 +218,14 @@ def _request(
     if scheme is None:
         return None
     return QuantizeRequest(scheme, calibration, max_error, options or QuantizeOptions())
+
+
+def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:
+    """The request; without a floating-point unit, models in integers have integer borders."""
+    if target.capabilities().has_float or request.scheme != Scheme.INT8_FULL.value:
+        return request
+    integers = dataclasses.replace(request.options, integer_io=True)
+    return dataclasses.replace(request, options=integers)
 
 
 def _available(target: Target, options: CompileOptions) -> Target:

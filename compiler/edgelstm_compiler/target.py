@@ -39,12 +39,14 @@ class Capabilities:
         weight_offset: what is added to int8 weights of dot products: 128 for instructions that
             take unsigned weights (`ir/quantized_kernels.py`).
         packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
+        has_float: it computes in floating point; else int8-full models take and give integers.
     """
 
     unit_block: int | None
     modes: tuple[str, ...] = ("stream", "call")
     weight_offset: int = 0
     packing: BytePacking | None = None
+    has_float: bool = True
 
 
 @dataclass(frozen=True, slots=True)

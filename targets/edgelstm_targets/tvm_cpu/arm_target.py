@@ -44,7 +44,10 @@ class ArmTarget:
 
     def capabilities(self) -> Capabilities:
         """Blocks of as many units as the registers hold, both modes."""
-        return Capabilities(self.processor.unit_block, packing=self.processor.packing)
+        processor = self.processor
+        return Capabilities(
+            processor.unit_block, packing=processor.packing, has_float=processor.has_float
+        )
 
     def options(self, raw: Mapping[str, str]) -> TargetOptions:
         """There are none.
@@ -78,7 +81,8 @@ class ArmTarget:
                 if not self.processor.has_float:
                     raise CapabilityError(
                         f"target {self.name} has no floating-point unit, and {found}: compile with "
-                        "--quantize int8-full, or for cortex-m4, m7, m33 or m55"
+                        "--quantize int8-full (initial states must not be inputs), or for "
+                        "cortex-m4, m7, m33 or m55"
                     )
                 if buffer.type.dtype is not DType.F32:
                     raise CapabilityError(

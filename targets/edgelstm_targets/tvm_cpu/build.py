@@ -15,7 +15,7 @@ from tvm.target import Target
 from edgelstm.errors import ToolchainError
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.bare_object import for_any_linker
-from edgelstm_targets.tvm_cpu.compact import OTHER_PROFILE, compacted
+from edgelstm_targets.tvm_cpu.compact import NEAR_PAIRS, OTHER_PROFILE, compacted
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_provided
 from edgelstm_targets.tvm_cpu.tensorir import Function
@@ -52,7 +52,7 @@ def llvm_target(isa: InstructionSet) -> Any:
         # Level 3 unrolls the loop over blocks completely: many times the code for no speed.
         "opt-level": 2,
         # TVM names types after buffers: wrong as soon as a function is inlined in another.
-        "cl-opt": ["-enable-tbaa:bool=0"],
+        "cl-opt": ["-enable-tbaa:bool=0", *(NEAR_PAIRS if isa.is_bare else ())],
     }
     features = [*isa.features, *([OTHER_PROFILE] if isa.is_bare else [])]
     if features:

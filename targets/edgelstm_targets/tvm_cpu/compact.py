@@ -12,6 +12,10 @@ import re
 OTHER_PROFILE = "-mclass"
 """LLVM feature that loops are optimized with; `compacted` takes it back."""
 
+NEAR_PAIRS = ("-arm-prera-ldst-opt-reorder-limit:uint=2",)
+"""LLVM option: two loads become one instruction where they are neighbours already. Moving them
+together takes registers that inner loops do not have."""
+
 _FEATURE = re.compile(
     r'"target-features"="-mclass" ?|(\\22)?,(\\22)?-mclass|(?<=\[)\\22-mclass\\22'
 )

@@ -11,7 +11,7 @@ from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot import scalar_product
 from edgelstm_targets.tvm_cpu.dot.product import Vector
-from edgelstm_targets.tvm_cpu.dot.scalar import ScalarProduct
+from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
 from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors, accumulated
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
@@ -159,22 +159,16 @@ class ScalarPhase:
         sums = tir.local(gates, "int32")
         for gate in range(gates):
             tir.store(sums, gate, first)
-        start = block + self.section_offset(prepared.index)
-
-        def add_group(k: Expr) -> None:
-            factors = product.factors(vector, k)
-            for gate in range(gates):
-                weights = product.weights(data, start, k * gates + gate)
-                tir.store(sums, gate, product.add(sums[gate], weights, factors))
+        rows = Rows(data, block + self.section_offset(prepared.index))
 
         body = product.body(gates)
         whole = groups // body if groups > body else 0
         if whole:
             with tir.loop(whole) as i:
                 for step in range(body):
-                    add_group(i * body + step)
+                    product.add_group(sums, gates, rows, vector, i * body + step)
         for k in range(whole * body, groups):
-            add_group(tir.integer(k))
+            product.add_group(sums, gates, rows, vector, tir.integer(k))
         return [sums[gate] for gate in range(gates)]
 
     def _bits(self, section: Section) -> int:

@@ -129,6 +129,11 @@ def call(function: str, *arguments: Expr) -> None:
     builder.evaluate(tirx.call_extern("int32", function, *arguments))
 
 
+def settle(value: Expr) -> None:
+    """Compute it before anything that follows is read: keeps LLVM from reading all first."""
+    builder.evaluate(tirx.call_llvm_intrin("void", "llvm.fake.use", value))
+
+
 def address(buffer: Buffer, index: Expr | int) -> Expr:
     """Pointer to an element."""
     return tirx.address_of(buffer[index])

@@ -13,7 +13,7 @@ from tvm import tirx
 
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot.product import Vector
-from edgelstm_targets.tvm_cpu.dot.scalar import ScalarProduct
+from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 LONGEST = 512
@@ -44,13 +44,17 @@ class _Pairs(ScalarProduct):
         """The even ones."""
         return values[0] + values[2]
 
-    def factors(self, vector: Vector, group: Expr) -> list[Expr]:
-        """Two words."""
-        return [tir.name(vector.buffer[vector.start + (group * 2 + i)]) for i in range(2)]
+    def add_group(self, sums: Buffer, gates: int, rows: Rows, vector: Vector, group: Expr) -> None:
+        """One word for each gate, two for all of them."""
+        words = tir.flat(rows.data, "int32")
+        factors = [tir.name(vector.buffer[vector.start + (group * 2 + i)]) for i in range(2)]
+        for gate in range(gates):
+            word = tir.name(words[rows.start + (group * gates + gate)])
+            tir.store(sums, gate, self.add(sums[gate], word, factors))
 
-    def weights(self, data: Expr, start: Expr, group: Expr) -> list[Expr]:
-        """One word."""
-        return [tir.name(tir.flat(data, "int32")[start + group])]
+    def add(self, total: Expr, word: Expr, factors: Sequence[Expr]) -> Expr:
+        """The sum of a gate, and four weights times the vector."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,8 @@ class DspPairs(_Pairs):
         tir.store(target, place, _pair(a0, a2))
         tir.store(target, place + 1, _pair(a1, a3))
 
-    def add(self, total: Expr, weights: Sequence[Expr], factors: Sequence[Expr]) -> Expr:
+    def add(self, total: Expr, word: Expr, factors: Sequence[Expr]) -> Expr:
         """Two pairs of products."""
-        (word,) = weights
         even, odd = factors
         eight, rest = tir.integer(8), tir.integer(24)
         turned = ((word >> eight) & tir.integer(0x00FFFFFF)) | (word << rest)
@@ -89,9 +92,8 @@ class DspBytes(_Pairs):
         tir.store(target, place, _pair(a1, a3))
         tir.store(target, place + 1, _pair(a0 * scale - a1, a2 * scale - a3))
 
-    def add(self, total: Expr, weights: Sequence[Expr], factors: Sequence[Expr]) -> Expr:
+    def add(self, total: Expr, word: Expr, factors: Sequence[Expr]) -> Expr:
         """Two pairs of products."""
-        (word,) = weights
         odd, even = factors
         return _smlad(_unsigned(word), even, _smlad(word, odd, total))
 

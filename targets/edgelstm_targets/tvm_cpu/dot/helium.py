@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
 
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot.product import Vector
-from edgelstm_targets.tvm_cpu.dot.scalar import ScalarProduct
+from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 _GROUP, _WORD = 16, 4
@@ -48,33 +48,18 @@ class Helium(ScalarProduct):
                 tir.store(target, first + extent + i, tirx.const(0, self.stored))
         return Vector(target, first, None)
 
-    def factors(self, vector: Vector, group: Expr) -> list[Expr]:
-        """The elements in registers."""
-        lanes = self._lanes
-        start = vector.start + group * _GROUP
-        return [
-            tir.name(tir.load_vector(vector.buffer, start + at, lanes))
-            for at in range(0, _GROUP, lanes)
-        ]
-
-    def weights(self, data: Expr, start: Expr, group: Expr) -> list[Expr]:
-        """The bytes, widened where the vector is."""
-        lanes, bytes_ = self._lanes, tir.flat(data, "int8")
-        first = start * _WORD + group * _GROUP
-        return [
-            tirx.Cast(f"{self.dtype}x{lanes}", tir.load_vector(bytes_, first + at, lanes))
-            for at in range(0, _GROUP, lanes)
-        ]
-
-    def add(self, total: Expr, weights: Sequence[Expr], factors: Sequence[Expr]) -> Expr:
-        """One instruction for each register."""
-        zero = tir.integer(0)
-        for weight, factor in zip(weights, factors, strict=True):
-            total = tirx.call_llvm_pure_intrin(
-                "int32", "llvm.arm.mve.vmldava", zero, zero, zero, total, weight, factor
-            )
-        return total
-
-    @property
-    def _lanes(self) -> int:
-        return _GROUP if self.dtype == "int8" else _GROUP // 2
+    def add_group(self, sums: Buffer, gates: int, rows: Rows, vector: Vector, group: Expr) -> None:
+        """One multiplication of registers, or two; weights are widened where the vector is."""
+        lanes = _GROUP if self.dtype == "int8" else _GROUP // 2
+        bytes_, zero = tir.flat(rows.data, "int8"), tir.integer(0)
+        first = rows.start * _WORD + group * (gates * _GROUP)
+        elements = vector.start + group * _GROUP
+        for at in range(0, _GROUP, lanes):
+            factor = tir.name(tir.load_vector(vector.buffer, elements + at, lanes))
+            for gate in range(gates):
+                weight = tir.load_vector(bytes_, first + (gate * _GROUP + at), lanes)
+                weight = tirx.Cast(f"{self.dtype}x{lanes}", weight)
+                total = tirx.call_llvm_pure_intrin(
+                    "int32", "llvm.arm.mve.vmldava", zero, zero, zero, sums[gate], weight, factor
+                )
+                tir.store(sums, gate, total)

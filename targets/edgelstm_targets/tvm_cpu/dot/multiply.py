@@ -14,7 +14,7 @@ from tvm import tirx
 from edgelstm_compiler.ir.quantized_kernels import K_GROUP
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot.product import Vector
-from edgelstm_targets.tvm_cpu.dot.scalar import ScalarProduct
+from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 _WORD = 4
@@ -49,19 +49,14 @@ class Multiply(ScalarProduct):
         first, *rest = values
         return sum(rest, first)
 
-    def factors(self, vector: Vector, group: Expr) -> list[Expr]:
-        """Four elements."""
-        start = vector.start + group * K_GROUP
-        return [tir.name(tirx.Cast("int32", vector.buffer[start + i])) for i in range(K_GROUP)]
-
-    def weights(self, data: Expr, start: Expr, group: Expr) -> list[Expr]:
-        """Four bytes."""
-        bytes_ = tir.flat(data, "uint8" if self.is_counted else "int8")
-        first = start * _WORD + group * K_GROUP
-        return [tirx.Cast("int32", bytes_[first + i]) for i in range(K_GROUP)]
-
-    def add(self, total: Expr, weights: Sequence[Expr], factors: Sequence[Expr]) -> Expr:
-        """One product after another."""
-        for weight, factor in zip(weights, factors, strict=True):
-            total = total + weight * factor
-        return total
+    def add_group(self, sums: Buffer, gates: int, rows: Rows, vector: Vector, group: Expr) -> None:
+        """Element by element: one that all gates are through with frees its register."""
+        bytes_ = tir.flat(rows.data, "uint8" if self.is_counted else "int8")
+        first = rows.start * _WORD + group * (gates * K_GROUP)
+        elements = vector.start + group * K_GROUP
+        for i in range(K_GROUP):
+            factor = tir.name(tirx.Cast("int32", vector.buffer[elements + i]))
+            for gate in range(gates):
+                weight = tirx.Cast("int32", bytes_[first + (gate * K_GROUP + i)])
+                tir.store(sums, gate, sums[gate] + weight * factor)
+                tir.settle(sums[gate])

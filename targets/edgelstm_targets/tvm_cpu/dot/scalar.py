@@ -19,6 +19,19 @@ _BYTES = {"int8": 1, "int16": 2, "int32": 4}
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The weights of a section.
+
+    Args:
+        data: pointer to all weights.
+        start: word at which those of the section begin.
+    """
+
+    data: Expr
+    start: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class ScalarProduct:
     """One way of multiplying a group of packed weights with the same group of a vector; exact.
 
@@ -64,22 +77,8 @@ class ScalarProduct:
         """What is too much in every sum, from the sum of `counted`."""
         return total * tir.integer(128 << self.scale_bits)
 
-    def factors(self, vector: Vector, group: Expr) -> list[Expr]:
-        """What `add` needs of a group of the vector."""
-        raise NotImplementedError
-
-    def weights(self, data: Expr, start: Expr, group: Expr) -> list[Expr]:
-        """A group of weights.
-
-        Args:
-            data: pointer to all weights.
-            start: word at which those of a section begin.
-            group: how many groups of the section stand in front of it.
-        """
-        raise NotImplementedError
-
-    def add(self, total: Expr, weights: Sequence[Expr], factors: Sequence[Expr]) -> Expr:
-        """The sum of a gate, and a group of its weights times the vector."""
+    def add_group(self, sums: Buffer, gates: int, rows: Rows, vector: Vector, group: Expr) -> None:
+        """Add a group of the vector, times the weights of all gates, to the gates' sums."""
         raise NotImplementedError
 
     def prepare(
