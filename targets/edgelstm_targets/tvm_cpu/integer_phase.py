@@ -82,9 +82,13 @@ class BytePhase:
         lines = self._scale_line(len(self.phase.sections)) + self.scale_bytes * self.peepholes
         size = _padded(lines * self.unit_block)
         for section in self.phase.sections[:index]:
-            groups = math.ceil(section.extent / K_GROUP)
+            groups = self.groups(section)
             size += _padded(groups * len(section.gates) * self.unit_block * K_GROUP)
         return size // _WORD
+
+    def groups(self, section: Section) -> int:
+        """Groups of four weights that stand as words."""
+        return math.ceil(section.extent / K_GROUP)
 
     def product(self, source: Source) -> DotProduct:
         """How a source is multiplied."""
@@ -108,8 +112,8 @@ class BytePhase:
         section, product = prepared.section, prepared.product
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
         splits = self.isa.splits(gates, units) if product.splits_chains else 1
-        groups = math.ceil(section.extent / K_GROUP)
-        splits = min(splits, groups)
+        groups = self.groups(section)
+        splits = max(1, min(splits, groups))
         sums = tir.local(gates * splits * units, "int32")
         zero = tir.constant(0, lanes, "int32")
         places = [(gate, at) for gate in range(gates) for at in range(0, units, lanes)]
