@@ -10,31 +10,38 @@ zero, and a line `[a][U]` holds a rows of U elements.
 for direction d:
   for phase p:
     for block n of U units:
-      head, zeros up to a multiple of 64 bytes:
-        Stored        bias f32 [accumulators][U]
-                      I8 only: for each section scale f32 [gates of s][U]
-        Int8          bias f32 [accumulators][U], for each section scale f32 [gates of s][U]
-        Integer       bias i32 [accumulators][U], for each section multiplier i16 [gates of s][U]
-        peephole      [3: i, o, f][U]: f32, Integer i16           LSTM with P only
-      section s, zeros up to a multiple of 64 bytes:
-        Stored F16    f16 [k][gates of s][U]
-        Stored I8     i8  [k][gates of s][U]
-        Stored I4     for each group of 32 k (the last one may be shorter):
-                        scale f16 [gates of s][U]
-                        u8 [ceil(group / 2)][gates of s][U]: k even low, k odd high, each plus 8
-        Int8, Integer u8  [ceil(k / 4)][gates of s][U][4]: 4 consecutive k of a unit in 32 bits,
-                      zero weights beyond the extent; each byte is the weight plus weight_offset
+      Integer
+        bias i32 [accumulators][U], for each section multiplier i16 [gates of s][U],
+        peephole i16 [3: i, o, f][U] (LSTM with P only), zeros up to a multiple of 64 bytes
+        for each section s: u8 [ceil(k / 4)][gates of s][U][4], zeros up to a multiple of 64 bytes
+      Stored, Int8
+        for each section s:
+          F16       f16 [k][gates of s][U]
+          I8        i8  [k][gates of s][U]
+          I4        for each group of 32 k (the last one may be shorter):
+                      scale [gates of s][U]: code u8, or f16
+                      u8 [ceil(group / 2)][gates of s][U]: k even low, k odd high, each plus 8
+          Int8      u8  [floor(k / 4)][gates of s][U][4]
+        beside them, those of wide elements first:
+          peephole  f32 [3: i, o, f][U]             LSTM with P only
+          bias      [accumulators][U]: i16, or f32
+          scale     I8, Int8: for each section [gates of s][U]: code u8, or f32; or for the last one
+          tail      Int8: what is left of k / 4: u16 [gates of s][U] of two k, then u8 of one
+        zeros up to a multiple of 64 bytes, or of 16 where that would be more than 1/64 of the block
+Int8: x_inverse f32 [I], once
 ```
 Integer layers are packed as their target's `BytePacking` says: other multiples of bytes than 64,
 other groups than 4, other offsets for each byte of a group.
 
-With weight_offset 128 the bytes are unsigned, for instructions that multiply u8 weights with s8
-activations (vpdpbusd): sum of (w + 128) q = sum of w q + 128 * (sum of q), so that one number per
-step and section corrects all rows. The padded activations must be zero. An i16 activation is
-256 * high + low with low in [-128, 127]: two products of bytes, or products of 16 bits after
-extending the weights; the sums are the same int32.
+4 consecutive k of a unit stand in 32 bits, with zero weights beyond the extent; each byte is the
+weight plus weight_offset. With weight_offset 128 the bytes are unsigned, for instructions that
+multiply u8 weights with s8 activations (vpdpbusd): sum of (w + 128) q = sum of w q + 128 * (sum of
+q), so that one number per step and section corrects all rows. The padded activations must be zero.
+An i16 activation is 256 * high + low with low in [-128, 127]: two products of bytes, or products of
+16 bits after extending the weights; the sums are the same int32.
 
-Int8 layers begin with x_inverse f32 [I], zeros up to a multiple of 64 bytes (once, before d).
+What stands beside the weights is coded where that loses nothing (`codes`, `ir/compact.py`): the
+quantizer rounds to what has codes.
 """
 
 from __future__ import annotations
@@ -42,13 +49,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.compact import LineCodes
 from edgelstm_compiler.ir.kernels import DenseKernel, Kernel, Phase, RecurrentKernel
 from edgelstm_compiler.ir.ops.quantized import Storage
 from edgelstm_compiler.ir.ops.quantized_int8 import Int8Recurrent
 from edgelstm_compiler.ir.ops.quantized_integer import IntegerDense, IntegerRecurrent
 
 LINE = 64
-"""Bytes that heads and sections are padded to."""
+"""Bytes that heads, sections and blocks are padded to."""
+
+SHORT_LINE = 16
+"""Bytes that blocks are padded to where a whole line would be too much."""
 
 K_GROUP = 4
 """Consecutive inputs that stand together in the integer layouts."""
@@ -90,6 +101,7 @@ class StoredRecurrentKernel(Kernel):
 
     layer: RecurrentKernel
     storage: Storage
+    codes: LineCodes
 
     @property
     def workspace_bytes(self) -> int:
@@ -103,6 +115,7 @@ class StoredDenseKernel(Kernel):
 
     layer: DenseKernel
     storage: Storage
+    codes: LineCodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +126,13 @@ class Int8RecurrentKernel(Kernel):
         op: what it computes.
         layer: the float layer: sizes and phases.
         weight_offset: 0 or 128, see above.
+        codes: of what stands beside the weights.
     """
 
     op: Int8Recurrent
     layer: RecurrentKernel
     weight_offset: int
+    codes: LineCodes
 
     @property
     def workspace_bytes(self) -> int:
@@ -140,6 +155,7 @@ class Int8DenseKernel(Kernel):
     x_dtype: DType
     x_zero_point: int
     weight_offset: int
+    codes: LineCodes
 
     @property
     def workspace_bytes(self) -> int:

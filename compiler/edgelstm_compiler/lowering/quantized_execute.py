@@ -20,14 +20,13 @@ from edgelstm_compiler.ir.quantized_kernels import (
     StoredRecurrentKernel,
 )
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import (
     LayerRows,
     Rows,
     dense_phases,
-    int8_form,
     integer_form,
     spread_biases,
-    stored_form,
     unpack_inverse,
     unpack_layer,
 )
@@ -69,9 +68,8 @@ def _stored_recurrent(
     kernel: StoredRecurrentKernel, x: Array, packed: Array, rest: Sequence[Array | None]
 ) -> list[Array]:
     layer, storage = kernel.layer, kernel.storage
-    form = stored_form(storage, layer.unit_block, has_peepholes=layer.has_peepholes)
     rows = _empty_layer(layer, storage)
-    unpack_layer(form, layer.phases, rows, packed)
+    unpack_layer(compact_form(kernel), layer.phases, rows, packed)
     assert rows.h is not None
     w, r = restored(rows.x, storage), restored(rows.h, storage)
     lengths, *states = rest
@@ -98,8 +96,7 @@ def _stored_dense(kernel: StoredDenseKernel, x: Array, packed: Array) -> list[Ar
         np.zeros((1, 1, layer.units), np.float32),
         None,
     )
-    form = stored_form(storage, layer.unit_block, has_peepholes=False)
-    unpack_layer(form, layer.phases, rows, packed)
+    unpack_layer(compact_form(kernel), layer.phases, rows, packed)
     w = restored(rows.x, storage)[0, 0].T
     fields = op_fields(Dense(layer.activation))
     return apply("Dense", fields, [x.reshape(layer.rows, -1), w, rows.bias[0, 0]])
@@ -110,9 +107,8 @@ def _int8_recurrent(
 ) -> list[Array]:
     layer = kernel.layer
     inverse, packed = unpack_inverse(packed, layer.features)
-    form = int8_form(layer.unit_block, kernel.weight_offset, has_peepholes=layer.has_peepholes)
     rows = _empty_layer(layer, Storage.I8)
-    unpack_layer(form, layer.phases, rows, packed)
+    unpack_layer(compact_form(kernel), layer.phases, rows, packed)
     lengths, *states = rest
     assert rows.h is not None
     return apply(
@@ -142,8 +138,7 @@ def _int8_dense(kernel: Int8DenseKernel, x: Array, packed: Array) -> list[Array]
         np.zeros((1, 1, layer.units), np.float32),
         None,
     )
-    form = int8_form(layer.unit_block, kernel.weight_offset, has_peepholes=False)
-    unpack_layer(form, layer.phases, rows, packed)
+    unpack_layer(compact_form(kernel), layer.phases, rows, packed)
     fields = op_fields(Int8Dense(layer.activation, kernel.x_dtype, kernel.x_zero_point))
     assert rows.x.scale is not None
     operands = [rows.x.steps[0, 0], rows.bias[0, 0], rows.x.scale[0, 0], inverse]

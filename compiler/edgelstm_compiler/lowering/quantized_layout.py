@@ -27,7 +27,11 @@ class Part(Enum):
     GROUP_SCALE = auto()  # (gates, U): scales of a group of int4
     GROUP_WEIGHTS = auto()  # (pairs, gates, U): int4 in pairs
     DOT_WEIGHTS = auto()  # (k / 4, gates, U, 4)
+    TAIL = auto()  # (gates, U): what is left of k / 4, one or two bytes
     END = auto()  # zeros up to a full line
+
+
+WEIGHT_PARTS = (Part.WEIGHTS, Part.GROUP_WEIGHTS, Part.DOT_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,21 @@ class Form:
             for first in range(0, units, self.unit_block):
                 yield from self._block(phase, slice(first, first + self.unit_block))
 
+    def padding(self, piece: Piece, at: int) -> int:
+        """Bytes of an END that stands at byte `at` of a direction."""
+        del piece
+        return -at % self.line
+
+    def stored(self, piece: Piece, data: Array) -> Array:
+        """What is beside the weights, as it is packed."""
+        del piece
+        return data
+
+    def restored(self, piece: Piece, data: Array) -> Array:
+        """The inverse of `stored`."""
+        del piece
+        return data
+
     def _block(self, phase: Phase, units: slice) -> Iterator[Piece]:
         yield Piece(Part.BIAS, phase, units)
         if self.scale is not None:
@@ -111,6 +130,8 @@ class Form:
             case Part.SCALE:
                 assert self.scale is not None
                 return self.scale, (gates, block)
+            case Part.TAIL:
+                return np.dtype(np.uint8), (gates, block)
             case Part.PEEPHOLE:
                 return self.peephole, (3, block)
             case Part.GROUP_SCALE:
@@ -132,11 +153,11 @@ def pack(form: Form, phases: Sequence[Phase], units: int, give: Callable[[Piece]
     out = bytearray()
     for piece in form.pieces(phases, units):
         if piece.part is Part.END:
-            out += bytes(-len(out) % form.line)
+            out += bytes(form.padding(piece, len(out)))
             continue
         dtype, shape = form.type_of(piece)
-        data = _padded(give(piece), form.unit_block, axis=1)
-        if piece.section is not None and piece.part not in (Part.SCALE, Part.GROUP_SCALE):
+        data = form.stored(piece, _padded(give(piece), form.unit_block, axis=1))
+        if piece.part in WEIGHT_PARTS:
             data = _weights_in(form, piece, data)
         assert data.shape == shape, (piece, data.shape, shape)
         out += np.ascontiguousarray(data, dtype.newbyteorder("<")).tobytes()
@@ -154,17 +175,17 @@ def unpack(
     at = 0
     for piece in form.pieces(phases, units):
         if piece.part is Part.END:
-            at += -at % form.line
+            at += form.padding(piece, at)
             continue
         dtype, shape = form.type_of(piece)
         size = dtype.itemsize * int(np.prod(shape))
         raw = np.frombuffer(packed[at : at + size].tobytes(), dtype.newbyteorder("<"))
         at += size
         data = raw.reshape(shape).astype(dtype)
-        if piece.section is not None and piece.part not in (Part.SCALE, Part.GROUP_SCALE):
+        if piece.part in WEIGHT_PARTS:
             data = _weights_out(form, piece, data)
         live = min(piece.units.stop, units) - piece.units.start
-        take(piece, data[:, :live])
+        take(piece, form.restored(piece, data[:, :live]))
     return at
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgelstm_compiler.ir.compact import LineCodes, bias_exponent, scale_code, scale_ratio
 from edgelstm_compiler.ir.kernels import Bias, Phase, Section, Source
 from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
-from edgelstm_compiler.ir.quantized_kernels import LINE, BytePacking
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.lowering.compact_layout import CompactForm
 from edgelstm_compiler.lowering.quantized_layout import Form, Part, Piece, pack, unpack
 
 
@@ -41,17 +43,29 @@ class LayerRows:
     peepholes: Array | None
 
 
-def stored_form(storage: Storage, unit_block: int, *, has_peepholes: bool) -> Form:
-    """How stored weights are packed."""
-    f32 = np.dtype(np.float32)
-    scale = f32 if storage is Storage.I8 else None
-    return Form(storage, f32, scale, f32, has_peepholes, unit_block)
+def stored_codes(storage: Storage, rows: LayerRows) -> LineCodes:
+    """The shortest codes that lose nothing, of stored weights."""
+    bias = bias_exponent(rows.bias)
+    if storage is Storage.F16:
+        return LineCodes(bias)
+    x, h = (
+        None
+        if part is None or part.scale is None
+        else scale_code(part.scale, is_signed=storage is Storage.I4)
+        for part in (rows.x, rows.h)
+    )
+    return LineCodes(bias, x, h)
 
 
-def int8_form(unit_block: int, weight_offset: int, *, has_peepholes: bool) -> Form:
-    """How layers of scheme int8 are packed."""
-    f32 = np.dtype(np.float32)
-    return Form(None, f32, f32, f32, has_peepholes, unit_block, (weight_offset,))
+def int8_codes(rows: LayerRows) -> LineCodes:
+    """The shortest codes that lose nothing, of scheme int8."""
+    codes = stored_codes(Storage.I8, rows)
+    if rows.h is None or codes.h is None:
+        return codes
+    assert rows.x.scale is not None
+    assert rows.h.scale is not None
+    ratio = scale_ratio(rows.x.scale, rows.h.scale)
+    return codes if ratio is None else replace(codes, x=None, ratio=ratio)
 
 
 def integer_form(packing: BytePacking, *, has_peepholes: bool) -> Form:
@@ -84,19 +98,23 @@ def unpack_layer(form: Form, phases: Sequence[Phase], rows: LayerRows, packed: A
     for d in range(count):
         at += unpack(form, phases, units, packed[at:], _taker(phases, rows, d))
     assert at == packed.size, (at, packed.size)
+    ratio = form.codes.ratio if isinstance(form, CompactForm) else None
+    if ratio is not None:
+        assert rows.x.scale is not None
+        assert rows.h is not None
+        assert rows.h.scale is not None
+        rows.x.scale[...] = np.ldexp(rows.h.scale, ratio)
 
 
 def pack_inverse(inverse: Array) -> Array:
-    """The reciprocal scales of x at the beginning of an Int8 layer."""
-    raw = inverse.astype("<f4").tobytes()
-    return np.frombuffer(raw + bytes(-len(raw) % LINE), np.uint8)
+    """The reciprocal scales of x at the end of an Int8 layer."""
+    return np.frombuffer(inverse.astype("<f4").tobytes(), np.uint8)
 
 
 def unpack_inverse(packed: Array, features: int) -> tuple[Array, Array]:
-    """The reciprocal scales, and what follows them."""
-    size = 4 * features
-    inverse = np.frombuffer(packed[:size].tobytes(), "<f4").astype(np.float32)
-    return inverse, packed[size + (-size % LINE) :]
+    """The reciprocal scales, and what stands before them."""
+    size = packed.size - 4 * features
+    return np.frombuffer(packed[size:].tobytes(), "<f4").astype(np.float32), packed[:size]
 
 
 def sum_biases(phases: Sequence[Phase], bias: Array) -> Array:

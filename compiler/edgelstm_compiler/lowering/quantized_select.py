@@ -38,15 +38,16 @@ from edgelstm_compiler.ir.quantized_kernels import (
 )
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.lowering.cells import cell_phases
+from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import (
     LayerRows,
     Rows,
     dense_phases,
-    int8_form,
+    int8_codes,
     integer_form,
     pack_inverse,
     pack_layer,
-    stored_form,
+    stored_codes,
     sum_biases,
 )
 
@@ -119,23 +120,22 @@ class QuantizedLayers:
         if w is None or r is None or w.storage is not r.storage:
             raise CapabilityError(f"{node.origin or node.name}: W and R are stored differently")
         layer = _layer(node, op, self._unit_block, has_p=self._array(node, P) is not None)
-        form = stored_form(w.storage, self._unit_block, has_peepholes=layer.has_peepholes)
         rows = LayerRows(
             w.rows(op.gates),
             r.rows(op.gates),
             self._biases(node, op, layer),
             _by_gate(self._array(node, P), 3),
         )
-        kernel = StoredRecurrentKernel(layer, w.storage)
-        return Packed(kernel, pack_layer(form, layer.phases, rows), _states(node, op))
+        kernel = StoredRecurrentKernel(layer, w.storage, stored_codes(w.storage, rows))
+        packed = pack_layer(compact_form(kernel), layer.phases, rows)
+        return Packed(kernel, packed, _states(node, op))
 
     def _stored_dense(self, node: Node, op: Dense) -> Packed:
         w = self._stored[node.inputs[1]]
         layer = self._dense_layer(node, op)
-        form = stored_form(w.storage, self._unit_block, has_peepholes=False)
         rows = LayerRows(w.rows(1), None, self._dense_bias(node, layer), None)
-        kernel = StoredDenseKernel(layer, w.storage)
-        return Packed(kernel, pack_layer(form, layer.phases, rows))
+        kernel = StoredDenseKernel(layer, w.storage, stored_codes(w.storage, rows))
+        return Packed(kernel, pack_layer(compact_form(kernel), layer.phases, rows))
 
     def _int8_recurrent(self, node: Node, op: Int8Recurrent) -> Packed:
         cell = _known_cell(op.float_cell)
@@ -143,15 +143,15 @@ class QuantizedLayers:
         p, inverse = self._array(node, P), self._array(node, X_INVERSE)
         assert inverse is not None
         layer = _layer(node, cell, self._unit_block, has_p=p is not None)
-        form = int8_form(self._unit_block, self._weight_offset, has_peepholes=p is not None)
         rows = LayerRows(
             _rows(w, self._array(node, W_SCALE), cell.gates),
             _rows(r, self._array(node, R_SCALE), cell.gates),
             self._biases(node, cell, layer),
             _by_gate(p, 3),
         )
-        packed = np.concatenate([pack_inverse(inverse), pack_layer(form, layer.phases, rows)])
-        kernel = Int8RecurrentKernel(op, layer, self._weight_offset)
+        kernel = Int8RecurrentKernel(op, layer, self._weight_offset, int8_codes(rows))
+        packed = pack_layer(compact_form(kernel), layer.phases, rows)
+        packed = np.concatenate([packed, pack_inverse(inverse)])
         return Packed(kernel, packed, _states(node, cell))
 
     def _int8_dense(self, node: Node, op: Int8Dense) -> Packed:
@@ -160,12 +160,13 @@ class QuantizedLayers:
         assert scale is not None
         assert inverse is not None
         layer = self._dense_layer(node, Dense(op.activation))
-        form = int8_form(self._unit_block, self._weight_offset, has_peepholes=False)
         rows = LayerRows(
             Rows(w[None, None], scale[None, None]), None, self._dense_bias(node, layer), None
         )
-        packed = np.concatenate([pack_inverse(inverse), pack_layer(form, layer.phases, rows)])
-        kernel = Int8DenseKernel(layer, op.x_dtype, op.x_zero_point, self._weight_offset)
+        codes = int8_codes(rows)
+        kernel = Int8DenseKernel(layer, op.x_dtype, op.x_zero_point, self._weight_offset, codes)
+        packed = pack_layer(compact_form(kernel), layer.phases, rows)
+        packed = np.concatenate([packed, pack_inverse(inverse)])
         return Packed(kernel, packed)
 
     def _integer_recurrent(self, node: Node, op: IntegerRecurrent) -> Packed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgelstm_compiler.ir.compact import packed_scales
 from edgelstm_compiler.ir.ops import (
     GRU,
     LSTM,
@@ -20,9 +21,11 @@ from edgelstm_compiler.ir.ops.recurrent import B, R, W
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.build import QuantizedBuilder
 from edgelstm_compiler.quant.layer import (
+    BIAS_SHARE,
     H_STEPS,
     Activations,
     CellParameters,
+    compact_biases,
     hidden_limit,
     hidden_means,
     input_activations,
@@ -31,9 +34,17 @@ from edgelstm_compiler.quant.layer import (
     mean_change,
     padded_inputs,
     record,
+    stored_biases,
 )
 from edgelstm_compiler.quant.scheme import Scheme
-from edgelstm_compiler.quant.weights import QuantizedRows, quantize_rows
+from edgelstm_compiler.quant.weights import (
+    QuantizedRows,
+    quantize_coded_rows,
+    quantize_rows,
+)
+
+# Of q(h), about: h is a third on average.
+_MEAN_SQUARE = H_STEPS**2 / 9.0
 
 
 def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
@@ -43,8 +54,7 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     given = CellParameters.of(node, op, builder)
     x = input_activations(node, builder)
     h_inverse = np.float32(H_STEPS / hidden_limit(node, op, builder))
-    w = folded_rows(given.w, x, node, builder)
-    r = quantize_rows(given.r, clip=builder.options.clip_weights)
+    w, r, h_scale = _shared_rows(given, x, float(h_inverse), node, builder)
     bias = given.b.astype(np.float64).copy()
     means, h_means = input_means(node, builder), hidden_means(node, builder)
     rows = op.gates * op.hidden
@@ -54,7 +64,8 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         bias[d, :rows] -= zero_point_sum(QuantizedRows(w.steps[d], w.scale[d]), x)
         h_mean = None if h_means is None else h_means[d]
         bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
-    r_scale = (r.scale / h_inverse).astype(np.float32)
+    step = float(np.sqrt(np.mean(np.square(h_scale)))) * H_STEPS
+    bias = compact_biases(op, bias, step / BIAS_SHARE)
     inputs = [None if v is None else builder.take_float(v) for v in padded_inputs(node)]
     arrays = {
         W: ("W.steps", w.steps),
@@ -63,11 +74,11 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     }
     for place, (name, array) in arrays.items():
         inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
-    scales = (("W.scale", w.scale), ("R.scale", r_scale), ("x.inverse", x.inverse))
+    scales = (("W.scale", w.scale), ("R.scale", h_scale), ("x.inverse", x.inverse))
     inputs += [builder.add_constant(f"{node.name}.{name}", array) for name, array in scales]
     builder.replace(node, _int8_cell(op, x, float(h_inverse)), inputs)
-    after = (*(array for _, array in arrays.values()), *(array for _, array in scales), given.p)
     pairs = ((given.w, restored), (given.r, r.restored))
+    after = (w.steps, r.steps, stored_biases(op, bias), packed_scales(h_scale), x.inverse, given.p)
     before = (given.w, given.r, given.b, given.p)
     builder.records.append(record(node, Scheme.INT8, before, after, pairs))
 
@@ -106,11 +117,47 @@ def folded_rows(
     weights: Array, x: Activations, node: Node, builder: QuantizedBuilder
 ) -> QuantizedRows:
     """Weights (..., rows, K) of the input in steps: each column times its channel's scale."""
+    folded, importance = _folded(weights, x, node, builder)
+    return quantize_rows(folded, clip=builder.options.clip_weights, importance=importance)
+
+
+def _folded(
+    weights: Array, x: Activations, node: Node, builder: QuantizedBuilder
+) -> tuple[Array, Array | None]:
+    """The weights times their channel's scale, and how much an error in them weighs."""
     scale = 1.0 / x.inverse.astype(np.float64)
     squares = input_squares(node, builder)
     importance = None if squares is None else squares / np.square(scale)
-    folded = weights.astype(np.float64) * scale
-    return quantize_rows(folded, clip=builder.options.clip_weights, importance=importance)
+    return weights.astype(np.float64) * scale, importance
+
+
+def _shared_rows(
+    given: CellParameters, x: Activations, h_inverse: float, node: Node, builder: QuantizedBuilder
+) -> tuple[QuantizedRows, QuantizedRows, Array]:
+    """W and R in steps, and the scale of each row's product with q(h).
+
+    A row has one scale: that of its product with q(x) is the same times a power of two, the one
+    with the least error of all sums.
+    """
+    clip, columns = builder.options.clip_weights, given.w.shape[-1]
+    folded, x_squares = _folded(given.w, x, node, builder)
+    scaled = given.r.astype(np.float64) / h_inverse
+    h_squares = np.full(given.r.shape[-1], _MEAN_SQUARE)
+    if x_squares is None:
+        x_squares = np.full(columns, _MEAN_SQUARE)
+    largest = [float(np.median(np.abs(part).max(axis=-1))) for part in (folded, scaled)]
+    middle = round(float(np.log2((largest[0] or 1.0) / (largest[1] or 1.0))))
+    found: list[tuple[float, int, QuantizedRows]] = []
+    for ratio in range(middle - 2, middle + 3):
+        joined = np.concatenate([np.ldexp(folded, -ratio), scaled], axis=-1)
+        squares = np.concatenate([x_squares * 4.0**ratio, h_squares])
+        rows = quantize_coded_rows(joined, clip=clip, importance=squares)
+        error = float((np.square(joined - rows.restored) * squares).sum())
+        found.append((error, ratio, rows))
+    _, ratio, rows = min(found, key=lambda item: item[:2])
+    w = QuantizedRows(rows.steps[..., :columns], np.ldexp(rows.scale, ratio))
+    r = QuantizedRows(rows.steps[..., columns:], rows.scale * np.float32(h_inverse))
+    return w, r, rows.scale
 
 
 def zero_point_sum(w: QuantizedRows, x: Activations) -> Array:

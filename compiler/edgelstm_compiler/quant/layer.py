@@ -10,6 +10,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.activations import Activation, Fn
+from edgelstm_compiler.ir.compact import coded_biases, packed_biases
 from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Recurrent
 from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Value
@@ -19,6 +20,9 @@ from edgelstm_compiler.quant.scheme import Scheme
 
 H_STEPS = 127
 """Steps of an h in [-1, 1]: its scale is 1 / 127."""
+
+BIAS_SHARE = 8
+"""Biases are rounded to this share of what one step of a weight gives at most, or not at all."""
 
 WIDEST_INT16 = 516
 """Columns whose products of int8 and int16 certainly fit into 32 bits."""
@@ -175,6 +179,27 @@ def mean_change(weights: Array, quantized: Array, means: Array | None) -> Array:
     return np.asarray(difference @ means)
 
 
+def compact_biases(op: Recurrent, bias: Array, step: float) -> Array:
+    """Biases (D, 2*G*H) that are packed as 16 bits, where that is finer than `step`.
+
+    Input and recurrent bias are one number, except where a GRU's candidate adds them apart.
+    """
+    both = bias.reshape(op.direction.count, 2, op.gates, op.hidden).copy()
+    joined = op.gates - 1 if isinstance(op, GRU) and op.linear_before_reset else op.gates
+    both[:, 0, :joined] += both[:, 1, :joined]
+    both[:, 1, :joined] = 0.0
+    return coded_biases(both, step).reshape(bias.shape)
+
+
+def stored_biases(op: Recurrent, bias: Array) -> Array:
+    """Biases (D, 2*G*H) as they are packed: one for each sum."""
+    both = bias.reshape(op.direction.count, 2, op.gates, op.hidden)
+    apart = 1 if isinstance(op, GRU) and op.linear_before_reset else 0
+    sums = [both[:, 0] + both[:, 1], both[:, 1, op.gates - apart :]]
+    flat = np.concatenate([part.reshape(-1) for part in sums]).astype(np.float32)
+    return packed_biases(flat)
+
+
 def record(
     node: Node,
     scheme: Scheme,
@@ -188,7 +213,7 @@ def record(
         node: the float node.
         scheme: how it computes now.
         before: its constants.
-        after: the constants of the quantized layer.
+        after: the constants of the quantized layer, as they are packed.
         pairs: weights and what is computed with in their place.
     """
     signal = sum(float(np.square(w.astype(np.float64)).sum()) for w, _ in pairs)

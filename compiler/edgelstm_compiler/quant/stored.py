@@ -6,18 +6,22 @@ import dataclasses
 
 import numpy as np
 
+from edgelstm_compiler.ir.compact import packed_scales
 from edgelstm_compiler.ir.ops import Dense, DequantizeWeights, Recurrent, Storage
 from edgelstm_compiler.ir.ops.recurrent import B, R, W
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.build import QuantizedBuilder
 from edgelstm_compiler.quant.layer import (
+    BIAS_SHARE,
     CellParameters,
+    compact_biases,
     hidden_means,
     input_means,
     input_squares,
     mean_change,
     padded_inputs,
     record,
+    stored_biases,
 )
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.weights import pack_nibbles, quantize_groups, quantize_rows
@@ -27,11 +31,15 @@ STORAGE = {Scheme.FP16: Storage.F16, Scheme.W8: Storage.I8, Scheme.W4: Storage.I
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Stored:
-    """Stored weights: the value they are restored as, what is stored, what is computed with."""
+    """Stored weights: the value they are restored as, what is stored, what is computed with.
+
+    And what is stored as it is packed.
+    """
 
     value: Value
     constants: tuple[Array, ...]
     restored: Array
+    packed: tuple[Array, ...]
 
 
 def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
@@ -49,13 +57,16 @@ def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         bias[d, :rows] += mean_change(given.w[d], w.restored[d], means)
         h_mean = None if h_means is None else h_means[d]
         bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
+    if len(r.constants) > 1:
+        step = float(np.sqrt(np.mean(np.square(r.constants[1].astype(np.float64)))))
+        bias = compact_biases(op, bias, step / BIAS_SHARE)
     inputs = [None if v is None else builder.take_float(v) for v in padded_inputs(node)]
     inputs[W], inputs[R] = w.value, r.value
     if bias.any():
         inputs[B] = builder.add_constant(f"{node.name}.B", bias.astype(np.float32))
     builder.replace(node, op, inputs)
     before = (given.w, given.r, given.b, given.p)
-    after = (*w.constants, *r.constants, given.b, given.p)
+    after = (*w.packed, *r.packed, stored_biases(op, bias), given.p)
     pairs = ((given.w, w.restored), (given.r, r.restored))
     builder.records.append(record(node, scheme, before, after, pairs))
 
@@ -81,7 +92,7 @@ def store_dense(node: Node, builder: QuantizedBuilder) -> None:
         corrected = builder.add_constant(f"{node.name}.B", total.astype(np.float32))
         inputs = [*inputs[:2], corrected]
     builder.replace(node, op, inputs)
-    after = (*stored.constants, bias)
+    after = (*stored.packed, bias)
     pairs = ((rows, stored.restored),)
     builder.records.append(record(node, scheme, (weights, bias), after, pairs))
 
@@ -118,4 +129,8 @@ def _store(
     node = builder.emit(
         DequantizeWeights(storage, columns, transposed), inputs, f"{name}.restore", "", (name,)
     )
-    return _Stored(node.outputs[0], constants, restored)
+    packed = (
+        constants[0],
+        *(packed_scales(s, is_signed=storage is Storage.I4) for s in constants[1:]),
+    )
+    return _Stored(node.outputs[0], constants, restored, packed)

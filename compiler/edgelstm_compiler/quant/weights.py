@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgelstm_compiler.ir.compact import coded_scales
 from edgelstm_compiler.ir.ops.quantized import GROUP
 from edgelstm_compiler.ir.types import Array
 
 INT8_LIMIT = 127
+# The smallest half that is no denormal: a scale of 8 bits is exact as half.
+_TINY = 2.0**-14
 _RATIOS = np.linspace(1.0, 0.6, 41)
 
 
@@ -43,9 +47,29 @@ def quantize_rows(weights: Array, *, clip: bool, importance: Array | None = None
         importance: weight of each column's squared error (K,): the mean square of its input.
     """
     w = weights.astype(np.float64)
+    top = _top(w)
+    scale = _best(w, top, (-INT8_LIMIT, INT8_LIMIT), importance) if clip else top
+    return _steps(w, scale)
+
+
+def quantize_coded_rows(
+    weights: Array, *, clip: bool, importance: Array | None = None
+) -> QuantizedRows:
+    """The same with scales that have codes of 8 bits, `ir/compact.py`."""
+    w = weights.astype(np.float64)
+    top = coded_scales(_top(w), up=True)
+    if clip:
+        scale = _best(w, top, (-INT8_LIMIT, INT8_LIMIT), importance, coded_scales)
+        top = coded_scales(scale)
+    return _steps(w, top)
+
+
+def _top(w: Array) -> Array:
     largest = np.abs(w).max(axis=-1, initial=0.0)
-    top = np.where(largest > 0, largest, 1.0) / INT8_LIMIT
-    scale = _best(w, top, -INT8_LIMIT, INT8_LIMIT, importance) if clip else top
+    return np.asarray(np.where(largest > 0, largest, 1.0) / INT8_LIMIT)
+
+
+def _steps(w: Array, scale: Array) -> QuantizedRows:
     scale = scale.astype(np.float32)
     steps = np.rint(w / scale[..., None].astype(np.float64))
     return QuantizedRows(np.clip(steps, -INT8_LIMIT, INT8_LIMIT).astype(np.int8), scale)
@@ -56,7 +80,9 @@ def quantize_groups(
 ) -> QuantizedRows:
     """int4 in [-8, 7] with a float16 scale per GROUP columns; a scale may be negative.
 
-    The largest weight of a group becomes -8, which reaches further than 7 does.
+    The largest weight of a group becomes -8, which reaches further than 7 does. From GROUP columns
+    on, scales are such that `ir/compact.py` has codes of 8 bits for them; a group of few weights
+    needs its scale exactly.
     """
     w = weights.astype(np.float64)
     columns = w.shape[-1]
@@ -69,9 +95,12 @@ def quantize_groups(
     place = np.abs(grouped).argmax(axis=-1)[..., None]
     extreme = np.take_along_axis(grouped, place, axis=-1)[..., 0]
     top = np.where(extreme != 0, extreme, 1.0) / -8.0
-    scale = _best(grouped, top, -8, 7, share) if clip else top
+    top = np.where(np.abs(top) < _TINY, np.copysign(_TINY, top), top)
+    rounded = _signed if columns >= GROUP else _half
+    scale = _signed(top, up=True) if columns >= GROUP else top
+    if clip:
+        scale = rounded(_best(grouped, scale, (-8, 7), share, rounded))
     half = scale.astype(np.float16)
-    half = np.where(half == 0, np.float16(6e-8), half)
     steps = np.rint(grouped / half[..., None].astype(np.float64))
     flat = np.clip(steps, -8, 7).astype(np.int8).reshape(*w.shape[:-1], groups * GROUP)
     return QuantizedRows(np.ascontiguousarray(flat[..., :columns]), half)
@@ -86,12 +115,18 @@ def pack_nibbles(steps: Array) -> Array:
     return packed
 
 
-def _best(w: Array, top: Array, low: int, high: int, importance: Array | None) -> Array:
-    """For each row the fraction of `top` with the least squared error."""
+def _best(
+    w: Array,
+    top: Array,
+    limits: tuple[int, int],
+    importance: Array | None,
+    rounded: Callable[[Array], Array] = np.asarray,
+) -> Array:
+    """For each row the fraction of `top`, rounded to a scale there is, with the least error."""
     best, least = top, np.full(top.shape, np.inf)
     for ratio in _RATIOS:
-        scale = top * ratio
-        steps = np.clip(np.rint(w / scale[..., None]), low, high)
+        scale = rounded(top * ratio)
+        steps = np.clip(np.rint(w / scale[..., None]), *limits)
         squares = np.square(w - steps * scale[..., None])
         if importance is not None:
             squares = squares * importance
@@ -99,3 +134,11 @@ def _best(w: Array, top: Array, low: int, high: int, importance: Array | None) -
         better = error < least
         best, least = np.where(better, scale, best), np.where(better, error, least)
     return best
+
+
+def _signed(scales: Array, *, up: bool = False) -> Array:
+    return coded_scales(scales, is_signed=True, up=up)
+
+
+def _half(scales: Array) -> Array:
+    return scales.astype(np.float16).astype(np.float64)

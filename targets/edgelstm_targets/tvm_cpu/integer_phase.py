@@ -82,9 +82,28 @@ class BytePhase:
         lines = self._scale_line(len(self.phase.sections)) + self.scale_bytes * self.peepholes
         size = _padded(lines * self.unit_block)
         for section in self.phase.sections[:index]:
-            groups = math.ceil(section.extent / K_GROUP)
+            groups = self.groups(section)
             size += _padded(groups * len(section.gates) * self.unit_block * K_GROUP)
         return size // _WORD
+
+    def groups(self, section: Section) -> int:
+        """Groups of four weights that stand as words."""
+        return math.ceil(section.extent / K_GROUP)
+
+    def tail(self, words: Buffer, block: Expr, section: Section, place: Expr) -> Expr | None:
+        """What is left of a section after whole groups of four, for a register of units.
+
+        Args:
+            words: the packed weights as int32.
+            block: word at which the block begins.
+            section: which.
+            place: units from the first of the first gate to the first of these.
+
+        Returns:
+            Words as those of a whole group; None: nothing is left.
+        """
+        del words, block, section, place
+        return None
 
     def product(self, source: Source) -> DotProduct:
         """How a source is multiplied."""
@@ -107,7 +126,6 @@ class BytePhase:
         """
         section, product = prepared.section, prepared.product
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
-        start = block + (self.section_offset(prepared.index) + part * units)
         registers = units // lanes
         chunk = self._chunk(gates * registers, product)
         sums = tir.local(gates * units, "int32")
@@ -116,7 +134,8 @@ class BytePhase:
             places = [
                 p // registers * self.unit_block + p % registers * lanes for p in range(chunk)
             ]
-            totals = self._place_sums(words, start + offset, prepared, places)
+            shift = part * units + offset
+            totals = self._place_sums(words, block, shift, prepared, places)
             for index, total in enumerate(totals):
                 tir.store_vector(sums, first + index * lanes, total, lanes)
 
@@ -148,7 +167,8 @@ class BytePhase:
     def _place_sums(
         self,
         words: Buffer,
-        start: Expr,
+        block: Expr,
+        shift: Expr,
         prepared: PreparedSection,
         places: Sequence[int],
     ) -> list[Expr]:
@@ -156,18 +176,21 @@ class BytePhase:
 
         Args:
             words: the packed weights as int32.
-            start: word at which the first of them begins.
+            block: word at which the block begins.
+            shift: units from the first of the first gate to the first of these.
             prepared: section and vector.
-            places: words from there to each register of units.
+            places: units from there to each register of units.
 
         Returns:
             For each place its sums, a vector of `lanes` lanes.
         """
         section, product, vector = prepared.section, prepared.product, prepared.vector
         lanes, width = self.isa.lanes, len(section.gates) * self.unit_block
-        groups = math.ceil(section.extent / K_GROUP)
+        start = block + self.section_offset(prepared.index) + shift
+        tails = [self.tail(words, block, section, shift + place) for place in places]
+        groups = self.groups(section)
         splits = self.isa.splits(len(places), lanes) if product.splits_chains else 1
-        splits = min(splits, groups)
+        splits = max(1, min(splits, groups))
         partial = product.registers
         sums = tir.local(len(places) * splits * partial * lanes, "int32")
         zero = tir.constant(0, lanes, "int32")
@@ -178,6 +201,14 @@ class BytePhase:
             first = (index * splits + split) * partial
             return [(first + i) * lanes for i in range(partial)]
 
+        def add_lines(
+            index: int, split: int, lines: Sequence[Expr], factors: Sequence[Sequence[Expr]]
+        ) -> None:
+            totals = [tir.load_vector(sums, at, lanes) for at in held(index, split)]
+            totals = product.add_groups(totals, lines, factors)
+            for at, total in zip(held(index, split), totals, strict=True):
+                tir.store_vector(sums, at, total, lanes)
+
         def add_groups(vector: Vector, k: Expr, count: int, split: int) -> None:
             factors = product.factors_of(vector, k, count)
             for first in range(0, count, product.added):
@@ -187,10 +218,15 @@ class BytePhase:
                         tir.load_vector(words, start + ((k + i) * width + place), lanes)
                         for i in chosen
                     ]
-                    totals = [tir.load_vector(sums, at, lanes) for at in held(index, split)]
-                    totals = product.add_groups(totals, lines, [factors[i] for i in chosen])
-                    for at, total in zip(held(index, split), totals, strict=True):
-                        tir.store_vector(sums, at, total, lanes)
+                    add_lines(index, split, lines, [factors[i] for i in chosen])
+
+        def add_tails(vector: Vector) -> None:
+            # Factors are read from multiples of `groups` on.
+            rest = groups % product.groups
+            *_, factor = product.factors_of(vector, tir.integer(groups - rest), rest + 1)
+            for index, tail in enumerate(tails):
+                if tail is not None:
+                    add_lines(index, 0, [tail], [factor])
 
         def add_row(vector: Vector) -> None:
             loads = splits * product.groups * len(places)
@@ -204,6 +240,8 @@ class BytePhase:
             for k in range(whole * body, groups, product.groups):
                 count = min(product.groups, groups - k)
                 add_groups(vector, tir.integer(k), count, k // product.groups % splits)
+            if any(tail is not None for tail in tails):
+                add_tails(vector)
 
         if vector.rows is None:
             add_row(vector)

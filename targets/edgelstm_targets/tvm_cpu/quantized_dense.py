@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgelstm_compiler.ir.quantized_kernels import Int8DenseKernel, IntegerDenseKernel
+from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import dense_phases
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
@@ -14,7 +15,7 @@ from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors
 from edgelstm_targets.tvm_cpu.integer_recurrent import integer_phase
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand
-from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, lines
+from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, inverse_start
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 
 _FLOAT_BYTES = 4
@@ -25,11 +26,11 @@ def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet)
     layer = kernel.layer
     (only,) = layer.phases
     blocks = -(-layer.units // layer.unit_block)
-    prefix = lines(_FLOAT_BYTES * layer.features) // _FLOAT_BYTES
 
     def body(x: Buffer, weights: Buffer, y: Buffer, work: Buffer) -> None:
+        inverse = Operand(weights, tir.integer(inverse_start(kernel)))
         vectors = FloatVectors(
-            work, 0, 0, weights, kernel.x_dtype, kernel.x_zero_point, h_inverse=1.0
+            work, 0, 0, inverse, kernel.x_dtype, kernel.x_zero_point, h_inverse=1.0
         )
         phase = Int8Phase(
             only,
@@ -41,6 +42,7 @@ def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet)
             NAMES[kernel.x_dtype],
             _FLOAT_BYTES,
             vectors,
+            compact_form(kernel),
         )
 
         def finish(total: Expr) -> Expr:
@@ -49,7 +51,7 @@ def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet)
             return Functions(phase.units, tir.name).apply(layer.activation, total)
 
         sizes = (layer.rows, layer.features, layer.units)
-        _walk(phase, layer.unit_block, sizes, prefix, (x, weights, y), finish)
+        _walk(phase, layer.unit_block, sizes, (x, weights, y), finish)
 
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y", "work")]
     return tir.define(name, parameters, body)
@@ -87,7 +89,7 @@ def integer_dense_function(
             return numbers.narrowed_to(NAMES[op.dtype], numbers.clamp(total, op.low, op.high))
 
         sizes = (kernel.rows, kernel.features, kernel.units)
-        _walk(phase, block, sizes, 0, (x, weights, y), finish)
+        _walk(phase, block, sizes, (x, weights, y), finish)
 
     dtypes = {"x": NAMES[kernel.x_dtype], "weights": "float32", "y": NAMES[op.dtype]}
     dtypes |= {"table": "int16", "work": "float32"}
@@ -99,7 +101,6 @@ def _walk(
     phase: BlockPhase,
     width: int,
     sizes: tuple[int, int, int],
-    prefix: int,
     buffers: tuple[Buffer, Buffer, Buffer],
     finish: Callable[[Expr], Expr],
 ) -> None:
@@ -109,7 +110,6 @@ def _walk(
         phase: of the layer.
         width: units of a block.
         sizes: rows, features, units.
-        prefix: word at which the first block begins.
         buffers: x, weights, y.
         finish: from the sums of some units to their outputs.
     """
@@ -119,7 +119,7 @@ def _walk(
     with tir.loop(rows) as row:
         streams = phase.streams([Operand(x, row * features)])
         with tir.loop(blocks) as n:
-            block = tir.name(prefix + n * phase.block_elements)
+            block = tir.name(n * phase.block_elements)
             for part in range(phase.parts):
                 (total,) = phase.sums(weights, block, part, streams)
                 first = n * width + part * lanes

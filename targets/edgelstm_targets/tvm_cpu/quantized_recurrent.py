@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.kernels import Source
-from edgelstm_compiler.ir.quantized_kernels import LINE, Int8RecurrentKernel
+from edgelstm_compiler.ir.kernels import RecurrentKernel, Section, Source
+from edgelstm_compiler.ir.quantized_kernels import (
+    K_GROUP,
+    LINE,
+    Int8DenseKernel,
+    Int8RecurrentKernel,
+)
+from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.block_lines import WORD, BlockLines
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, PreparedSection
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
@@ -40,6 +47,17 @@ def lines(nbytes: int) -> int:
     return -(-nbytes // LINE) * LINE
 
 
+def inverse_start(kernel: Int8RecurrentKernel | Int8DenseKernel) -> int:
+    """Word of the packed weights at which the inverse scales stand, behind all directions."""
+    layer, form = kernel.layer, compact_form(kernel)
+    if isinstance(layer, RecurrentKernel):
+        count, units = layer.op.direction.count, layer.op.hidden
+    else:
+        count, units = 1, layer.units
+    blocks = count * -(-units // layer.unit_block)
+    return blocks * sum(form.block_bytes(phase) for phase in layer.phases) // WORD
+
+
 def quantized_steps(x: Expr, inverse: Expr, zero_point: int, dtype: DType, lanes: int) -> Expr:
     """clamp(rint(x * inverse) + zero_point) as int32; the bounds are whole, so order is free."""
     half = 1 << (8 * dtype.itemsize - 1)
@@ -65,7 +83,7 @@ class FloatVectors:
     Args:
         work: memory for x and for h, as any type.
         x_start, h_start: bytes at which they stand.
-        inverse: 1 / scale of each input, from the first element on.
+        inverse: 1 / scale of each input.
         x_dtype, x_zero_point: of the quantized x.
         h_inverse: 1 / scale of h.
     """
@@ -73,7 +91,7 @@ class FloatVectors:
     work: Buffer
     x_start: int
     h_start: int
-    inverse: Buffer
+    inverse: Operand
     x_dtype: DType
     x_zero_point: int
     h_inverse: float
@@ -85,9 +103,34 @@ class Int8Phase(BytePhase):
 
     Args:
         vectors: where x and h come from.
+        form: how its blocks are packed.
     """
 
     vectors: FloatVectors
+    form: CompactForm
+
+    @property
+    def lines(self) -> BlockLines:
+        """Where the parts of a block stand."""
+        return BlockLines(self.form, self.phase, self.units)
+
+    @property
+    def peephole_offset(self) -> int:
+        """Words from the start of a block to its peepholes."""
+        return self.lines.peephole_words
+
+    @property
+    def block_elements(self) -> int:
+        """Words of a block."""
+        return self.lines.words
+
+    def section_offset(self, index: int) -> int:
+        """Words from the start of a block to the whole groups of a section."""
+        return self.lines.first_byte(self.phase.sections[index]) // WORD
+
+    def groups(self, section: Section) -> int:
+        """What is left of the last group stands elsewhere."""
+        return section.extent // K_GROUP
 
     def streams(self, operands: Sequence[Operand | None]) -> list[PreparedSection]:
         """Quantize the vectors of all sections."""
@@ -105,7 +148,8 @@ class Int8Phase(BytePhase):
                 if not is_x:
                     inverse = tir.constant(self.vectors.h_inverse, LANES)
                     return quantized_steps(values, inverse, 0, DType.I8, LANES)
-                inverse = load_first(self.vectors.inverse, at, count)
+                scales = self.vectors.inverse
+                inverse = load_first(scales.buffer, scales.start + at, count)
                 return quantized_steps(
                     values, inverse, self.vectors.x_zero_point, self.vectors.x_dtype, LANES
                 )
@@ -125,22 +169,30 @@ class Int8Phase(BytePhase):
     ) -> list[Expr]:
         """For each accumulator bias + the scaled products, as float32."""
         assert first is None
-        units, words = self.units, tir.flat(weights.data, "int32")
-        shift = part * units
-        totals = [
-            tir.load_vector(weights, block + (a * self.unit_block + shift), units)
-            for a in range(self.phase.accumulators)
-        ]
+        units, lines, ratio = self.units, self.lines, self.form.codes.ratio
+        words = tir.flat(weights.data, "int32")
+        totals = lines.biases(weights, block, part)
+        # Sums that have the same scale are added before they are scaled.
+        joined: dict[tuple[int, int], Expr] = {}
         for prepared in streams:
+            section = prepared.section
             sums = self.section_sums(words, block, part, prepared)
-            start = block + self.scale_offset(prepared.index)
-            for gate, (accumulator, value) in enumerate(
-                zip(prepared.section.accumulators, sums, strict=True)
-            ):
-                scale = tir.load_vector(weights, start + (gate * self.unit_block + shift), units)
-                scaled = tirx.Cast(f"float32x{units}", value) * scale
-                totals[accumulator] = tir.name(totals[accumulator] + scaled)
+            for place in zip(section.accumulators, range(len(sums)), strict=True):
+                number = tirx.Cast(f"float32x{units}", sums[place[1]])
+                if ratio is not None and section.source is Source.X:
+                    number = number * tir.constant(2.0**ratio, units)
+                joined[place] = joined[place] + number if place in joined else number
+            if ratio is None or prepared is streams[-1]:
+                scales = lines.scales(weights, block, part, section)
+                for (accumulator, index), number in joined.items():
+                    scaled = number * scales[index]
+                    totals[accumulator] = tir.name(totals[accumulator] + scaled)
+                joined = {}
         return totals
+
+    def tail(self, words: Buffer, block: Expr, section: Section, place: Expr) -> Expr | None:
+        """The last group's words, which stand beside the others."""
+        return self.lines.tail(words, block, section, place, self.isa.lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +202,17 @@ class Int8Layer(Layer):
     quantized: Int8RecurrentKernel
 
     @property
-    def prefix(self) -> int:
-        """Words of the inverse scales that stand before the first direction."""
-        return lines(_FLOAT_BYTES * self.kernel.features) // _FLOAT_BYTES
-
-    @property
     def phases(self) -> tuple[Int8Phase, ...]:
         """Phases of packed bytes."""
         op, kernel = self.quantized.op, self.kernel
         x_dtype: DType = op.x_dtype  # type: ignore[attr-defined]
         x_start = lines(kernel.workspace_bytes)
+        form = compact_form(self.quantized)
         vectors = FloatVectors(
             self.memory.work,
             x_start,
             x_start + lines(2 * kernel.features * x_dtype.itemsize),
-            self.memory.weights,
+            Operand(self.memory.weights, tir.integer(inverse_start(self.quantized))),
             x_dtype,
             op.x_zero_point,  # type: ignore[attr-defined]
             op.h_inverse,  # type: ignore[attr-defined]
@@ -180,13 +228,10 @@ class Int8Layer(Layer):
                 NAMES[x_dtype],
                 _FLOAT_BYTES,
                 vectors,
+                form,
             )
             for phase in kernel.phases
         )
-
-    def begin(self, d: Expr) -> Expr:
-        """The inverse scales stand before the first direction."""
-        return self.prefix + d * (sum(p.block_elements for p in self.phases) * self.blocks)
 
     @property
     def projections(self) -> tuple[Projection, ...] | None:

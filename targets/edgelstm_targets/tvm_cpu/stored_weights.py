@@ -11,8 +11,10 @@ from tvm import tirx
 from edgelstm_compiler.ir.kernels import DenseKernel, Phase, Section
 from edgelstm_compiler.ir.ops import Storage
 from edgelstm_compiler.ir.ops.quantized import GROUP
-from edgelstm_compiler.ir.quantized_kernels import LINE, StoredDenseKernel, StoredRecurrentKernel
+from edgelstm_compiler.ir.quantized_kernels import StoredDenseKernel, StoredRecurrentKernel
+from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.block_lines import WORD, BlockLines, decoded
 from edgelstm_targets.tvm_cpu.dense import dense_body
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
@@ -20,7 +22,6 @@ from edgelstm_targets.tvm_cpu.projection import Projection
 from edgelstm_targets.tvm_cpu.recurrent import Arguments, Layer, Memory, layer_function
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
-_WORD = 4
 # Loads of weights in the body of the inner loop, as in `matvec.py`.
 _LOADS = 8
 # Half as integers: the bits of its magnitude, in place in a float32, and what makes the exponent's
@@ -34,7 +35,7 @@ def stored_recurrent_function(
     """The function of a recurrent layer; its parameters are those of `recurrent_function`."""
 
     def layer(memory: Memory) -> StoredLayer:
-        return StoredLayer(kernel.layer, arguments, isa, memory, kernel.storage)
+        return StoredLayer(kernel.layer, arguments, isa, memory, compact_form(kernel))
 
     return layer_function(name, kernel.layer, arguments, layer)
 
@@ -44,7 +45,7 @@ def stored_dense_function(name: str, kernel: StoredDenseKernel, isa: Instruction
     layer: DenseKernel = kernel.layer
     (only,) = layer.phases
     blocks = -(-layer.units // layer.unit_block)
-    phase = StoredPhase(only, layer.unit_block, blocks, 0, isa, kernel.storage)
+    phase = StoredPhase(only, layer.unit_block, blocks, 0, isa, compact_form(kernel))
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
     return tir.define(name, parameters, dense_body(layer, phase))
 
@@ -88,7 +89,13 @@ class StoredPhase:
     blocks: int
     peepholes: int
     isa: InstructionSet
-    storage: Storage
+    form: CompactForm
+
+    @property
+    def storage(self) -> Storage:
+        """What the weights are stored as."""
+        assert self.form.storage is not None
+        return self.form.storage
 
     @property
     def units(self) -> int:
@@ -101,28 +108,19 @@ class StoredPhase:
         return self.unit_block // self.units
 
     @property
+    def lines(self) -> BlockLines:
+        """Where the parts of a block stand."""
+        return BlockLines(self.form, self.phase, self.units)
+
+    @property
     def peephole_offset(self) -> int:
         """Elements from the start of a block to its peepholes."""
-        return self.scale_offset(len(self.phase.sections))
+        return self.lines.peephole_words
 
     @property
     def block_elements(self) -> int:
         """Elements of a block."""
-        return self.section_offset(len(self.phase.sections))
-
-    def scale_offset(self, index: int) -> int:
-        """Elements from the start of a block to the row scales of a section (I8)."""
-        lines = self.phase.accumulators
-        if self.storage is Storage.I8:
-            lines += sum(len(section.gates) for section in self.phase.sections[:index])
-        return lines * self.unit_block
-
-    def section_offset(self, index: int) -> int:
-        """Elements from the start of a block to a section; `len(sections)` gives its end."""
-        size = _padded((self.peephole_offset + self.peepholes * self.unit_block) * _WORD)
-        for section in self.phase.sections[:index]:
-            size += _padded(self._section_bytes(section))
-        return size // _WORD
+        return self.lines.words
 
     def streams(self, operands: Sequence[Operand | None]) -> list[SectionStream]:
         """Sections one by one: their vectors stay where they are."""
@@ -142,11 +140,7 @@ class StoredPhase:
     ) -> list[Expr]:
         """For each accumulator the sums, a vector of `units` lanes."""
         assert first is None
-        shift = part * self.units
-        totals = [
-            tir.load_vector(weights, block + (a * self.unit_block + shift), self.units)
-            for a in range(self.phase.accumulators)
-        ]
+        totals = self.lines.biases(weights, block, part)
         if self.storage is Storage.F16:
             # Without scales all sections add to the same sums.
             sums = _Sums(len(totals), self._splits(len(totals)), self.units, totals)
@@ -169,11 +163,8 @@ class StoredPhase:
         units, gates = self.units, len(stream.section.gates)
         sums = _Sums(gates, self._splits(gates), units)
         self._add_rows(weights, block, part, stream, sums, range(gates))
-        scales = block + (self.scale_offset(stream.index) + part * units)
-        return [
-            value * tir.load_vector(weights, scales + gate * self.unit_block, units)
-            for gate, value in enumerate(sums.totals())
-        ]
+        scales = self.lines.scales(weights, block, part, stream.section)
+        return [value * scale for value, scale in zip(sums.totals(), scales, strict=True)]
 
     def _add_rows(
         self,
@@ -197,7 +188,8 @@ class StoredPhase:
         section, units = stream.section, self.units
         gates, size = len(section.gates), 2 if self.storage is Storage.F16 else 1
         source = tir.flat(weights.data, self._element)
-        start = (block + self.section_offset(stream.index)) * (_WORD // size) + part * units
+        first = self.lines.first_byte(section) // size
+        start = block * (WORD // size) + (first + part * units)
 
         def add_row(k: Expr, split: int) -> None:
             factor = tir.name(tir.broadcast(stream.operand.element(k), units))
@@ -214,8 +206,10 @@ class StoredPhase:
         """Of int4 with a scale per group of 32 inputs."""
         section, units = stream.section, self.units
         gates, line = len(section.gates), self.unit_block
-        pairs, scales = tir.flat(weights.data, "uint8"), tir.flat(weights.data, "int16")
-        start = (block + self.section_offset(stream.index)) * _WORD
+        pairs = tir.flat(weights.data, "uint8")
+        code, size = self.lines.code(section), self._scale_bytes(section)
+        scales = tir.flat(weights.data, "int16" if code is None else "uint8")
+        start = block * WORD + self.lines.first_byte(section)
         total = _Sums(gates, 1, units)
         splits = max(2, self._splits(gates))
 
@@ -228,7 +222,7 @@ class StoredPhase:
                     for i in range(2 if is_pair else 1)
                 ]
                 for gate in range(gates):
-                    place = at + (2 * gates * line + part * units) + (k * gates + gate) * line
+                    place = at + (size * gates * line + part * units) + (k * gates + gate) * line
                     codes = tirx.Cast(f"int32x{units}", tir.load_vector(pairs, place, units))
                     codes = tir.name(codes)
                     for i, factor in enumerate(factors):
@@ -238,13 +232,14 @@ class StoredPhase:
             _rows(whole, splits, self._loads(gates), add_pair)
             if count % 2:
                 add_pair(tir.integer(whole), whole % splits, is_pair=False)
-            scale_at = tirx.truncdiv(at, 2) + part * units
+            scale_at = tirx.truncdiv(at, size) + part * units
             for gate, value in enumerate(sums.totals()):
                 bits = tir.load_vector(scales, scale_at + gate * line, units)
-                total.add(gate, 0, value * self._half(bits))
+                scale = self._half(bits) if code is None else decoded(bits, code, units)
+                total.add(gate, 0, value * scale)
 
         whole, rest = divmod(section.extent, GROUP)
-        group_bytes = self._group_bytes(gates, GROUP)
+        group_bytes = (size + GROUP // 2) * gates * line
         if whole:
             with tir.loop(whole) as group:
                 add_group(tir.name(start + group * group_bytes), tir.name(group * GROUP), GROUP)
@@ -291,24 +286,15 @@ class StoredPhase:
         """Rows in the body of the inner loop."""
         return max(1, _LOADS // (gates * math.ceil(self.units / self.isa.lanes)))
 
-    def _section_bytes(self, section: Section) -> int:
-        gates, extent = len(section.gates), section.extent
-        if self.storage is not Storage.I4:
-            size = 2 if self.storage is Storage.F16 else 1
-            return extent * gates * self.unit_block * size
-        whole, rest = divmod(extent, GROUP)
-        size = whole * self._group_bytes(gates, GROUP)
-        return size + (self._group_bytes(gates, rest) if rest else 0)
-
-    def _group_bytes(self, gates: int, count: int) -> int:
-        return (2 + math.ceil(count / 2)) * gates * self.unit_block
+    def _scale_bytes(self, section: Section) -> int:
+        return 2 if self.lines.code(section) is None else 1
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLayer(Layer):
     """Writes the body of a recurrent layer on stored weights."""
 
-    storage: Storage
+    form: CompactForm
 
     @property
     def phases(self) -> tuple[StoredPhase, ...]:
@@ -316,7 +302,7 @@ class StoredLayer(Layer):
         kernel = self.kernel
         peepholes = 3 if kernel.has_peepholes else 0
         return tuple(
-            StoredPhase(phase, kernel.unit_block, self.blocks, peepholes, self.isa, self.storage)
+            StoredPhase(phase, kernel.unit_block, self.blocks, peepholes, self.isa, self.form)
             for phase in kernel.phases
         )
 
@@ -369,7 +355,3 @@ def _rows(extent: int, splits: int, loads: int, write: Callable[[Expr, int], Non
                 write(i * body + step, step % splits)
     for k in range(whole * body, extent):
         write(tir.integer(k), k % splits)
-
-
-def _padded(size: int) -> int:
-    return -(-size // LINE) * LINE

@@ -63,7 +63,7 @@ def _all_natives(program) -> dict[str, Native]:
     from edgelstm_targets.tvm_cpu.entry import stubs
     from edgelstm_targets.tvm_cpu.link import find_linkers, link
 
-    entries = stubs(program.signature.name)
+    entries = stubs(program.signature.name, PLAIN)
     compiled = compile_functions(program_functions(program, PLAIN), entries, PLAIN)
     shared, _ = link(compiled.code, [stub.name for stub in entries], find_linkers())
     return {**natives(program), "plain": Native(program, shared)}
