@@ -28,8 +28,19 @@ _V8_2 = (*_V8_CRC, "atomics", "asimdrdm", "fphp", "asimdhp", "lrcpc", "dcpop", "
 
 
 def _cortex_a(name: str, mcpu: str, requires: tuple[str, ...], near: int) -> InstructionSet:
-    dot = "sdot" if "asimddp" in requires else "neon"
-    return InstructionSet(name, _LINUX_64, mcpu, 4, 32, near, requires, dot=dot)
+    has_dot = "asimddp" in requires
+    return InstructionSet(
+        name,
+        _LINUX_64,
+        mcpu,
+        4,
+        32,
+        near,
+        requires,
+        # Out of order: loads that come early only take registers.
+        features=("+disable-latency-sched-heuristic",) if has_dot else (),
+        dot="sdot" if has_dot else "neon",
+    )
 
 
 def _cortex_m(

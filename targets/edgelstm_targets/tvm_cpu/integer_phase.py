@@ -103,13 +103,14 @@ class BytePhase:
             prepared: section and vector.
 
         Returns:
-            For each gate of the section the sums as int32, a vector of `units` lanes.
+            For each gate of the section the sums as int32, a vector of `units` lanes that is read
+            where it is used.
         """
         section, product = prepared.section, prepared.product
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
         start = block + (self.section_offset(prepared.index) + part * units)
         registers = units // lanes
-        chunk = self._chunk(gates * registers, product)
+        chunk = self._chunk(gates * registers, prepared)
         sums = tir.local(gates * units, "int32")
 
         def write(first: Expr, offset: Expr) -> None:
@@ -133,15 +134,16 @@ class BytePhase:
             total = tir.load_vector(sums, gate * units, units)
             if prepared.vector.correction is not None:
                 total = total - tir.broadcast(prepared.vector.correction, units)
-            results.append(tir.name(total))
+            results.append(total)
         return results
 
-    def _chunk(self, places: int, product: DotProduct) -> int:
+    def _chunk(self, places: int, prepared: PreparedSection) -> int:
         """Registers of units whose sums are computed at once."""
+        product = prepared.product
         if not product.in_parts or self.units != self.unit_block:
             return places
         most = max(1, self.isa.registers // 2 // product.registers)
-        if len(self.phase.sections) > 1:
+        if prepared.index + 1 < len(self.phase.sections):
             most = min(most, max(1, places // 2))
         return max(size for size in range(1, most + 1) if places % size == 0)
 
