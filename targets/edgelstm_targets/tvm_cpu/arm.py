@@ -68,12 +68,17 @@ def _cortex_m(
 
 
 AARCH64 = _cortex_a("aarch64", "generic", _V8, _NEAR_32K)
-AARCH64_DOT = replace(
-    AARCH64, name="aarch64-dotprod", requires=(*_V8, "asimddp"), features=("+dotprod",), dot="sdot"
-)
 CORTEX_A53 = _cortex_a("cortex-a53", "cortex-a53", _V8_CRC, _NEAR_32K)
 CORTEX_A72 = _cortex_a("cortex-a72", "cortex-a72", _V8_CRC, _NEAR_32K)
 CORTEX_A76 = _cortex_a("cortex-a76", "cortex-a76", _V8_2, _NEAR_64K)
+# Scheduled as for the A76, the first of its kind, without what dot products do not imply.
+AARCH64_DOT = replace(
+    CORTEX_A76,
+    name="aarch64-dotprod",
+    near_bytes=_NEAR_32K,
+    requires=(*_V8, "asimddp"),
+    features=(*CORTEX_A76.features, "-crc", "-lse", "-rdm", "-fullfp16", "-rcpc", "-ccpp"),
+)
 CORTEX_A78 = _cortex_a("cortex-a78ae", "cortex-a78ae", _V8_2, _NEAR_64K)
 ARMV7_VFPV4 = InstructionSet(
     "armv7-vfpv4",

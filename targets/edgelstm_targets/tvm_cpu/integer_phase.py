@@ -143,8 +143,6 @@ class BytePhase:
         if not product.in_parts or self.units != self.unit_block:
             return places
         most = max(1, self.isa.registers // 2 // product.registers)
-        if prepared.index + 1 < len(self.phase.sections):
-            most = min(most, max(1, places // 2))
         return max(size for size in range(1, most + 1) if places % size == 0)
 
     def _place_sums(

@@ -121,12 +121,12 @@ class IntegerPhase(BytePhase):
                 zip(prepared.section.accumulators, sums, strict=True)
             ):
                 multiplier = tir.load_vector(halves, start + gate * self.unit_block, units)
-                terms[a].append((value, bits, multiplier))
+                terms[a].append((tir.name(numbers.reduced(value, bits)), bits, multiplier))
         totals = []
         for a, added in enumerate(terms):
             total = tir.load_vector(words, block + (a * self.unit_block + shift), units)
             for value, bits, multiplier in added:
-                total = total + numbers.scaled(value, bits, multiplier)
+                total = total + numbers.product(value, multiplier)
             totals.append(tir.name(numbers.shifted(total, self.sum_shift)))
         return totals
 
