@@ -193,8 +193,9 @@ class BytePhase:
                         tir.store_vector(sums, at, total, lanes)
 
         def add_row(vector: Vector) -> None:
-            loads = splits * product.groups * len(places)
-            body = splits * product.groups * max(1, _LOADS // loads)
+            body = splits * product.groups
+            if not product.in_parts:
+                body *= max(1, _LOADS // (body * len(places)))
             whole = groups // body if groups > 2 * body else 0
             if whole:
                 with tir.loop(whole) as i:
