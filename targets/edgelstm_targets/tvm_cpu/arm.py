@@ -28,8 +28,19 @@ _V8_2 = (*_V8_CRC, "atomics", "asimdrdm", "fphp", "asimdhp", "lrcpc", "dcpop", "
 
 
 def _cortex_a(name: str, mcpu: str, requires: tuple[str, ...], near: int) -> InstructionSet:
-    dot = "sdot" if "asimddp" in requires else "neon"
-    return InstructionSet(name, _LINUX_64, mcpu, 4, 32, near, requires, dot=dot)
+    has_dot = "asimddp" in requires
+    return InstructionSet(
+        name,
+        _LINUX_64,
+        mcpu,
+        4,
+        32,
+        near,
+        requires,
+        # Out of order: loads that come early only take registers.
+        features=("+disable-latency-sched-heuristic",) if has_dot else (),
+        dot="sdot" if has_dot else "neon",
+    )
 
 
 def _cortex_m(
@@ -57,12 +68,17 @@ def _cortex_m(
 
 
 AARCH64 = _cortex_a("aarch64", "generic", _V8, _NEAR_32K)
-AARCH64_DOT = replace(
-    AARCH64, name="aarch64-dotprod", requires=(*_V8, "asimddp"), features=("+dotprod",), dot="sdot"
-)
 CORTEX_A53 = _cortex_a("cortex-a53", "cortex-a53", _V8_CRC, _NEAR_32K)
 CORTEX_A72 = _cortex_a("cortex-a72", "cortex-a72", _V8_CRC, _NEAR_32K)
 CORTEX_A76 = _cortex_a("cortex-a76", "cortex-a76", _V8_2, _NEAR_64K)
+# Scheduled as for the A76, the first of its kind, without what dot products do not imply.
+AARCH64_DOT = replace(
+    CORTEX_A76,
+    name="aarch64-dotprod",
+    near_bytes=_NEAR_32K,
+    requires=(*_V8, "asimddp"),
+    features=(*CORTEX_A76.features, "-crc", "-lse", "-rdm", "-fullfp16", "-rcpc", "-ccpp"),
+)
 CORTEX_A78 = _cortex_a("cortex-a78ae", "cortex-a78ae", _V8_2, _NEAR_64K)
 ARMV7_VFPV4 = InstructionSet(
     "armv7-vfpv4",

@@ -14,7 +14,7 @@ from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 TABLE_ENTRIES = 513
-_STEP_BITS = 7
+STEP_BITS = 7
 
 _GATHER = {
     ("avx2", 4): ("llvm.x86.avx2.gather.d.d", "int32", "int8"),
@@ -26,6 +26,9 @@ _GATHER = {
 @dataclass(frozen=True, slots=True)
 class Integers:
     """Operations on int32 vectors.
+
+    A *half* is a vector of numbers that fit into 16 bits, a *unit* one of Q0.15 in [0, 1] as `unit`
+    and `look_up` make it; here they are int32 like everything else, `neon_integers.py` has others.
 
     Args:
         lanes: of the vectors; 1 for scalars.
@@ -44,8 +47,12 @@ class Integers:
         """A constant."""
         return tir.constant(value, self.lanes, "int32")
 
+    def half(self, value: Expr) -> Expr:
+        """Loaded integers as a half."""
+        return tirx.Cast(self.kind, value)
+
     def wide(self, value: Expr) -> Expr:
-        """Narrower integers as int32."""
+        """Narrower integers, or a half, as int32."""
         return tirx.Cast(self.kind, value)
 
     def narrowed_to(self, dtype: str, value: Expr) -> Expr:
@@ -64,26 +71,72 @@ class Integers:
         """Within [low, high]."""
         return tirx.min(tirx.max(value, self.number(low)), self.number(high))
 
-    def saturate16(self, value: Expr) -> Expr:
-        """Within int16."""
+    def saturated(self, value: Expr) -> Expr:
+        """The int32 within int16, as a half."""
         return self.clamp(value, -32768, 32767)
 
+    def bounded(self, value: Expr, limit: int) -> Expr:
+        """The half within [-limit, limit]."""
+        return self.clamp(value, -limit, limit)
+
+    def moved(self, value: Expr, bits: int) -> Expr:
+        """A half * 2^bits, saturated; rounded where bits are negative."""
+        if bits < 0:
+            return self.rounding_shift(value, -bits)
+        return self.saturated(value << self.number(bits)) if bits else value
+
+    def product(self, a: Expr, b: Expr) -> Expr:
+        """Of two halves, as int32."""
+        return a * b
+
+    def scaled(self, value: Expr, bits: int, multiplier: Expr) -> Expr:
+        """The int32 / 2^bits, rounded, which fits 16 bits, times loaded int16."""
+        return self.rounding_shift(value, bits) * self.wide(multiplier)
+
+    def reduced(self, value: Expr, bits: int) -> Expr:
+        """The int32 / 2^bits, rounded, which fits 16 bits, as a half."""
+        return self.rounding_shift(value, bits)
+
+    def settled(self, value: Expr, bits: int, lowest: int = -32768) -> Expr:
+        """The int32 / 2^bits, rounded, within [lowest, 32767], as a half."""
+        return self.clamp(self.rounding_shift(value, bits), lowest, 32767)
+
     def narrow(self, h: Expr, multiplier: int, shift: int) -> Expr:
-        """The h in Q0.15 in the steps of int8, still int32."""
+        """The h in Q0.15 in the steps of int8, not narrowed yet."""
         return self.clamp(self.rounding_shift(h * self.number(multiplier), shift), -128, 127)
 
     def unit(self, value: Expr) -> Expr:
         """From t = 2y - 1 in Q0.15 to y in Q0.15, 0 to 32768."""
         return self.shifted(value + self.number(32769), 1)
 
+    def rest_of(self, unit: Expr) -> Expr:
+        """The unit 1 - y."""
+        return self.number(32768) - unit
+
+    def weighed(self, unit: Expr, value: Expr) -> Expr:
+        """A half times y, as int32."""
+        return unit * value
+
+    def handed(self, unit: Expr) -> Expr:
+        """A unit as a half that can be stored."""
+        return unit - self.number(16384)
+
+    def taken(self, value: Expr) -> Expr:
+        """The unit of a half that `handed` made."""
+        return value + self.number(16384)
+
+    def plain(self, unit: Expr) -> Expr:
+        """The number y * 2^15 of a unit, as int32."""
+        return unit
+
     def look_up(self, tables: Buffer, row: int, value: Expr) -> Expr:
-        """A function of an int16 (as int32) from its table, linear between two entries."""
+        """A function of a half from its table, linear between two entries, as a half."""
         value = tir.name(value)
-        place = tir.name(self.shifted(value, _STEP_BITS) + self.number(256 + row * TABLE_ENTRIES))
-        rest = value & self.number((1 << _STEP_BITS) - 1)
+        place = tir.name(self.shifted(value, STEP_BITS) + self.number(256 + row * TABLE_ENTRIES))
+        rest = value & self.number((1 << STEP_BITS) - 1)
         low, high = self._pairs(tables, place)
         low = tir.name(low)
-        return low + self.rounding_shift((high - low) * rest, _STEP_BITS)
+        return low + self.rounding_shift((high - low) * rest, STEP_BITS)
 
     def _pairs(self, tables: Buffer, place: Expr) -> tuple[Expr, Expr]:
         """The entries at `place`, and those behind them."""

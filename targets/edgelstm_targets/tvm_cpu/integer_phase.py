@@ -122,12 +122,13 @@ class BytePhase:
             prepared: section and vector.
 
         Returns:
-            For each gate of the section the sums as int32, a vector of `units` lanes.
+            For each gate of the section the sums as int32, a vector of `units` lanes that is read
+            where it is used.
         """
         section, product = prepared.section, prepared.product
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
         registers = units // lanes
-        chunk = self._chunk(gates * registers, product)
+        chunk = self._chunk(gates * registers, prepared)
         sums = tir.local(gates * units, "int32")
 
         def write(first: Expr, offset: Expr) -> None:
@@ -152,16 +153,15 @@ class BytePhase:
             total = tir.load_vector(sums, gate * units, units)
             if prepared.vector.correction is not None:
                 total = total - tir.broadcast(prepared.vector.correction, units)
-            results.append(tir.name(total))
+            results.append(total)
         return results
 
-    def _chunk(self, places: int, product: DotProduct) -> int:
+    def _chunk(self, places: int, prepared: PreparedSection) -> int:
         """Registers of units whose sums are computed at once."""
+        product = prepared.product
         if not product.in_parts or self.units != self.unit_block:
             return places
         most = max(1, self.isa.registers // 2 // product.registers)
-        if len(self.phase.sections) > 1:
-            most = min(most, max(1, places // 2))
         return max(size for size in range(1, most + 1) if places % size == 0)
 
     def _place_sums(
@@ -229,8 +229,9 @@ class BytePhase:
                     add_lines(index, 0, [tail], [factor])
 
         def add_row(vector: Vector) -> None:
-            loads = splits * product.groups * len(places)
-            body = splits * product.groups * max(1, _LOADS // loads)
+            body = splits * product.groups
+            if not product.in_parts:
+                body *= max(1, _LOADS // (body * len(places)))
             whole = groups // body if groups > 2 * body else 0
             if whole:
                 with tir.loop(whole) as i:

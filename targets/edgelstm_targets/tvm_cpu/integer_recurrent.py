@@ -15,13 +15,8 @@ from edgelstm_targets.tvm_cpu.cells.block import Slot
 from edgelstm_targets.tvm_cpu.cells.integer_block import IntegerBlock, IntegerEpilogue
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.dot.product import LANES
-from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
-from edgelstm_targets.tvm_cpu.integer_phase import (
-    BytePhase,
-    IntegerVectors,
-    PreparedSection,
-    accumulated,
-)
+from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, IntegerVectors, PreparedSection
+from edgelstm_targets.tvm_cpu.integers import integers
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
@@ -85,7 +80,7 @@ class IntegerPhase(BytePhase):
     def streams(self, operands: Sequence[Operand | None]) -> list[PreparedSection]:
         """Bring the vectors of all sections into place."""
         prepared = []
-        vectors, numbers = self.vectors, Integers(LANES, self.isa)
+        vectors, numbers = self.vectors, integers(LANES, self.isa)
         for index, (section, operand) in enumerate(zip(self.phase.sections, operands, strict=True)):
             assert operand is not None
             product = self.product(section.source)
@@ -94,10 +89,10 @@ class IntegerPhase(BytePhase):
             def element(
                 at: Expr, count: int, operand: Operand = operand, is_x: bool = is_x
             ) -> Expr:
-                values = numbers.wide(load_first(operand.buffer, operand.start + at, count))
-                if is_x or vectors.narrowing is None:
-                    return values
-                return numbers.narrow(values, *vectors.narrowing)
+                values = load_first(operand.buffer, operand.start + at, count)
+                if not is_x and vectors.narrowing is not None:
+                    values = numbers.narrow(numbers.half(values), *vectors.narrowing)
+                return numbers.wide(values)
 
             start = vectors.x_start if is_x else vectors.h_start
             vector = product.prepare(vectors.work, start, section.extent, element)
@@ -115,28 +110,25 @@ class IntegerPhase(BytePhase):
         """For each accumulator its rescaled and shifted sum, as int32."""
         assert first is None
         units, words = self.units, tir.flat(weights.data, "int32")
-        numbers, halves = Integers(units, self.isa), tir.flat(weights.data, "int16")
+        numbers, halves = integers(units, self.isa), tir.flat(weights.data, "int16")
         shift = part * units
-        scaled = []
+        terms: list[list[tuple[Expr, int, Expr]]] = [[] for _ in range(self.phase.accumulators)]
         for prepared in streams:
             bits = self.x_shift if prepared.section.source is Source.X else self.h_shift
             start = (block + self.scale_offset(prepared.index)) * _HALF_BYTES + shift
-            values = []
-            for gate, value in enumerate(self.section_sums(words, block, part, prepared)):
+            sums = self.section_sums(words, block, part, prepared)
+            for gate, (a, value) in enumerate(
+                zip(prepared.section.accumulators, sums, strict=True)
+            ):
                 multiplier = tir.load_vector(halves, start + gate * self.unit_block, units)
-                reduced = numbers.rounding_shift(value, bits)
-                values.append(tir.name(reduced * numbers.wide(multiplier)))
-            scaled.append(values)
-        totals = accumulated(self.phase.accumulators, self.phase.sections, scaled)
-        return [
-            tir.name(
-                numbers.shifted(
-                    total + tir.load_vector(words, block + (a * self.unit_block + shift), units),
-                    self.sum_shift,
-                )
-            )
-            for a, total in enumerate(totals)
-        ]
+                terms[a].append((tir.name(numbers.reduced(value, bits)), bits, multiplier))
+        totals = []
+        for a, added in enumerate(terms):
+            total = tir.load_vector(words, block + (a * self.unit_block + shift), units)
+            for value, bits, multiplier in added:
+                total = total + numbers.product(value, multiplier)
+            totals.append(tir.name(numbers.shifted(total, self.sum_shift)))
+        return totals
 
 
 def integer_phase(
@@ -264,7 +256,7 @@ class IntegerLayer(Layer):
         EPILOGUES[type(kernel.op)](
             IntegerBlock(
                 op=self.integer.op,
-                arithmetic=Integers(lanes, self.isa),
+                arithmetic=integers(lanes, self.isa),
                 tables=memory.tables,
                 rows=self.functions[functions * half : (functions + 1) * half],
                 sums=sums,
@@ -293,10 +285,10 @@ class IntegerLayer(Layer):
             copy_elements(new_h, start, memory.y, y_start, hidden, singly=singly)
             return
         lanes = LANES if self.integer.packing.unit_block > 1 else 1
-        numbers = Integers(lanes, self.isa)
+        numbers = integers(lanes, self.isa)
 
         def show(at: Expr, count: int) -> None:
-            values = numbers.wide(tir.load_vector(new_h, at, lanes))
+            values = numbers.half(tir.load_vector(new_h, at, lanes))
             y = numbers.narrowed_to("int8", numbers.narrow(values, *narrowing))
             Slot(memory.y, y_start + at, None if count == lanes else tir.integer(count)).store(
                 tir.name(y), lanes

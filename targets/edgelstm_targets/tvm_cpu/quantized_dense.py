@@ -10,9 +10,9 @@ from edgelstm_compiler.lowering.quantized_packing import dense_phases
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.block import Slot
-from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
 from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors
 from edgelstm_targets.tvm_cpu.integer_recurrent import integer_phase
+from edgelstm_targets.tvm_cpu.integers import integers
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand
 from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, inverse_start
@@ -79,13 +79,12 @@ def integer_dense_function(
             (op.x_shift, 0, op.sum_shift),
             is_h_bounded=False,
         )
-        numbers = Integers(phase.units, isa)
+        numbers = integers(phase.units, isa)
 
         def finish(total: Expr) -> Expr:
             if tables:
-                total = numbers.look_up(tables[0], 0, numbers.saturate16(total))
-                if op.is_unit:
-                    total = numbers.unit(total)
+                found = numbers.look_up(tables[0], 0, numbers.saturated(total))
+                total = numbers.plain(numbers.unit(found)) if op.is_unit else numbers.wide(found)
             return numbers.narrowed_to(NAMES[op.dtype], numbers.clamp(total, op.low, op.high))
 
         sizes = (kernel.rows, kernel.features, kernel.units)

@@ -83,6 +83,11 @@ def flat(data: Expr, dtype: str) -> Buffer:
     return builder.decl_buffer((_ANY_LENGTH,), dtype, data=data, layout=None)
 
 
+def behind(buffer: Buffer, index: int) -> Buffer:
+    """The same memory from an element on; indices of elements before it are negative."""
+    return flat(builder.bind(address(buffer, index)), str(buffer.dtype))
+
+
 def local(elements: int, dtype: str = "float32") -> Buffer:
     """Memory of the function's own; small ones become registers."""
     return builder.alloc_buffer((elements,), dtype, scope="local", layout=None)

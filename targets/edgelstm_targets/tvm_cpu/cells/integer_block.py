@@ -48,8 +48,8 @@ class IntegerBlock:
     peepholes: Sequence[Slot]
 
     def load(self, slot: Slot) -> Expr:
-        """The units' values as int32."""
-        return tir.name(self.arithmetic.wide(slot.load(self.arithmetic.lanes)))
+        """The units' values as a half."""
+        return tir.name(self.arithmetic.half(slot.load(self.arithmetic.lanes)))
 
     def store(self, slot: Slot, value: Expr) -> None:
         """Write the low bits of the units' values."""
@@ -57,16 +57,16 @@ class IntegerBlock:
         slot.store(narrow, self.arithmetic.lanes)
 
     def gate(self, function: int, total: Expr) -> Expr:
-        """A gate in [0, 1] as Q0.15 of a sum in Q4.11."""
+        """A gate of a sum in Q4.11, as a unit."""
         within = self._bounded(total, UNIT_FRACTION)
         return tir.name(self.arithmetic.unit(self._look_up(function, within)))
 
     def candidate(self, function: int, total: Expr) -> Expr:
-        """A value in [-1, 1] as Q0.15 of a sum in Q3.12."""
+        """A value in [-1, 1] as Q0.15, a half, of a sum in Q3.12."""
         return tir.name(self._look_up(function, self._bounded(total, SIGNED_FRACTION)))
 
     def shown(self, function: int, value: Expr) -> Expr:
-        """A function of an int16 in Q3.12, which no clip bounds."""
+        """A function of a half in Q3.12, which no clip bounds."""
         return self._look_up(function, value)
 
     def narrow(self, h: Expr) -> Expr:
@@ -78,10 +78,10 @@ class IntegerBlock:
 
     def _bounded(self, total: Expr, fraction: int) -> Expr:
         clip = self.op.cell.clip
+        half = self.arithmetic.saturated(total)
         if clip is None:
-            return self.arithmetic.saturate16(total)
-        limit = clip_limit(clip, fraction)
-        return self.arithmetic.clamp(total, -limit, limit)
+            return half
+        return self.arithmetic.bounded(half, clip_limit(clip, fraction))
 
 
 IntegerEpilogue = Callable[[IntegerBlock], None]

@@ -16,14 +16,14 @@ def finish(block: IntegerBlock) -> None:
         z = block.gate(_F, block.sums[0])
         r = block.gate(_F, block.sums[1])
         if not op.cell.linear_before_reset:
-            block.store(block.handed[0], z - numbers.number(16384))
-            block.store(block.handed[1], numbers.rounding_shift(r * h, 15))
+            block.store(block.handed[0], numbers.handed(z))
+            block.store(block.handed[1], numbers.reduced(numbers.weighed(r, h), 15))
             return
-        inner = numbers.saturate16(block.sums[3])
-        total = block.sums[2] + numbers.rounding_shift(r * inner, 15)
+        inner = tir.name(numbers.saturated(block.sums[3]))
+        total = block.sums[2] + numbers.rounding_shift(numbers.weighed(r, inner), 15)
     else:
-        z = tir.name(block.load(block.handed[0]) + numbers.number(16384))
+        z = tir.name(numbers.taken(block.load(block.handed[0])))
         total = block.sums[0]
     n = block.candidate(_G, total)
-    mixed = (numbers.number(32768) - z) * n + z * h
-    block.store(block.new_h, numbers.saturate16(numbers.rounding_shift(mixed, 15)))
+    mixed = numbers.weighed(numbers.rest_of(z), n) + numbers.weighed(z, h)
+    block.store(block.new_h, numbers.settled(mixed, 15))

@@ -21,25 +21,20 @@ def finish(block: IntegerBlock) -> None:
     def peep(gate: int, total: Expr, state: Expr) -> Expr:
         if not block.peepholes:
             return total
-        weighted = block.load(block.peepholes[gate]) * state
+        weighted = numbers.product(block.load(block.peepholes[gate]), state)
         return total + numbers.rounding_shift(weighted, op.peephole_shift)
 
     i = block.gate(_F, peep(_I, input_sum, c))
     g = block.candidate(_G, candidate_sum)
     f = (
-        numbers.number(32768) - i
+        numbers.rest_of(i)
         if op.cell.input_forget
         else block.gate(_F, peep(_FORGET, forget_sum, c))
     )
-    gained = numbers.rounding_shift(i * g, op.cell_exponent)
-    kept = numbers.rounding_shift(f * c + gained, 15)
-    new_c = tir.name(numbers.clamp(kept, -32767, 32767))
+    gained = numbers.rounding_shift(numbers.weighed(i, g), op.cell_exponent)
+    new_c = tir.name(numbers.settled(numbers.weighed(f, c) + gained, 15, lowest=-32767))
     block.store(block.c, new_c)
     o = block.gate(_F, peep(_O, output_sum, new_c))
-    steps = op.cell_exponent - (15 - SIGNED_FRACTION)
-    if steps < 0:
-        shown = numbers.rounding_shift(new_c, -steps)
-    else:
-        shown = numbers.saturate16(new_c << numbers.number(steps) if steps else new_c)
-    h = numbers.rounding_shift(o * block.shown(_H, shown), 15)
+    shown = block.shown(_H, numbers.moved(new_c, op.cell_exponent - (15 - SIGNED_FRACTION)))
+    h = numbers.reduced(numbers.weighed(o, tir.name(shown)), 15)
     block.store(block.new_h, block.narrow(tir.name(h)))

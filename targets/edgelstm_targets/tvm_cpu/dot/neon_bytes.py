@@ -46,7 +46,7 @@ class NeonBytes(NeonWidening):
                 for line, factor in zip(lines, factors, strict=True)
             ]
             pair = products[0] if len(products) == 1 else products[0] + products[1]
-            results.append(total + self.in_pairs(pair))
+            results.append(self.add_pairs(total, pair))
         return results
 
     def summed(self, totals: Sequence[Expr]) -> Expr:

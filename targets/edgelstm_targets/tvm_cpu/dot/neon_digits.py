@@ -29,7 +29,6 @@ class NeonDigits(DotProduct):
     """LANES high digits, then their low digits, and so on; behind them what is missing."""
 
     stored: ClassVar[str] = "int8"
-    groups: ClassVar[int] = _WORDS
     registers: ClassVar[int] = 2
     in_parts: ClassVar[bool] = True
 
@@ -46,6 +45,11 @@ class NeonDigits(DotProduct):
         """Places count elements, of two bytes each."""
         del extent
         return work, start // 2
+
+    @property
+    def groups(self) -> int:
+        """A register of words."""
+        return _WORDS
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """Digits, and what is missing."""

@@ -20,7 +20,7 @@ _MULTIPLY = {
     "int8": ("int16x8", "llvm.aarch64.neon.smull.v8i16", "llvm.arm.neon.vmulls.v8i16"),
     "int16": ("int32x4", "llvm.aarch64.neon.smull.v4i32", "llvm.arm.neon.vmulls.v4i32"),
 }
-_IN_PAIRS = ("llvm.aarch64.neon.saddlp.v4i32.v8i16", "llvm.arm.neon.vpaddls.v4i32.v8i16")
+_PAIRS = ("llvm.aarch64.neon.saddlp.v4i32.v8i16", "llvm.arm.neon.vpadals.v4i32.v8i16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,17 @@ class NeonWidening(DotProduct):
     repeated by an instruction, LLVM takes apart again, and multiplies halves of registers.
     """
 
-    groups: ClassVar[int] = 4
     in_parts: ClassVar[bool] = True
 
     @property
     def is_wide(self) -> bool:
         """On AArch64; the registers of ARMv7 are two halves, which have names of their own."""
         return self.isa.triple.startswith("aarch64")
+
+    @property
+    def groups(self) -> int:
+        """On ARMv7 as few as one addition takes: registers are few, and LLVM loads early."""
+        return 4 if self.is_wide else 2
 
     @property
     def copies(self) -> int:
@@ -79,9 +83,11 @@ class NeonWidening(DotProduct):
         kind, wide, narrow = _MULTIPLY[self.stored]
         return tirx.call_llvm_pure_intrin(kind, wide if self.is_wide else narrow, weights, factor)
 
-    def in_pairs(self, products: Expr) -> Expr:
-        """Neighbours added, as int32."""
-        return tirx.call_llvm_pure_intrin("int32x4", _IN_PAIRS[not self.is_wide], products)
+    def add_pairs(self, total: Expr, products: Expr) -> Expr:
+        """Neighbours added to int32 sums."""
+        if self.is_wide:
+            return total + tirx.call_llvm_pure_intrin("int32x4", _PAIRS[0], products)
+        return tirx.call_llvm_pure_intrin("int32x4", _PAIRS[1], total, products)
 
     def add_neighbours(self, first: Expr, second: Expr) -> Expr:
         """The sums of two lanes each: of the first vector, then of the second."""

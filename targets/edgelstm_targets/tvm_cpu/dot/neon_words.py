@@ -21,8 +21,12 @@ class NeonWords(DotProduct):
     """Four int8 to a word; four words are read at once, LLVM takes them by lane."""
 
     stored: ClassVar[str] = "int8"
-    groups: ClassVar[int] = _WORDS
     in_parts: ClassVar[bool] = True
+
+    @property
+    def groups(self) -> int:
+        """A register of words."""
+        return _WORDS
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """One byte each."""

@@ -68,14 +68,17 @@ class DotProduct:
     """Type of the words that `factors` reads."""
     splits_chains: ClassVar[bool] = False
     """Whether an addition takes so long that several sums have to run side by side."""
-    groups: ClassVar[int] = 1
-    """Groups of four whose factors are read at once."""
     added: ClassVar[int] = 1
     """Groups of four that `add_groups` adds at once, a divisor of `groups`."""
     registers: ClassVar[int] = 1
     """Registers of partial sums for a register of units."""
     in_parts: ClassVar[bool] = False
     """Whether the sums of a section are computed in parts that fill half of the registers."""
+
+    @property
+    def groups(self) -> int:
+        """Groups of four whose factors are read at once."""
+        return 1
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """Write LANES elements.
