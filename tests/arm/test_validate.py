@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,16 +21,20 @@ from click.testing import CliRunner, Result
 
 from edgelstm.artifact import Artifact
 from edgelstm.cli import cli
+from edgelstm.errors import LinkError
 from edgelstm.remote.frames import Kind, encode, encode_info, encode_result, read_frame
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.quant.scheme import QuantizeOptions
-from tests.arm.c_project import STRICT, export, run, tool
+from tests.arm.c_project import STRICT, USER_MODE, export, link_for_board, run, tool
+from tests.arm.integer_models import in_integers, save
 from tests.models import gru_model, lstm_model
 from tests.quantized_models import recordings, step_graph
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
 
+Start = Callable[[int], Sequence[threading.Thread]]
+"""Given the device's end of a line: threads that answer there."""
 AGENT = f"{sys.executable} -m edgelstm.agent"
 # What sshd does with a command, after a greeting as some boards print one.
 SSH = """#!/bin/sh
@@ -74,59 +78,80 @@ def validate(artifact: Path, address: str, *options: str) -> Result:
     return CliRunner().invoke(cli, ["validate", str(artifact), "--on", address, *options])
 
 
-def build_agent(artifact: Path, folder: Path) -> Path:
-    """The C agent with its model, for this machine."""
-    export(Artifact.load(artifact), folder, agent=True)
+def build_agent(artifact: Path, folder: Path, compiler: str = "", *flags: str, **options) -> Path:
+    """The C agent with its model, for this machine or by another compiler."""
+    export(Artifact.load(artifact), folder, agent=True, **options)
     sources = [folder / "net.c", folder / "net_weights.c", folder / "net_agent.c"]
     library = next(folder.glob("lib*_kernels.a"))
     program = folder / "agent"
     main = folder / "example" / "agent.c"
-    run(tool("cc"), *STRICT, "-O1", f"-I{folder}", *sources, main, library, "-o", program)
+    chosen = (compiler or tool("cc"), *STRICT, "-O1", *flags)
+    run(*chosen, f"-I{folder}", *sources, main, library, "-o", program)
     return program
 
 
 @contextlib.contextmanager
-def on_serial_line(start: Callable[[int], None]) -> Iterator[str]:
-    """The address of a serial line; `start` gets the device's end of it."""
+def on_serial_line(start: Start) -> Iterator[str]:
+    """The address of a serial line; `start` gives threads that use the device's end of it."""
     device, host = pty.openpty()
     tty.setraw(device)
     tty.setraw(host)
+    threads = start(device)
+    for thread in threads:
+        thread.start()
     try:
-        start(device)
         yield f"serial://{os.ttyname(host)}"
     finally:
+        os.close(host)  # reading from the other end fails now
+        for thread in threads:
+            thread.join()
         os.close(device)
-        os.close(host)
 
 
 @contextlib.contextmanager
-def c_agent(program: Path) -> Iterator[str]:
-    """The address of a serial line with the C agent behind it."""
-    started: list[subprocess.Popen[bytes]] = []
+def behind_serial_line(command: Sequence[str | Path]) -> Iterator[str]:
+    """The address of a serial line on which a program speaks by stdin and stdout.
 
-    def start(device: int) -> None:
-        started.append(subprocess.Popen([program], stdin=device, stdout=device))
+    Pipes stand in between: QEMU would change the settings of a terminal.
+    """
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    to_program, from_program = process.stdin, process.stdout
+    assert to_program is not None
+    assert from_program is not None
 
-    try:
-        with on_serial_line(start) as address:
+    def copy(read: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while data := read():
+                write(data)
+
+    def start(device: int) -> list[threading.Thread]:
+        ways = (
+            (lambda: os.read(device, 4096), to_program.write),
+            (lambda: from_program.read(4096), lambda data: os.write(device, data)),
+        )
+        return [threading.Thread(target=copy, args=ends, daemon=True) for ends in ways]
+
+    with on_serial_line(start) as address:
+        try:
             yield address
-    finally:
-        for process in started:
+        finally:
             process.kill()
             process.wait()
+    to_program.close()
+    from_program.close()
 
 
-def scripted_agent(answer: Callable[[Kind, int], bytes]) -> Callable[[int], None]:
+def scripted_agent(answer: Callable[[Kind, int], bytes]) -> Start:
     """An agent that answers each frame as a test wants."""
 
     def serve(device: int) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                frame = read_frame(lambda size: b"".join(os.read(device, 1) for _ in range(size)))
-                assert frame is not None
+        with contextlib.suppress(OSError, LinkError):
+            while frame := read_frame(
+                lambda size: b"".join(os.read(device, 1) for _ in range(size))
+            ):
                 os.write(device, answer(Kind(frame.kind), frame.serial))
 
-    return lambda device: threading.Thread(target=serve, args=(device,), daemon=True).start()
+    return lambda device: [threading.Thread(target=serve, args=(device,), daemon=True)]
 
 
 @pytest.mark.parametrize("kind", ["floats", "integers"])
@@ -148,7 +173,7 @@ def test_over_ssh(kind: str, ssh: str, request: pytest.FixtureRequest) -> None:
 def test_over_a_serial_line(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The agent in C, beside the exported model, on the other end of a pseudo-terminal."""
     path = request.getfixturevalue(kind)
-    with c_agent(build_agent(path, tmp_path)) as address:
+    with behind_serial_line([build_agent(path, tmp_path)]) as address:
         done = validate(path, address, "--steps", "20")
         again = validate(path, address, "--steps", "3", "--timeout", "1")
     assert done.exit_code == 0, done.output
@@ -167,7 +192,7 @@ def test_the_c_agent_over_ssh(floats: Path, ssh: str, tmp_path: Path) -> None:
 
 def test_another_model_is_refused(floats: Path, integers: Path, tmp_path: Path) -> None:
     """Exit code 5, and what differs."""
-    with c_agent(build_agent(floats, tmp_path)) as address:
+    with behind_serial_line([build_agent(floats, tmp_path)]) as address:
         done = validate(integers, address)
     assert done.exit_code == 5
     assert "another model" in done.stderr
@@ -186,13 +211,13 @@ def test_damaged_weights_are_seen(floats: Path, tmp_path: Path) -> None:
     sources = [folder / "net.c", weights, folder / "net_agent.c", folder / "example" / "agent.c"]
     library = next(folder.glob("lib*_kernels.a"))
     run(tool("cc"), f"-I{folder}", *sources, library, "-o", folder / "agent")
-    with c_agent(folder / "agent") as address:
+    with behind_serial_line([folder / "agent"]) as address:
         done = validate(floats, address)
     assert done.exit_code == 5
     assert "damaged weights (CRC-32" in done.stderr
 
 
-def _wrong_step(artifact: Path, change: Callable[[bytes], bytes]) -> Callable[[int], None]:
+def _wrong_step(artifact: Path, change: Callable[[bytes], bytes]) -> Start:
     """An agent with the right model that answers every step with a changed frame of zeros."""
     from zlib import crc32
 
@@ -247,7 +272,7 @@ def test_a_garbled_line_is_told(floats: Path) -> None:
 
 def test_silence_ends(floats: Path) -> None:
     """Nobody answers: exit code 4 after the time that was given."""
-    with on_serial_line(lambda device: None) as address:
+    with on_serial_line(lambda device: []) as address:
         done = validate(floats, address, "--timeout", "0.3")
     assert done.exit_code == 4
     assert "no agent answers" in done.stderr
@@ -324,6 +349,78 @@ def test_the_agent_compiles_everywhere(floats: Path, tmp_path: Path) -> None:
     source.write_text('#include "net_agent.h"\nint main() { return sizeof(net_port) == 0; }\n')
     flags = ("-std=c++11", *STRICT[1:])
     run(tool("c++"), *flags, f"-I{folder}", source, "-c", "-o", tmp_path / "b.o")
+
+
+# The agent as firmware: Arm's CMSDK UART, as on the boards of the MPS2 family.
+FIRMWARE = """
+#include "net_agent.h"
+#define UART ((volatile uint32_t *)0x40004000u)
+static net_state state;
+static net_scratch scratch;
+static int get(void *context)
+{
+    (void)context;
+    while ((UART[1] & 2u) == 0) {
+    }
+    return (int)(UART[0] & 0xffu);
+}
+static void put(void *context, uint8_t byte)
+{
+    (void)context;
+    while ((UART[1] & 1u) != 0) {
+    }
+    UART[0] = byte;
+}
+int main(void)
+{
+    const net_port port = {get, put, 0, 0, 0};
+    UART[4] = 16; /* the divider of the clock */
+    UART[2] = 3;  /* both directions */
+    net_agent(&state, &scratch, &port);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "int8-full"])
+def test_a_microcontroller_over_its_uart(scheme: str, tmp_path: Path) -> None:
+    """Firmware on an emulated Cortex-M4 board, from reset, its UART on a pseudo-terminal."""
+    model = save(lstm_model(hidden=12, features=5, steps=None), tmp_path)
+    if scheme == "fp32":
+        artifact = compile_model(model, target="cortex-m4", name="net", check=False)
+    else:
+        artifact = in_integers(model, "cortex-m4", name="net")
+    path = tmp_path / "net.edgelstm"
+    artifact.save(path)
+    folder = export(artifact, tmp_path / "c", model=model, agent=True)
+    main = tmp_path / "firmware.c"
+    main.write_text(FIRMWARE)
+    emulator = tool("qemu-system-arm")
+    program = link_for_board(folder, "cortex-m4", "mps2-an386", main)
+    quiet = ("-display", "none", "-monitor", "none", "-serial", "stdio")
+    semihosting = ("-semihosting-config", "enable=on,target=native")
+    command = [emulator, "-M", "mps2-an386", *quiet, *semihosting, "-kernel", program]
+    with behind_serial_line(command) as address:
+        done = validate(path, address, "--model", str(model), "--steps", "12", "--timeout", "30")
+    assert done.exit_code == 0, done.output
+    assert "as NumPy computes them" in done.output
+    assert ("bit for bit" in done.output) == (scheme == "int8-full")
+    assert "median" not in done.output, "this agent has no clock"
+
+
+@pytest.mark.parametrize("target", ["rpi5", "armv7"])
+def test_a_linux_board_without_python(target: str, ssh: str, tmp_path: Path) -> None:
+    """The C agent as an ARM program, run by QEMU in place of the board, over ssh."""
+    model = save(lstm_model(hidden=12, features=5, steps=None), tmp_path)
+    artifact = compile_model(model, target=target, name="net", check=False)
+    path = tmp_path / "net.edgelstm"
+    artifact.save(path)
+    machine = "aarch64" if target == "rpi5" else "arm"
+    compiler, emulator = map(tool, USER_MODE[machine])
+    program = build_agent(path, tmp_path / "c", compiler, "-static", model=model)
+    agent = ("--agent-command", f"{emulator} {program}")
+    done = validate(path, "ssh://board", "--ssh-command", ssh, *agent, "--model", str(model))
+    assert done.exit_code == 0, done.output
 
 
 def test_over_a_real_sshd(floats: Path, tmp_path: Path) -> None:
