@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import TracebackType
 
@@ -50,14 +51,20 @@ class Device:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Say goodbye, without waiting, and close the connection."""
+        """Say goodbye, so that the agent ends, and close the connection."""
         try:
             if error is None:
-                self._link.send(encode(Kind.BYE, self._next_serial()))
-        except LinkError:
-            pass  # all answers are there already
+                self._say_goodbye()
         finally:
             self._link.close()
+
+    def _say_goodbye(self) -> None:
+        """Wait a moment for the answer: what is still on its way would be lost with the line."""
+        serial = self._next_serial()
+        self._deadline = time.monotonic() + _GREETING_S
+        with contextlib.suppress(LinkError, _SilenceError):
+            self._link.send(encode(Kind.BYE, serial))
+            self._answer(serial)
 
     def greet(self) -> Info:
         """Who is there; what stands in the line from before is passed over.
