@@ -32,6 +32,8 @@ BOARDS = {
     # A Cortex-M0 with 16 KB of RAM: it runs what the M0+ runs, ARMv6-M.
     "cortex-m0plus": "microbit",
 }
+CODE_BYTES = 6 * 1024
+"""Of an LSTM of 6 inputs and 32 units in int8-full on a Cortex-M4, besides its weights."""
 FLOAT = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 
 # Steps through a trial that stands in flash and prints the likeliest class of every frame.
@@ -176,6 +178,9 @@ def test_small_lstm_in_integers(target: str, tmp_path: Path) -> None:
     assert sizes["first"] == sizes["second"] == memory.state
     assert sizes["scratch"] == memory.scratch
     assert sizes["net_weights"] == memory.weights
+    if target == "cortex-m4":
+        glue = sum(sizes.get(f"net_{name}", 0) for name in ("init", "reset", "checksum"))
+        assert memory.text + memory.rodata + glue <= CODE_BYTES
 
 
 @pytest.mark.parametrize(

@@ -341,9 +341,12 @@ def test_what_the_device_cannot_run(ssh: str, tmp_path: Path) -> None:
     assert "cortex-m4 is for a microcontroller" in done.stderr
 
 
-def test_the_agent_compiles_everywhere(floats: Path, tmp_path: Path) -> None:
-    """As C99 and, its header, as C++11, without a warning."""
-    folder = export(Artifact.load(floats), tmp_path, agent=True)
+@pytest.mark.parametrize("kind", ["floats", "integers"])
+def test_the_agent_compiles_everywhere(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """As C99 and, the headers, as C++11, without a warning."""
+    folder = export(Artifact.load(request.getfixturevalue(kind)), tmp_path, agent=True)
     run(tool("cc"), *STRICT, "-c", f"-I{folder}", folder / "net_agent.c", "-o", tmp_path / "a.o")
     source = tmp_path / "main.cpp"
     source.write_text('#include "net_agent.h"\nint main() { return sizeof(net_port) == 0; }\n')
