@@ -76,7 +76,7 @@ class Integers:
         return self.clamp(value, -32768, 32767)
 
     def bounded(self, value: Expr, limit: int) -> Expr:
-        """The half within [-limit, limit]."""
+        """The int32 within [-limit, limit], which are 16 bits, as a half."""
         return self.clamp(value, -limit, limit)
 
     def moved(self, value: Expr, bits: int) -> Expr:
@@ -88,10 +88,6 @@ class Integers:
     def product(self, a: Expr, b: Expr) -> Expr:
         """Of two halves, as int32."""
         return a * b
-
-    def scaled(self, value: Expr, bits: int, multiplier: Expr) -> Expr:
-        """The int32 / 2^bits, rounded, which fits 16 bits, times loaded int16."""
-        return self.rounding_shift(value, bits) * self.wide(multiplier)
 
     def reduced(self, value: Expr, bits: int) -> Expr:
         """The int32 / 2^bits, rounded, which fits 16 bits, as a half."""

@@ -125,7 +125,7 @@ class BytePhase:
             For each gate of the section the sums as int32, a vector of `units` lanes that is read
             where it is used.
         """
-        section, product = prepared.section, prepared.product
+        section = prepared.section
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
         registers = units // lanes
         chunk = self._chunk(gates * registers, prepared)

@@ -112,7 +112,7 @@ class IntegerPhase(BytePhase):
         units, words = self.units, tir.flat(weights.data, "int32")
         numbers, halves = integers(units, self.isa), tir.flat(weights.data, "int16")
         shift = part * units
-        terms: list[list[tuple[Expr, int, Expr]]] = [[] for _ in range(self.phase.accumulators)]
+        terms: list[list[tuple[Expr, Expr]]] = [[] for _ in range(self.phase.accumulators)]
         for prepared in streams:
             bits = self.x_shift if prepared.section.source is Source.X else self.h_shift
             start = (block + self.scale_offset(prepared.index)) * _HALF_BYTES + shift
@@ -120,12 +120,12 @@ class IntegerPhase(BytePhase):
             for gate, (a, value) in enumerate(
                 zip(prepared.section.accumulators, sums, strict=True)
             ):
-                multiplier = tir.load_vector(halves, start + gate * self.unit_block, units)
-                terms[a].append((tir.name(numbers.reduced(value, bits)), bits, multiplier))
+                factor = tir.load_vector(halves, start + gate * self.unit_block, units)
+                terms[a].append((tir.name(numbers.reduced(value, bits)), numbers.half(factor)))
         totals = []
         for a, added in enumerate(terms):
             total = tir.load_vector(words, block + (a * self.unit_block + shift), units)
-            for value, bits, multiplier in added:
+            for value, multiplier in added:
                 total = total + numbers.product(value, multiplier)
             totals.append(tir.name(numbers.shifted(total, self.sum_shift)))
         return totals

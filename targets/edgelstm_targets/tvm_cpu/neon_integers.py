@@ -42,8 +42,9 @@ class NeonIntegers(Integers):
         return self._narrowed("sqxtn", value)
 
     def bounded(self, value: Expr, limit: int) -> Expr:
-        """On int16."""
-        return tirx.min(tirx.max(value, self._number16(-limit)), self._number16(limit))
+        """After narrowing."""
+        half = self.saturated(value)
+        return tirx.min(tirx.max(half, self._number16(-limit)), self._number16(limit))
 
     def moved(self, value: Expr, bits: int) -> Expr:
         """One instruction."""
@@ -51,7 +52,9 @@ class NeonIntegers(Integers):
             return value
         name = "sqshl" if bits > 0 else "srshl"
         amount = tir.constant(bits, _HALVES, "int16")
-        return self._pieces(_HALVES, value, lambda piece: self._call(name, "int16x8", piece, amount))
+        return self._pieces(
+            _HALVES, value, lambda piece: self._call(name, "int16x8", piece, amount)
+        )
 
     def product(self, a: Expr, b: Expr) -> Expr:
         """By name: LLVM loses sight of what was 16 bits wide."""
@@ -66,10 +69,6 @@ class NeonIntegers(Integers):
             for first in range(0, self.lanes, _WORDS)
         ]
         return tir.name(tir.join(pieces, _WORDS))
-
-    def scaled(self, value: Expr, bits: int, multiplier: Expr) -> Expr:
-        """Narrowed first."""
-        return self.product(self.reduced(value, bits), multiplier)
 
     def reduced(self, value: Expr, bits: int) -> Expr:
         """By narrowing."""
@@ -97,7 +96,7 @@ class NeonIntegers(Integers):
         return self._number16(-32768) - unit
 
     def weighed(self, unit: Expr, value: Expr) -> Expr:
-        """y * value is (y - 32768) * value + value * 32768."""
+        """The product is (y - 32768) * value + value * 32768."""
         return (self.wide(value) << self.number(15)) + self.product(unit, value)
 
     def handed(self, unit: Expr) -> Expr:

@@ -78,10 +78,9 @@ class IntegerBlock:
 
     def _bounded(self, total: Expr, fraction: int) -> Expr:
         clip = self.op.cell.clip
-        half = self.arithmetic.saturated(total)
         if clip is None:
-            return half
-        return self.arithmetic.bounded(half, clip_limit(clip, fraction))
+            return self.arithmetic.saturated(total)
+        return self.arithmetic.bounded(total, clip_limit(clip, fraction))
 
 
 IntegerEpilogue = Callable[[IntegerBlock], None]
