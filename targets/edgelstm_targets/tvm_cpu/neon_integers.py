@@ -51,7 +51,9 @@ class NeonIntegers(Integers):
             return value
         name = "sqshl" if bits > 0 else "srshl"
         amount = tir.constant(bits, _HALVES, "int16")
-        return self._pieces(_HALVES, value, lambda piece: self._call(name, "int16x8", piece, amount))
+        return self._pieces(
+            _HALVES, value, lambda piece: self._call(name, "int16x8", piece, amount)
+        )
 
     def product(self, a: Expr, b: Expr) -> Expr:
         """By name: LLVM loses sight of what was 16 bits wide."""

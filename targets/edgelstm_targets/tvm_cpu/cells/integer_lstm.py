@@ -26,11 +26,7 @@ def finish(block: IntegerBlock) -> None:
 
     i = block.gate(_F, peep(_I, input_sum, c))
     g = block.candidate(_G, candidate_sum)
-    f = (
-        numbers.rest_of(i)
-        if op.cell.input_forget
-        else block.gate(_F, peep(_FORGET, forget_sum, c))
-    )
+    f = numbers.rest_of(i) if op.cell.input_forget else block.gate(_F, peep(_FORGET, forget_sum, c))
     gained = numbers.rounding_shift(numbers.weighed(i, g), op.cell_exponent)
     new_c = tir.name(numbers.settled(numbers.weighed(f, c) + gained, 15, lowest=-32767))
     block.store(block.c, new_c)
