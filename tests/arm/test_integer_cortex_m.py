@@ -15,7 +15,7 @@ from edgelstm.artifact import Artifact
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.c_export.golden import record_golden
 from edgelstm_compiler.c_export.project import export_project
-from edgelstm_compiler.emulation.kernel import emulate
+from edgelstm_compiler.emulation.kernel import count_cost, emulate
 from edgelstm_compiler.quant.scheme import QuantizeOptions
 from tests.arm.c_project import run_on_board
 from tests.models import CellCase, cell_model, gru_model, lstm_model, stacked_model
@@ -28,6 +28,18 @@ EMULATED = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"
 WAYS = ("cortex-m0plus", "cortex-m3", "cortex-m4")
 """One processor for each way of multiplying."""
 STEPS = 300
+MARGIN = 1.05
+# Target and size of an LSTM (inputs, units): instructions per multiply-accumulate as they are, and
+# what they must stay below in any case.
+COUNTS = {
+    ("cortex-m0plus", 64, 128): (3.90, 4.5),
+    ("cortex-m0plus", 6, 32): (6.62, 7.5),
+    ("cortex-m3", 64, 128): (2.57, 3.0),
+    ("cortex-m4", 64, 128): (1.40, 1.6),
+    ("cortex-m4", 6, 32): (2.20, 3.0),
+    ("cortex-m7", 64, 128): (1.40, 1.6),
+    ("cortex-m33", 64, 128): (1.40, 1.6),
+}
 STREAMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lstm": (lstm_model, {"hidden": 19, "features": 5}),
     "lstm_one_unit": (lstm_model, {"hidden": 1, "features": 1}),
@@ -185,11 +197,41 @@ def test_calls(name: str, target: str) -> None:
     assert [_bytes(artifact.session().call(each)) for each in inputs] == wanted
 
 
-@pytest.mark.parametrize("hidden", [512, 516])
+@functools.cache
+def _measured(target: str, features: int, hidden: int) -> Artifact:
+    model = lstm_model(hidden=hidden, features=features, steps=None)
+    given = recordings(step_graph(model), count=1, frames=40)
+    has_float = target not in ("cortex-m0plus", "cortex-m3")
+    return _compile(model, target, "stream", given, not has_float)
+
+
+@pytest.mark.parametrize(("target", "features", "hidden"), COUNTS)
+def test_a_step_costs_no_more_than_it_did(target: str, features: int, hidden: int) -> None:
+    """Within five percent of what is written here, and below the bound; and the stack as told."""
+    pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
+    artifact = _measured(target, features, hidden)
+    cost = count_cost(artifact)
+    known, bound = COUNTS[target, features, hidden]
+    assert cost.per_mac <= min(known * MARGIN, bound), cost
+    told = artifact.manifest["target"]["facts"]["isas"][0]["stack_bytes"]
+    assert cost.stack_bytes <= told <= 512
+
+
+@pytest.mark.parametrize(("target", "text"), [("cortex-m4", 2400), ("cortex-m0plus", 2300)])
+def test_code_and_memory_are_small(target: str, text: int) -> None:
+    """An LSTM of 6 inputs and 32 units: at most five percent more code than now, and 384 bytes."""
+    manifest = _measured(target, 6, 32).manifest
+    (facts,) = manifest["target"]["facts"]["isas"]
+    assert facts["text_bytes"] + facts["rodata_bytes"] <= MARGIN * text
+    memory = manifest["memory"]
+    assert memory["state_bytes"] + memory["scratch_bytes"] <= 384
+
+
+@pytest.mark.parametrize("hidden", [512, 528])
 def test_the_largest_sums_fit(hidden: int) -> None:
     """All weights and states at their limits, with both signs: 512 units in scaled sums, and more.
 
-    One more element than `LONGEST` has to be multiplied the other way.
+    More elements than `LONGEST` have to be multiplied the other way.
     """
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
     case = CellCase(hidden=hidden, features=1, steps=None, initial_h="constant")
@@ -203,10 +245,10 @@ def test_the_largest_sums_fit(hidden: int) -> None:
         if item.name in arrays:
             data = arrays[item.name].astype(np.float32)
             model.graph.initializer[place].CopyFrom(numpy_helper.from_array(data, item.name))
-    given = recordings(step_graph(model), count=1, frames=20)
+    given = recordings(step_graph(model), count=1, frames=4)
     reference = _compile(model, "reference", "stream", given, True)
     assert bytes(reference.session().snapshot()).count(127) >= hidden
-    frames = _steps(reference, 4)
+    frames = _steps(reference, 3)
     artifact = emulate(_compile(model, "cortex-m4", "stream", given, True))
     assert _stream(artifact, frames) == _stream(reference, frames)
 

@@ -74,8 +74,8 @@ class BytePacking:
         offsets: what is added to the weights of consecutive inputs, in turn: 0 or 128.
         group: consecutive inputs of a unit that stand together; a multiple of len(offsets).
         line: bytes that heads, sections and the vectors of a workspace are padded to.
-        vector_bytes: of an element of x or h as the products read it; 0: twice those of x, or one
-            for h.
+        vector_bytes: of an element of x or h as the products read it; 0: two, or four where x has
+            two itself.
     """
 
     unit_block: int
@@ -92,7 +92,7 @@ class BytePacking:
         """Bytes of a prepared vector, padded to lines; x_dtype None: it is int8 h."""
         if self.vector_bytes:
             return self.padded(-(-extent // self.group) * self.group * self.vector_bytes)
-        return self.padded(extent if x_dtype is None else 2 * extent * x_dtype.itemsize)
+        return self.padded(2 * extent * (1 if x_dtype is None else x_dtype.itemsize))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +198,25 @@ class IntegerRecurrentKernel(Kernel):
         return -(-hidden // block) * block
 
     @property
+    def new_h_bytes(self) -> int:
+        """Bytes of the new h, at the beginning of the workspace."""
+        return self.packing.padded(self.op.state_types[0].itemsize * self.padded_hidden)
+
+    @property
+    def handed_bytes(self) -> int:
+        """Bytes of z and r*h as int16, behind the new h; where there is a second phase."""
+        return 2 * self.packing.padded(2 * self.padded_hidden) if len(self.phases) > 1 else 0
+
+    @property
+    def vector_bytes(self) -> tuple[int, int]:
+        """Bytes of h (and r*h), then of x as products read them, behind that."""
+        h = self.packing.vector_size(self.padded_hidden, None)
+        return h, self.packing.vector_size(self.features, self.x_dtype)
+
+    @property
     def workspace_bytes(self) -> int:
-        """Bytes of x twice, h and r*h as int8, the new h, z and r as int16, padded to lines."""
-        packing, padded = self.packing, self.padded_hidden
-        x = packing.vector_size(self.features, self.x_dtype)
-        h = packing.vector_size(padded, None)
-        return x + 2 * h + 3 * packing.padded(2 * padded)
+        """All of them, padded to lines."""
+        return self.new_h_bytes + self.handed_bytes + sum(self.vector_bytes)
 
 
 @dataclass(frozen=True, slots=True)

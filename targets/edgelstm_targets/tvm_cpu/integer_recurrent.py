@@ -182,7 +182,8 @@ def _is_symmetric(op: Any) -> bool:
 class IntegerLayer(Layer):
     """Writes the body of an integer layer.
 
-    The workspace holds, in lines: the new h, z and r*h as int16, h as products read it, x likewise.
+    The workspace holds, in lines: the new h; z and r*h as int16 for a second phase; h as products
+    read it; x likewise.
     """
 
     integer: IntegerRecurrentKernel
@@ -192,12 +193,12 @@ class IntegerLayer(Layer):
         """Phases of packed bytes."""
         kernel, packing = self.integer, self.integer.packing
         op: Any = kernel.op
-        h_start = 3 * self._half_line
+        h_start = kernel.new_h_bytes + kernel.handed_bytes
         narrowing = None
         if str(self.memory.states[0].dtype) == "int16":
             narrowing = (op.output_multiplier, op.output_shift)
-        h_size = packing.vector_size(kernel.padded_hidden, None)
-        vectors = IntegerVectors(self.memory.work, h_start + 2 * h_size, h_start, narrowing)
+        h_bytes, _ = kernel.vector_bytes
+        vectors = IntegerVectors(self.memory.work, h_start + h_bytes, h_start, narrowing)
         # An initial h that the caller gives may hold -128, which no cell makes.
         is_given = narrowing is None and self.arguments.initial_h
         return tuple(
@@ -228,8 +229,8 @@ class IntegerLayer(Layer):
 
     @property
     def reset_h(self) -> Operand:
-        """In the third line of int16."""
-        return Operand(self._halves, tir.integer(2 * self._half_line // _HALF_BYTES))
+        """Behind z."""
+        return Operand(self._halves, tir.integer(self._handed[1]))
 
     def finish(
         self,
@@ -243,7 +244,7 @@ class IntegerLayer(Layer):
     ) -> None:
         """The cell's epilogue for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
-        lanes, line = phase.units, self._half_line // _HALF_BYTES
+        lanes = phase.units
         first = unit + part * lanes
         count = None
         if kernel.op.hidden != kernel.padded_hidden:
@@ -264,7 +265,7 @@ class IntegerLayer(Layer):
                 h=Slot(memory.states[0], state + first, count),
                 c=Slot(memory.states[1], state + first, count) if len(memory.states) > 1 else None,
                 new_h=Slot(new_h, first),
-                handed=[Slot(work, line * (1 + i) + first) for i in range(2)],
+                handed=[Slot(work, start + first) for start in self._handed],
                 peepholes=[
                     Slot(weights, peephole + i * kernel.unit_block) for i in range(phase.peepholes)
                 ],
@@ -302,8 +303,10 @@ class IntegerLayer(Layer):
             show(tir.integer(whole * lanes), hidden % lanes)
 
     @property
-    def _half_line(self) -> int:
-        return self.integer.packing.padded(_HALF_BYTES * self.kernel.padded_hidden)
+    def _handed(self) -> tuple[int, int]:
+        """Elements of int16 at which z and r*h begin."""
+        z, size = self.integer.new_h_bytes, self.integer.handed_bytes
+        return z // _HALF_BYTES, (z + size // 2) // _HALF_BYTES
 
     @property
     def _halves(self) -> Buffer:

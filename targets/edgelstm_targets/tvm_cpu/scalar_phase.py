@@ -148,28 +148,30 @@ class ScalarPhase:
             prepared: section and vector.
 
         Returns:
-            For each gate the sum, with what rounds it up where it is going to be shifted.
+            For each gate the sum, with what rounds it when it is shifted.
         """
-        section, product, vector = prepared.section, prepared.product, prepared.vector
-        gates, group = len(section.gates), self.packing.group
-        groups = math.ceil(section.extent / group)
-        first = tir.integer((1 << self._bits(section) >> 1) << product.scale_bits)
-        if vector.correction is not None:
-            first = tir.name(first - vector.correction)
-        sums = tir.local(gates, "int32")
+        product, gates = prepared.product, len(prepared.section.gates)
+        groups = math.ceil(prepared.section.extent / self.packing.group)
+        sums, first = tir.local(gates, "int32"), self._first(prepared)
         for gate in range(gates):
             tir.store(sums, gate, first)
         rows = Rows(data, block + self.section_offset(prepared.index))
-
         body = product.body(gates)
         whole = groups // body if groups > body else 0
         if whole:
-            with tir.loop(whole) as i:
+            with tir.loop(product.times(whole)) as i:
                 for step in range(body):
-                    product.add_group(sums, gates, rows, vector, i * body + step)
+                    product.add_group(sums, gates, rows, prepared.vector, i * body + step)
         for k in range(whole * body, groups):
-            product.add_group(sums, gates, rows, vector, tir.integer(k))
+            product.add_group(sums, gates, rows, prepared.vector, tir.integer(k))
         return [sums[gate] for gate in range(gates)]
+
+    def _first(self, prepared: ScalarSection) -> Expr:
+        """What sums begin with: their rounding, without what the offsets of weights add."""
+        bits, product = self._bits(prepared.section), prepared.product
+        first = tir.integer((1 << bits >> 1) << product.scale_bits)
+        correction = prepared.vector.correction
+        return first if correction is None else tir.name(first - correction)
 
     def _bits(self, section: Section) -> int:
         """How far the sums of a section are shifted."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_compiler.ir.text import graph_data, parse_graph, print_graph, same_structure
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
@@ -41,6 +42,12 @@ CALL: dict[str, tuple[Any, dict[str, Any]]] = {
     "rnn": (rnn_model, {"hidden": 7, "batch": 2}),
     "stacked": (stacked_model, {"ops": ("LSTM", "GRU"), "head": "sequence"}),
 }  # fmt: skip
+PACKINGS = (
+    BytePacking(1, (128,), line=4, vector_bytes=4),
+    BytePacking(1, (128, 0), line=4, vector_bytes=2),
+    BytePacking(1, (0,), group=16, line=4, vector_bytes=2),
+    BytePacking(8, (0, 128, 128, 0), group=8),
+)
 STORED = (Scheme.FP16, Scheme.W8, Scheme.W4)
 
 
@@ -61,6 +68,40 @@ def test_integer_program_is_the_graph(name: str, weight_offset: int) -> None:
         found = runner.step(recording)
         for output, value in wanted.items():
             assert np.array_equal(found[output], value[0]), output
+
+
+@pytest.mark.parametrize("packing", PACKINGS, ids=str)
+@pytest.mark.parametrize("name", ["lstm", "lstm_bidirectional", "gru", "gru_linear"])
+def test_integer_program_in_other_packings(name: str, packing: BytePacking) -> None:
+    """The same however a target wants the weights: groups, offsets byte by byte, short lines."""
+    result, inputs = _quantized(name, Scheme.INT8_FULL)
+    program = lower(result.graph, 16, None, 0, packing)
+    runner = ProgramRunner(program)
+    for recording in inputs:
+        wanted = Replay(result.graph).run(recording)
+        found = runner.step(recording)
+        for output, value in wanted.items():
+            assert np.array_equal(found[output], value[0]), output
+
+
+def test_weights_of_one_unit_at_a_time_stand_as_documented() -> None:
+    """Head of biases and multipliers, words of 4 inputs; every second byte has an offset."""
+    graph = step_graph(lstm_model(hidden=5, features=6, outputs=("Y",)), "call")
+    result = quantized(graph, Scheme.INT8_FULL)
+    program = lower(result.graph, 16, None, 0, BytePacking(1, (128, 0), line=4))
+    (call,) = [call for call in program.calls if call.kernel.kind == "IntegerRecurrentKernel"]
+    place = call.inputs[1]
+    assert place is not None
+    blob = np.frombuffer(program.weights, np.uint8)[place.offset_bytes :][: place.type.nbytes]
+    constants = {c.value.name: c.data for c in result.graph.constants}
+    units = blob.reshape(5, 32 + 4 * 8 + 4 * 8)
+    assert np.array_equal(
+        units[:, :16].copy().view("<i4").T, constants["lstm_1.B.steps"].reshape(4, 5)
+    )
+    words = units[:, 32:64].reshape(5, 2, 4, 4).astype(np.uint8)
+    words[..., 0::2] ^= 128
+    rows = words.view(np.int8).transpose(2, 0, 1, 3).reshape(4, 5, 8)[..., :6]
+    assert np.array_equal(rows.reshape(20, 6), constants["lstm_1.W.steps"][0])
 
 
 @pytest.mark.parametrize("scheme", [*STORED, Scheme.INT8], ids=lambda scheme: scheme.value)

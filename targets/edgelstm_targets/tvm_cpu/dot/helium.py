@@ -12,7 +12,7 @@ from edgelstm_targets.tvm_cpu.dot.product import Vector
 from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
-_GROUP, _WORD = 16, 4
+_GROUP, _WORD, _BYTE = 16, 4, 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,13 @@ class Helium(ScalarProduct):
         """One group."""
         del gates
         return 1
+
+    def times(self, count: int) -> Expr:
+        """The same, unknown to LLVM: it would write the loop out, and run out of registers."""
+        if count > _BYTE:
+            return tir.integer(count)
+        hidden = tirx.call_llvm_pure_intrin("int32", "llvm.arm.uxtb16", tir.integer(count))
+        return tir.name(hidden)
 
     def prepare(
         self, work: Buffer, start: int, extent: int, element: Callable[[Expr], Expr]

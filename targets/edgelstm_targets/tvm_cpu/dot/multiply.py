@@ -39,6 +39,18 @@ class Multiply(ScalarProduct):
         """As many as one address reaches."""
         return max(1, _NEAR // (gates * K_GROUP))
 
+    def place(self, first: int, group: Expr, extent: int) -> Expr:
+        """The last group first."""
+        return self.start(first, extent) - (group + 1) * K_GROUP
+
+    def start(self, first: int, extent: int) -> int:
+        """The end.
+
+        Where the addresses of weights and elements grow alike, LLVM makes one counter for both:
+        three numbers to keep instead of two, and a Cortex-M0+ has no register for the third.
+        """
+        return first + -(-extent // K_GROUP) * K_GROUP
+
     def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
         """In order."""
         for i, value in enumerate(values):
@@ -53,7 +65,7 @@ class Multiply(ScalarProduct):
         """Element by element: one that all gates are through with frees its register."""
         bytes_ = tir.flat(rows.data, "uint8" if self.is_counted else "int8")
         first = rows.start * _WORD + group * (gates * K_GROUP)
-        elements = vector.start + group * K_GROUP
+        elements = vector.start - (group + 1) * K_GROUP
         for i in range(K_GROUP):
             factor = tir.name(tirx.Cast("int32", vector.buffer[elements + i]))
             for gate in range(gates):

@@ -65,6 +65,20 @@ class ScalarProduct:
         """Groups in the body of the inner loop."""
         raise NotImplementedError
 
+    def times(self, count: int) -> Expr:
+        """How often the inner loop runs."""
+        return tir.integer(count)
+
+    def place(self, first: int, group: Expr, extent: int) -> Expr:
+        """Where a group stands: the vector of `extent` elements has memory from `first` on."""
+        del extent
+        return first + group * self.stored_per_group
+
+    def start(self, first: int, extent: int) -> int:
+        """What `add_group` is told of such a vector."""
+        del extent
+        return first
+
     def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
         """Write a group of a vector, given as int32."""
         raise NotImplementedError
@@ -106,7 +120,7 @@ class ScalarProduct:
             ]
             if self.is_counted:
                 tir.store(total, 0, total[0] + self.counted(values))
-            self.arrange(target, first + group * self.stored_per_group, values)
+            self.arrange(target, self.place(first, group, extent), values)
 
         whole, rest = divmod(extent, size)
         if whole > 1:
@@ -117,4 +131,4 @@ class ScalarProduct:
         if rest:
             write(tir.integer(whole), rest)
         correction = tir.name(self.correction(total[0])) if self.is_counted else None
-        return Vector(target, first, correction)
+        return Vector(target, self.start(first, extent), correction)
