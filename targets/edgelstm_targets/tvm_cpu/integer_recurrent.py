@@ -127,7 +127,9 @@ class IntegerPhase(BytePhase):
         numbers, halves = Integers(units, self.isa), tir.flat(weights.data, "int16")
         shift = part * units
         scaled = []
-        for prepared in streams:
+        # As in `quantized_recurrent.py`; the sums are exact in any order.
+        order = sorted(streams, key=lambda prepared: -prepared.section.extent)
+        for prepared in order:
             bits = self.x_shift if prepared.section.source is Source.X else self.h_shift
             start = (block + self.scale_offset(prepared.index)) * _HALF_BYTES + shift
             values = []
@@ -136,7 +138,7 @@ class IntegerPhase(BytePhase):
                 reduced = numbers.rounding_shift(value, bits)
                 values.append(tir.name(reduced * numbers.wide(multiplier)))
             scaled.append(values)
-        totals = accumulated(self.phase.accumulators, streams, scaled)
+        totals = accumulated(self.phase.accumulators, order, scaled)
         return [
             tir.name(
                 numbers.shifted(
