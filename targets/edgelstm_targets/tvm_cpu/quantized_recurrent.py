@@ -174,7 +174,9 @@ class Int8Phase(BytePhase):
         totals = lines.biases(weights, block, part)
         # Sums that have the same scale are added before they are scaled.
         joined: dict[tuple[int, int], Expr] = {}
-        for prepared in streams:
+        # The longest first: weights loaded before its loop would have to leave the registers.
+        order = sorted(streams, key=lambda prepared: -prepared.section.extent)
+        for prepared in order:
             section = prepared.section
             sums = self.section_sums(words, block, part, prepared)
             for place in zip(section.accumulators, range(len(sums)), strict=True):
@@ -182,8 +184,9 @@ class Int8Phase(BytePhase):
                 if ratio is not None and section.source is Source.X:
                     number = number * tir.constant(2.0**ratio, units)
                 joined[place] = joined[place] + number if place in joined else number
-            if ratio is None or prepared is streams[-1]:
-                scales = lines.scales(weights, block, part, section)
+            if ratio is None or prepared is order[-1]:
+                packed = section if ratio is None else streams[-1].section
+                scales = lines.scales(weights, block, part, packed)
                 for (accumulator, index), number in joined.items():
                     scaled = number * scales[index]
                     totals[accumulator] = tir.name(totals[accumulator] + scaled)
