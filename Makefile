@@ -22,7 +22,9 @@ lint: $(VENV)/.dev-ready
 check: lint test
 
 bench: $(VENV)/.dev-ready
-	$(BIN)/python -m tests.bench.table
+	status=0; for table in table quantized; do \
+		$(BIN)/python -m tests.bench.$$table || status=1; \
+	done; exit $$status
 
 # Kernels for GPUs, compiled and emulated; no GPU needed.
 test-cuda: $(VENV)/.cuda-ready

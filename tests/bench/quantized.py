@@ -1,6 +1,6 @@
 """Quantized schemes beside float32 and ONNX Runtime's dynamic quantization, with verdicts.
 
-Run by hand: `python -m tests.bench.quantized [--json FILE] [--rounds N] [--isa NAME]`. All variants
+Part of `make bench`; by hand: `python -m tests.bench.quantized [--json FILE] [--rounds N] [--isa NAME]`. All variants
 of a size are timed in turn in every round; medians over the rounds. The read limit is the fastest
 reading seen: a slow one would flatter the step. Shared machines: believe the ratios.
 """
@@ -29,6 +29,7 @@ from tests.models import stacked_model
 
 SCHEMES = ("int8", "int8-full", "w8", "w4", "fp16")
 SPEED_GOALS = {"(6,32)": 1.0, "(9,128)": 2.5, "(64,256)": 2.5}
+SIZE_GOALS = {"int8": 0.27, "w4": 0.16}
 READ_GOAL = 0.5
 _SECONDS = 0.1
 _READS = 3
@@ -86,12 +87,14 @@ class Row:
         base = statistics.median(steps["fp32"])
         peer_ns = statistics.median(peer)
         schemes = {}
+        float_bytes = self.artifacts["fp32"].manifest["memory"]["weights_bytes"]
         for key, artifact in self.artifacts.items():
             step = statistics.median(steps[key])
             code = artifact.container.sections
             sizes = [len(artifact.container.section(n)) for n in code if n.startswith("code/")]
             schemes[key] = {
                 "weights_bytes": artifact.manifest["memory"]["weights_bytes"],
+                "share_of_fp32": artifact.manifest["memory"]["weights_bytes"] / float_bytes,
                 "largest_code_bytes": max(sizes),
                 "step_ns": step,
                 "times_fp32": base / step,
@@ -115,10 +118,14 @@ def _forced(artifact: Artifact, isa: str | None) -> Artifact:
 
 def verdicts(row: dict[str, Any]) -> list[str]:
     """What a row misses of the promises."""
+    missed = [
+        f"{scheme} {row['schemes'][scheme]['share_of_fp32']:.3f} of fp32's bytes > {share}"
+        for scheme, share in SIZE_GOALS.items()
+        if scheme in row["schemes"] and row["schemes"][scheme]["share_of_fp32"] > share
+    ]
     found = row["schemes"].get("int8")
     if found is None:
-        return []
-    missed = []
+        return missed
     goal = SPEED_GOALS.get(row["size"])
     if goal is not None and found["times_fp32"] < goal:
         missed.append(f"int8 {found['times_fp32']:.2f}x fp32 < {goal}x")
@@ -142,10 +149,10 @@ def main() -> int:
     schemes = tuple(arguments.schemes.split(","))
     rows = []
     print(
-        "| size | scheme | weights | native step | times fp32 | of the read limit "
+        "| size | scheme | weights | of fp32 | native step | times fp32 | of the read limit "
         "| times ONNX Runtime dynamic int8 | code | compile |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, options in SIZES:
             if arguments.sizes and arguments.sizes not in name:
@@ -155,6 +162,7 @@ def main() -> int:
             for scheme, found in row["schemes"].items():
                 print(
                     f"| {name} | {scheme} | {found['weights_bytes'] / 1024:.0f} KB "
+                    f"| {found['share_of_fp32']:.3f} "
                     f"| {found['step_ns'] / 1000:.3f} us | {found['times_fp32']:.2f} "
                     f"| {found['of_read_limit']:.2f} | {found['times_peer']:.0f} "
                     f"| {found['largest_code_bytes'] / 1024:.1f} KB "

@@ -1,7 +1,9 @@
 """`auto`: for each layer the cheapest scheme such that the end-to-end error stays under a bound.
 
 Greedy: all layers begin with the cheapest scheme; while the error is too large, the one change to a
-dearer scheme is made that takes away most error per byte. Every trial is recorded.
+dearer scheme is made that takes away most error per byte. Errors of layers may cancel each other,
+so a change may also add to the error: it is never made. Where every change does, all layers become
+dearer at once. Every trial is recorded.
 """
 
 from __future__ import annotations
@@ -96,26 +98,42 @@ def search_schemes(
                 candidates.append(search.trial({**current, name: scheme}))
         if not candidates:
             break
-        chosen = _best_step(best, candidates, max_error)
-        trials += [trial for trial in candidates if trial is not chosen]
+        trials += candidates
+        chosen = best_step(best, candidates, max_error)
+        while chosen is None:
+            # Ends with float32 everywhere, which has no error.
+            current = {name: _dearer(ladders[name], at) for name, at in current.items()}
+            together = search.trial(current)
+            trials.append(together)
+            chosen = together if together.error < best.error else None
+        trials.remove(chosen)
         best = replace(chosen, taken=True)
         trials.append(best)
         current = dict(best.schemes)
     return current, tuple(trials)
 
 
-def _best_step(best: Trial, candidates: Sequence[Trial], max_error: float) -> Trial:
-    """The smallest that is good enough, else the one that takes away most error per byte."""
+def best_step(best: Trial, candidates: Sequence[Trial], max_error: float) -> Trial | None:
+    """The smallest that is good enough, else the one that takes away most error per byte.
+
+    None: no candidate takes any error away.
+    """
     enough = [trial for trial in candidates if trial.error <= max_error]
     if enough:
         return min(enough, key=lambda trial: (trial.size_bytes, trial.error))
+    better = [trial for trial in candidates if trial.error < best.error]
     return max(
-        candidates,
+        better,
         key=lambda trial: (
             (best.error - trial.error) / max(trial.size_bytes - best.size_bytes, 1),
             -trial.error,
         ),
+        default=None,
     )
+
+
+def _dearer(ladder: Sequence[Scheme], scheme: Scheme) -> Scheme:
+    return ladder[min(ladder.index(scheme) + 1, len(ladder) - 1)]
 
 
 class _Search:
