@@ -12,7 +12,7 @@ from edgelstm_compiler.demo import MODEL_PATH, TRIAL_PATH
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.verification import verify_stream
-from tests.models import CellCase, cell_model
+from tests.models import CellCase, cell_model, stacked_model
 from tests.oracle import assert_close, expected_outputs, random_inputs
 
 pytestmark = pytest.mark.tvm
@@ -101,3 +101,18 @@ def test_what_cannot_be_emulated_is_not_checked() -> None:
     """Helium is beyond Unicorn: the artifact is made, and says that nothing was compared."""
     artifact = compile_model(cell_model(CellCase(hidden=5, steps=2)), target="cortex-m55")
     assert not artifact.manifest["check"]["done"]
+
+
+@pytest.mark.parametrize("scheme", ["int8", "w4"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_coded_scales_and_tails(target: str, scheme: str) -> None:
+    """Two quantized layers with inputs that fill no word compute what NumPy does."""
+    model = stacked_model(steps=None, features=7, hidden=21, ops=("LSTM", "GRU"), head="sequence")
+    frames = np.random.default_rng(0).standard_normal((40, 7)).astype("f4")
+    found, wanted = (
+        compile_model(model, target=name, quantize=scheme, calibration=[frames], check=False)
+        for name in (target, "reference")
+    )
+    expected = wanted.session().run(frames)
+    limit = 5e-3 if scheme == "int8" else 1e-5
+    np.testing.assert_allclose(emulate(found).session().run(frames), expected, 0, limit)

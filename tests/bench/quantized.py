@@ -1,9 +1,9 @@
 """Quantized schemes beside float32 and ONNX Runtime's dynamic quantization, with verdicts.
 
-Part of `make bench`; by hand:
-`python -m tests.bench.quantized [--json FILE] [--rounds N] [--isa NAME]`.
-All variants of a size are timed in turn in every round; medians over the rounds. The read limit is
-the fastest reading seen: a slow one would flatter the step. Shared machines: believe the ratios.
+Part of `make bench`; alone: `python -m tests.bench.quantized [--json FILE] [--rounds N] [--isa
+NAME]`. All variants of a size are timed in turn in every round; medians over the rounds. The read
+limit is the fastest reading seen: a slow one would flatter the step. Shared machines: believe the
+ratios.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Greedy: all layers begin with the cheapest scheme; while the error is too large, the one change to a
 dearer scheme is made that takes away most error per byte. Errors of layers may cancel each other,
 so a change may also add to the error: it is never made. Where every change does, all layers become
-dearer at once. Every trial is recorded.
+dearer at once. Under the bound, layers become cheaper again where that stays under it. Every trial
+is recorded.
 """
 
 from __future__ import annotations
@@ -110,6 +111,15 @@ def search_schemes(
         best = replace(chosen, taken=True)
         trials.append(best)
         current = dict(best.schemes)
+    for name, ladder in ladders.items():
+        for scheme in ladder[: ladder.index(current[name])]:
+            cheaper = search.trial({**current, name: scheme})
+            if cheaper.error <= max_error and cheaper.size_bytes < best.size_bytes:
+                best = replace(cheaper, taken=True)
+                current = dict(best.schemes)
+                trials.append(best)
+                break
+            trials.append(cheaper)
     return current, tuple(trials)
 
 

@@ -113,8 +113,11 @@ class IntegerPhase(BytePhase):
         numbers, halves = integers(units, self.isa), tir.flat(weights.data, "int16")
         shift = part * units
         terms: list[list[tuple[Expr, Expr]]] = [[] for _ in range(self.phase.accumulators)]
-        # As in `quantized_recurrent.py`; the sums are exact in any order.
-        for prepared in sorted(streams, key=lambda prepared: -prepared.section.extent):
+        order = streams
+        if self.isa.dot in ("madd", "vnni"):
+            # As in `quantized_recurrent.py`; the sums are exact in any order.
+            order = sorted(streams, key=lambda prepared: -prepared.section.extent)
+        for prepared in order:
             bits = self.x_shift if prepared.section.source is Source.X else self.h_shift
             start = (block + self.scale_offset(prepared.index)) * _HALF_BYTES + shift
             sums = self.section_sums(words, block, part, prepared)
