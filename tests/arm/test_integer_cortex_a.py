@@ -99,9 +99,7 @@ def test_calls(name: str, target: str) -> None:
         assert [as_bytes(artifact.session().call(each)) for each in inputs] == wanted, isa
 
 
-@pytest.mark.parametrize(
-    ("isa", "cpu"), [("aarch64-dotprod", "max"), ("aarch64", "cortex-a53")]
-)
+@pytest.mark.parametrize(("isa", "cpu"), [("aarch64-dotprod", "max"), ("aarch64", "cortex-a53")])
 def test_on_a_processor_with_i8mm(isa: str, cpu: str, tmp_path: Path, monkeypatch) -> None:
     """QEMU's `max` has i8mm and SVE2: what it picks gives NumPy's bits; a Cortex-A53 picks NEON."""
     from edgelstm.engines.native import choose_variant, code_variants
