@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgelstm.artifact import Artifact
 from edgelstm_compiler import compile_model
@@ -77,6 +79,34 @@ def test_streams_of_floats(name: str, isa: str) -> None:
     _, _, frames, wanted = wanted_stream(name, False)
     artifact = emulate(_streaming(name, TARGETS[isa], False), isa)
     assert stream(artifact, frames, _cuts(name)) == wanted
+
+
+@functools.cache
+def _integrator() -> tuple[onnx.ModelProto, Any, dict[str, Any], tuple[bytes, bytes]]:
+    """An LSTM that forgets nothing, and inputs that drive its cells to the ends of 16 bits."""
+    hidden = 19
+    model = lstm_model(hidden=hidden, features=2, steps=None)
+    for place, item in enumerate(model.graph.initializer):
+        if item.name == "B":
+            bias = numpy_helper.to_array(item).copy()
+            bias[0, : 3 * hidden] = 5  # input, output and forget gate
+            model.graph.initializer[place].CopyFrom(numpy_helper.from_array(bias, "B"))
+    given = recordings(step_graph(model), frames=60)
+    reference = compile_integers(model, "reference", "stream", given, True)
+    signs = np.where(np.arange(300) < 140, 1, -1)[:, None]
+    frames = {"X": np.broadcast_to(signs * 32767, (300, 2)).astype(np.int16)}
+    return model, given, frames, stream(reference, frames)
+
+
+@pytest.mark.parametrize("isa", TARGETS)
+def test_cells_that_saturate(isa: str) -> None:
+    """The cell state stops at 32767 and -32767."""
+    pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
+    model, given, frames, wanted = _integrator()
+    artifact = emulate(compile_integers(model, TARGETS[isa], "stream", given, True), isa)
+    assert stream(artifact, frames) == wanted
+    cells = np.frombuffer(wanted[1], np.int16)
+    assert np.any(np.abs(cells.astype(int)) == 32767)
 
 
 @pytest.mark.parametrize("target", ["rpi3", "rpi5"])
