@@ -88,7 +88,7 @@ def test_the_right_machine_takes_the_best_code(model, monkeypatch) -> None:
     monkeypatch.setattr("edgelstm.engines.native.cpu_flags", lambda: frozenset(flags))
     variants = code_variants(compile_model(model, target="armv7", check=False).container)
     assert choose_variant(variants).isa == "armv7-neon"
-    flags.add("vfpv4")
+    flags |= {"vfpv4", "idiva"}
     assert choose_variant(variants).isa == "armv7-vfpv4"
     variants = code_variants(compile_model(model, target="cortex-m4", check=False).container)
     with pytest.raises(TargetUnavailableError, match="microcontroller"):
