@@ -122,10 +122,10 @@ def run_on_board(folder: Path, isa: str, board: str, main: Path | None = None) -
     return run_board(link_for_board(folder, isa, board, main), board)
 
 
-def run_in_user_mode(folder: Path, machine: str) -> str:
-    """Compile project and example for Linux on ARM, run the program in QEMU."""
+def run_in_user_mode(folder: Path, machine: str, cpu: str = "max") -> str:
+    """Compile project and example for Linux on ARM, run the program in QEMU, on a CPU of it."""
     compiler, emulator = map(tool, USER_MODE[machine])
     program, library = folder / "program", next(folder.glob("lib*_kernels.a"))
     sources = [*sorted(folder.glob("*.c")), folder / "example" / "main.c"]
     run(compiler, *STRICT, "-O1", "-static", f"-I{folder}", *sources, library, "-o", program)
-    return run(emulator, program).stdout
+    return run(emulator, "-cpu", cpu, program).stdout

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import numpy_helper
 
 from edgelstm.artifact import Artifact
-from edgelstm_compiler import compile_model
 from edgelstm_compiler.c_export.golden import record_golden
 from edgelstm_compiler.c_export.project import export_project
 from edgelstm_compiler.emulation.kernel import count_cost, emulate
-from edgelstm_compiler.quant.scheme import QuantizeOptions
 from tests.arm.c_project import run_on_board
-from tests.models import CellCase, cell_model, gru_model, lstm_model, stacked_model
+from tests.arm.integer_cases import (
+    CALLS,
+    STEPS,
+    STREAMS,
+    as_bytes,
+    compile_integers,
+    stream,
+    walk,
+    wanted_calls,
+    wanted_stream,
+)
+from tests.models import CellCase, cell_model, lstm_model
 from tests.quantized_models import recordings, step_graph
 
 pytestmark = pytest.mark.tvm
@@ -27,7 +34,6 @@ pytest.importorskip("tvm")
 EMULATED = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 WAYS = ("cortex-m0plus", "cortex-m3", "cortex-m4")
 """One processor for each way of multiplying."""
-STEPS = 300
 MARGIN = 1.05
 # Target and size of an LSTM (inputs, units): instructions per multiply-accumulate as they are, and
 # what they must stay below in any case.
@@ -40,110 +46,8 @@ COUNTS = {
     ("cortex-m7", 64, 128): (1.40, 1.6),
     ("cortex-m33", 64, 128): (1.40, 1.6),
 }
-STREAMS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "lstm": (lstm_model, {"hidden": 19, "features": 5}),
-    "lstm_one_unit": (lstm_model, {"hidden": 1, "features": 1}),
-    "lstm_peepholes_clip": (
-        lstm_model,
-        {"hidden": 33, "features": 6, "peepholes": True, "clip": 3.0, "initial_h": "constant"},
-    ),
-    "lstm_input_forget": (lstm_model, {"hidden": 40, "features": 17, "input_forget": True}),
-    "gru": (gru_model, {"hidden": 21, "features": 7}),
-    "gru_linear": (
-        gru_model,
-        {"hidden": 34, "features": 3, "linear_before_reset": True, "initial_h": "constant"},
-    ),
-    "stack": (stacked_model, {"ops": ("LSTM", "GRU", "LSTM"), "hidden": 18, "head": "sequence"}),
-}
-CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "lstm_bidirectional": (
-        lstm_model,
-        {"hidden": 5, "direction": "bidirectional", "peepholes": True, "initial_c": "constant"},
-    ),
-    "lstm_reverse_batch": (lstm_model, {"hidden": 18, "direction": "reverse", "batch": 3}),
-    "lstm_lengths": (
-        lstm_model,
-        {"hidden": 8, "batch": 4, "sequence_lens": (5, 3, 1, 0), "initial_h": "input"},
-    ),
-    "gru_bidirectional": (
-        gru_model,
-        {"hidden": 5, "direction": "bidirectional", "linear_before_reset": True, "clip": 1.0},
-    ),
-    "gru_hard": (
-        gru_model,
-        {
-            "hidden": 9,
-            "features": 37,
-            "activations": ("HardSigmoid", "ScaledTanh"),
-            "alpha": (0.3, 0.9),
-            "beta": (0.4, 1.1),
-            "initial_h": "input",
-            "sequence_lens": (0, 5, 2),
-            "batch": 3,
-        },
-    ),
-    "stack": (stacked_model, {"ops": ("LSTM", "GRU"), "direction": "bidirectional", "steps": 7}),
-}
 FLOATING = ("lstm_lengths", "gru_hard")
 """Initial states that are inputs go through floats."""
-
-
-def _compile(
-    model: onnx.ModelProto, target: str, mode: str, given: list[Any], integer_io: bool
-) -> Artifact:
-    shapes = {name: x.shape for name, x in given[0].items()} if mode == "call" else None
-    return compile_model(
-        model,
-        target=target,
-        mode=mode,  # type: ignore[arg-type]
-        shapes=shapes,
-        name="net",
-        quantize="int8-full",
-        calibration=given,
-        quantize_options=QuantizeOptions(integer_io=integer_io),
-        check=False,
-    )
-
-
-def _steps(artifact: Artifact, count: int, seed: int = 4) -> dict[str, np.ndarray[Any, Any]]:
-    """A walk with bursts of twice and eight times its height; integers as such, to the limits."""
-    rng = np.random.default_rng(seed)
-    frames = {}
-    for spec in artifact.signature.inputs:
-        walk = np.sin(np.cumsum(rng.normal(0, 0.4, (count, *spec.shape)), axis=0))
-        walk *= rng.choice([1, 1, 1, 2, 8], (count, *[1] * len(spec.shape)))
-        if not spec.dtype.is_float:
-            limits = np.iinfo(spec.dtype.numpy)
-            walk = np.clip(walk * (limits.max / 4), limits.min, limits.max)
-        frames[spec.name] = walk.astype(spec.dtype.numpy)
-    return frames
-
-
-def _bytes(result: Any) -> bytes:
-    values = result.values() if isinstance(result, dict) else [result]
-    return b"".join(np.ascontiguousarray(value).tobytes() for value in values)
-
-
-def _stream(artifact: Artifact, frames: dict[str, np.ndarray[Any, Any]]) -> tuple[bytes, bytes]:
-    """All that comes out, and the states at the end: in two blocks and one single step."""
-    session = artifact.session()
-    count = len(next(iter(frames.values())))
-    out = b""
-    for start, stop in ((0, count // 3), (count // 3, count - 1)):
-        out += _bytes(session.run({name: x[start:stop] for name, x in frames.items()}))
-    out += _bytes(session.step({name: x[-1] for name, x in frames.items()}))
-    return out, bytes(session.snapshot())
-
-
-@functools.cache
-def _wanted(name: str, integer_io: bool) -> tuple[Any, Any, Any, tuple[bytes, bytes]]:
-    """A model, its calibration, what it is given, and what NumPy makes of it."""
-    make, fields = STREAMS[name]
-    model = make(steps=None, **fields)
-    given = recordings(step_graph(model), frames=100)
-    reference = _compile(model, "reference", "stream", given, integer_io)
-    frames = _steps(reference, STEPS)
-    return model, given, frames, _stream(reference, frames)
 
 
 @pytest.mark.parametrize("target", EMULATED)
@@ -151,9 +55,9 @@ def _wanted(name: str, integer_io: bool) -> tuple[Any, Any, Any, tuple[bytes, by
 def test_streams(name: str, target: str) -> None:
     """Hundreds of steps in integers: outputs and states."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
-    model, given, frames, wanted = _wanted(name, True)
-    artifact = emulate(_compile(model, target, "stream", given, True))
-    assert _stream(artifact, frames) == wanted
+    model, given, frames, wanted = wanted_stream(name, True)
+    artifact = emulate(compile_integers(model, target, "stream", given, True))
+    assert stream(artifact, frames) == wanted
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m33"])
@@ -161,23 +65,9 @@ def test_streams(name: str, target: str) -> None:
 def test_streams_of_floats(name: str, target: str) -> None:
     """The same with floats at the border: they are quantized as NumPy does."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
-    model, given, frames, wanted = _wanted(name, False)
-    artifact = emulate(_compile(model, target, "stream", given, False))
-    assert _stream(artifact, frames) == wanted
-
-
-@functools.cache
-def _called(name: str) -> tuple[Any, Any, list[dict[str, Any]], list[bytes]]:
-    make, fields = CALLS[name]
-    model = make(**fields)
-    given = recordings(step_graph(model, "call"))
-    reference = _compile(model, "reference", "call", given, True)
-    inputs = [_steps(reference, 1, seed) for seed in range(4)]
-    inputs = [{key: x[0] for key, x in each.items()} for each in inputs]
-    for each in inputs[2:]:
-        for x in each.values():
-            x[...] = np.where(x < 0, np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
-    return model, given, inputs, [_bytes(reference.session().call(each)) for each in inputs]
+    model, given, frames, wanted = wanted_stream(name, False)
+    artifact = emulate(compile_integers(model, target, "stream", given, False))
+    assert stream(artifact, frames) == wanted
 
 
 @pytest.mark.parametrize(
@@ -192,9 +82,9 @@ def _called(name: str) -> tuple[Any, Any, list[dict[str, Any]], list[bytes]]:
 def test_calls(name: str, target: str) -> None:
     """Directions, batch, lengths, and initial states at the ends of their range."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
-    model, given, inputs, wanted = _called(name)
-    artifact = emulate(_compile(model, target, "call", given, True))
-    assert [_bytes(artifact.session().call(each)) for each in inputs] == wanted
+    model, given, inputs, wanted = wanted_calls(name)
+    artifact = emulate(compile_integers(model, target, "call", given, True))
+    assert [as_bytes(artifact.session().call(each)) for each in inputs] == wanted
 
 
 @functools.cache
@@ -202,7 +92,7 @@ def _measured(target: str, features: int, hidden: int) -> Artifact:
     model = lstm_model(hidden=hidden, features=features, steps=None)
     given = recordings(step_graph(model), count=1, frames=40)
     has_float = target not in ("cortex-m0plus", "cortex-m3")
-    return _compile(model, target, "stream", given, not has_float)
+    return compile_integers(model, target, "stream", given, not has_float)
 
 
 @pytest.mark.parametrize(("target", "features", "hidden"), COUNTS)
@@ -246,17 +136,19 @@ def test_the_largest_sums_fit(hidden: int) -> None:
             data = arrays[item.name].astype(np.float32)
             model.graph.initializer[place].CopyFrom(numpy_helper.from_array(data, item.name))
     given = recordings(step_graph(model), count=1, frames=4)
-    reference = _compile(model, "reference", "stream", given, True)
+    reference = compile_integers(model, "reference", "stream", given, True)
     assert bytes(reference.session().snapshot()).count(127) >= hidden
-    frames = _steps(reference, 3)
-    artifact = emulate(_compile(model, "cortex-m4", "stream", given, True))
-    assert _stream(artifact, frames) == _stream(reference, frames)
+    frames = walk(reference, 3)
+    artifact = emulate(compile_integers(model, "cortex-m4", "stream", given, True))
+    assert stream(artifact, frames) == stream(reference, frames)
 
 
 @pytest.mark.parametrize("name", ["lstm_peepholes_clip", "gru", "gru_linear", "stack"])
 def test_helium_on_a_board(name: str, tmp_path: Path) -> None:
     """Cortex-M55, which Unicorn does not know: the exported project on QEMU's mps3-an547."""
-    model, given, frames, _ = _wanted(name, True)
-    golden = record_golden(_compile(model, "reference", "stream", given, True), frames, STEPS, None)
-    export_project(_compile(model, "cortex-m55", "stream", given, True), tmp_path, golden, None)
+    model, given, frames, _ = wanted_stream(name, True)
+    reference = compile_integers(model, "reference", "stream", given, True)
+    golden = record_golden(reference, frames, STEPS, None)
+    artifact = compile_integers(model, "cortex-m55", "stream", given, True)
+    export_project(artifact, tmp_path, golden, None)
     assert "net: PASS" in run_on_board(tmp_path, "cortex-m55", "mps3-an547")

@@ -12,6 +12,7 @@ from edgelstm_compiler.target import ENTRY_POINT_GROUP, Target, find_target
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.arm import PROCESSORS
 from tests.models import CellCase, cell_model
+from tests.quantized_models import recordings, step_graph
 
 pytestmark = pytest.mark.tvm
 
@@ -87,11 +88,50 @@ def test_the_right_machine_takes_the_best_code(model, monkeypatch) -> None:
     monkeypatch.setattr("edgelstm.engines.native.cpu_flags", lambda: frozenset(flags))
     variants = code_variants(compile_model(model, target="armv7", check=False).container)
     assert choose_variant(variants).isa == "armv7-neon"
-    flags.add("vfpv4")
+    flags |= {"vfpv4", "idiva"}
     assert choose_variant(variants).isa == "armv7-vfpv4"
     variants = code_variants(compile_model(model, target="cortex-m4", check=False).container)
     with pytest.raises(TargetUnavailableError, match="microcontroller"):
         choose_variant(variants)
+
+
+def _sections(model, target: str, scheme: str) -> list[str]:
+    given = recordings(step_graph(model), frames=40)
+    options = {} if scheme == "fp32" else {"quantize": scheme, "calibration": given}
+    artifact = compile_model(model, target=target, check=False, **options)
+    return [entry["section"] for entry in artifact.manifest["target"]["facts"]["isas"]]
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "w8", "int8", "int8-full"])
+def test_dot_products_where_they_are_of_use(scheme: str) -> None:
+    """Code for dot products of bytes stands in front, in artifacts that have such products."""
+    pytest.importorskip("tvm")
+    model = cell_model(CellCase(op="LSTM", hidden=5, features=3, steps=None))
+    best = ["code/aarch64-dotprod"] if scheme.startswith("int8") else []
+    assert _sections(model, "aarch64", scheme) == [*best, "code/aarch64"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "isa"),
+    [
+        ("fp asimd evtstrm crc32 cpuid", "aarch64"),
+        ("fp asimd crc32 atomics fphp asimdhp asimdrdm asimddp", "aarch64-dotprod"),
+        ("fp asimd asimddp i8mm sve2 svei8mm bf16", "aarch64-dotprod"),
+    ],
+)
+def test_hwcaps_choose(flags: str, isa: str, monkeypatch) -> None:
+    """A Raspberry Pi 4, a Raspberry Pi 5, a processor with i8mm."""
+    pytest.importorskip("tvm")
+    from edgelstm.engines.native import choose_variant, code_variants
+
+    model = cell_model(CellCase(op="GRU", hidden=5, features=3, steps=None))
+    given = recordings(step_graph(model), frames=40)
+    artifact = compile_model(
+        model, target="aarch64", quantize="int8-full", calibration=given, check=False
+    )
+    monkeypatch.setattr("edgelstm.engines.native.machine", lambda: "aarch64")
+    monkeypatch.setattr("edgelstm.engines.native.cpu_flags", lambda: frozenset(flags.split()))
+    assert choose_variant(code_variants(artifact.container)).isa == isa
 
 
 @pytest.mark.parametrize("target", ["armv7", "cortex-m4"])

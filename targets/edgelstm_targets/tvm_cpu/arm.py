@@ -69,6 +69,9 @@ def _cortex_m(
 
 AARCH64 = _cortex_a("aarch64", "generic", _V8, _NEAR_32K)
 CORTEX_A53 = _cortex_a("cortex-a53", "cortex-a53", _V8_CRC, _NEAR_32K)
+# LLVM's model of the A53 unrolls loops over bytes, and spills in them; the generic one is in order
+# too, and does neither.
+CORTEX_A53_BYTES = replace(CORTEX_A53, mcpu="generic")
 CORTEX_A72 = _cortex_a("cortex-a72", "cortex-a72", _V8_CRC, _NEAR_32K)
 CORTEX_A76 = _cortex_a("cortex-a76", "cortex-a76", _V8_2, _NEAR_64K)
 # Scheduled as for the A76, the first of its kind, without what dot products do not imply.
@@ -87,7 +90,7 @@ ARMV7_VFPV4 = InstructionSet(
     4,
     16,
     _NEAR_32K,
-    ("neon", "vfpv4"),
+    ("neon", "vfpv4", "idiva"),
     features=("+neon", "+vfp4", "-slowfpvfmx", "-slowfpvmlx"),
     dot="neon",
     float_abi="hard",
@@ -120,7 +123,7 @@ class Processor:
         unit_block: units per block of packed weights, so that sums fill half of the registers.
         machine: as in `edgelstm.engines.cpu_features.machine()`; "" without an operating system.
         has_float: it has a floating-point unit.
-        dot_sets: in front of `sets`, for programs with products of bytes.
+        byte_sets: in place of `sets`, for programs with products of bytes; (): the same.
         packing: of the weights of int8-full; None: in blocks of unit_block.
     """
 
@@ -130,7 +133,7 @@ class Processor:
     unit_block: int
     machine: str
     has_float: bool = True
-    dot_sets: tuple[InstructionSet, ...] = ()
+    byte_sets: tuple[InstructionSet, ...] = ()
     packing: BytePacking | None = None
 
 
@@ -149,9 +152,16 @@ PROCESSORS = {
             (AARCH64,),
             16,
             "aarch64",
-            dot_sets=(AARCH64_DOT,),
+            byte_sets=(AARCH64_DOT, AARCH64),
         ),
-        Processor("rpi3", "Raspberry Pi 3, Zero 2 W (64-bit)", (CORTEX_A53,), 16, "aarch64"),
+        Processor(
+            "rpi3",
+            "Raspberry Pi 3, Zero 2 W (64-bit)",
+            (CORTEX_A53,),
+            16,
+            "aarch64",
+            byte_sets=(CORTEX_A53_BYTES,),
+        ),
         Processor("rpi4", "Raspberry Pi 4 (64-bit)", (CORTEX_A72,), 16, "aarch64"),
         Processor("rpi5", "Raspberry Pi 5", (CORTEX_A76,), 16, "aarch64"),
         Processor("jetson-orin", "Jetson Orin", (CORTEX_A78,), 16, "aarch64"),

@@ -71,8 +71,8 @@ class ArmTarget:
             CapabilityError: floats without a floating-point unit, doubles on a Cortex-M.
         """
         if self.processor.machine:
-            best = self.processor.dot_sets if multiplies_bytes(program) else ()
-            return (*best, *self.processor.sets)
+            has_bytes = bool(self.processor.byte_sets) and multiplies_bytes(program)
+            return self.processor.byte_sets if has_bytes else self.processor.sets
         for call in program.calls:
             for buffer in (*call.inputs, *call.outputs):
                 if buffer is None or not buffer.type.dtype.is_float:

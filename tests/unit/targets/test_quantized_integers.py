@@ -12,17 +12,10 @@ from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.kernels import OpKernel
 from edgelstm_compiler.ir.ops import Dequantize, IntegerDense, IntegerSoftmax, Quantize
-from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerDenseKernel
-from edgelstm_compiler.lowering.quantized_packing import (
-    LayerRows,
-    Rows,
-    dense_phases,
-    integer_form,
-    pack_layer,
-)
 from edgelstm_targets.tvm_cpu.isa import X86_64_V3
+from tests.unit.targets.integer_layers import integer_dense
 from tests.unit.targets.native import Native, natives
-from tests.unit.targets.packing import UNIT_BLOCK, ProgramBuilder
+from tests.unit.targets.packing import ProgramBuilder
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -30,30 +23,6 @@ pytestmark = pytest.mark.tvm
 RNG = np.random.default_rng(11)
 PLAIN = replace(X86_64_V3, name="plain", dot="", gather="")
 """No instruction for products of bytes or for tables: what any processor falls back to."""
-
-
-def _dense(op, x, w, bias, multiplier, table=None, offset=128):
-    """A program of one integer dense layer."""
-    rows, features = x.shape
-    units = len(w)
-    kernel = IntegerDenseKernel(
-        op,
-        rows,
-        features,
-        units,
-        DType.from_numpy(x.dtype),
-        BytePacking(UNIT_BLOCK, (offset,)),
-    )
-    form = integer_form(kernel.packing, has_peepholes=False)
-    layer = LayerRows(Rows(w[None, None], multiplier[None, None]), None, bias[None, None], None)
-    builder = ProgramBuilder()
-    source = builder.input(kernel.x_dtype, x.shape)
-    packed = builder.weight(pack_layer(form, dense_phases(features), layer))
-    place = None if table is None else builder.weight(table)
-    target = builder.output(op.dtype, (rows, units))
-    work = builder.temporary((kernel.workspace_bytes,), DType.U8)
-    builder.call(kernel, (source, packed, place), (target,), work)
-    return builder.build("call")
 
 
 def _all_natives(program) -> dict[str, Native]:
@@ -98,7 +67,7 @@ def test_table_over_all_inputs(kind: str, is_unit: bool) -> None:
     operands = (one, np.zeros(1, np.int32), np.ones(1, np.int16))
     (wanted,) = apply("IntegerDense", op_fields(op), [x, *operands, table])
     assert len(np.unique(wanted)) > 1000
-    _expect(_dense(op, x, *operands, table), wanted, x)
+    _expect(integer_dense(op, x, *operands, table), wanted, x)
 
 
 @pytest.mark.parametrize("offset", [0, 128])
@@ -119,7 +88,7 @@ def test_products_at_their_extremes(features: int, dtype: type, offset: int) -> 
     op = IntegerDense(DType.I16, shift, 0, -32768, 32767)
     operands = (w, RNG.integers(-9, 9, 21).astype(np.int32), np.ones(21, np.int16))
     (wanted,) = apply("IntegerDense", op_fields(op), [x, *operands, None])
-    _expect(_dense(op, x, *operands, offset=offset), wanted, x)
+    _expect(integer_dense(op, x, *operands, offset=offset), wanted, x)
 
 
 def _operator(op, inputs, output):
