@@ -26,6 +26,7 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     ElementTypes,
     Layer,
     Memory,
+    UnitGroup,
     layer_function,
 )
 from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase
@@ -240,19 +241,17 @@ class IntegerLayer(Layer):
         sums: list[Expr],
         block: Expr,
         unit: Expr,
-        part: int,
+        group: UnitGroup,
         state: Expr,
     ) -> None:
         """The cell's epilogue for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
-        lanes = phase.units
-        first = unit + part * lanes
-        count = None
-        if kernel.op.hidden != kernel.padded_hidden:
-            count = tir.name(kernel.op.hidden - first)
+        lanes = group.lanes
+        first = unit + group.offset
+        count = None if group.is_whole else tir.name(kernel.op.hidden - first)
         half = len(self.functions) // kernel.op.direction.count
         weights, work = tir.flat(memory.weights.data, "int16"), self._halves
-        peephole = (block + phase.peephole_offset) * _HALF_BYTES + part * lanes
+        peephole = (block + phase.peephole_offset) * _HALF_BYTES + group.offset
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         assert memory.tables is not None
         EPILOGUES[type(kernel.op)](
