@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 
+import edgelstm
 from edgelstm.artifact import Artifact
 from edgelstm_compiler.c_export.golden import record_golden
 from edgelstm_compiler.c_export.project import export_project
@@ -25,15 +28,17 @@ from tests.arm.integer_cases import (
     wanted_calls,
     wanted_stream,
 )
-from tests.models import CellCase, cell_model, lstm_model
+from tests.models import CellCase, cell_model, lstm_model, stacked_model
 from tests.quantized_models import recordings, step_graph
+from tests.unit.runtime.command_line import invoke
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
 
-EMULATED = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 WAYS = ("cortex-m0plus", "cortex-m3", "cortex-m4")
 """One processor for each way of multiplying."""
+OTHERS = ("cortex-m7", "cortex-m33")
+"""They multiply as a Cortex-M4 does."""
 MARGIN = 1.05
 # Target and size of an LSTM (inputs, units): instructions per multiply-accumulate as they are, and
 # what they must stay below in any case.
@@ -50,8 +55,13 @@ FLOATING = ("lstm_lengths", "gru_hard")
 """Initial states that are inputs go through floats."""
 
 
-@pytest.mark.parametrize("target", EMULATED)
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *((name, target) for name in STREAMS for target in WAYS),
+        *((name, target) for name in ("lstm_peepholes_clip", "stack") for target in OTHERS),
+    ],
+)
 def test_streams(name: str, target: str) -> None:
     """Hundreds of steps in integers: outputs and states."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
@@ -152,3 +162,24 @@ def test_helium_on_a_board(name: str, tmp_path: Path) -> None:
     artifact = compile_integers(model, "cortex-m55", "stream", given, True)
     export_project(artifact, tmp_path, golden, None)
     assert "net: PASS" in run_on_board(tmp_path, "cortex-m55", "mps3-an547")
+
+
+def test_commands_without_a_floating_point_unit(tmp_path: Path) -> None:
+    """`compile --quantize int8-full` gives integer borders by itself; verify and bench run it."""
+    pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
+    model, walk, artifact = (tmp_path / name for name in ("net.onnx", "walk.csv", "net.edgelstm"))
+    onnx.save(stacked_model(ops=("LSTM", "GRU"), steps=None, head="sequence", hidden=12), model)
+    noise = np.random.default_rng(0).standard_normal((200, 3))
+    rows = np.sin(0.3 * np.cumsum(noise, axis=0))
+    walk.write_text("x,y,z\n" + "".join(f"{a:.5f},{b:.5f},{c:.5f}\n" for a, b, c in rows))
+    words = ("--quantize", "int8-full", "--calibrate", walk, "--columns", "x,y,z")
+    made = invoke("compile", model, "-o", artifact, "--target", "cortex-m0plus", *words)
+    assert made.exit_code == 0, made.stderr
+    assert "agrees with quantized step graph within 0" in made.output
+    (signal,) = edgelstm.load(artifact).signature.inputs
+    assert not signal.dtype.is_float
+    checked = invoke("verify", artifact, "--model", model, "--emulate")
+    assert checked.exit_code == 0, checked.stderr
+    assert "PASS" in checked.output
+    report = json.loads(invoke("bench", artifact, "--emulate", "--json").stdout)
+    assert report["isas"][0]["stack_bytes"] > 0

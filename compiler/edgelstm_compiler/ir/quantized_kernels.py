@@ -180,6 +180,7 @@ class IntegerRecurrentKernel(Kernel):
         has_peepholes: P is given.
         phases: as in `ir/kernels.py`.
         packing: of the weights.
+        is_x_bounded: no element of x is the lowest integer of its type.
     """
 
     op: IntegerRecurrent
@@ -190,6 +191,7 @@ class IntegerRecurrentKernel(Kernel):
     has_peepholes: bool
     phases: tuple[Phase, ...]
     packing: BytePacking
+    is_x_bounded: bool = False
 
     @property
     def padded_hidden(self) -> int:
@@ -233,6 +235,7 @@ class IntegerDenseKernel(Kernel):
     units: int
     x_dtype: DType
     packing: BytePacking
+    is_x_bounded: bool = False
 
     @property
     def workspace_bytes(self) -> int:

@@ -37,6 +37,7 @@ from edgelstm_compiler.ir.quantized_kernels import (
     StoredRecurrentKernel,
 )
 from edgelstm_compiler.ir.types import Array, Node, Value
+from edgelstm_compiler.lowering.bounded import bounded_values
 from edgelstm_compiler.lowering.cells import cell_phases
 from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import (
@@ -81,6 +82,7 @@ class QuantizedLayers:
         self._stored = _stored_weights(graph, self._data)
         self._unit_block = unit_block
         self._weight_offset = weight_offset
+        self._bounded = bounded_values(graph)
         self._packing = packing or BytePacking(unit_block, (weight_offset,))
 
     def is_absorbed(self, node: Node) -> bool:
@@ -184,6 +186,7 @@ class QuantizedLayers:
             has_peepholes=p is not None,
             phases=cell_phases(cell, features),
             packing=self._packing,
+            is_x_bounded=x in self._bounded,
         )
         form = integer_form(self._packing, has_peepholes=p is not None)
         sums = _by_gate(bias, op.accumulators)
@@ -212,6 +215,7 @@ class QuantizedLayers:
             units=units,
             x_dtype=x.type.dtype,
             packing=self._packing,
+            is_x_bounded=x in self._bounded,
         )
         form = integer_form(self._packing, has_peepholes=False)
         rows = LayerRows(Rows(w[None, None], multiplier[None, None]), None, bias[None, None], None)

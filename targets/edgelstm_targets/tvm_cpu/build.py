@@ -84,7 +84,7 @@ def compile_functions(
         code = tvm.get_global_func("target.build.llvm")(module, target)
         listing = str(code.inspect_source("ll"))
         if isa.is_bare:
-            listing = compacted(listing)
+            listing = compacted(listing, has_vectors=isa.lanes > 1)
         whole = _assemble(listing, stubs, ())
         wanted = [name for name in elf.undefined(whole[1]) if is_provided(name)]
         if wanted:

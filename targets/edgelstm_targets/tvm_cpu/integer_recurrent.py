@@ -9,6 +9,7 @@ from typing import Any
 from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Source
 from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerRecurrentKernel
+from edgelstm_compiler.lowering.bounded import is_symmetric
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells import integer_gru, integer_lstm
 from edgelstm_targets.tvm_cpu.cells.block import Slot
@@ -26,6 +27,7 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     ElementTypes,
     Layer,
     Memory,
+    UnitGroup,
     layer_function,
 )
 from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase
@@ -145,7 +147,7 @@ def integer_phase(
     vectors: IntegerVectors,
     shifts: tuple[int, int, int],
     *,
-    is_h_bounded: bool,
+    bounded: frozenset[Source],
 ) -> IntegerPhase | ScalarPhase:
     """A phase of an integer layer, by vectors of units or one unit at a time.
 
@@ -158,10 +160,10 @@ def integer_phase(
         x_dtype: "int8" or "int16".
         vectors: where x and h come from.
         shifts: x_shift, h_shift, sum_shift of the operator.
-        is_h_bounded: int8 h is never -128.
+        bounded: the sources whose int8 is never -128.
     """
     if packing.unit_block == 1:
-        return ScalarPhase(phase, peepholes, isa, packing, x_dtype, vectors, *shifts, is_h_bounded)
+        return ScalarPhase(phase, peepholes, isa, packing, x_dtype, vectors, *shifts, bounded)
     return IntegerPhase(
         phase,
         packing.unit_block,
@@ -174,12 +176,6 @@ def integer_phase(
         vectors,
         *shifts,
     )
-
-
-def _is_symmetric(op: Any) -> bool:
-    """Whether no h in Q0.15 becomes -128."""
-    lowest, shift = -32768 * op.output_multiplier, op.output_shift
-    return bool((lowest + (1 << shift >> 1)) >> shift >= -127)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +201,9 @@ class IntegerLayer(Layer):
         vectors = IntegerVectors(self.memory.work, h_start + h_bytes, h_start, narrowing)
         # An initial h that the caller gives may hold -128, which no cell makes.
         is_given = narrowing is None and self.arguments.initial_h
+        bounded = {Source.X} if kernel.is_x_bounded else set()
+        if is_symmetric(op) and not is_given:
+            bounded |= {Source.H, Source.RESET_H}
         return tuple(
             integer_phase(
                 phase,
@@ -215,7 +214,7 @@ class IntegerLayer(Layer):
                 NAMES[kernel.x_dtype],
                 vectors,
                 (op.x_shift, op.h_shift, op.sum_shift),
-                is_h_bounded=_is_symmetric(op) and not is_given,
+                bounded=frozenset(bounded),
             )
             for phase in kernel.phases
         )
@@ -243,19 +242,17 @@ class IntegerLayer(Layer):
         sums: list[Expr],
         block: Expr,
         unit: Expr,
-        part: int,
+        group: UnitGroup,
         state: Expr,
     ) -> None:
         """The cell's epilogue for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
-        lanes = phase.units
-        first = unit + part * lanes
-        count = None
-        if kernel.op.hidden != kernel.padded_hidden:
-            count = tir.name(kernel.op.hidden - first)
+        lanes = group.lanes
+        first = unit + group.offset
+        count = None if group.is_whole else tir.name(kernel.op.hidden - first)
         half = len(self.functions) // kernel.op.direction.count
         weights, work = tir.flat(memory.weights.data, "int16"), self._halves
-        peephole = (block + phase.peephole_offset) * _HALF_BYTES + part * lanes
+        peephole = (block + phase.peephole_offset) * _HALF_BYTES + group.offset
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         assert memory.tables is not None
         EPILOGUES[type(kernel.op)](

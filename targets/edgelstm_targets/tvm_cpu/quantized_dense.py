@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgelstm_compiler.ir.kernels import Source
 from edgelstm_compiler.ir.quantized_kernels import Int8DenseKernel, IntegerDenseKernel
 from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import dense_phases
@@ -77,7 +78,7 @@ def integer_dense_function(
             NAMES[kernel.x_dtype],
             IntegerVectors(work, 0, 0),
             (op.x_shift, 0, op.sum_shift),
-            is_h_bounded=False,
+            bounded=frozenset({Source.X} if kernel.is_x_bounded else ()),
         )
         numbers = integers(phase.units, isa)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -73,6 +73,21 @@ class ElementTypes:
     h: str = "float32"
     c: str = "float32"
     tables: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitGroup:
+    """Units of a block that an epilogue is written for.
+
+    Args:
+        lanes: how many.
+        offset: the first of them, from the block's first.
+        is_whole: none of them is padding.
+    """
+
+    lanes: int
+    offset: Expr
+    is_whole: bool
 
 
 def recurrent_function(
@@ -330,7 +345,7 @@ class Layer:
                         row = phase.phase.accumulators * kernel.unit_block
                         start = Operand(first.buffer, tir.name(first.start + n * row))
                     sums = phase.sums(memory.weights, block, part, streams, start)
-                    self.finish(index, functions, sums, block, unit, part, state)
+                    self.finish_part(index, functions, sums, block, unit, part, state)
             begin = begin + phase.block_elements * self.blocks
         self.commit(state, self.y_start(d, b, t))
 
@@ -350,7 +365,7 @@ class Layer:
                 memory.work, tir.integer(0), target, start, hidden, singly=self.isa.is_bare
             )
 
-    def finish(
+    def finish_part(
         self,
         index: int,
         functions: int,
@@ -360,13 +375,42 @@ class Layer:
         part: int,
         state: Expr,
     ) -> None:
+        """The cell's epilogue for the units that were summed together.
+
+        Without vectors it is a loop over single units: a quarter of the code for a few moves.
+        """
+        kernel, lanes = self.kernel, self.phases[index].units
+        is_whole, first = kernel.op.hidden == kernel.padded_hidden, part * lanes
+        if lanes == 1 or self.isa.lanes > 1 or not self.isa.is_bare:
+            group = UnitGroup(lanes, tir.integer(first), is_whole)
+            self.finish(index, functions, sums, block, unit, group, state)
+            return
+        held = tir.local(len(sums) * lanes)
+        for place, values in enumerate(sums):
+            tir.store_vector(held, place * lanes, values, lanes)
+        with tir.loop(lanes) as i:
+            group = UnitGroup(1, first + i, is_whole=True)
+            own = [tir.name(held[place * lanes + i]) for place in range(len(sums))]
+            with nullcontext() if is_whole else tir.when(unit + group.offset < kernel.op.hidden):
+                self.finish(index, functions, own, block, unit, group, state)
+
+    def finish(
+        self,
+        index: int,
+        functions: int,
+        sums: list[Expr],
+        block: Expr,
+        unit: Expr,
+        group: UnitGroup,
+        state: Expr,
+    ) -> None:
         """The cell's epilogue for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
-        hidden, padded, lanes = kernel.op.hidden, kernel.padded_hidden, phase.units
-        first = unit + part * lanes
-        count = None if hidden == padded else tir.name(hidden - first)
+        padded, lanes = kernel.padded_hidden, group.lanes
+        first = unit + group.offset
+        count = None if group.is_whole else tir.name(kernel.op.hidden - first)
         half = len(kernel.op.activations) // kernel.op.direction.count
-        peephole = block + (phase.peephole_offset + part * lanes)
+        peephole = block + (phase.peephole_offset + group.offset)
         EPILOGUES[type(kernel.op)](
             Block(
                 op=kernel.op,

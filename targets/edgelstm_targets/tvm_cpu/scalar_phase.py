@@ -43,7 +43,7 @@ class ScalarPhase:
         x_dtype: "int8" or "int16".
         vectors: where x and h come from.
         x_shift, h_shift, sum_shift: as in the operator.
-        is_h_bounded: int8 h is never -128.
+        bounded: the sources whose int8 is never -128.
     """
 
     phase: Phase
@@ -55,7 +55,7 @@ class ScalarPhase:
     x_shift: int
     h_shift: int
     sum_shift: int
-    is_h_bounded: bool
+    bounded: frozenset[Source]
 
     @property
     def units(self) -> int:
@@ -94,7 +94,7 @@ class ScalarPhase:
             assert operand is not None
             is_x = section.source is Source.X
             dtype = self.x_dtype if is_x else "int8"
-            is_bounded = self.is_h_bounded and not is_x
+            is_bounded = section.source in self.bounded
             product = scalar_product(self.isa, dtype, self.packing, section.extent, is_bounded)
 
             def element(at: Expr, operand: Operand = operand, is_x: bool = is_x) -> Expr:
