@@ -16,6 +16,7 @@ import tty
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -181,6 +182,26 @@ def test_over_a_serial_line(kind: str, tmp_path: Path, request: pytest.FixtureRe
     assert "median" in done.output
     assert done.output.endswith("PASS\n")
     assert again.exit_code == 4, "the agent ended with the first conversation"
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "int8", "w8"])
+def test_calls_and_other_schemes(scheme: str, ssh: str, tmp_path: Path) -> None:
+    """Several inputs in call mode, and quantized layers beside NumPy's, by both agents."""
+    options: dict[str, object] = {"mode": "call", "quantize": None}
+    model = save(lstm_model(hidden=8, features=3, steps=4, sequence_lens="input"), tmp_path)
+    if scheme != "fp32":
+        model = save(lstm_model(hidden=32, features=6, steps=None), tmp_path)
+        given = recordings(step_graph(onnx.load(model)), frames=40)
+        options = {"quantize": scheme, "calibration": given if scheme == "int8" else None}
+    path = tmp_path / "net.edgelstm"
+    compile_model(model, name="net", **options).save(path)
+    common = ("--model", str(model), "--ssh-command", ssh)
+    done = validate(path, "ssh://board", *common, "--agent-command", AGENT)
+    assert done.exit_code == 0, done.output
+    program = build_agent(path, tmp_path / "c", model=model)
+    done = validate(path, "ssh://board", *common, "--agent-command", str(program))
+    assert done.exit_code == 0, done.output
+    assert "within the limit" in done.output
 
 
 def test_the_c_agent_over_ssh(floats: Path, ssh: str, tmp_path: Path) -> None:

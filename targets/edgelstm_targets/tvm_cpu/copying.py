@@ -88,6 +88,7 @@ def _single(whole: int, count: int, write: Callable[[Expr], None]) -> None:
 
 def copy_function(name: str, size: int, *, singly: bool = False) -> Function:
     """The function that copies `size` bytes; its parameters are source and target."""
+    # Whole numbers: programs of integers must not touch floating-point registers.
     dtype, count = ("int32", size // 4) if size % 4 == 0 else ("uint8", size)
 
     def body(source: Buffer, target: Buffer) -> None:

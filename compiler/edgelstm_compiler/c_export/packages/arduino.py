@@ -148,6 +148,7 @@ def _readme(pieces: Pieces) -> str:
 
 Put this folder into `libraries` of your sketchbook. It needs Arduino IDE 1.8.13 or arduino-cli
 0.11, which know precompiled libraries with sources. The compiled model in `src/{pieces.isa}` links
-with every floating-point convention (`-mfloat-abi`) of a board's core.
+with every floating-point convention (`-mfloat-abi`) of a board's core. `maintainer` and `url` in
+library.properties are for you to fill in before you publish it.
 
 {memory_table(pieces)}"""

@@ -86,10 +86,10 @@ def _kconfig(pieces: Pieces) -> str:
     name, symbol, cpu = pieces.name, _symbol(pieces.name), CPUS[pieces.isa]
     has_floats = where_floats_are(pieces.artifact) is not Floats.NOWHERE
     needs = [*cpu.zephyr, *(cpu.zephyr_float if has_floats else ())]
-    depends = "\n".join(f"\tdepends on {need}" for need in needs)
-    select = "\n\tselect FPU" if has_floats else ""
+    depends = "\n".join(f"    depends on {need}" for need in needs)
+    select = "\n    select FPU" if has_floats else ""
     threads = (
-        "\n\t  Several threads that compute in floating point need FPU_SHARING as well."
+        "\n      Several threads that compute in floating point need FPU_SHARING as well."
         if has_floats
         else ""
     )
