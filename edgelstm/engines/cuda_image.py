@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 from edgelstm.errors import ArtifactFormatError
 
 PART_ALIGNMENT = 256
-_TYPES = {"f32": np.float32, "f16": np.float16}
+_TYPES = {
+    "f32": np.float32,
+    "f16": np.float16,
+    "i8": np.int8,
+    "i16": np.int16,
+    "i32": np.int32,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One part of an image: float32 elements of the blob in another order.
+    """One part of an image: elements of the blob in another order.
 
     Args:
         place: offset in the image, in bytes.
@@ -32,7 +38,8 @@ class Layout:
         padded: extents after padding with zeros at the ends.
         split: extents that the padded ones are split into, row-major.
         order: permutation of `split`.
-        dtype: element type in the image, "f32" or "f16".
+        dtype: element type in the image: "f32", "f16", "i8", "i16" or "i32".
+        stored: element type in the blob, any of them.
     """
 
     place: int
@@ -43,6 +50,7 @@ class Layout:
     split: tuple[int, ...]
     order: tuple[int, ...]
     dtype: str = "f32"
+    stored: str = "f32"
 
     @property
     def nbytes(self) -> int:
@@ -60,6 +68,7 @@ class Layout:
             "split": list(self.split),
             "order": list(self.order),
             "dtype": self.dtype,
+            "stored": self.stored,
         }
 
     @classmethod
@@ -75,6 +84,7 @@ class Layout:
                 place=_count(data["place"]),
                 source=_count(data["source"]),
                 dtype=data["dtype"],
+                stored=data["stored"],
                 **{name: tuple(_count(item) for item in data[name]) for name in lists},
             )
             fits = (
@@ -83,7 +93,8 @@ class Layout:
                 and np.prod(layout.padded) == np.prod(layout.split)
                 and sorted(layout.order) == list(range(len(layout.split)))
                 and layout.dtype in _TYPES
-                and layout.source % 4 == 0
+                and layout.stored in _TYPES
+                and layout.source % np.dtype(_TYPES[layout.stored]).itemsize == 0
                 and layout.place % PART_ALIGNMENT == 0
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -103,13 +114,15 @@ class Layout:
             ArtifactFormatError: it reaches beyond the blob.
         """
         last = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        if self.source + 4 * (last + 1) > blob.size or not all(self.shape):
+        stored = np.dtype(_TYPES[self.stored])
+        item = stored.itemsize
+        if self.source + item * (last + 1) > blob.size or not all(self.shape):
             raise ArtifactFormatError(
                 "the manifest's layout of weights reaches beyond them; compile the model again"
             )
-        elements = np.frombuffer(blob, np.float32, last + 1, self.source)
+        elements = np.frombuffer(blob, stored, last + 1, self.source)
         view = np.lib.stride_tricks.as_strided(
-            elements, self.shape, [4 * step for step in self.strides]
+            elements, self.shape, [item * step for step in self.strides]
         )
         wider = [(0, b - a) for a, b in zip(self.shape, self.padded, strict=True)]
         parts = np.pad(view, wider).reshape(self.split).transpose(self.order)

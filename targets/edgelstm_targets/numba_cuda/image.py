@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelstm.engines.cuda_image import PART_ALIGNMENT, Layout
-from edgelstm_compiler.ir.kernels import Phase
 from edgelstm_targets.numba_cuda.pipeline import Constant, ElementwiseRole, LayerNormRole, Role
+from edgelstm_targets.numba_cuda.precision import Part, WeightForm
 
-_PEEPHOLES = 3
-_QUAD = 4
+TABLE_PAIRS = 512
+"""Intervals of a table of a function; each is kept with both its ends."""
+
+_ITEMS = {"f32": 4, "f16": 2, "i8": 1, "i16": 2, "i32": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,6 @@ class ProductShape:
         """Units with those that overhang."""
         return self.team * self.passes * self.tile
 
-    @staticmethod
-    def unit_elements(phase: Phase, has_peepholes: bool) -> int:
-        """Packed elements of one unit: bias, peepholes, sections (`ir/kernels.py`, blocks of 1)."""
-        sections = sum(section.extent * len(section.gates) for section in phase.sections)
-        return phase.accumulators + (_PEEPHOLES if has_peepholes else 0) + sections
-
 
 class ImageBuilder:
     """Parts of an image, one behind the other."""
@@ -50,35 +46,46 @@ class ImageBuilder:
         self.constants: dict[int, int] = {}
         self._at = 0
 
-    def add_bias(self, phase: Phase, shape: ProductShape, source: int, has_peepholes: bool) -> int:
-        """[unit][accumulator]; returns the place in the image."""
-        stride = shape.unit_elements(phase, has_peepholes)
-        return self._add_rows(source, shape, phase.accumulators, stride)
-
-    def add_peepholes(self, phase: Phase, shape: ProductShape, source: int) -> int:
-        """[unit][i, o, f]; returns the place in the image."""
-        stride = shape.unit_elements(phase, True)
-        return self._add_rows(source + 4 * phase.accumulators, shape, _PEEPHOLES, stride)
+    def add_rows(self, part: Part, shape: ProductShape) -> int:
+        """Biases, scales, peepholes: [unit][row]; returns the place in the image."""
+        item = _ITEMS[part.dtype]
+        padded = (shape.padded_units, part.rows)
+        return self._add(
+            part.offset,
+            (shape.units, part.rows),
+            (part.stride // item, 1),
+            padded,
+            padded,
+            (0, 1),
+            part.dtype,
+        )
 
     def add_section(
-        self, phase: Phase, index: int, shape: ProductShape, source: int, has_peepholes: bool
+        self, part: Part, form: WeightForm, words: int, extent: int, shape: ProductShape
     ) -> int:
-        """[block][pass][quad][gate][unit][lane][4]; returns the place in the image."""
-        stride = shape.unit_elements(phase, has_peepholes)
-        before = phase.accumulators + (_PEEPHOLES if has_peepholes else 0)
-        before += sum(s.extent * len(s.gates) for s in phase.sections[:index])
-        section = phase.sections[index]
-        gates = len(section.gates)
-        grain = _QUAD * shape.lanes
-        quads = -(-section.extent // grain)
+        """[block][pass][quad][gate][unit][lane][words]; returns the place in the image.
+
+        Inputs of a quad are spread over the lanes in chunks, so that lanes read neighbours.
+        """
+        item, gates, each = _ITEMS[part.dtype], part.rows, form.element_inputs
+        chunk = form.chunk(words)
+        chunks = words * form.inputs // chunk
+        quads = -(-extent // (words * form.inputs * shape.lanes))
+        inner = (quads, chunks, shape.lanes, chunk // each)
         return self._add(
-            source + 4 * before,
-            (shape.units, section.extent, gates),
-            (stride, gates, 1),
-            (shape.padded_units, quads * grain, gates),
-            (shape.team, shape.passes, shape.tile, quads, shape.lanes, _QUAD, gates),
-            (0, 1, 3, 6, 2, 4, 5),
+            part.offset,
+            (shape.units, -(-extent // each), gates),
+            (part.stride // item, gates, 1),
+            (shape.padded_units, quads * words * form.inputs * shape.lanes // each, gates),
+            (shape.team, shape.passes, shape.tile, *inner, gates),
+            (0, 1, 3, 7, 2, 5, 4, 6),
+            part.dtype,
         )
+
+    def add_table(self, offset: int, count: int) -> int:
+        """Tables of 513 int16 as pairs (entry, next entry); returns the place in the image."""
+        pairs = (count, TABLE_PAIRS, 2)
+        return self._add(offset, pairs, (TABLE_PAIRS + 1, 1, 1), pairs, pairs, (0, 1, 2), "i16")
 
     def add_constants(self, role: Role) -> None:
         """What a role reads beside packed weights, as it stands."""
@@ -95,10 +102,6 @@ class ImageBuilder:
                     item.offset_bytes, extents, (1,), extents, extents, (0,)
                 )
 
-    def _add_rows(self, source: int, shape: ProductShape, count: int, stride: int) -> int:
-        padded = (shape.padded_units, count)
-        return self._add(source, (shape.units, count), (stride, 1), padded, padded, (0, 1))
-
     def _add(
         self,
         source: int,
@@ -107,8 +110,9 @@ class ImageBuilder:
         padded: tuple[int, ...],
         split: tuple[int, ...],
         order: tuple[int, ...],
+        dtype: str = "f32",
     ) -> int:
-        layout = Layout(self._at, source, shape, strides, padded, split, order)
+        layout = Layout(self._at, source, shape, strides, padded, split, order, dtype, dtype)
         self.layouts.append(layout)
         self._at += -(-layout.nbytes // PART_ALIGNMENT) * PART_ALIGNMENT
         return layout.place
