@@ -17,32 +17,41 @@ from edgelstm_targets.numba_cuda.device.intrinsics import U32, inline
 from edgelstm_targets.numba_cuda.device.lstm import make_lstm
 from edgelstm_targets.numba_cuda.device.numbers import make_show
 from edgelstm_targets.numba_cuda.device.output import make_output
-from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
+from edgelstm_targets.numba_cuda.device.team import Team
+from edgelstm_targets.numba_cuda.pipeline import RecurrentRole, Vector
 from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
 from edgelstm_targets.numba_cuda.precision import Integer
 
 
-def make_cell(placement: Placement, place: RolePlace) -> Any:
-    """cell(z, lane, unit, base, weights, y, frame) -> h; keeps c itself.
+def make_cell(placement: Placement, place: RolePlace, team: Team) -> tuple[Any, Any]:
+    """The cell of a layer with one phase.
 
-    `z` is the lane's sum: a number, or a word in scheme int8-full.
+    Returns:
+        cell(z, lane, unit, base, weights, y, mail, tag, frame) -> h; keeps c itself. `z` is the
+        lane's sum: a number, or a word in scheme int8-full;
+        collect(t, base, mail, tag, frame), as of `Team.hand_over`.
     """
     role = place.role
     assert isinstance(role, RecurrentRole)
     op = role.kernel.op
     match op:
         case LSTM():
-            return _make_lstm(placement, place, role)
+            return _make_lstm(placement, place, role, team)
         case GRU():
-            return _make_gru(placement, place, role)
+            return _make_gru(placement, place, role), _collect_nothing
         case RNN():
             function, clip = make_function(op.activations[0], role.origin), make_clip(op.clip)
 
             @inline
-            def rnn(z, lane, unit, base, weights, y, frame):
+            def rnn(z, lane, unit, base, weights, y, mail, tag, frame):
                 return function(clip(z))
 
-            return rnn
+            return rnn, _collect_nothing
+
+
+@inline
+def _collect_nothing(t, base, mail, tag, frame):
+    pass
 
 
 def make_gate_phases(place: RolePlace) -> tuple[Any, Any, Any]:
@@ -76,24 +85,43 @@ def make_gate_phases(place: RolePlace) -> tuple[Any, Any, Any]:
     return gates, reset, update
 
 
-def _make_lstm(placement: Placement, place: RolePlace, role: RecurrentRole) -> Any:
+def _make_lstm(
+    placement: Placement, place: RolePlace, role: RecurrentRole, team: Team
+) -> tuple[Any, Any]:
     update = _lstm_update(place, role)
     assert role.cell is not None
     ring, hidden = placement.rings[role.cell], role.kernel.op.hidden
-    at_cell, load, store = make_element(ring), LOAD_SHARED[ring.dtype], STORE_SHARED_IF[ring.dtype]
+    at_cell, load = make_element(ring), LOAD_SHARED[ring.dtype]
+    keep, collect = _make_cell_memory(placement, place, role.cell, team)
     write = make_output(role.cell_outputs, role.cell.dtype)
 
     @inline
-    def lstm(z, lane, unit, base, weights, y, frame):
+    def lstm(z, lane, unit, base, weights, y, mail, tag, frame):
         known = min(unit, U32(hidden - 1))
         c = load(at_cell(base, frame - U32(1), known))
         h, after = update(z, c, lane, unit, U32(hidden), base, weights)
-        mine = U32((lane == U32(1)) & (unit < U32(hidden)))
-        store(at_cell(base, frame, known), after, mine)
-        write(y, unit, after, mine)
+        keep(lane, base, mail, tag, frame, unit, after)
+        write(y, unit, after, U32((lane == U32(1)) & (unit < U32(hidden))))
         return h
 
-    return lstm
+    return lstm, collect
+
+
+def _make_cell_memory(
+    placement: Placement, place: RolePlace, cell: Vector, team: Team
+) -> tuple[Any, Any]:
+    """As `Team.hand_over`: a unit's c stays in its block, unless another role reads it."""
+    if any(cell in each.role.sources() for each in placement.roles):
+        return team.hand_over(placement.rings[cell], cell.extent, place.threads)
+    ring, extent = placement.rings[cell], cell.extent
+    at_cell, store = make_element(ring), STORE_SHARED_IF[ring.dtype]
+
+    @inline
+    def keep(lane, base, mail, tag, frame, unit, value):
+        mine = U32((lane == U32(1)) & (unit < U32(extent)))
+        store(at_cell(base, frame, unit), value, mine)
+
+    return keep, _collect_nothing
 
 
 def _lstm_update(place: RolePlace, role: RecurrentRole) -> Any:
@@ -117,7 +145,7 @@ def _make_gru(placement: Placement, place: RolePlace, role: RecurrentRole) -> An
     update = _gru_update(place, role)
 
     @inline
-    def gru(z, lane, unit, base, weights, y, frame):
+    def gru(z, lane, unit, base, weights, y, mail, tag, frame):
         h = load(at_h(base, frame - U32(1), min(unit, U32(hidden - 1))))
         return update(z, h, lane, base)
 

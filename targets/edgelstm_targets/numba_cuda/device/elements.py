@@ -30,6 +30,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     store_global_i16_if,
     store_global_if,
     store_peer_i8_if,
+    store_peer_i16_if,
     store_peer_if,
     store_shared,
     store_shared_i8,
@@ -52,7 +53,7 @@ STORE_SHARED_IF = {
     I16: store_shared_i16_if,
     I32: store_shared_word_if,
 }
-STORE_PEER_IF = {F32: store_peer_if, I8: store_peer_i8_if}
+STORE_PEER_IF = {F32: store_peer_if, I8: store_peer_i8_if, I16: store_peer_i16_if}
 LOAD_GLOBAL = {F32: load_global, I8: load_global_i8, I16: load_global_i16}
 STORE_GLOBAL = {F32: store_global, I8: store_global_i8, I16: store_global_i16}
 STORE_GLOBAL_IF = {F32: store_global_if, I8: store_global_i8_if, I16: store_global_i16_if}

@@ -281,6 +281,7 @@ store_shared_i16_if = _store_if("store_shared_i16_if", U32, "shared", "u16", U32
 store_global_i8_if = _store_if("store_global_i8_if", U64, "global", "u8", U32)
 store_global_i16_if = _store_if("store_global_i16_if", U64, "global", "u16", U32)
 store_peer_i8_if = _store_peer_if("store_peer_i8_if", "u8", U32)
+store_peer_i16_if = _store_peer_if("store_peer_i16_if", "u16", U32)
 
 dot4 = _assembly("dot4", "dp4a.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
 """dot4(a, b, sum): sum plus the products of four signed bytes each."""

@@ -70,7 +70,7 @@ def _one_phase(placement: Placement, place: RolePlace, role: RecurrentRole, team
     lanes, tile, passes = place.lanes, place.tile, place.passes
     put, collect = _make_publication(placement, place, role, team)
     write = make_output(role.outputs, role.target.dtype)
-    cell = make_cell(placement, place)
+    cell, collect_cell = make_cell(placement, place, team)
     remember = _make_memory(placement, role)
     start, finish = make_states(placement, place)
     load_tables = make_table_load(place)
@@ -89,10 +89,12 @@ def _one_phase(placement: Placement, place: RolePlace, role: RecurrentRole, team
             turn = U32(k)
             unit = add(mul(rank, U32(own)), add(mul(turn, U32(tile)), row))
             z = total(w, t, lane, rank, turn, unit, base, weights, frame)
-            h = remember(lane, base, frame, unit, cell(z, lane, unit, base, weights, y, frame))
+            h = cell(z, lane, unit, base, weights, y, mail, tag, frame)
+            h = remember(lane, base, frame, unit, h)
             put(lane, base, mail, tag, frame, unit, h)
             write(y, unit, h, U32((lane == U32(2)) & (unit < U32(hidden))))
         collect(t, base, mail, tag, frame)
+        collect_cell(t, base, mail, tag, frame)
 
     return RoleCode(product.words, prepare, step, finish)
 
