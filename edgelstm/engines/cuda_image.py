@@ -23,7 +23,56 @@ _TYPES = {
     "i8": np.int8,
     "i16": np.int16,
     "i32": np.int32,
+    "f8": np.uint8,
 }
+_F8_MANTISSA = 4
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A strided view of the blob; see `Layout`."""
+
+    source: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def joined(self) -> tuple[int, ...]:
+        """Its extents with all axes between the first and the last as one."""
+        if len(self.shape) <= 3:
+            return self.shape
+        return self.shape[0], int(np.prod(self.shape[1:-1])), self.shape[-1]
+
+    def of(self, blob: NDArray[np.uint8], dtype: str) -> NDArray[Any]:
+        """Its elements, with the extents `joined`.
+
+        Raises:
+            ArtifactFormatError: it reaches beyond the blob.
+        """
+        stored = np.dtype(_TYPES[dtype])
+        item = stored.itemsize
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        if self.source + item * (last + 1) > blob.size or not all(self.shape):
+            raise ArtifactFormatError(
+                "the manifest's layout of weights reaches beyond them; compile the model again"
+            )
+        elements = np.frombuffer(blob, stored, last + 1, self.source)
+        view = np.lib.stride_tricks.as_strided(
+            elements, self.shape, [item * step for step in self.strides]
+        )
+        return view.reshape(self.joined)
+
+    def to_json(self) -> list[Any]:
+        """What goes into the manifest."""
+        return [self.source, list(self.shape), list(self.strides)]
+
+    @classmethod
+    def from_json(cls, data: Any) -> View:
+        """Read what `to_json` wrote; raises ValueError or TypeError."""
+        source, shape, strides = data
+        if len(shape) != len(strides):
+            raise ValueError(f"view {data!r}")
+        return cls(_count(source), tuple(map(_count, shape)), tuple(map(_count, strides)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +88,10 @@ class Layout:
         split: extents that the padded ones are split into, row-major.
         order: permutation of `split`.
         dtype: element type in the image: "f32", "f16", "i8", "i16" or "i32".
-        stored: element type in the blob, any of them.
+        stored: element type in the blob: any of them, or "f8", whose e (4 bits) and m (4 bits)
+            stand for 2^e * (1 + m / 16).
+        exponent: elements are multiplied by 2^exponent.
+        more: views whose elements follow on the second axis of three.
     """
 
     place: int
@@ -51,6 +103,8 @@ class Layout:
     order: tuple[int, ...]
     dtype: str = "f32"
     stored: str = "f32"
+    exponent: int = 0
+    more: tuple[View, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -69,6 +123,8 @@ class Layout:
             "order": list(self.order),
             "dtype": self.dtype,
             "stored": self.stored,
+            "exponent": self.exponent,
+            "more": [view.to_json() for view in self.more],
         }
 
     @classmethod
@@ -85,18 +141,11 @@ class Layout:
                 source=_count(data["source"]),
                 dtype=data["dtype"],
                 stored=data["stored"],
+                exponent=_exponent(data["exponent"]),
+                more=tuple(View.from_json(view) for view in data["more"]),
                 **{name: tuple(_count(item) for item in data[name]) for name in lists},
             )
-            fits = (
-                len(layout.shape) == len(layout.strides) == len(layout.padded)
-                and all(a <= b for a, b in zip(layout.shape, layout.padded, strict=True))
-                and np.prod(layout.padded) == np.prod(layout.split)
-                and sorted(layout.order) == list(range(len(layout.split)))
-                and layout.dtype in _TYPES
-                and layout.stored in _TYPES
-                and layout.source % np.dtype(_TYPES[layout.stored]).itemsize == 0
-                and layout.place % PART_ALIGNMENT == 0
-            )
+            fits = layout._fits()
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactFormatError(
                 f"the manifest's layout of weights is malformed ({error}); compile the model again"
@@ -113,20 +162,39 @@ class Layout:
         Raises:
             ArtifactFormatError: it reaches beyond the blob.
         """
-        last = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        stored = np.dtype(_TYPES[self.stored])
-        item = stored.itemsize
-        if self.source + item * (last + 1) > blob.size or not all(self.shape):
-            raise ArtifactFormatError(
-                "the manifest's layout of weights reaches beyond them; compile the model again"
-            )
-        elements = np.frombuffer(blob, stored, last + 1, self.source)
-        view = np.lib.stride_tricks.as_strided(
-            elements, self.shape, [item * step for step in self.strides]
-        )
-        wider = [(0, b - a) for a, b in zip(self.shape, self.padded, strict=True)]
-        parts = np.pad(view, wider).reshape(self.split).transpose(self.order)
+        views = [view.of(blob, self.stored) for view in self._views()]
+        whole = views[0] if len(views) == 1 else np.concatenate(views, axis=1)
+        if self.stored == "f8":
+            mantissa = (whole & (1 << _F8_MANTISSA) - 1) / np.float32(1 << _F8_MANTISSA)
+            whole = np.ldexp(np.float32(1) + mantissa, whole >> _F8_MANTISSA)
+        if self.exponent:
+            whole = np.ldexp(whole.astype(np.float32), self.exponent)
+        wider = [(0, b - a) for a, b in zip(whole.shape, self.padded, strict=True)]
+        parts = np.pad(whole, wider).reshape(self.split).transpose(self.order)
         return np.ascontiguousarray(parts, _TYPES[self.dtype]).reshape(-1)
+
+    def _views(self) -> tuple[View, ...]:
+        return View(self.source, self.shape, self.strides), *self.more
+
+    def _fits(self) -> bool:
+        """Whether its numbers go together."""
+        if self.dtype not in _TYPES or self.stored not in _TYPES:
+            return False
+        item = np.dtype(_TYPES[self.stored]).itemsize
+        extents = list(self._views()[0].joined)
+        for view in self.more:
+            if len(extents) != 3 or view.joined[::2] != tuple(extents[::2]):
+                return False
+            extents[1] += view.joined[1]
+        return (
+            len(self.shape) == len(self.strides)
+            and len(extents) == len(self.padded)
+            and all(a <= b for a, b in zip(extents, self.padded, strict=True))
+            and np.prod(self.padded) == np.prod(self.split)
+            and sorted(self.order) == list(range(len(self.split)))
+            and all(view.source % item == 0 for view in self._views())
+            and self.place % PART_ALIGNMENT == 0
+        )
 
 
 def image_bytes(layouts: Sequence[Layout]) -> int:
@@ -145,4 +213,10 @@ def make_image(blob: NDArray[np.uint8], layouts: Sequence[Layout]) -> NDArray[np
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 40:
         raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _exponent(value: Any) -> int:
+    if type(value) is not int or abs(value) > 300:
+        raise ValueError(f"{value!r} is no exponent")
     return value

@@ -34,7 +34,7 @@ def test_a_view_beyond_the_blob_is_refused() -> None:
 def test_layouts_go_through_the_manifest() -> None:
     """JSON keeps both types; a type that is not known, or a source between elements, is refused."""
     assert Layout.from_json(PAIRS.to_json()) == PAIRS
-    for changed in ({"stored": "f8"}, {"source": 3}):
+    for changed in ({"stored": "f7"}, {"source": 3}):
         damaged = {**dataclasses.asdict(PAIRS), **changed}
         with pytest.raises(ArtifactFormatError, match="contradicts itself"):
             Layout.from_json(damaged)

@@ -101,7 +101,6 @@ class Builder:
         kernel: RecurrentKernel,
         precision: Precision,
         x: Vector | None = None,
-        skip: int = 0,
     ) -> None:
         """A recurrent layer whose states and outputs are float32.
 
@@ -110,7 +109,6 @@ class Builder:
             kernel: the layer.
             precision: of its products.
             x: the frame where it is not the call's own.
-            skip: bytes in front of the packed weights.
         """
         self.expect_stream(call, kernel)
         source, weights, _, *initial = call.inputs
@@ -133,7 +131,7 @@ class Builder:
                 h,
                 self.show(y, h),
                 kernel,
-                weights.offset_bytes + skip,
+                weights.offset_bytes,
                 frame,
                 cell,
                 (),
@@ -186,7 +184,6 @@ class Builder:
         kernel: DenseKernel,
         precision: Precision,
         x: Vector | None = None,
-        skip: int = 0,
     ) -> None:
         """A dense layer; arguments as of `recurrent`."""
         source, weights = call.inputs[:2]
@@ -196,7 +193,7 @@ class Builder:
             raise CapabilityError(f"{call.origin}: {kernel.rows} rows a frame; {FALLBACK}")
         vector = self.read(source, call) if x is None else x
         target, outputs = self.write(call, kernel.units)
-        place = weights.offset_bytes + skip
+        place = weights.offset_bytes
         self.roles.append(
             DenseRole(call.name, call.origin, target, outputs, kernel, place, vector, precision)
         )

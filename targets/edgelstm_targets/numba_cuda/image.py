@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from edgelstm.engines.cuda_image import PART_ALIGNMENT, Layout
+from edgelstm.engines.cuda_image import PART_ALIGNMENT, Layout, View
 from edgelstm_targets.numba_cuda.pipeline import Constant, ElementwiseRole, LayerNormRole, Role
-from edgelstm_targets.numba_cuda.precision import Part, WeightForm
+from edgelstm_targets.numba_cuda.precision import PackedSection, Part
 
 TABLE_PAIRS = 512
 """Intervals of a table of a function; each is kept with both its ends."""
-
-_ITEMS = {"f32": 4, "f16": 2, "i8": 1, "i16": 2, "i32": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +47,48 @@ class ImageBuilder:
 
     def add_rows(self, part: Part, shape: ProductShape) -> int:
         """Biases, scales, peepholes: [unit][row]; returns the place in the image."""
-        item = _ITEMS[part.dtype]
         padded = (shape.padded_units, part.rows)
         return self._add(
             part.offset,
             (shape.units, part.rows),
-            (part.stride // item, 1),
+            (part.stride // part.item, 1),
             padded,
             padded,
             (0, 1),
+            part.image or part.dtype,
             part.dtype,
+            part.exponent,
         )
 
-    def add_section(
-        self, part: Part, form: WeightForm, words: int, extent: int, shape: ProductShape
-    ) -> int:
+    def add_section(self, section: PackedSection, words: int, shape: ProductShape) -> int:
         """[block][pass][quad][gate][unit][lane][words]; returns the place in the image.
 
         Inputs of a quad are spread over the lanes in chunks, so that lanes read neighbours.
         """
-        item, gates, each = _ITEMS[part.dtype], part.rows, form.element_inputs
+        form, gates = section.form, section.gates
+        extent = sum(math.prod(stretch.counts) for stretch in section.stretches)
         chunk = form.chunk(words)
         chunks = words * form.inputs // chunk
         quads = -(-extent // (words * form.inputs * shape.lanes))
-        inner = (quads, chunks, shape.lanes, chunk // each)
+        first, *rest = (
+            View(
+                stretch.offset,
+                (shape.units, *stretch.counts, gates),
+                (section.stride, *stretch.strides),
+            )
+            for stretch in section.stretches
+        )
         return self._add(
-            part.offset,
-            (shape.units, -(-extent // each), gates),
-            (part.stride // item, gates, 1),
-            (shape.padded_units, quads * words * form.inputs * shape.lanes // each, gates),
-            (shape.team, shape.passes, shape.tile, *inner, gates),
+            first.source,
+            first.shape,
+            first.strides,
+            (shape.padded_units, quads * words * form.inputs * shape.lanes, gates),
+            (shape.team, shape.passes, shape.tile, quads, chunks, shape.lanes, chunk, gates),
             (0, 1, 3, 7, 2, 5, 4, 6),
-            part.dtype,
+            form.stored,
+            form.stored,
+            0,
+            tuple(rest),
         )
 
     def add_table(self, offset: int, count: int) -> int:
@@ -111,8 +120,14 @@ class ImageBuilder:
         split: tuple[int, ...],
         order: tuple[int, ...],
         dtype: str = "f32",
+        stored: str | None = None,
+        exponent: int = 0,
+        more: tuple[View, ...] = (),
     ) -> int:
-        layout = Layout(self._at, source, shape, strides, padded, split, order, dtype, dtype)
+        kinds = dtype, dtype if stored is None else stored
+        layout = Layout(
+            self._at, source, shape, strides, padded, split, order, *kinds, exponent, more
+        )
         self.layouts.append(layout)
         self._at += -(-layout.nbytes // PART_ALIGNMENT) * PART_ALIGNMENT
         return layout.place

@@ -425,7 +425,8 @@ class _Placing:
         sections = []
         threads = shape.tile * shape.lanes
         for index, section in enumerate(phase.sections):
-            ring, form = sources[section.source], packed.forms[index]
+            given = packed.sections[index]
+            ring, form = sources[section.source], given.form
             assert ring is not None
             gates = len(section.gates)
             each = form.words(section.extent, shape.lanes)
@@ -435,7 +436,7 @@ class _Placing:
                 held = min(quads, max(0, self.budget - words) // (each * gates))
             row = threads * gates * each * _WORD * shape.passes
             stored = min(quads - held, max(0, room - self.at) // row)
-            scales = packed.scales[index]
+            scales = given.scales
             sections.append(
                 SectionPlace(
                     ring,
@@ -448,9 +449,7 @@ class _Placing:
                     int(section.accumulators == (0, 1, 3)),
                     held,
                     stored,
-                    self.image.add_section(
-                        packed.sections[index], form, each, section.extent, shape
-                    ),
+                    self.image.add_section(given, each, shape),
                     self.at,
                     words,
                     -1 if scales is None else self.image.add_rows(scales, shape),

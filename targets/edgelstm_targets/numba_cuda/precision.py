@@ -7,17 +7,19 @@ weight blob follows from the layouts of `ir/kernels.py` and `ir/quantized_kernel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.compact import LineCodes
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.ir.ops import IntegerDense, IntegerRecurrent, Storage
-from edgelstm_compiler.ir.quantized_kernels import LINE
-from edgelstm_compiler.lowering.quantized_layout import Form
-from edgelstm_compiler.lowering.quantized_layout import Part as Piece
-from edgelstm_compiler.lowering.quantized_packing import int8_form, integer_form, stored_form
+from edgelstm_compiler.ir.quantized_kernels import K_GROUP
+from edgelstm_compiler.lowering.compact_layout import CompactForm
+from edgelstm_compiler.lowering.quantized_layout import Form, Piece
+from edgelstm_compiler.lowering.quantized_layout import Part as Kind
 
 _PEEPHOLES = 3
 
@@ -25,15 +27,15 @@ _PEEPHOLES = 3
 class WeightForm(Enum):
     """What a word of weights holds.
 
-    The value: inputs of a word, elements of the blob, inputs of such an element, bytes of an
-    element of the vector, instructions for a word.
+    The value: inputs of a word, type of a weight, bytes of an element of the vector, instructions
+    for a word.
     """
 
-    F32 = (1, "f32", 1, 4, 1)
-    F16 = (2, "f16", 1, 4, 4)  # half, computed with in float32
-    I8 = (4, "i8", 1, 4, 12)  # int8, computed with in float32
-    BYTES = (4, "i32", 4, 1, 2)  # dot products of bytes with int8
-    PAIRS = (4, "i32", 4, 2, 4)  # of bytes with int16
+    F32 = (1, "f32", 4, 1)
+    F16 = (2, "f16", 4, 4)  # half, computed with in float32
+    I8 = (4, "i8", 4, 12)  # int8, computed with in float32
+    BYTES = (4, "i8", 1, 2)  # dot products of bytes with int8
+    PAIRS = (4, "i8", 2, 4)  # of bytes with int16
 
     @property
     def inputs(self) -> int:
@@ -42,18 +44,13 @@ class WeightForm(Enum):
 
     @property
     def stored(self) -> str:
-        """Element type in the blob."""
+        """Type of a weight."""
         return self.value[1]
-
-    @property
-    def element_inputs(self) -> int:
-        """Inputs of an element of the blob."""
-        return self.value[2]
 
     @property
     def vector_bytes(self) -> int:
         """Size of an element of the vector."""
-        return self.value[3]
+        return self.value[2]
 
     def chunk(self, words: int) -> int:
         """Inputs that stand together: those of as many words as 16 bytes of the vector are for."""
@@ -62,7 +59,7 @@ class WeightForm(Enum):
     @property
     def instructions(self) -> int:
         """For a word of one gate, roughly."""
-        return self.value[4]
+        return self.value[3]
 
     @property
     def is_whole(self) -> bool:
@@ -92,7 +89,8 @@ class Full:
 class Stored:
     """Weights stored in fewer bits, computed with in float32."""
 
-    storage: Storage
+    form: CompactForm
+    """How its weights are packed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +98,12 @@ class Bytes:
     """Scheme int8: products of bytes, sums scaled by row; the rest in float32.
 
     Args:
+        form: how its weights are packed.
         x_dtype: of the quantized frame.
         h_inverse: what h (and r*h) is multiplied with before it is rounded; 0 for dense layers.
     """
 
+    form: CompactForm
     x_dtype: DType
     h_inverse: float = 0.0
 
@@ -113,12 +113,14 @@ class Integer:
     """Scheme int8-full.
 
     Args:
+        form: how its weights are packed.
         op: with the shifts.
         x_dtype: of the frame.
         tables: offset of the tables in the weight blob, or None.
         table_count: how many.
     """
 
+    form: Form
     op: IntegerRecurrent | IntegerDense
     x_dtype: DType
     tables: int | None
@@ -135,7 +137,8 @@ def weight_form(precision: Precision, source: Source) -> WeightForm:
         case Full():
             return WeightForm.F32
         case Stored():
-            return _STORED[precision.storage]
+            assert precision.form.storage is not None
+            return _STORED[precision.form.storage]
         case _ if source is Source.X and precision.x_dtype is DType.I16:
             return WeightForm.PAIRS
     return WeightForm.BYTES
@@ -146,37 +149,75 @@ _STORED = {Storage.F16: WeightForm.F16, Storage.I8: WeightForm.I8}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An array in the packed weights of each unit of a phase.
+    """Numbers of each unit of a phase in the packed weights.
 
     Args:
         offset: of the first unit's, in the blob.
         stride: from unit to unit, in bytes.
-        rows: elements of a unit (in a section, of an input).
-        dtype: of an element.
+        rows: of them.
+        dtype: of an element in the blob, as of `Layout.stored`.
+        exponent: they are multiplied by 2^exponent.
+        image: type in the image, where it is another one.
     """
 
     offset: int
     stride: int
     rows: int
     dtype: str
+    exponent: int = 0
+    image: str | None = None
+
+    @property
+    def item(self) -> int:
+        """Bytes of an element."""
+        return ITEMS[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Weights of consecutive inputs: [groups][group][gate] of each unit.
+
+    Args:
+        offset: of the first unit's, in the blob.
+        counts: groups, and inputs of a group.
+        strides: from group to group, from input to input, from gate to gate; in elements.
+    """
+
+    offset: int
+    counts: tuple[int, int]
+    strides: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSection:
+    """The weights of a section.
+
+    Args:
+        stretches: that follow each other along the inputs.
+        stride: from unit to unit, in elements.
+        gates: of an input.
+        form: how they are read.
+        scales: of its rows, or multipliers, or None.
+    """
+
+    stretches: tuple[Stretch, ...]
+    stride: int
+    gates: int
+    form: WeightForm
+    scales: Part | None
 
 
 @dataclass(frozen=True, slots=True)
 class PackedPhase:
-    """Where a phase's parts are.
-
-    Args:
-        bias, peepholes: by unit; no peepholes: None.
-        scales: of each section, by unit: scales or multipliers of its rows, or None.
-        sections: weights.
-        forms: of the sections.
-    """
+    """Where a phase's parts are; without peepholes they are None."""
 
     bias: Part
     peepholes: Part | None
-    scales: tuple[Part | None, ...]
-    sections: tuple[Part, ...]
-    forms: tuple[WeightForm, ...]
+    sections: tuple[PackedSection, ...]
+
+
+ITEMS = {"f32": 4, "f16": 2, "i8": 1, "i16": 2, "i32": 4, "f8": 1}
+"""Bytes of an element."""
 
 
 def packed_phases(
@@ -188,8 +229,7 @@ def packed_phases(
         if isinstance(precision, Full):
             packed, size = _full(phase, offset, has_peepholes)
         else:
-            form = _form(precision, has_peepholes)
-            packed, size = _quantized(precision, form, phase, offset)
+            packed, size = _quantized(precision, phase, offset)
         found.append(packed)
         offset += units * size
     return tuple(found)
@@ -200,62 +240,104 @@ def _full(phase: Phase, offset: int, has_peepholes: bool) -> tuple[PackedPhase, 
     counts = [phase.accumulators, _PEEPHOLES if has_peepholes else 0]
     counts += [section.extent * len(section.gates) for section in phase.sections]
     size = 4 * sum(counts)
-    places = [offset + 4 * sum(counts[:index]) for index in range(len(counts))]
-    rows = [phase.accumulators, _PEEPHOLES, *(len(section.gates) for section in phase.sections)]
-    bias, peepholes, *sections = (
-        Part(place, size, row, "f32") for place, row in zip(places, rows, strict=True)
-    )
+    bias, peepholes, *places = (offset + 4 * sum(counts[:k]) for k in range(len(counts)))
+    sections = []
+    for section, place in zip(phase.sections, places, strict=True):
+        gates = len(section.gates)
+        stretch = Stretch(place, (section.extent, 1), (gates, gates, 1))
+        sections.append(PackedSection((stretch,), size // 4, gates, WeightForm.F32, None))
     return PackedPhase(
-        bias,
-        peepholes if has_peepholes else None,
-        (None,) * len(sections),
+        Part(bias, size, phase.accumulators, "f32"),
+        Part(peepholes, size, _PEEPHOLES, "f32") if has_peepholes else None,
         tuple(sections),
-        (WeightForm.F32,) * len(sections),
     ), size
 
 
-def _form(precision: Stored | Bytes | Integer, has_peepholes: bool) -> Form:
-    if isinstance(precision, Stored):
-        return stored_form(precision.storage, 1, has_peepholes=has_peepholes)
-    make = int8_form if isinstance(precision, Bytes) else integer_form
-    return make(1, 0, has_peepholes=has_peepholes)
-
-
 def _quantized(
-    precision: Precision, form: Form, phase: Phase, offset: int
+    precision: Stored | Bytes | Integer, phase: Phase, offset: int
 ) -> tuple[PackedPhase, int]:
     """Of the quantized layouts; also the bytes of a unit."""
-    places: dict[tuple[Piece, Section | None], tuple[int, int, str]] = {}
-    at = 0
+    form, at = precision.form, 0
+    places: list[tuple[Piece, int]] = []
     for piece in form.pieces((phase,), 1):
-        if piece.part is Piece.END:
-            at = _padded(at, LINE)
+        if piece.part is Kind.END:
+            at += form.padding(piece, at)
             continue
+        places.append((piece, offset + at))
         dtype, shape = form.type_of(piece)
-        rows = shape[0] if piece.section is None else len(piece.section.gates)
-        name = _NAMES[dtype.str.lstrip("<|=")]
-        places[piece.part, piece.section] = (offset + at, rows, name)
-        size = dtype.itemsize
-        for extent in shape:
-            size *= extent
-        at += size
-    unit_bytes = at
-
-    def part(kind: Piece, section: Section | None = None) -> Part | None:
-        found = places.get((kind, section))
-        return None if found is None else Part(found[0], unit_bytes, found[1], found[2])
-
-    bias = part(Piece.BIAS)
+        at += dtype.itemsize * math.prod(shape)
+    unit = _Unit(form, at, places)
+    bias = unit.part(Kind.BIAS)
     assert bias is not None
-    forms = tuple(weight_form(precision, section.source) for section in phase.sections)
-    packed_as = Piece.DOT_WEIGHTS if form.storage is None else Piece.WEIGHTS
-    sections = []
-    for section, read_as in zip(phase.sections, forms, strict=True):
-        weights = part(packed_as, section)
-        assert weights is not None
-        sections.append(Part(weights.offset, unit_bytes, weights.rows, read_as.stored))
-    scales = tuple(part(Piece.SCALE, section) for section in phase.sections)
-    return PackedPhase(bias, part(Piece.PEEPHOLE), scales, tuple(sections), forms), unit_bytes
+    sections = tuple(
+        PackedSection(
+            unit.stretches(section),
+            at // ITEMS[read_as.stored],
+            len(section.gates),
+            read_as,
+            unit.scales(section, phase),
+        )
+        for section in phase.sections
+        for read_as in (weight_form(precision, section.source),)
+    )
+    return PackedPhase(bias, unit.part(Kind.PEEPHOLE), sections), at
 
 
-_NAMES = {"f4": "f32", "f2": "f16", "i4": "i32", "i2": "i16", "i1": "i8", "u1": "i8"}
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """The pieces of a unit: where the first unit's stand in the blob."""
+
+    form: Form
+    stride: int
+    places: list[tuple[Piece, int]]
+
+    def part(self, kind: Kind, section: Section | None = None, more: int = 0) -> Part | None:
+        """Biases, scales or peepholes, multiplied by 2^more."""
+        for piece, at in self.places:
+            if piece.part is kind and piece.section == section:
+                dtype, shape = self.form.type_of(piece)
+                name = _NAMES[dtype.str.lstrip("<|=")]
+                exponent, image = more, None
+                if name == "i8":
+                    code = self.codes.x if _is_input(piece) else self.codes.h
+                    assert code is not None
+                    name, exponent, image = "f8", more + code.exponent, "f32"
+                if kind is Kind.BIAS and self.codes.bias is not None:
+                    exponent, image = self.codes.bias, "f32"
+                return Part(at, self.stride, shape[0], name, exponent, image)
+        return None
+
+    def scales(self, section: Section, phase: Phase) -> Part | None:
+        """Of a section's rows; those of the frame may be others' times a power of two."""
+        ratio = self.codes.ratio
+        if ratio is not None and section is not phase.sections[-1]:
+            return self.part(Kind.SCALE, phase.sections[-1], ratio)
+        return self.part(Kind.SCALE, section)
+
+    @property
+    def codes(self) -> LineCodes:
+        """How what stands beside the weights is coded."""
+        return self.form.codes if isinstance(self.form, CompactForm) else LineCodes()
+
+    def stretches(self, section: Section) -> tuple[Stretch, ...]:
+        """The weights of a section in the order of its inputs."""
+        gates, found = len(section.gates), []
+        for piece, at in self.places:
+            if piece.section != section:
+                continue
+            count = piece.columns[1] - piece.columns[0]
+            if piece.part is Kind.WEIGHTS:
+                found.append(Stretch(at, (count, 1), (gates, gates, 1)))
+            elif piece.part is Kind.DOT_WEIGHTS:
+                groups = -(-count // K_GROUP)
+                found.append(Stretch(at, (groups, K_GROUP), (K_GROUP * gates, 1, K_GROUP)))
+            elif piece.part is Kind.TAIL:
+                found.append(Stretch(at, (1, count), (count * gates, 1, count)))
+        return tuple(found)
+
+
+def _is_input(piece: Piece) -> bool:
+    return piece.section is not None and piece.section.source is Source.X
+
+
+_NAMES = {"f4": "f32", "f2": "f16", "i4": "i32", "i2": "i16", "u1": "i8"}

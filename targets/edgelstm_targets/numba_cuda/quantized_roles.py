@@ -23,7 +23,6 @@ from edgelstm_compiler.ir.ops import (
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic
 from edgelstm_compiler.ir.program import Buffer, Call
 from edgelstm_compiler.ir.quantized_kernels import (
-    LINE,
     Int8DenseKernel,
     Int8RecurrentKernel,
     IntegerDenseKernel,
@@ -32,7 +31,8 @@ from edgelstm_compiler.ir.quantized_kernels import (
     StoredRecurrentKernel,
 )
 from edgelstm_compiler.ir.types import Op
-from edgelstm_compiler.lowering.quantized_packing import dense_phases
+from edgelstm_compiler.lowering.compact_layout import compact_form
+from edgelstm_compiler.lowering.quantized_packing import dense_phases, integer_form
 from edgelstm_targets.numba_cuda.pipeline import (
     FALLBACK,
     Change,
@@ -59,9 +59,9 @@ def take_quantized(builder: Builder, call: Call) -> None:
     """
     match call.kernel:
         case StoredRecurrentKernel() as kernel:
-            builder.recurrent(call, kernel.layer, _stored(call, kernel.storage))
+            builder.recurrent(call, kernel.layer, _stored(call, kernel))
         case StoredDenseKernel() as kernel:
-            builder.dense(call, kernel.layer, _stored(call, kernel.storage))
+            builder.dense(call, kernel.layer, _stored(call, kernel))
         case Int8RecurrentKernel() as kernel:
             _int8_recurrent(builder, call, kernel)
         case Int8DenseKernel() as kernel:
@@ -102,10 +102,10 @@ def take_integer_operator(builder: Builder, call: Call, op: Op) -> bool:
     return True
 
 
-def _stored(call: Call, storage: Storage) -> Stored:
-    if storage is Storage.I4:
+def _stored(call: Call, kernel: StoredRecurrentKernel | StoredDenseKernel) -> Stored:
+    if kernel.storage is Storage.I4:
         raise CapabilityError(f"{call.origin}: target cuda has {_INT4}")
-    return Stored(storage)
+    return Stored(compact_form(kernel))
 
 
 def _scaling(builder: Builder, call: Call, factor: Buffer | None) -> Change:
@@ -118,14 +118,16 @@ def _int8_recurrent(builder: Builder, call: Call, kernel: Int8RecurrentKernel) -
     op, features = kernel.op, kernel.layer.features
     x_dtype, zero_point = op.x_dtype, op.x_zero_point  # type: ignore[attr-defined]
     frame = _quantized_frame(builder, call, features, x_dtype, zero_point)
-    precision = Bytes(x_dtype, op.h_inverse)  # type: ignore[attr-defined]
-    builder.recurrent(call, kernel.layer, precision, frame, _inverse_bytes(features))
+    h_inverse: float = op.h_inverse  # type: ignore[attr-defined]
+    precision = Bytes(compact_form(kernel), x_dtype, h_inverse)
+    builder.recurrent(call, kernel.layer, precision, frame)
 
 
 def _int8_dense(builder: Builder, call: Call, kernel: Int8DenseKernel) -> None:
     features = kernel.layer.features
     frame = _quantized_frame(builder, call, features, kernel.x_dtype, kernel.x_zero_point)
-    builder.dense(call, kernel.layer, Bytes(kernel.x_dtype), frame, _inverse_bytes(features))
+    precision = Bytes(compact_form(kernel), kernel.x_dtype)
+    builder.dense(call, kernel.layer, precision, frame)
 
 
 def _quantized_frame(
@@ -136,7 +138,9 @@ def _quantized_frame(
     assert source is not None
     assert weights is not None
     vector = builder.read(source, call)
-    inverse = Change(arithmetic=Arithmetic.MUL, operand=Constant(weights.offset_bytes, features))
+    # Reciprocal scales of x stand behind the packed weights.
+    place = weights.offset_bytes + weights.type.size - 4 * features
+    inverse = Change(arithmetic=Arithmetic.MUL, operand=Constant(place, features))
     rounding = Change(rounding=Rounding(dtype, zero_point))
     frame = Vector(f"{call.name}.x", features, None, dtype)
     builder.roles.append(
@@ -145,11 +149,6 @@ def _quantized_frame(
         )
     )
     return frame
-
-
-def _inverse_bytes(features: int) -> int:
-    """Reciprocal scales of x in front of packed weights."""
-    return -(-4 * features // LINE) * LINE
 
 
 def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKernel) -> None:
@@ -161,7 +160,7 @@ def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKer
         kernel.batch,
         kernel.features,
         kernel.has_peepholes,
-        kernel.unit_block,
+        kernel.packing.unit_block,
         kernel.phases,
     )
     builder.expect_stream(call, layer)
@@ -174,6 +173,7 @@ def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKer
     states = [
         builder.state(call, old, new, cell.hidden) for old, new in zip(initial, after, strict=False)
     ]
+    form = integer_form(kernel.packing, has_peepholes=kernel.has_peepholes)
     is_lstm = isinstance(cell, LSTM)
     # A GRU remembers h in 16 bits; everybody else sees it in 8.
     h = states[0] if is_lstm else Vector(f"{call.name}.y", cell.hidden, None, DType.I8)
@@ -188,7 +188,7 @@ def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKer
             frame,
             states[1] if is_lstm else None,
             (),
-            Integer(op, kernel.x_dtype, tables.offset_bytes, tables.type.shape[0]),
+            Integer(form, op, kernel.x_dtype, tables.offset_bytes, tables.type.shape[0]),
             None if is_lstm else states[0],
             None,
         )
@@ -202,11 +202,12 @@ def _integer_dense(builder: Builder, call: Call, kernel: IntegerDenseKernel) -> 
         kernel.features,
         kernel.units,
         None,
-        kernel.unit_block,
+        kernel.packing.unit_block,
         dense_phases(kernel.features),
     )
     place = None if table is None else table.offset_bytes
-    builder.dense(call, layer, Integer(kernel.op, kernel.x_dtype, place, 1))
+    form = integer_form(kernel.packing, has_peepholes=False)
+    builder.dense(call, layer, Integer(form, kernel.op, kernel.x_dtype, place, 1))
 
 
 def _integer_softmax(builder: Builder, call: Call, op: IntegerSoftmax) -> None:
