@@ -24,6 +24,7 @@ _TYPES = {
     "i16": np.int16,
     "i32": np.int32,
     "f8": np.uint8,
+    "sf8": np.uint8,
 }
 _F8_MANTISSA = 4
 
@@ -89,7 +90,7 @@ class Layout:
         order: permutation of `split`.
         dtype: element type in the image: "f32", "f16", "i8", "i16" or "i32".
         stored: element type in the blob: any of them, or "f8", whose e (4 bits) and m (4 bits)
-            stand for 2^e * (1 + m / 16).
+            stand for 2^e * (1 + m / 16), or "sf8", where the highest bit of e is the sign.
         exponent: elements are multiplied by 2^exponent.
         more: views whose elements follow on the second axis of three.
     """
@@ -164,9 +165,8 @@ class Layout:
         """
         views = [view.of(blob, self.stored) for view in self._views()]
         whole = views[0] if len(views) == 1 else np.concatenate(views, axis=1)
-        if self.stored == "f8":
-            mantissa = (whole & (1 << _F8_MANTISSA) - 1) / np.float32(1 << _F8_MANTISSA)
-            whole = np.ldexp(np.float32(1) + mantissa, whole >> _F8_MANTISSA)
+        if self.stored in ("f8", "sf8"):
+            whole = _decoded(whole, is_signed=self.stored == "sf8")
         if self.exponent:
             whole = np.ldexp(whole.astype(np.float32), self.exponent)
         wider = [(0, b - a) for a, b in zip(whole.shape, self.padded, strict=True)]
@@ -208,6 +208,14 @@ def make_image(blob: NDArray[np.uint8], layouts: Sequence[Layout]) -> NDArray[np
     for layout in layouts:
         image[layout.place : layout.place + layout.nbytes] = layout.apply(blob).view(np.uint8)
     return image
+
+
+def _decoded(codes: NDArray[Any], *, is_signed: bool) -> NDArray[Any]:
+    """What 8-bit floats stand for."""
+    size = codes & np.uint8(127) if is_signed else codes
+    mantissa = (size & np.uint8((1 << _F8_MANTISSA) - 1)) / np.float32(1 << _F8_MANTISSA)
+    numbers = np.ldexp(np.float32(1) + mantissa, size >> _F8_MANTISSA)
+    return np.asarray(np.where(codes >= 128, -numbers, numbers) if is_signed else numbers)
 
 
 def _count(value: Any) -> int:

@@ -16,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import CapabilityError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.quant.scheme import QuantizeOptions
 from tests import models
@@ -151,12 +150,17 @@ def test_integers_at_the_borders(gpu: EmulatedGpu, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "name", "shape"),
-    [("int8", "stack", "block"), ("int8", "gru", "exchange"), ("w8", "lstm", "block")],
+    [
+        ("int8", "stack", "block"),
+        ("int8", "gru", "exchange"),
+        ("w8", "lstm", "block"),
+        ("w4", "lstm", "cluster"),
+    ],
 )
 def test_schemes_in_floating_point(
     gpu: EmulatedGpu, tmp_path: Path, scheme: str, name: str, shape: str
 ) -> None:
-    """int8 and w8: near the reference of the same quantized graph, in chunks."""
+    """int8, w8 and w4: near the reference of the same quantized graph, in chunks."""
     made, gpu.ptx, reference = compile_pair(name, scheme, "cuda:sm_90", tmp_path, shape)
     assert made.manifest["target"]["facts"]["kernels"][0]["shape"] == shape
     assert_near(gpu, made, reference, FP32)
@@ -182,9 +186,3 @@ def assert_near(gpu: EmulatedGpu, made: Artifact, reference: Artifact, tolerance
 
 def _error(found: Array, wanted: Array) -> float:
     return float(np.max(np.abs(found - wanted)) / max(1.0, float(np.max(np.abs(wanted)))))
-
-
-def test_weights_of_four_bits_are_refused(tmp_path: Path) -> None:
-    """w4 has no kernels yet: refused by the node's name."""
-    with pytest.raises(CapabilityError, match="no int4 weights"):
-        compile_pair("gru", "w4", "cuda:sm_90", tmp_path, "block")

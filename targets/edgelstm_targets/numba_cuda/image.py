@@ -65,11 +65,12 @@ class ImageBuilder:
 
         Inputs of a quad are spread over the lanes in chunks, so that lanes read neighbours.
         """
-        form, gates = section.form, section.gates
+        form, gates, each = section.form, section.gates, section.form.element_inputs
         extent = sum(math.prod(stretch.counts) for stretch in section.stretches)
-        chunk = form.chunk(words)
-        chunks = words * form.inputs // chunk
-        quads = -(-extent // (words * form.inputs * shape.lanes))
+        chunk = form.chunk(words) // each
+        grain = words * form.inputs // each * shape.lanes
+        chunks = grain // shape.lanes // chunk
+        quads = -(-extent // grain)
         first, *rest = (
             View(
                 stretch.offset,
@@ -82,13 +83,36 @@ class ImageBuilder:
             first.source,
             first.shape,
             first.strides,
-            (shape.padded_units, quads * words * form.inputs * shape.lanes, gates),
+            (shape.padded_units, quads * grain, gates),
             (shape.team, shape.passes, shape.tile, quads, chunks, shape.lanes, chunk, gates),
             (0, 1, 3, 7, 2, 5, 4, 6),
             form.stored,
             form.stored,
             0,
             tuple(rest),
+        )
+
+    def add_group_scales(self, section: PackedSection, shape: ProductShape) -> int:
+        """[block][pass][quad][gate][unit][lane]; returns the place in the image, or -1."""
+        if not section.group_scales:
+            return -1
+        first, gates = section.group_scales[0], section.gates
+        quads = -(-len(section.group_scales) // shape.lanes)
+        views = [
+            View(part.offset, (shape.units, 1, gates), (part.stride // part.item, gates, 1))
+            for part in section.group_scales
+        ]
+        return self._add(
+            views[0].source,
+            views[0].shape,
+            views[0].strides,
+            (shape.padded_units, quads * shape.lanes, gates),
+            (shape.team, shape.passes, shape.tile, quads, shape.lanes, gates),
+            (0, 1, 3, 5, 2, 4),
+            "f32",
+            first.dtype,
+            first.exponent,
+            tuple(views[1:]),
         )
 
     def add_table(self, offset: int, count: int) -> int:

@@ -80,6 +80,7 @@ class SectionPlace:
         shared: offset of those in shared memory.
         first_word: place of those in registers.
         scales: offset of the scales or multipliers of its rows in the image, or -1.
+        group_scales: offset of those of each quad, or -1.
     """
 
     ring: Ring
@@ -96,6 +97,7 @@ class SectionPlace:
     shared: int
     first_word: int
     scales: int
+    group_scales: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +455,7 @@ class _Placing:
                     self.at,
                     words,
                     -1 if scales is None else self.image.add_rows(scales, shape),
+                    self.image.add_group_scales(given, shape),
                 )
             )
             words += held * gates * each

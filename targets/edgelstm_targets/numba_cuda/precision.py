@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from edgelstm.dtypes import DType
@@ -34,6 +34,7 @@ class WeightForm(Enum):
     F32 = (1, "f32", 4, 1)
     F16 = (2, "f16", 4, 4)  # half, computed with in float32
     I8 = (4, "i8", 4, 12)  # int8, computed with in float32
+    I4 = (8, "i8", 4, 24)  # int4, two to a byte, a scale for each quad of 32
     BYTES = (4, "i8", 1, 2)  # dot products of bytes with int8
     PAIRS = (4, "i8", 2, 4)  # of bytes with int16
 
@@ -48,12 +49,22 @@ class WeightForm(Enum):
         return self.value[1]
 
     @property
+    def element_inputs(self) -> int:
+        """Inputs of such an element in the blob."""
+        return 2 if self is WeightForm.I4 else 1
+
+    @property
     def vector_bytes(self) -> int:
         """Size of an element of the vector."""
         return self.value[2]
 
     def chunk(self, words: int) -> int:
-        """Inputs that stand together: those of as many words as 16 bytes of the vector are for."""
+        """Inputs that stand together: those of as many words as 16 bytes of the vector are for.
+
+        Those of a scale of their own stand together anyway.
+        """
+        if self is WeightForm.I4:
+            return words * self.inputs
         return min(words * self.inputs, 16 // self.vector_bytes)
 
     @property
@@ -68,7 +79,7 @@ class WeightForm(Enum):
 
     def words(self, extent: int, lanes: int) -> int:
         """Words that a lane reads at a time: as many as possible without much padding."""
-        if self is WeightForm.F32:
+        if self in (WeightForm.F32, WeightForm.I4):
             return 4
         fewest = 2 if self is WeightForm.F16 else 1
         least = _padded(extent, fewest * self.inputs * lanes)
@@ -144,7 +155,7 @@ def weight_form(precision: Precision, source: Source) -> WeightForm:
     return WeightForm.BYTES
 
 
-_STORED = {Storage.F16: WeightForm.F16, Storage.I8: WeightForm.I8}
+_STORED = {Storage.F16: WeightForm.F16, Storage.I8: WeightForm.I8, Storage.I4: WeightForm.I4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +209,7 @@ class PackedSection:
         gates: of an input.
         form: how they are read.
         scales: of its rows, or multipliers, or None.
+        group_scales: of its rows, for each group of int4.
     """
 
     stretches: tuple[Stretch, ...]
@@ -205,6 +217,7 @@ class PackedSection:
     gates: int
     form: WeightForm
     scales: Part | None
+    group_scales: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +229,7 @@ class PackedPhase:
     sections: tuple[PackedSection, ...]
 
 
-ITEMS = {"f32": 4, "f16": 2, "i8": 1, "i16": 2, "i32": 4, "f8": 1}
+ITEMS = {"f32": 4, "f16": 2, "i8": 1, "i16": 2, "i32": 4, "f8": 1, "sf8": 1}
 """Bytes of an element."""
 
 
@@ -276,6 +289,7 @@ def _quantized(
             len(section.gates),
             read_as,
             unit.scales(section, phase),
+            unit.group_scales(section),
         )
         for section in phase.sections
         for read_as in (weight_form(precision, section.source),)
@@ -295,17 +309,28 @@ class _Unit:
         """Biases, scales or peepholes, multiplied by 2^more."""
         for piece, at in self.places:
             if piece.part is kind and piece.section == section:
-                dtype, shape = self.form.type_of(piece)
-                name = _NAMES[dtype.str.lstrip("<|=")]
-                exponent, image = more, None
-                if name == "i8":
-                    code = self.codes.x if _is_input(piece) else self.codes.h
-                    assert code is not None
-                    name, exponent, image = "f8", more + code.exponent, "f32"
-                if kind is Kind.BIAS and self.codes.bias is not None:
-                    exponent, image = self.codes.bias, "f32"
-                return Part(at, self.stride, shape[0], name, exponent, image)
+                return self._numbers(piece, at, more)
         return None
+
+    def group_scales(self, section: Section) -> tuple[Part, ...]:
+        """Those of each group of int4, as float32 in the image."""
+        return tuple(
+            replace(self._numbers(piece, at), image="f32")
+            for piece, at in self.places
+            if piece.part is Kind.GROUP_SCALE and piece.section == section
+        )
+
+    def _numbers(self, piece: Piece, at: int, more: int = 0) -> Part:
+        dtype, shape = self.form.type_of(piece)
+        name = _NAMES[dtype.str.lstrip("<|=")]
+        exponent, image = more, None
+        if name == "i8":
+            code = self.codes.x if _is_input(piece) else self.codes.h
+            assert code is not None
+            name, exponent, image = "sf8" if code.is_signed else "f8", more + code.exponent, "f32"
+        if piece.part is Kind.BIAS and self.codes.bias is not None:
+            exponent, image = self.codes.bias, "f32"
+        return Part(at, self.stride, shape[0], name, exponent, image)
 
     def scales(self, section: Section, phase: Phase) -> Part | None:
         """Of a section's rows; those of the frame may be others' times a power of two."""
@@ -328,6 +353,8 @@ class _Unit:
             count = piece.columns[1] - piece.columns[0]
             if piece.part is Kind.WEIGHTS:
                 found.append(Stretch(at, (count, 1), (gates, gates, 1)))
+            elif piece.part is Kind.GROUP_WEIGHTS:
+                found.append(Stretch(at, (-(-count // 2), 1), (gates, gates, 1)))
             elif piece.part is Kind.DOT_WEIGHTS:
                 groups = -(-count // K_GROUP)
                 found.append(Stretch(at, (groups, K_GROUP), (K_GROUP * gates, 1, K_GROUP)))

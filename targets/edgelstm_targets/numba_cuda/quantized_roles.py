@@ -18,7 +18,6 @@ from edgelstm_compiler.ir.ops import (
     Dequantize,
     IntegerSoftmax,
     Quantize,
-    Storage,
 )
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic
 from edgelstm_compiler.ir.program import Buffer, Call
@@ -48,8 +47,6 @@ from edgelstm_targets.numba_cuda.precision import Bytes, Integer, Stored
 if TYPE_CHECKING:
     from edgelstm_targets.numba_cuda.builder import Builder
 
-_INT4 = "no int4 weights (scheme w4) yet; use w8, or --target host"
-
 
 def take_quantized(builder: Builder, call: Call) -> None:
     """The call of a quantized layer.
@@ -59,9 +56,9 @@ def take_quantized(builder: Builder, call: Call) -> None:
     """
     match call.kernel:
         case StoredRecurrentKernel() as kernel:
-            builder.recurrent(call, kernel.layer, _stored(call, kernel))
+            builder.recurrent(call, kernel.layer, Stored(compact_form(kernel)))
         case StoredDenseKernel() as kernel:
-            builder.dense(call, kernel.layer, _stored(call, kernel))
+            builder.dense(call, kernel.layer, Stored(compact_form(kernel)))
         case Int8RecurrentKernel() as kernel:
             _int8_recurrent(builder, call, kernel)
         case Int8DenseKernel() as kernel:
@@ -100,12 +97,6 @@ def take_integer_operator(builder: Builder, call: Call, op: Op) -> bool:
         case _:
             return False
     return True
-
-
-def _stored(call: Call, kernel: StoredRecurrentKernel | StoredDenseKernel) -> Stored:
-    if kernel.storage is Storage.I4:
-        raise CapabilityError(f"{call.origin}: target cuda has {_INT4}")
-    return Stored(compact_form(kernel))
 
 
 def _scaling(builder: Builder, call: Call, factor: Buffer | None) -> Change:

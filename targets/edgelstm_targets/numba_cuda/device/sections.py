@@ -10,8 +10,9 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_targets.numba_cuda.device.elements import make_slot
+from edgelstm_targets.numba_cuda.device.elements import make_slot, same
 from edgelstm_targets.numba_cuda.device.intrinsics import (
+    F32,
     U32,
     U64,
     add,
@@ -20,6 +21,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     bits_of,
     float_of,
     inline,
+    load_global,
     mul,
 )
 from edgelstm_targets.numba_cuda.device.words import COPY, FETCH_GLOBAL, FETCH_SHARED, make_dot
@@ -104,9 +106,39 @@ def _make_vector(place: RolePlace, section: SectionPlace) -> Any:
     return vector
 
 
+def _make_close(place: RolePlace, section: SectionPlace) -> tuple[Any, Any]:
+    """open(sum) -> what a quad is added to; close(sum, total, t, rank, turn, q, g, weights) -> sum.
+
+    Quads with a scale of their own are added up apart.
+    """
+    if section.group_scales < 0:
+
+        @inline
+        def close(before, total, t, rank, turn, q, g, weights):
+            return total
+
+        return same, close
+    image, gates, row = section.group_scales, section.gates, 4 * place.threads
+    pass_bytes = section.quads * gates * row
+    block_bytes = place.passes * pass_bytes
+
+    @inline
+    def from_zero(before):
+        return F32(0)
+
+    @inline
+    def close_scaled(before, total, t, rank, turn, q, g, weights):
+        at = U64(image + (q * gates + g) * row) + U64(t) * U64(4)
+        at += U64(rank) * U64(block_bytes) + U64(turn) * U64(pass_bytes)
+        return before + total * load_global(add64(weights, at))
+
+    return from_zero, close_scaled
+
+
 def _make_sum_registers(place: RolePlace, section: SectionPlace) -> Any:
     vector_of, dot = _make_vector(place, section), make_dot(section, place.lanes)
     read, step, kind, count = dot.read, dot.step, dot.kind, dot.count
+    begin, close = _make_close(place, section)
     gates, skip, words = section.gates, section.skip, section.words
     held, first = section.in_registers, section.first_word
 
@@ -118,8 +150,10 @@ def _make_sum_registers(place: RolePlace, section: SectionPlace) -> Any:
             read(x, vector, q)
             for g in range(gates):
                 a = g + skip * (g >> 1)
+                total = begin(acc[a])
                 for k in range(words):
-                    acc[a] = step(acc[a], bits_of(w[first + (q * gates + g) * words + k]), x, k)
+                    total = step(total, bits_of(w[first + (q * gates + g) * words + k]), x, k)
+                acc[a] = close(acc[a], total, t, rank, turn, q, g, weights)
 
     return add_up
 
@@ -127,6 +161,7 @@ def _make_sum_registers(place: RolePlace, section: SectionPlace) -> Any:
 def _make_sum_shared(place: RolePlace, section: SectionPlace) -> Any:
     vector_of, dot = _make_vector(place, section), make_dot(section, place.lanes)
     read, step, kind, count = dot.read, dot.step, dot.kind, dot.count
+    begin, close = _make_close(place, section)
     gates, skip, words = section.gates, section.skip, section.words
     held, stored, shared = section.in_registers, section.in_shared, section.shared
     fetch, each = FETCH_SHARED[words], 4 * words
@@ -144,8 +179,10 @@ def _make_sum_shared(place: RolePlace, section: SectionPlace) -> Any:
             for g in range(gates):
                 a = g + skip * (g >> 1)
                 fetch(fresh, 0, add(near, U32((q * gates + g) * row)))
+                total = begin(acc[a])
                 for k in range(words):
-                    acc[a] = step(acc[a], fresh[k], x, k)
+                    total = step(total, fresh[k], x, k)
+                acc[a] = close(acc[a], total, t, rank, turn, held + q, g, weights)
 
     return add_up
 
@@ -153,6 +190,7 @@ def _make_sum_shared(place: RolePlace, section: SectionPlace) -> Any:
 def _make_sum_streamed(place: RolePlace, section: SectionPlace) -> Any:
     vector_of, dot = _make_vector(place, section), make_dot(section, place.lanes)
     read, step, kind, count = dot.read, dot.step, dot.kind, dot.count
+    begin, close = _make_close(place, section)
     gates, skip, words = section.gates, section.skip, section.words
     kept = section.in_registers + section.in_shared
     streamed = section.quads - kept
@@ -171,8 +209,10 @@ def _make_sum_streamed(place: RolePlace, section: SectionPlace) -> Any:
             for g in range(gates):
                 a = g + skip * (g >> 1)
                 fetch(fresh, 0, add64(far, U64((q * gates + g) * row)))
+                total = begin(acc[a])
                 for k in range(words):
-                    acc[a] = step(acc[a], fresh[k], x, k)
+                    total = step(total, fresh[k], x, k)
+                acc[a] = close(acc[a], total, t, rank, turn, kept + q, g, weights)
 
     return add_up
 

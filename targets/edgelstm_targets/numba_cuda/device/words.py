@@ -13,6 +13,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     F32,
     U32,
     add,
+    band,
     bxor,
     dot2_high,
     dot2_low,
@@ -28,6 +29,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     load_shared_word2,
     load_shared_word4,
     permute,
+    shift_right,
     store_shared_word,
     store_shared_word2,
     store_shared_word4,
@@ -40,6 +42,7 @@ _MAGIC = 0x4B000000
 """2^23 in float32: with a byte as its lowest bits it is 2^23 + that byte."""
 
 _MAGIC_ZERO = float((1 << 23) + 128)
+_MAGIC_EIGHT = float((1 << 23) + 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +69,19 @@ def make_dot(section: SectionPlace, lanes: int) -> Dot:
     form, words = section.form, section.words
     chunk_bytes = form.chunk(words) * form.vector_bytes
     chunks = words * form.inputs // form.chunk(words)
-    row, each = lanes * chunk_bytes, chunk_bytes // 4
+    row, each = lanes * chunk_bytes, min(chunk_bytes, 16) // 4
+    loads = chunk_bytes // (4 * each)
     fetch = _fetch_floats if not form.is_whole else FETCH_SHARED[each]
 
     @inline
     def read(x, vector, q):
         for c in range(chunks):
-            fetch(x, c * each, add(vector, U32((q * chunks + c) * row)))
+            for k in range(loads):
+                at = add(vector, U32((q * chunks + c) * row + k * 16))
+                fetch(x, (c * loads + k) * each, at)
 
     kind = U32 if form.is_whole else F32
-    return Dot(kind, kind, chunks * each, read, _STEPS[form])
+    return Dot(kind, kind, chunks * loads * each, read, _STEPS[form])
 
 
 @inline
@@ -101,6 +107,16 @@ def _byte_step(total, word, x, j):
 
 
 @inline
+def _nibble_step(total, word, x, j):
+    # An int4 plus 8 is its nibble.
+    for k in range(8):
+        nibble = band(shift_right(word, U32(4 * k)), U32(15))
+        weight = float_of(add(nibble, U32(_MAGIC))) - F32(_MAGIC_EIGHT)
+        total = total + weight * x[8 * j + k]
+    return total
+
+
+@inline
 def _bytes_step(total, word, x, j):
     return dot4(word, x[j], total)
 
@@ -115,6 +131,7 @@ _STEPS = {
     WeightForm.F32: _float_step,
     WeightForm.F16: _half_step,
     WeightForm.I8: _byte_step,
+    WeightForm.I4: _nibble_step,
     WeightForm.BYTES: _bytes_step,
     WeightForm.PAIRS: _pairs_step,
 }
