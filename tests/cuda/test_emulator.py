@@ -180,3 +180,52 @@ def test_matrix_product_of_a_warp() -> None:
 """
     launch(body, np.zeros(64, np.float32), y)
     np.testing.assert_array_equal(y, np.full(64, 17.0))
+
+
+WORDS = """
+	ld.global.u32 %r3, [%rd4];
+	mul.wide.u32 %rd6, %r1, 4;
+	add.s64 %rd7, %rd1, %rd6;
+	ld.global.u32 %r4, [%rd7+256];
+	INSTRUCTION
+	st.global.u32 [%rd5], %r5;
+"""
+
+
+def of_words(instruction: str, a: Array, b: Array) -> Array:
+    """What an instruction makes of 64 words a in %r3 and b in %r4, in %r5, as int32."""
+    y = np.zeros(64, np.float32)
+    x = np.concatenate([a.view(np.uint8).reshape(-1), b.view(np.uint8).reshape(-1)]).view(
+        np.float32
+    )
+    launch(WORDS.replace("INSTRUCTION", instruction), x, y)
+    return y.view(np.int32)
+
+
+def test_dot_products_of_bytes_and_pairs() -> None:
+    """dp4a: four signed bytes; dp2a: two int16 with the lower, or the upper, two bytes."""
+    rng = np.random.default_rng(0)
+    a8, b8 = (rng.integers(-128, 128, (64, 4)).astype(np.int8) for _ in range(2))
+    a16 = rng.integers(-32768, 32768, (64, 2)).astype(np.int16)
+    four = of_words("dp4a.s32.s32 %r5, %r3, %r4, 7;", a8, b8)
+    low = of_words("dp2a.lo.s32.s32 %r5, %r3, %r4, 0;", a16, b8)
+    high = of_words("dp2a.hi.s32.s32 %r5, %r3, %r4, -1;", a16, b8)
+    wide, pairs = b8.astype(np.int32), a16.astype(np.int32)
+    np.testing.assert_array_equal(four, (a8.astype(np.int32) * wide).sum(1) + 7)
+    np.testing.assert_array_equal(low, (pairs * wide[:, :2]).sum(1))
+    np.testing.assert_array_equal(high, (pairs * wide[:, 2:]).sum(1) - 1)
+
+
+def test_bytes_are_permuted() -> None:
+    """Digits of the selector choose among the bytes of both words; bit 3 spreads a sign."""
+    a, b = np.full(64, 0x8544_3322, np.uint32), np.full(64, 0x0011_AABB, np.uint32)
+    found = of_words("prmt.b32 %r5, %r3, %r4, 0x7B50;", a, b).view(np.uint32)
+    np.testing.assert_array_equal(found, 0x00FF_AA22)
+
+
+def test_halves_of_a_word() -> None:
+    """Two half-precision numbers become float32."""
+    a = np.tile(np.array([1.5, -0.25], np.float16), (64, 1))
+    halves = "{ .reg .b16 low; .reg .b16 high; mov.b32 {low,high}, %r3; cvt.f32.f16 %f1, high; }"
+    found = of_words(f"{halves}\n\tmov.b32 %r5, %f1;", a, a).view(np.float32)
+    np.testing.assert_array_equal(found, -0.25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
@@ -13,6 +14,7 @@ from edgelstm_compiler.target import find_target
 from edgelstm_targets.numba_cuda.cubin import read_cubin
 from edgelstm_targets.numba_cuda.toolkit import toolkit_version
 from tests import models
+from tests.quantized_models import recordings, step_graph
 
 DEMO = Path(__file__).parents[2] / "compiler/edgelstm_compiler/demo/tug_phase.onnx"
 
@@ -59,6 +61,50 @@ def test_registers_and_spills(name: str, chip: str) -> None:
         assert resources.registers * kernel["threads"] <= 65536
         # Six addresses and two counts, as the engine packs them.
         assert [size for _, size in resources.parameters] == [8] * 6 + [4] * 2
+
+
+INTEGER_GATES = {"demo": 56, "LSTM (9, 64)": 64, "GRU (9, 64)": 56, "LSTM (64, 256)": 144}
+"""The same models in int8-full: registers that no thread exceeds."""
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("demo", "cuda:sm_87"),
+        ("LSTM (9, 64)", "cuda:sm_90"),
+        ("GRU (9, 64)", "cuda:sm_87"),
+        pytest.param("LSTM (64, 256)", "cuda:sm_87+sm_90", marks=pytest.mark.slow),
+    ],
+)
+def test_registers_and_spills_of_integers(name: str, target: str) -> None:
+    """int8-full: no kernel spills, none takes more registers than its gate."""
+    model = GATES[name][0]
+    loaded = onnx.load(model) if isinstance(model, Path) else model
+    given = recordings(step_graph(loaded), frames=40, count=2)
+    artifact = compile_model(
+        loaded, target=target, quantize="int8-full", calibration=given, check=False
+    )
+    kernels = [k for k in artifact.manifest["target"]["facts"]["kernels"] if k["form"] == "cubin"]
+    assert kernels
+    for kernel in kernels:
+        code = bytes(artifact.container.section(kernel["section"]))
+        resources = read_cubin(code)[kernel["entry"]]
+        assert resources.frame_bytes == 0
+        assert resources.registers <= INTEGER_GATES[name], (kernel["entry"], resources.registers)
+        assert resources.registers * kernel["threads"] <= 65536
+
+
+def test_bytes_of_integers_repeat() -> None:
+    """int8-full: compiling twice gives the same artifact."""
+    model = layers("LSTM", 1, 3, 8)
+    given = recordings(step_graph(model), frames=40, count=2)
+    first, second = (
+        compile_model(
+            model, target="cuda:sm_87", quantize="int8-full", calibration=given, check=False
+        )
+        for _ in range(2)
+    )
+    assert first.container.digest == second.container.digest
 
 
 def test_bytes_repeat_and_names_are_stable() -> None:

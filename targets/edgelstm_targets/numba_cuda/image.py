@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from edgelstm.engines.cuda_image import PART_ALIGNMENT, Layout
-from edgelstm_compiler.ir.kernels import Phase
+from edgelstm.engines.cuda_image import PART_ALIGNMENT, Layout, View
 from edgelstm_targets.numba_cuda.pipeline import Constant, ElementwiseRole, LayerNormRole, Role
+from edgelstm_targets.numba_cuda.precision import PackedSection, Part
 
-_PEEPHOLES = 3
-_QUAD = 4
+TABLE_PAIRS = 512
+"""Intervals of a table of a function; each is kept with both its ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,6 @@ class ProductShape:
         """Units with those that overhang."""
         return self.team * self.passes * self.tile
 
-    @staticmethod
-    def unit_elements(phase: Phase, has_peepholes: bool) -> int:
-        """Packed elements of one unit: bias, peepholes, sections (`ir/kernels.py`, blocks of 1)."""
-        sections = sum(section.extent * len(section.gates) for section in phase.sections)
-        return phase.accumulators + (_PEEPHOLES if has_peepholes else 0) + sections
-
 
 class ImageBuilder:
     """Parts of an image, one behind the other."""
@@ -50,35 +45,80 @@ class ImageBuilder:
         self.constants: dict[int, int] = {}
         self._at = 0
 
-    def add_bias(self, phase: Phase, shape: ProductShape, source: int, has_peepholes: bool) -> int:
-        """[unit][accumulator]; returns the place in the image."""
-        stride = shape.unit_elements(phase, has_peepholes)
-        return self._add_rows(source, shape, phase.accumulators, stride)
-
-    def add_peepholes(self, phase: Phase, shape: ProductShape, source: int) -> int:
-        """[unit][i, o, f]; returns the place in the image."""
-        stride = shape.unit_elements(phase, True)
-        return self._add_rows(source + 4 * phase.accumulators, shape, _PEEPHOLES, stride)
-
-    def add_section(
-        self, phase: Phase, index: int, shape: ProductShape, source: int, has_peepholes: bool
-    ) -> int:
-        """[block][pass][quad][gate][unit][lane][4]; returns the place in the image."""
-        stride = shape.unit_elements(phase, has_peepholes)
-        before = phase.accumulators + (_PEEPHOLES if has_peepholes else 0)
-        before += sum(s.extent * len(s.gates) for s in phase.sections[:index])
-        section = phase.sections[index]
-        gates = len(section.gates)
-        grain = _QUAD * shape.lanes
-        quads = -(-section.extent // grain)
+    def add_rows(self, part: Part, shape: ProductShape) -> int:
+        """Biases, scales, peepholes: [unit][row]; returns the place in the image."""
+        padded = (shape.padded_units, part.rows)
         return self._add(
-            source + 4 * before,
-            (shape.units, section.extent, gates),
-            (stride, gates, 1),
-            (shape.padded_units, quads * grain, gates),
-            (shape.team, shape.passes, shape.tile, quads, shape.lanes, _QUAD, gates),
-            (0, 1, 3, 6, 2, 4, 5),
+            part.offset,
+            (shape.units, part.rows),
+            (part.stride // part.item, 1),
+            padded,
+            padded,
+            (0, 1),
+            part.image or part.dtype,
+            part.dtype,
+            part.exponent,
         )
+
+    def add_section(self, section: PackedSection, words: int, shape: ProductShape) -> int:
+        """[block][pass][quad][gate][unit][lane][words]; returns the place in the image.
+
+        Inputs of a quad are spread over the lanes in chunks, so that lanes read neighbours.
+        """
+        form, gates, each = section.form, section.gates, section.form.element_inputs
+        extent = sum(math.prod(stretch.counts) for stretch in section.stretches)
+        chunk = form.chunk(words) // each
+        grain = words * form.inputs // each * shape.lanes
+        chunks = grain // shape.lanes // chunk
+        quads = -(-extent // grain)
+        first, *rest = (
+            View(
+                stretch.offset,
+                (shape.units, *stretch.counts, gates),
+                (section.stride, *stretch.strides),
+            )
+            for stretch in section.stretches
+        )
+        return self._add(
+            first.source,
+            first.shape,
+            first.strides,
+            (shape.padded_units, quads * grain, gates),
+            (shape.team, shape.passes, shape.tile, quads, chunks, shape.lanes, chunk, gates),
+            (0, 1, 3, 7, 2, 5, 4, 6),
+            form.stored,
+            form.stored,
+            0,
+            tuple(rest),
+        )
+
+    def add_group_scales(self, section: PackedSection, shape: ProductShape) -> int:
+        """[block][pass][quad][gate][unit][lane]; returns the place in the image, or -1."""
+        if not section.group_scales:
+            return -1
+        first, gates = section.group_scales[0], section.gates
+        quads = -(-len(section.group_scales) // shape.lanes)
+        views = [
+            View(part.offset, (shape.units, 1, gates), (part.stride // part.item, gates, 1))
+            for part in section.group_scales
+        ]
+        return self._add(
+            views[0].source,
+            views[0].shape,
+            views[0].strides,
+            (shape.padded_units, quads * shape.lanes, gates),
+            (shape.team, shape.passes, shape.tile, quads, shape.lanes, gates),
+            (0, 1, 3, 5, 2, 4),
+            "f32",
+            first.dtype,
+            first.exponent,
+            tuple(views[1:]),
+        )
+
+    def add_table(self, offset: int, count: int) -> int:
+        """Tables of 513 int16 as pairs (entry, next entry); returns the place in the image."""
+        pairs = (count, TABLE_PAIRS, 2)
+        return self._add(offset, pairs, (TABLE_PAIRS + 1, 1, 1), pairs, pairs, (0, 1, 2), "i16")
 
     def add_constants(self, role: Role) -> None:
         """What a role reads beside packed weights, as it stands."""
@@ -95,10 +135,6 @@ class ImageBuilder:
                     item.offset_bytes, extents, (1,), extents, extents, (0,)
                 )
 
-    def _add_rows(self, source: int, shape: ProductShape, count: int, stride: int) -> int:
-        padded = (shape.padded_units, count)
-        return self._add(source, (shape.units, count), (stride, 1), padded, padded, (0, 1))
-
     def _add(
         self,
         source: int,
@@ -107,8 +143,15 @@ class ImageBuilder:
         padded: tuple[int, ...],
         split: tuple[int, ...],
         order: tuple[int, ...],
+        dtype: str = "f32",
+        stored: str | None = None,
+        exponent: int = 0,
+        more: tuple[View, ...] = (),
     ) -> int:
-        layout = Layout(self._at, source, shape, strides, padded, split, order)
+        kinds = dtype, dtype if stored is None else stored
+        layout = Layout(
+            self._at, source, shape, strides, padded, split, order, *kinds, exponent, more
+        )
         self.layouts.append(layout)
         self._at += -(-layout.nbytes // PART_ALIGNMENT) * PART_ALIGNMENT
         return layout.place

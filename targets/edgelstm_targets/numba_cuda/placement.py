@@ -1,18 +1,20 @@
 """Pipeline + chip -> Placement: which threads do what, and where weights and vectors stand.
 
-A unit's sum is shared by `lanes` neighbouring threads of a warp, each reading 4 inputs at a time (a
-quad). A role has `tile` units in hand at once and makes `passes` over its units. The first quads of
-its weights stay in registers for the whole launch, the next in shared memory, and the rest is read
-anew for every frame from L2: so no size is too large, and most pay nothing.
+A unit's sum is shared by `lanes` neighbouring threads of a warp, each reading up to 4 words of
+weights for each gate at a time (a quad). A role has `tile` units in hand at once and makes `passes`
+over its units. The first quads of its weights stay in registers for the whole launch, the next in
+shared memory, and the rest is read anew for every frame from L2: so no size is too large, and most
+pay nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edgelstm.dtypes import DType
 from edgelstm.engines.cuda_image import Layout
-from edgelstm_compiler.ir.kernels import Phase, Source
+from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_targets.numba_cuda.chips import (
     BLOCK_THREADS,
     REGISTER_FILE,
@@ -20,18 +22,23 @@ from edgelstm_targets.numba_cuda.chips import (
     WARP,
     Chip,
 )
-from edgelstm_targets.numba_cuda.image import ImageBuilder, ProductShape
+from edgelstm_targets.numba_cuda.image import TABLE_PAIRS, ImageBuilder, ProductShape
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
     ElementwiseRole,
+    IntegerSoftmaxRole,
     Pipeline,
     RecurrentRole,
     Role,
     Vector,
 )
+from edgelstm_targets.numba_cuda.precision import (
+    Integer,
+    PackedPhase,
+    WeightForm,
+    weight_form,
+)
 
-QUAD = 4
-QUAD_BYTES = 16
 RESERVE = 48
 """Registers of a thread that weights leave to everything else; more where the compiler spills."""
 
@@ -40,6 +47,8 @@ _CAPS = (128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 _SMALL_ROLE = 64
 _SHARED_MARGIN = 1024
 _RING_ALIGNMENT = 128
+_WORD = 4
+_TABLE_BYTES = TABLE_PAIRS * _WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,7 @@ class Ring:
     offset: int
     step: int
     mask: int
+    dtype: DType = DType.F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,10 @@ class SectionPlace:
 
     Args:
         ring: the vector.
+        source: what it is.
         before: 1 if it is the previous frame's.
+        form: what a word of weights holds.
+        words: of a quad.
         quads: of each lane.
         gates: weights per input and unit.
         skip: 1 if the third gate adds to the fourth accumulator.
@@ -66,10 +79,15 @@ class SectionPlace:
         image: offset of the weights in the image.
         shared: offset of those in shared memory.
         first_word: place of those in registers.
+        scales: offset of the scales or multipliers of its rows in the image, or -1.
+        group_scales: offset of those of each quad, or -1.
     """
 
     ring: Ring
+    source: Source
     before: int
+    form: WeightForm
+    words: int
     quads: int
     gates: int
     skip: int
@@ -78,6 +96,8 @@ class SectionPlace:
     image: int
     shared: int
     first_word: int
+    scales: int
+    group_scales: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +127,9 @@ class RolePlace:
         peepholes: offset in the image, or -1.
         kept: ring of what a first phase keeps for the second (GRU's z), or None.
         reset: ring of r*h, or None.
+        tables: offset of tables of functions in shared memory, or -1.
+        tables_image: in the image.
+        tables_bytes: of them.
     """
 
     role: Role
@@ -122,6 +145,9 @@ class RolePlace:
     peepholes: int = -1
     kept: Ring | None = None
     reset: Ring | None = None
+    tables: int = -1
+    tables_image: int = 0
+    tables_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,14 +186,15 @@ class Placement:
     def cost(self) -> float:
         """Clock cycles of a frame, roughly: to choose by, not to promise."""
         fma = sum(
-            place.passes * section.quads * section.gates * QUAD * place.threads
+            place.passes * section.quads * section.gates * _work(section) * place.threads
             for place in self.roles
             for phase in place.phases
             for section in phase.sections
         )
         chain = max(
             sum(
-                place.passes * (80 + sum(section.quads * QUAD * 4 for section in phase.sections))
+                place.passes
+                * (80 + sum(section.quads * _work(section) * 4 for section in phase.sections))
                 for phase in place.phases
             )
             for place in self.roles
@@ -176,6 +203,11 @@ class Placement:
         latency = 700 if self.streamed_bytes else 0
         streaming = self.shared_weight_bytes / 128 + self.streamed_bytes / 32 + latency
         return max(fma / 128, chain) + barrier + streaming
+
+
+def _work(section: SectionPlace) -> int:
+    """Instructions of a thread for a gate of a quad."""
+    return section.words * section.form.instructions
 
 
 def place_pipeline(
@@ -257,18 +289,22 @@ class _Placing:
         self.register_bytes = 0
         self.shared_weights = 0
         self.streamed = 0
+        self.tables: dict[int, tuple[int, int]] = {}
 
     def place(self) -> Placement | None:
         """The placement, or None where not even the vectors fit."""
         rings = dict(self._rings())
         extra = {draft.role: self._extra_rings(draft) for draft in self.drafts}
         vector_bytes = self.at
+        tables = {draft.role: self._tables(draft.role) for draft in self.drafts}
         room = self.chip.shared_bytes - _SHARED_MARGIN
-        if vector_bytes > room:
+        if self.at > room:
             return None
         roles, first = [], 0
         for number, draft in enumerate(self.drafts):
-            roles.append(self._role(number, first, draft, rings, extra[draft.role], room))
+            place = self._role(number, first, draft, rings, extra[draft.role], room)
+            shared, image, size = tables[draft.role]
+            roles.append(replace(place, tables=shared, tables_image=image, tables_bytes=size))
             first += draft.threads
         for role in self.pipeline.roles:
             self.image.add_constants(role)
@@ -289,25 +325,49 @@ class _Placing:
 
     def _rings(self) -> Iterator[tuple[Vector, Ring]]:
         for vector, depth in self.pipeline.depths.items():
-            # Readers take whole quads for all their lanes; units of a team may overhang too.
-            lanes = [
-                d.lanes for d in self.drafts if vector in (*d.role.sources(), *d.role.targets())
-            ]
-            yield vector, self._ring(vector.extent, max(lanes, default=1), depth)
+            extents = [vector.extent, *self._read_extents(vector)]
+            yield vector, self._ring(max(extents), depth, vector.dtype)
+
+    def _read_extents(self, vector: Vector) -> Iterator[int]:
+        """How far the lanes of products read beyond its end."""
+        for draft in self.drafts:
+            role = draft.role
+            if isinstance(role, (RecurrentRole, DenseRole)):
+                for phase in role.kernel.phases:
+                    for section in phase.sections:
+                        if _vector_of(role, section.source) is vector:
+                            yield _padded(role, section, draft.lanes)
 
     def _extra_rings(self, draft: _Draft) -> tuple[Ring | None, Ring | None]:
         role = draft.role
         if not isinstance(role, RecurrentRole) or len(role.kernel.phases) == 1:
             return None, None
-        hidden = role.kernel.op.hidden
-        return self._ring(hidden, draft.lanes, 1), self._ring(hidden, draft.lanes, 2)
+        (section,) = (
+            section
+            for section in role.kernel.phases[1].sections
+            if section.source is Source.RESET_H
+        )
+        padded = _padded(role, section, draft.lanes)
+        gate = DType.F32 if not isinstance(role.precision, Integer) else DType.I32
+        return self._ring(role.kernel.op.hidden, 1, gate), self._ring(
+            padded, 2, _factor(role).dtype
+        )
 
-    def _ring(self, extent: int, lanes: int, depth: int) -> Ring:
-        grain = QUAD * lanes
-        step = _align(-(-extent // grain) * grain * 4)
-        ring = Ring(self.at, step, depth - 1)
+    def _ring(self, extent: int, depth: int, dtype: DType) -> Ring:
+        step = _align(extent * dtype.itemsize)
+        ring = Ring(self.at, step, depth - 1, dtype)
         self.at += step * depth
         return ring
+
+    def _tables(self, role: Role) -> tuple[int, int, int]:
+        """Shared memory, image and size of the tables that a role looks up; each table once."""
+        offset, count = _tables_of(role)
+        if offset is None:
+            return -1, 0, 0
+        if offset not in self.tables:
+            self.tables[offset] = self.at, self.image.add_table(offset, count)
+            self.at += count * _TABLE_BYTES
+        return *self.tables[offset], count * _TABLE_BYTES
 
     def _role(
         self,
@@ -324,7 +384,7 @@ class _Placing:
         kept, reset = extra
         sources = {Source.X: rings[role.x], Source.RESET_H: reset}
         if isinstance(role, RecurrentRole):
-            sources[Source.H] = rings[role.target]
+            sources[Source.H] = rings[_factor(role)]
         shape = ProductShape(
             role.kernel.op.hidden if isinstance(role, RecurrentRole) else role.kernel.units,
             self.team if isinstance(role, RecurrentRole) else 1,
@@ -332,15 +392,12 @@ class _Placing:
             draft.tile,
             draft.lanes,
         )
-        has_peepholes = isinstance(role, RecurrentRole) and role.kernel.has_peepholes
-        offset, words, phases = role.weights, 0, []
-        peepholes = -1
-        for phase in role.kernel.phases:
-            place, words = self._phase(phase, shape, sources, offset, words, has_peepholes, room)
+        words, phases, peepholes = 0, [], -1
+        for phase, packed in zip(role.kernel.phases, role.packed(), strict=True):
+            place, words = self._phase(phase, packed, shape, sources, words, room)
             phases.append(place)
-            if has_peepholes:
-                peepholes = self.image.add_peepholes(phase, shape, offset)
-            offset += 4 * shape.units * shape.unit_elements(phase, has_peepholes)
+            if packed.peepholes is not None:
+                peepholes = self.image.add_rows(packed.peepholes, shape)
         return RolePlace(
             role,
             number,
@@ -360,46 +417,79 @@ class _Placing:
     def _phase(
         self,
         phase: Phase,
+        packed: PackedPhase,
         shape: ProductShape,
         sources: dict[Source, Ring | None],
-        offset: int,
         words: int,
-        has_peepholes: bool,
         room: int,
     ) -> tuple[PhasePlace, int]:
-        bias = self.image.add_bias(phase, shape, offset, has_peepholes)
+        bias = self.image.add_rows(packed.bias, shape)
         sections = []
         threads = shape.tile * shape.lanes
         for index, section in enumerate(phase.sections):
-            ring = sources[section.source]
+            given = packed.sections[index]
+            ring, form = sources[section.source], given.form
             assert ring is not None
             gates = len(section.gates)
-            quads = -(-section.extent // (QUAD * shape.lanes))
+            each = form.words(section.extent, shape.lanes)
+            quads = -(-section.extent // (each * form.inputs * shape.lanes))
             held = 0
             if shape.passes == 1:
-                held = min(quads, max(0, self.budget - words) // (QUAD * gates))
-            row = threads * gates * QUAD_BYTES * shape.passes
+                held = min(quads, max(0, self.budget - words) // (each * gates))
+            row = threads * gates * each * _WORD * shape.passes
             stored = min(quads - held, max(0, room - self.at) // row)
+            scales = given.scales
             sections.append(
                 SectionPlace(
                     ring,
+                    section.source,
                     int(section.source is Source.H),
+                    form,
+                    each,
                     quads,
                     gates,
                     int(section.accumulators == (0, 1, 3)),
                     held,
                     stored,
-                    self.image.add_section(phase, index, shape, offset, has_peepholes),
+                    self.image.add_section(given, each, shape),
                     self.at,
                     words,
+                    -1 if scales is None else self.image.add_rows(scales, shape),
+                    self.image.add_group_scales(given, shape),
                 )
             )
-            words += held * gates * QUAD
+            words += held * gates * each
             self.at += stored * row
             self.register_bytes += held * row
             self.shared_weights += stored * row
             self.streamed += (quads - held - stored) * row
         return PhasePlace(phase.accumulators, tuple(sections), bias), words
+
+
+def _factor(role: RecurrentRole) -> Vector:
+    """What products see of h."""
+    return role.target if role.factor is None else role.factor
+
+
+def _vector_of(role: RecurrentRole | DenseRole, source: Source) -> Vector | None:
+    if source is Source.X:
+        return role.x
+    return _factor(role) if source is Source.H and isinstance(role, RecurrentRole) else None
+
+
+def _padded(role: RecurrentRole | DenseRole, section: Section, lanes: int) -> int:
+    """Inputs of a section with those that its lanes read beyond its end."""
+    form = weight_form(role.precision, section.source)
+    grain = form.words(section.extent, lanes) * form.inputs * lanes
+    return -(-section.extent // grain) * grain
+
+
+def _tables_of(role: Role) -> tuple[int | None, int]:
+    if isinstance(role, IntegerSoftmaxRole):
+        return role.table, 1
+    if isinstance(role, (RecurrentRole, DenseRole)) and isinstance(role.precision, Integer):
+        return role.precision.tables, role.precision.table_count
+    return None, 0
 
 
 def _align(size: int) -> int:

@@ -82,6 +82,8 @@ def function_of(parts: tuple[str, ...]) -> Function | None:
         return lambda a, b: _high(a, b, dtype)
     if name in _BINARY:
         return _BINARY[name]
+    if name in ("dp4a", "dp2a"):
+        return _dot_of_bytes if name == "dp4a" else _DOTS_OF_PAIRS[parts[1]]
     if name in ("div", "rem"):
         return _division(name, is_float)
     if name in ("shl", "shr"):
@@ -97,6 +99,7 @@ def function_of(parts: tuple[str, ...]) -> Function | None:
         "rsqrt": lambda a: (1 / np.sqrt(a.astype(np.float64))).astype(np.float32),
         "tanh": lambda a: np.tanh(a.astype(np.float64)).astype(np.float32),
         "bfi": _insert_bits,
+        "prmt": _permute,
         "mov": lambda a: a,
         "cvta": lambda a: a,
     }
@@ -162,6 +165,44 @@ def _shift(name: str, a: Array, b: Any) -> Array:
         return np.where(count < bits, a << shift, a.dtype.type(0))
     moved = a >> shift
     return moved if a.dtype.kind == "i" else np.where(count < bits, moved, a.dtype.type(0))
+
+
+def _dot_of_bytes(a: Array, b: Array, c: Array) -> Array:
+    """The products of four signed bytes, added to c."""
+    pairs = zip(_fields(a, np.int8), _fields(b, np.int8), strict=True)
+    return np.asarray(c + sum(left * right for left, right in pairs))
+
+
+def _dot_of_pairs(first: int) -> Function:
+    """Two int16 of a times two signed bytes of b, from a place on, added to c."""
+
+    def dot(a: Array, b: Array, c: Array) -> Array:
+        pairs = zip(_fields(a, np.int16), _fields(b, np.int8)[first:], strict=False)
+        return np.asarray(c + sum(left * right for left, right in pairs))
+
+    return dot
+
+
+_DOTS_OF_PAIRS = {"lo": _dot_of_pairs(0), "hi": _dot_of_pairs(2)}
+
+
+def _fields(words: Array, kind: Any) -> list[Array]:
+    """The signed numbers in a word, the lowest first, in 32 bits."""
+    parts = np.ascontiguousarray(words).view(kind).reshape(len(words), -1)
+    return [parts[:, index].astype(np.int32) for index in range(parts.shape[1])]
+
+
+def _permute(a: Array, b: Array, selector: Array) -> Array:
+    """Bytes of the pair (b, a) by four digits of the selector; bit 3 spreads a byte's sign."""
+    pair = a.astype(np.uint64) | (b.astype(np.uint64) << np.uint64(32))
+    made = np.zeros(a.shape, np.uint32)
+    for place in range(4):
+        digit = (selector >> np.uint32(4 * place)) & np.uint32(15)
+        byte = (pair >> ((digit & np.uint32(7)) * np.uint32(8)).astype(np.uint64)).astype(np.uint8)
+        sign = np.where(byte >= 128, np.uint8(255), np.uint8(0))
+        byte = np.where(digit >= 8, sign, byte)
+        made |= byte.astype(np.uint32) << np.uint32(8 * place)
+    return made
 
 
 def _insert_bits(a: Array, b: Array, start: Any, length: Any) -> Array:

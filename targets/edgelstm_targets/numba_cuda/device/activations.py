@@ -101,6 +101,11 @@ def make_clip(bound: float | None) -> Any:
     return clipped
 
 
+def make_clip_between(low: float, high: float) -> Any:
+    """Within [low, high]."""
+    return _clip(low, high)
+
+
 def _relu(a: float, b: float) -> Any:
     @inline
     def function(x):

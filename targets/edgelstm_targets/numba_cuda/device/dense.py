@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from numba import cuda
+from typing import Any
 
+from edgelstm_compiler.ir.ops import IntegerDense
 from edgelstm_targets.numba_cuda.device.activations import identity, make_function
+from edgelstm_targets.numba_cuda.device.elements import STORE_SHARED_IF, make_element
 from edgelstm_targets.numba_cuda.device.intrinsics import (
-    F32,
     U32,
-    U64,
     add,
-    add64,
     band,
     div,
     inline,
-    load_global,
     mul,
-    store_shared_if,
+    shift_right,
 )
 from edgelstm_targets.numba_cuda.device.output import make_output
-from edgelstm_targets.numba_cuda.device.product import make_product, make_reduction, make_slot
+from edgelstm_targets.numba_cuda.device.product import make_product
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
+from edgelstm_targets.numba_cuda.device.rounding import (
+    look_up,
+    make_clamp,
+    saturate16,
+    unit_gate,
+)
+from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
 from edgelstm_targets.numba_cuda.pipeline import DenseRole
 from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.precision import Integer
 
 
 def make_dense(placement: Placement, place: RolePlace) -> RoleCode:
     """The code of a dense layer."""
     role = place.role
     assert isinstance(role, DenseRole)
-    load, total = make_product(place, place.phases[0])
-    reduce = make_reduction(1, place.lanes)
-    activation = role.kernel.activation
-    function = identity if activation is None else make_function(activation, role.origin)
-    slot, write = make_slot(placement.rings[role.target]), make_output(role.outputs)
-    units, bias = role.kernel.units, place.phases[0].bias
-    lanes, tile, passes = place.lanes, place.tile, place.passes
+    product = make_product(place, place.phases[0], place.words)
+    load, total = product.load, product.total
+    function = _make_function(role, place)
+    ring = placement.rings[role.target]
+    at, store = make_element(ring), STORE_SHARED_IF[ring.dtype]
+    write = make_output(role.outputs, ring.dtype)
+    units, lanes, tile, passes = role.kernel.units, place.lanes, place.tile, place.passes
+    load_tables = make_table_load(place)
 
     @inline
     def prepare(w, t, rank, base, weights, state, x):
         load(w, t, U32(0), base, weights)
+        load_tables(t, base, weights)
 
     @inline
     def step(w, t, rank, base, weights, x, y, mail, tag, frame, frames, x_step):
@@ -48,18 +56,51 @@ def make_dense(placement: Placement, place: RolePlace) -> RoleCode:
         for k in range(passes):
             turn = U32(k)
             unit = add(mul(turn, U32(tile)), row)
-            acc = cuda.local.array(4, F32)
-            acc[0] = F32(0)
-            total(acc, w, t, U32(0), turn, base, weights, frame)
-            z = reduce(acc, lane)
-            # The image holds a bias for units that overhang, too.
-            value = function(z + load_global(add64(weights, U64(bias) + U64(unit) * U64(4))))
+            z = total(w, t, lane, U32(0), turn, unit, base, weights, frame)
+            value = function(z, base)
             mine = (lane == U32(0)) & (unit < U32(units))
-            store_shared_if(add(slot(base, frame), mul(unit, U32(4))), value, U32(mine))
+            store(at(base, frame, unit), value, U32(mine))
             write(y, unit, value, U32(mine & (rank == U32(0))))
 
     @inline
     def finish(t, rank, base, state, frames):
         pass
 
-    return RoleCode(max(place.words, 1), prepare, step, finish)
+    return RoleCode(max(product.words, 1), prepare, step, finish)
+
+
+def _make_function(role: DenseRole, place: RolePlace) -> Any:
+    """function(sum, base): what the layer gives."""
+    if isinstance(role.precision, Integer):
+        assert isinstance(role.precision.op, IntegerDense)
+        return _make_integer_function(role.precision.op, place)
+    activation = role.kernel.activation
+    activate = identity if activation is None else make_function(activation, role.origin)
+
+    @inline
+    def function(z, base):
+        return activate(z)
+
+    return function
+
+
+def _make_integer_function(op: IntegerDense, place: RolePlace) -> Any:
+    """clamp(z >> sum_shift), or a table's function of it."""
+    clamp, final, is_unit = make_clamp(op.low, op.high), op.sum_shift, op.is_unit
+    if place.tables < 0:
+
+        @inline
+        def bounded(z, base):
+            return clamp(shift_right(z, U32(final)))
+
+        return bounded
+    table = table_address(place, 0)
+
+    @inline
+    def looked_up(z, base):
+        value = look_up(add(base, U32(table)), saturate16(shift_right(z, U32(final))))
+        if is_unit:
+            value = unit_gate(value)
+        return clamp(value)
+
+    return looked_up

@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic
-from edgelstm_targets.numba_cuda.device.activations import make_function
+from edgelstm_targets.numba_cuda.device.activations import make_clip_between, make_function
+from edgelstm_targets.numba_cuda.device.elements import (
+    AS_FLOAT,
+    FROM_FLOAT,
+    LOAD_GLOBAL,
+    LOAD_SHARED,
+    STORE_SHARED,
+    make_block_element,
+    make_element,
+)
 from edgelstm_targets.numba_cuda.device.intrinsics import (
+    F32,
     U32,
     U64,
     add,
@@ -14,13 +24,18 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     inline,
     load_global,
     load_shared,
-    mul,
-    store_shared,
+    multiply,
+    round_even,
 )
 from edgelstm_targets.numba_cuda.device.output import make_output
-from edgelstm_targets.numba_cuda.device.product import make_slot
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
-from edgelstm_targets.numba_cuda.pipeline import Change, Constant, ElementwiseRole, Vector
+from edgelstm_targets.numba_cuda.pipeline import (
+    Change,
+    Constant,
+    ElementwiseRole,
+    Rounding,
+    Vector,
+)
 from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
 
 _FETCHED_AHEAD = 8
@@ -34,13 +49,16 @@ def make_elementwise(placement: Placement, place: RolePlace) -> RoleCode:
     extent, threads = role.target.extent, place.threads
     rounds = -(-extent // threads)
     apply = _make_chain(placement, role)
-    slot, write = make_slot(placement.rings[role.target]), make_output(role.outputs)
+    dtype = role.target.dtype
+    at, keep = make_element(placement.rings[role.target]), STORE_SHARED[dtype]
+    write, as_element = make_output(role.outputs, dtype), FROM_FLOAT[dtype]
+    as_float = AS_FLOAT[role.source_dtype]
 
     @inline
     def store(base, weights, y, rank, frame, element, value):
-        value = apply(value, element, base, weights, frame)
-        store_shared(add(slot(base, frame), mul(element, U32(4))), value)
-        write(y, element, value, U32(rank == U32(0)))
+        made = as_element(apply(value, element, base, weights, frame))
+        keep(at(base, frame, element), made)
+        write(y, element, made, U32(rank == U32(0)))
 
     @inline
     def prepare_nothing(w, t, rank, base, weights, state, x):
@@ -51,27 +69,31 @@ def make_elementwise(placement: Placement, place: RolePlace) -> RoleCode:
         pass
 
     if isinstance(role.source, Vector):
-        source = make_slot(placement.rings[role.source])
+        source = make_element(placement.rings[role.source])
+        fetch_element = LOAD_SHARED[role.source_dtype]
 
         @inline
         def step(w, t, rank, base, weights, x, y, mail, tag, frame, frames, x_step):
             for j in range(rounds):
                 element = add(t, U32(j * threads))
                 if element < U32(extent):
-                    value = load_shared(add(source(base, frame), mul(element, U32(4))))
+                    value = as_float(fetch_element(source(base, frame, element)))
                     store(base, weights, y, rank, frame, element, value)
 
         return RoleCode(1, prepare_nothing, step, finish)
-    offset = role.source
+    outside, read = (
+        make_block_element(role.source, role.source_dtype),
+        LOAD_GLOBAL[role.source_dtype],
+    )
     if rounds > _FETCHED_AHEAD:
 
         @inline
         def fetch_step(w, t, rank, base, weights, x, y, mail, tag, frame, frames, x_step):
-            here = add64(x, U64(frame) * x_step + U64(offset))
+            here = add64(x, U64(frame) * x_step)
             for j in range(rounds):
                 element = add(t, U32(j * threads))
                 if element < U32(extent):
-                    value = load_global(add64(here, U64(element) * U64(4)))
+                    value = as_float(read(outside(here, element)))
                     store(base, weights, y, rank, frame, element, value)
 
         return RoleCode(1, prepare_nothing, fetch_step, finish)
@@ -81,7 +103,7 @@ def make_elementwise(placement: Placement, place: RolePlace) -> RoleCode:
         for j in range(rounds):
             element = add(t, U32(j * threads))
             if element < U32(extent):
-                w[j] = load_global(add64(x, U64(offset) + U64(element) * U64(4)))
+                w[j] = as_float(read(outside(x, element)))
 
     @inline
     def prepare(w, t, rank, base, weights, state, x):
@@ -131,6 +153,16 @@ def _make_change(placement: Placement, role: ElementwiseRole, change: Change) ->
             return function(value)
 
         return call
+    if change.rounding is not None:
+        return _make_rounding(change.rounding)
+    if change.number:
+        number = change.number
+
+        @inline
+        def plus_number(value, element, base, weights, frame):
+            return value + F32(number)
+
+        return plus_number
     if change.operand is None or change.arithmetic is None:
         return _keep
     operand = _make_operand(placement, change.operand)
@@ -150,13 +182,25 @@ def _make_change(placement: Placement, role: ElementwiseRole, change: Change) ->
     return plain
 
 
+def _make_rounding(rounding: Rounding) -> Any:
+    """clamp(rint(value) + zero_point) within the type, still in floating point."""
+    half = 1 << (8 * rounding.dtype.itemsize - 1)
+    bound, zero_point = make_clip_between(-half, half - 1), rounding.zero_point
+
+    @inline
+    def rounded(value, element, base, weights, frame):
+        return bound(round_even(value) + F32(zero_point))
+
+    return rounded
+
+
 def _make_operand(placement: Placement, operand: Constant | Vector) -> Any:
     if isinstance(operand, Vector):
-        slot = make_slot(placement.rings[operand])
+        at = make_element(placement.rings[operand])
 
         @inline
         def vector(element, base, weights, frame):
-            return load_shared(add(slot(base, frame), mul(element, U32(4))))
+            return load_shared(at(base, frame, element))
 
         return vector
     image = placement.constants[operand.offset_bytes]
@@ -181,7 +225,8 @@ def _subtract(a, b):
 
 @inline
 def _multiply(a, b):
-    return a * b
+    # Rounded by itself: what is rounded to whole numbers next must not depend on fused sums.
+    return multiply(a, b)
 
 
 @inline

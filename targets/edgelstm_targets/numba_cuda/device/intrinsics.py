@@ -2,7 +2,8 @@
 
 Addresses are plain integers: uint64 in global memory, uint32 in the shared window. Loads and stores
 become typed LLVM accesses where LLVM knows the instruction (it then folds offsets into them), and
-inline PTX where it does not.
+inline PTX where it does not. Whole numbers are words: 32 bits that each function here reads as
+signed or unsigned as its name says; `word` writes a number as one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ Emit = Callable[[Any, Any, Sequence[Any]], Any]
 def inline(function: Callable[..., Any]) -> Any:
     """A device function that becomes part of its caller: no call, and no device to compile it."""
     return cuda.jit(device=True, inline="always")(function)
+
+
+def word(number: int) -> int:
+    """The 32 bits of a whole number, for U32(...)."""
+    return number & 0xFFFFFFFF
 
 
 def _define(name: str, arguments: Sequence[Any], result: Any, emit: Emit) -> Any:
@@ -114,8 +120,8 @@ def _assembly(
     return _define(name, arguments, result, emit)
 
 
-def _load(name: str, address: Any, space: int, count: int) -> Any:
-    kind = ir.FloatType() if count == 1 else ir.VectorType(ir.FloatType(), count)
+def _load(name: str, address: Any, space: int, count: int, element: Any = F32) -> Any:
+    kind = _LLVM[element] if count == 1 else ir.VectorType(_LLVM[element], count)
 
     def emit(context: Any, builder: Any, values: Sequence[Any]) -> Any:
         del context
@@ -126,11 +132,38 @@ def _load(name: str, address: Any, space: int, count: int) -> Any:
         number = ir.IntType(32)
         return [builder.extract_element(loaded, ir.Constant(number, k)) for k in range(count)]
 
-    return _define(name, (address,), F32 if count == 1 else (F32,) * count, emit)
+    return _define(name, (address,), element if count == 1 else (element,) * count, emit)
 
 
-def _store(name: str, address: Any, space: int, count: int) -> Any:
-    kind = ir.FloatType() if count == 1 else ir.VectorType(ir.FloatType(), count)
+def _load_narrow(name: str, address: Any, space: int, bits: int) -> Any:
+    """A signed number of 8 or 16 bits as a word."""
+    kind = ir.IntType(bits)
+
+    def emit(context: Any, builder: Any, values: Sequence[Any]) -> Any:
+        del context
+        place = builder.inttoptr(values[0], kind.as_pointer(space))
+        return builder.sext(builder.load(place, align=bits // 8), ir.IntType(32))
+
+    return _define(name, (address,), U32, emit)
+
+
+def _store_if(name: str, address: Any, space: str, kind: str, value: Any) -> Any:
+    """name(address, value, flag): no branch, behind which the warp would have to meet."""
+    text = f"{{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.{space}.{kind} [$0], $1; }}"
+    return _assembly(name, text, None, (address, value, U32))
+
+
+def _store_peer_if(name: str, kind: str, value: Any) -> Any:
+    """name(address, rank, value, flag): into the same place of another block of a cluster."""
+    text = (
+        "{ .reg .pred p; .reg .u32 a; setp.ne.u32 p, $3, 0; "
+        f"mapa.shared::cluster.u32 a, $0, $1; @p st.shared::cluster.{kind} [a], $2; }}"
+    )
+    return _assembly(name, text, None, (U32, U32, value, U32))
+
+
+def _store(name: str, address: Any, space: int, count: int, element: Any = F32) -> Any:
+    kind = _LLVM[element] if count == 1 else ir.VectorType(_LLVM[element], count)
 
     def emit(context: Any, builder: Any, values: Sequence[Any]) -> None:
         del context
@@ -143,7 +176,19 @@ def _store(name: str, address: Any, space: int, count: int) -> Any:
                 data = builder.insert_element(data, values[1 + k], ir.Constant(ir.IntType(32), k))
         builder.store(data, place, align=4 * count)
 
-    return _define(name, (address, *(F32,) * count), None, emit)
+    return _define(name, (address, *(element,) * count), None, emit)
+
+
+def _store_narrow(name: str, address: Any, space: int, bits: int) -> Any:
+    """The low 8 or 16 bits of a word."""
+    kind = ir.IntType(bits)
+
+    def emit(context: Any, builder: Any, values: Sequence[Any]) -> None:
+        del context
+        place = builder.inttoptr(values[0], kind.as_pointer(space))
+        builder.store(builder.trunc(values[1], kind), place, align=bits // 8)
+
+    return _define(name, (address, U32), None, emit)
 
 
 def _arithmetic(name: str, kind: Any, operation: str) -> Any:
@@ -152,6 +197,14 @@ def _arithmetic(name: str, kind: Any, operation: str) -> Any:
         return getattr(builder, operation)(*values)
 
     return _define(name, (kind, kind), kind, emit)
+
+
+def _choice(name: str, comparison: str) -> Any:
+    def emit(context: Any, builder: Any, values: Sequence[Any]) -> Any:
+        del context
+        return builder.select(builder.icmp_signed(comparison, *values), *values)
+
+    return _define(name, (U32, U32), U32, emit)
 
 
 def _bits(name: str, source: Any, target: Any) -> Any:
@@ -169,8 +222,17 @@ mul = _arithmetic("mul", U32, "mul")
 div = _arithmetic("div", U32, "udiv")
 rem = _arithmetic("rem", U32, "urem")
 band = _arithmetic("band", U32, "and_")
+shift_left = _arithmetic("shift_left", U32, "shl")
+shift_right = _arithmetic("shift_right", U32, "ashr")
+"""Arithmetic: rounds down."""
+bxor = _arithmetic("bxor", U32, "xor")
 add64 = _arithmetic("add64", U64, "add")
 mul64 = _arithmetic("mul64", U64, "mul")
+
+least = _choice("least", "<")
+"""The smaller of two signed words."""
+most = _choice("most", ">")
+"""The larger of two signed words."""
 
 bits_of = _bits("bits_of", F32, U32)
 float_of = _bits("float_of", U32, F32)
@@ -182,19 +244,8 @@ store_shared4 = _store("store_shared4", U32, _SHARED, 4)
 load_global = _load("load_global", U64, _GLOBAL, 1)
 load_global4 = _load("load_global4", U64, _GLOBAL, 4)
 store_global = _store("store_global", U64, _GLOBAL, 1)
-store_shared_if = _assembly(
-    "store_shared_if",
-    "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.shared.f32 [$0], $1; }",
-    None,
-    (U32, F32, U32),
-)
-"""store_shared_if(address, value, flag): no branch, behind which the warp would have to meet."""
-store_global_if = _assembly(
-    "store_global_if",
-    "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.global.f32 [$0], $1; }",
-    None,
-    (U64, F32, U32),
-)
+store_shared_if = _store_if("store_shared_if", U32, "shared", "f32", F32)
+store_global_if = _store_if("store_global_if", U64, "global", "f32", F32)
 store_word_if = _assembly(
     "store_word_if",
     "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.relaxed.gpu.global.u64 [$0], $1; }",
@@ -205,6 +256,62 @@ load_word = _assembly("load_word", "ld.relaxed.gpu.global.u64 $0, [$1];", U64, (
 load_counter = _assembly("load_counter", "ld.relaxed.gpu.global.u32 $0, [$1];", U32, (U64,))
 store_counter = _assembly("store_counter", "st.relaxed.gpu.global.u32 [$0], $1;", None, (U64, U32))
 load_flag = _assembly("load_flag", "ld.global.nc.u32 $0, [$1];", U32, (U64,))
+
+load_shared_word = _load("load_shared_word", U32, _SHARED, 1, U32)
+load_shared_word2 = _load("load_shared_word2", U32, _SHARED, 2, U32)
+load_shared_word4 = _load("load_shared_word4", U32, _SHARED, 4, U32)
+load_global_word = _load("load_global_word", U64, _GLOBAL, 1, U32)
+load_global_word2 = _load("load_global_word2", U64, _GLOBAL, 2, U32)
+load_global_word4 = _load("load_global_word4", U64, _GLOBAL, 4, U32)
+store_shared_word = _store("store_shared_word", U32, _SHARED, 1, U32)
+store_shared_word2 = _store("store_shared_word2", U32, _SHARED, 2, U32)
+store_shared_word4 = _store("store_shared_word4", U32, _SHARED, 4, U32)
+
+load_shared_i8 = _load_narrow("load_shared_i8", U32, _SHARED, 8)
+load_shared_i16 = _load_narrow("load_shared_i16", U32, _SHARED, 16)
+load_global_i8 = _load_narrow("load_global_i8", U64, _GLOBAL, 8)
+load_global_i16 = _load_narrow("load_global_i16", U64, _GLOBAL, 16)
+store_shared_i8 = _store_narrow("store_shared_i8", U32, _SHARED, 8)
+store_shared_i16 = _store_narrow("store_shared_i16", U32, _SHARED, 16)
+store_global_i8 = _store_narrow("store_global_i8", U64, _GLOBAL, 8)
+store_global_i16 = _store_narrow("store_global_i16", U64, _GLOBAL, 16)
+store_shared_word_if = _store_if("store_shared_word_if", U32, "shared", "u32", U32)
+store_shared_i8_if = _store_if("store_shared_i8_if", U32, "shared", "u8", U32)
+store_shared_i16_if = _store_if("store_shared_i16_if", U32, "shared", "u16", U32)
+store_global_i8_if = _store_if("store_global_i8_if", U64, "global", "u8", U32)
+store_global_i16_if = _store_if("store_global_i16_if", U64, "global", "u16", U32)
+store_peer_i8_if = _store_peer_if("store_peer_i8_if", "u8", U32)
+store_peer_i16_if = _store_peer_if("store_peer_i16_if", "u16", U32)
+
+dot4 = _assembly("dot4", "dp4a.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
+"""dot4(a, b, sum): sum plus the products of four signed bytes each."""
+dot2_low = _assembly(
+    "dot2_low", "dp2a.lo.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
+)
+"""dot2_low(a, b, sum): sum plus the two int16 of a times the two lower bytes of b."""
+dot2_high = _assembly(
+    "dot2_high", "dp2a.hi.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
+)
+"""dot2_high(a, b, sum): the same with the two upper bytes of b."""
+permute = _assembly("permute", "prmt.b32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
+"""permute(a, b, selector): four of the eight bytes of a and b, one for each digit of 4 bits."""
+halves = _assembly(
+    "halves",
+    "{ .reg .b16 low; .reg .b16 high; mov.b32 {low,high}, $2; "
+    "cvt.f32.f16 $0, low; cvt.f32.f16 $1, high; }",
+    (F32, F32),
+    (U32,),
+    effect=False,
+)
+"""halves(word) -> (low, high): two half-precision numbers."""
+multiply = _assembly("multiply", "mul.rn.f32 $0, $1, $2;", F32, (F32, F32), effect=False)
+"""A product rounded by itself: no sum is fused with it."""
+round_even = _assembly("round_even", "cvt.rni.f32.f32 $0, $1;", F32, (F32,), effect=False)
+"""To the nearest whole number, halves to even."""
+float_of_word = _assembly("float_of_word", "cvt.rn.f32.s32 $0, $1;", F32, (U32,), effect=False)
+"""A signed word as a number."""
+word_of_float = _assembly("word_of_float", "cvt.rni.s32.f32 $0, $1;", U32, (F32,), effect=False)
+"""The nearest whole number."""
 
 exp2_approx = _assembly("exp2_approx", "ex2.approx.ftz.f32 $0, $1;", F32, (F32,), effect=False)
 reciprocal_approx = _assembly(
@@ -222,6 +329,12 @@ shuffle = _assembly(
 shuffle_xor = _assembly(
     "shuffle_xor", "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", F32, (F32, U32), memory=False
 )
+shuffle_word = _assembly(
+    "shuffle_word", "shfl.sync.idx.b32 $0, $1, $2, 31, -1;", U32, (U32, U32), memory=False
+)
+shuffle_xor_word = _assembly(
+    "shuffle_xor_word", "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", U32, (U32, U32), memory=False
+)
 uniform = _assembly("uniform", "shfl.sync.idx.b32 $0, $1, 0, 31, -1;", U32, (U32,), memory=False)
 """uniform(value): lane 0's, so that the assembler knows that the warp branches as a whole."""
 
@@ -233,14 +346,7 @@ cluster_barrier = _assembly(
     None,
     (),
 )
-store_peer_if = _assembly(
-    "store_peer_if",
-    "{ .reg .pred p; .reg .u32 a; setp.ne.u32 p, $3, 0; "
-    "mapa.shared::cluster.u32 a, $0, $1; @p st.shared::cluster.f32 [a], $2; }",
-    None,
-    (U32, U32, F32, U32),
-)
-"""store_peer_if(address, rank, value, flag): into the same place of another block of a cluster."""
+store_peer_if = _store_peer_if("store_peer_if", "f32", F32)
 
 
 def _shared_base() -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from numba import cuda
 
 from edgelstm_targets.numba_cuda.device.activations import exponential
+from edgelstm_targets.numba_cuda.device.elements import make_slot
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     F32,
     U32,
@@ -26,7 +27,6 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     store_shared_if,
 )
 from edgelstm_targets.numba_cuda.device.output import make_output
-from edgelstm_targets.numba_cuda.device.product import make_slot
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
 from edgelstm_targets.numba_cuda.pipeline import LayerNormRole, SoftmaxRole
 from edgelstm_targets.numba_cuda.placement import Placement, RolePlace

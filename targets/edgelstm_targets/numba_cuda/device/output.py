@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgelstm_targets.numba_cuda.device.intrinsics import U64, add64, inline, store_global_if
+from edgelstm.dtypes import DType
+from edgelstm_targets.numba_cuda.device.elements import STORE_GLOBAL_IF
+from edgelstm_targets.numba_cuda.device.intrinsics import U64, add64, inline
 
 
-def make_output(offsets: tuple[int, ...]) -> Any:
+def make_output(offsets: tuple[int, ...], dtype: DType = DType.F32) -> Any:
     """write(y, element, value, flag): to wherever it is wanted, unless the flag is 0."""
     if not offsets:
 
@@ -16,12 +18,12 @@ def make_output(offsets: tuple[int, ...]) -> Any:
             pass
 
         return nowhere
-    rest = make_output(offsets[1:])
-    offset = offsets[0]
+    rest = make_output(offsets[1:], dtype)
+    offset, item, store = offsets[0], dtype.itemsize, STORE_GLOBAL_IF[dtype]
 
     @inline
     def write(y, element, value, flag):
-        store_global_if(add64(y, U64(offset) + U64(element) * U64(4)), value, flag)
+        store(add64(y, U64(offset) + U64(element) * U64(item)), value, flag)
         rest(y, element, value, flag)
 
     return write

@@ -1,214 +1,228 @@
 """The product of packed weights with vectors in shared memory, and the sum over a unit's lanes.
 
-Every thread reads quads of a vector (four inputs) and the weights of all its unit's gates for them;
-which quads of the weights stand in registers, in shared memory or in the image is the placement's
-choice and constant in the code.
+Every thread reads quads of a vector and the weights of all its unit's gates for them. Float sums
+without scales are added over all sections before the lanes meet; sums of whole numbers and those
+with a scale by row meet section by section.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from numba import cuda
 
+from edgelstm_compiler.ir.kernels import Source
+from edgelstm_targets.numba_cuda.device.elements import same
 from edgelstm_targets.numba_cuda.device.intrinsics import (
+    F32,
     U32,
     U64,
     add,
     add64,
     band,
+    bits_of,
+    div,
+    float_of,
+    float_of_word,
     inline,
-    load_global4,
-    load_shared4,
+    load_global,
+    load_global_i16,
+    load_global_word,
     mul,
-    shuffle_xor,
-    store_shared4,
 )
-from edgelstm_targets.numba_cuda.placement import PhasePlace, Ring, RolePlace, SectionPlace
+from edgelstm_targets.numba_cuda.device.reduction import make_reduction, plus
+from edgelstm_targets.numba_cuda.device.rounding import make_rounding_shift
+from edgelstm_targets.numba_cuda.device.sections import (
+    in_turn,
+    load_nothing,
+    make_section,
+    sums_in_turn,
+)
+from edgelstm_targets.numba_cuda.placement import PhasePlace, RolePlace, SectionPlace
+from edgelstm_targets.numba_cuda.precision import Integer
 
 
-def make_slot(ring: Ring) -> Any:
-    """slot(base, frame): address of a frame's vector."""
-    offset, step, mask = ring.offset, ring.step, ring.mask
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The code of a phase's product.
 
-    @inline
-    def slot(base, frame):
-        return add(base, add(U32(offset), mul(band(frame, U32(mask)), U32(step))))
-
-    return slot
-
-
-def make_product(place: RolePlace, phase: PhasePlace) -> tuple[Any, Any]:
-    """The two halves of a product.
-
-    Returns:
-        load(w, t, rank, base, weights): brings weights where they stay;
-        total(acc, w, t, rank, turn, base, weights, frame): adds to the accumulators of a thread
-        what its lane sees of pass `turn`.
+    Args:
+        load: (w, t, rank, base, weights): brings weights where they stay.
+        total: (w, t, lane, rank, turn, unit, base, weights, frame): of pass `turn`, the sum with
+            its bias that `make_reduction` gives this lane. F32, or a word in scheme int8-full.
+        words: registers used so far.
     """
-    load, total = _make_section(place, phase.sections[0])
-    for section in phase.sections[1:]:
-        load, total = _both(load, total, *_make_section(place, section))
-    return load, total
+
+    load: Any
+    total: Any
+    words: int
 
 
-def _both(load_a: Any, total_a: Any, load_b: Any, total_b: Any) -> tuple[Any, Any]:
-    @inline
-    def load(w, t, rank, base, weights):
-        load_a(w, t, rank, base, weights)
-        load_b(w, t, rank, base, weights)
+def make_product(place: RolePlace, phase: PhasePlace, words: int) -> Product:
+    """The product of a phase.
 
-    @inline
-    def total(acc, w, t, rank, turn, base, weights, frame):
-        total_a(acc, w, t, rank, turn, base, weights, frame)
-        total_b(acc, w, t, rank, turn, base, weights, frame)
-
-    return load, total
-
-
-def _make_section(place: RolePlace, section: SectionPlace) -> tuple[Any, Any]:
-    slot = make_slot(section.ring)
-    before, gates, skip, quads = section.before, section.gates, section.skip, section.quads
-    held, stored = section.in_registers, section.in_shared
-    streamed = quads - held - stored
-    kept = held + stored
-    first, image, shared = section.first_word, section.image, section.shared
-    threads, lanes, passes = place.threads, place.lanes, place.passes
-    row = threads * 16
-    vector_row = 16 * lanes
-    block_bytes = passes * quads * gates * row
-    pass_bytes = quads * gates * row
-    shared_pass = stored * gates * row
-
-    @inline
-    def load(w, t, rank, base, weights):
-        origin = add64(weights, U64(image) + U64(rank) * U64(block_bytes) + U64(t) * U64(16))
-        for q in range(held):
-            for g in range(gates):
-                i = first + (q * gates + g) * 4
-                w0, w1, w2, w3 = load_global4(add64(origin, U64((q * gates + g) * row)))
-                w[i] = w0
-                w[i + 1] = w1
-                w[i + 2] = w2
-                w[i + 3] = w3
-        near = add(base, add(U32(shared), mul(t, U32(16))))
-        for turn in range(passes):
-            for j in range(stored * gates):
-                place_in_image = turn * pass_bytes + (held * gates + j) * row
-                w0, w1, w2, w3 = load_global4(add64(origin, U64(place_in_image)))
-                at = add(near, U32(turn * shared_pass + j * row))
-                store_shared4(at, w0, w1, w2, w3)
-
-    @inline
-    def total(acc, w, t, rank, turn, base, weights, frame):
-        lane = band(t, U32(lanes - 1))
-        vector = add(slot(base, frame - U32(before)), mul(lane, U32(16)))
-        for q in range(held):
-            x0, x1, x2, x3 = load_shared4(add(vector, U32(q * vector_row)))
-            for g in range(gates):
-                i = first + (q * gates + g) * 4
-                a = g + skip * (g >> 1)
-                acc[a] += w[i] * x0
-                acc[a] += w[i + 1] * x1
-                acc[a] += w[i + 2] * x2
-                acc[a] += w[i + 3] * x3
-        if stored > 0:
-            near = add(base, add(U32(shared), mul(t, U32(16))))
-            near = add(near, mul(turn, U32(shared_pass)))
-            for q in range(stored):
-                x0, x1, x2, x3 = load_shared4(add(vector, U32((held + q) * vector_row)))
-                for g in range(gates):
-                    a = g + skip * (g >> 1)
-                    w0, w1, w2, w3 = load_shared4(add(near, U32((q * gates + g) * row)))
-                    acc[a] += w0 * x0
-                    acc[a] += w1 * x1
-                    acc[a] += w2 * x2
-                    acc[a] += w3 * x3
-        if streamed > 0:
-            far = U64(image + kept * gates * row) + U64(t) * U64(16)
-            far += U64(rank) * U64(block_bytes) + U64(turn) * U64(pass_bytes)
-            far = add64(weights, far)
-            for q in range(streamed):
-                x0, x1, x2, x3 = load_shared4(add(vector, U32((kept + q) * vector_row)))
-                for g in range(gates):
-                    a = g + skip * (g >> 1)
-                    w0, w1, w2, w3 = load_global4(add64(far, U64((q * gates + g) * row)))
-                    acc[a] += w0 * x0
-                    acc[a] += w1 * x1
-                    acc[a] += w2 * x2
-                    acc[a] += w3 * x3
-
-    return load, total
-
-
-def make_reduction(accumulators: int, lanes: int) -> Any:
-    """reduce(acc, lane): the sum over a unit's lanes of the accumulator that this lane is given.
-
-    With four accumulators lanes 0, 1, 2, 3 (and again 4, 5, ...) are given 0, 2, 1, 3; with two,
-    0 and 1 in turn; a single one is given to all. Halving the accumulators while the lanes meet
-    takes 3 exchanges where summing each alone takes 8.
+    Args:
+        place: the role.
+        phase: the phase.
+        words: registers of a thread that are taken: weights, and what other phases keep.
     """
-    if accumulators in (3, 4):
-        return _reduce_four(lanes)
-    return _reduce_two(lanes) if accumulators == 2 else _reduce_one(lanes, 1)
+    is_whole = is_integer(place)
+    bias, keep_bias, words = _make_bias(place, phase, words)
+    keeps = [keep_bias]
+    apart = phase.sections[0].form.is_whole or any(s.scales >= 0 for s in phase.sections)
+    sections = [make_section(place, section) for section in phase.sections]
+    loads = [load for load, _ in sections]
+    if apart:
+        total = bias
+        for section, (_, add_up) in zip(phase.sections, sections, strict=True):
+            scale, keep, words = _make_scale(place, phase, section, words)
+            keeps.append(keep)
+            total = _add_apart(place, phase, section, add_up, scale, total, is_whole)
+    else:
+        total = _add_together([add_up for _, add_up in sections], place, phase, bias)
+    return Product(in_turn([*loads, *keeps]), total, words)
 
 
-def _reduce_one(lanes: int, first: int) -> Any:
-    """Plain sum over lanes that differ in the bits from `first` on."""
-    if first >= lanes:
+def _add_together(add_ups: list[Any], place: RolePlace, phase: PhasePlace, bias: Any) -> Any:
+    """All sections into the same sums, which the lanes then share."""
+    reduce = make_reduction(phase.accumulators, place.lanes)
+    add_up = sums_in_turn(add_ups)
+
+    @inline
+    def total(w, t, lane, rank, turn, unit, base, weights, frame):
+        acc = cuda.local.array(4, F32)
+        for a in range(4):
+            acc[a] = F32(0)
+        add_up(acc, w, t, rank, turn, base, weights, frame)
+        return reduce(acc, lane) + bias(w, t, lane, rank, turn, unit, base, weights, frame)
+
+    return total
+
+
+def _add_apart(
+    place: RolePlace,
+    phase: PhasePlace,
+    section: SectionPlace,
+    add_up: Any,
+    scale: Any,
+    before: Any,
+    is_whole: bool,
+) -> Any:
+    """One section: its sums over the lanes, scaled by row, added to what was there before."""
+    whole_sums = section.form.is_whole
+    kind = U32 if whole_sums else F32
+    reduce = make_reduction(phase.accumulators, place.lanes, whole_sums)
+    combine = add if is_whole else plus
+
+    @inline
+    def total(w, t, lane, rank, turn, unit, base, weights, frame):
+        acc = cuda.local.array(4, kind)
+        for a in range(4):
+            acc[a] = kind(0)
+        add_up(acc, w, t, rank, turn, base, weights, frame)
+        mine = scale(reduce(acc, lane), w, lane, unit, weights)
+        return combine(before(w, t, lane, rank, turn, unit, base, weights, frame), mine)
+
+    return total
+
+
+def _make_bias(place: RolePlace, phase: PhasePlace, words: int) -> tuple[Any, Any, int]:
+    """The bias of the lane's sum: read (as `total`), keep (as `load`), registers so far."""
+    is_whole = is_integer(place)
+    load = load_global_word if is_whole else load_global
+    fetch = _make_fetch_row(phase.accumulators, phase.accumulators, phase.bias, load, 4)
+    get, keep, words = _make_kept(place, words, fetch, is_whole)
+
+    @inline
+    def read(w, t, lane, rank, turn, unit, base, weights, frame):
+        return get(w, lane, unit, weights)
+
+    return read, keep, words
+
+
+def _make_scale(
+    place: RolePlace, phase: PhasePlace, section: SectionPlace, words: int
+) -> tuple[Any, Any, int]:
+    """scale(sum, w, lane, unit, weights) of the lane's row; keep and registers as `_make_bias`."""
+    precision = place.role.precision  # type: ignore[attr-defined]
+    is_whole = isinstance(precision, Integer)
+    load, size = (load_global_i16, 2) if is_whole else (load_global, 4)
+    fetch = _make_fetch_row(phase.accumulators, section.gates, section.scales, load, size)
+    get, keep, words = _make_kept(place, words, fetch, is_whole)
+    if is_whole:
+        narrow = make_rounding_shift(input_shift(precision, section.source))
 
         @inline
-        def keep(acc, lane):
-            return acc[0]
+        def scale_rounded(total, w, lane, unit, weights):
+            return mul(narrow(total), get(w, lane, unit, weights))
 
-        return keep
-    rounds = (lanes // first).bit_length() - 1
-
-    @inline
-    def reduce(acc, lane):
-        z = acc[0]
-        for k in range(rounds):
-            z = z + shuffle_xor(z, U32(first << k))
-        return z
-
-    return reduce
-
-
-def _reduce_two(lanes: int) -> Any:
-    rest = _reduce_one(lanes, 2)
+        return scale_rounded, keep, words
+    as_number = float_of_word if section.form.is_whole else same
 
     @inline
-    def reduce(acc, lane):
-        odd = band(lane, U32(1)) != U32(0)
-        mine = cuda.selp(odd, acc[1], acc[0])
-        other = cuda.selp(odd, acc[0], acc[1])
-        acc[0] = mine + shuffle_xor(other, U32(1))
-        return rest(acc, lane)
+    def scale(total, w, lane, unit, weights):
+        return as_number(total) * get(w, lane, unit, weights)
 
-    return reduce
+    return scale, keep, words
 
 
-def _reduce_four(lanes: int) -> Any:
-    rest = _reduce_one(lanes, 4)
+def is_integer(place: RolePlace) -> bool:
+    """Whether the role computes in whole numbers throughout."""
+    return isinstance(place.role.precision, Integer)  # type: ignore[attr-defined]
+
+
+def input_shift(precision: Integer, source: Source) -> int:
+    """By how much sums over x, or over h, are shifted before they are scaled."""
+    op = precision.op
+    shift: int = op.x_shift if source is Source.X else op.h_shift  # type: ignore[union-attr]
+    return shift
+
+
+def _make_fetch_row(accumulators: int, rows: int, image: int, load: Any, size: int) -> Any:
+    """fetch(lane, unit, weights): of [unit][row], the row of the sum that the lane is given.
+
+    A section without that sum has fewer rows; whatever row is taken then, its sum is zero.
+    """
+    four, two = accumulators in (3, 4), accumulators == 2
+    last = rows - 1
 
     @inline
-    def reduce(acc, lane):
-        odd = band(lane, U32(1)) != U32(0)
-        high = band(lane, U32(2)) != U32(0)
-        a = cuda.selp(odd, acc[2], acc[0])
-        b = cuda.selp(odd, acc[3], acc[1])
-        a = a + shuffle_xor(cuda.selp(odd, acc[0], acc[2]), U32(1))
-        b = b + shuffle_xor(cuda.selp(odd, acc[1], acc[3]), U32(1))
-        mine = cuda.selp(high, b, a)
-        other = cuda.selp(high, a, b)
-        acc[0] = mine + shuffle_xor(other, U32(2))
-        return rest(acc, lane)
+    def fetch(lane, unit, weights):
+        which = U32(0)
+        if four:
+            which = add(mul(band(lane, U32(1)), U32(2)), band(div(lane, U32(2)), U32(1)))
+            which = min(which, U32(last))
+        if two:
+            which = band(lane, U32(1))
+        element = add(mul(unit, U32(rows)), which)
+        return load(add64(weights, U64(image) + U64(element) * U64(size)))
 
-    return reduce
+    return fetch
 
 
-def lane_accumulator(accumulators: int, lane: int) -> int:
-    """Which accumulator `make_reduction` gives to a lane."""
-    if accumulators in (3, 4):
-        return 2 * (lane & 1) + ((lane >> 1) & 1)
-    return lane & 1 if accumulators == 2 else 0
+def _make_kept(place: RolePlace, words: int, fetch: Any, is_whole: bool) -> tuple[Any, Any, int]:
+    """get(w, lane, unit, weights), keep (as `load`), registers so far.
+
+    With one pass it stays in a register.
+    """
+    lanes, tile = place.lanes, place.tile
+    if place.passes > 1:
+
+        @inline
+        def fetch_again(w, lane, unit, weights):
+            return fetch(lane, unit, weights)
+
+        return fetch_again, load_nothing, words
+    from_register, to_register = (bits_of, float_of) if is_whole else (same, same)
+
+    @inline
+    def keep(w, t, rank, base, weights):
+        unit = add(mul(rank, U32(tile)), div(t, U32(lanes)))
+        w[words] = to_register(fetch(band(t, U32(lanes - 1)), unit, weights))
+
+    @inline
+    def get(w, lane, unit, weights):
+        return from_register(w[words])
+
+    return get, keep, words + 1

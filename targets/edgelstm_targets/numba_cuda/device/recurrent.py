@@ -5,39 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from numba import cuda
-
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
-from edgelstm_targets.numba_cuda.device.activations import make_clip, make_function
-from edgelstm_targets.numba_cuda.device.gru import make_gru_after, make_gru_before
+from edgelstm_targets.numba_cuda.device.cells import make_cell, make_gate_phases
+from edgelstm_targets.numba_cuda.device.elements import (
+    LOAD_SHARED,
+    STORE_SHARED_IF,
+    make_element,
+)
 from edgelstm_targets.numba_cuda.device.intrinsics import (
-    F32,
     U32,
-    U64,
     add,
-    add64,
     band,
     barrier,
     div,
     inline,
-    load_global,
-    load_shared,
     mul,
-    store_global,
-    store_shared,
-    store_shared_if,
 )
-from edgelstm_targets.numba_cuda.device.lstm import make_lstm
+from edgelstm_targets.numba_cuda.device.numbers import make_show
 from edgelstm_targets.numba_cuda.device.output import make_output
-from edgelstm_targets.numba_cuda.device.product import (
-    make_product,
-    make_reduction,
-    make_slot,
-)
+from edgelstm_targets.numba_cuda.device.product import make_product
+from edgelstm_targets.numba_cuda.device.states import make_states
+from edgelstm_targets.numba_cuda.device.tables import make_table_load
 from edgelstm_targets.numba_cuda.device.team import Team
-from edgelstm_targets.numba_cuda.pipeline import RecurrentRole, Vector
-from edgelstm_targets.numba_cuda.placement import PhasePlace, Placement, RolePlace
+from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
+from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +64,21 @@ def make_recurrent(placement: Placement, place: RolePlace, team: Team) -> RoleCo
 
 
 def _one_phase(placement: Placement, place: RolePlace, role: RecurrentRole, team: Team) -> RoleCode:
-    phase = place.phases[0]
-    load, total = make_product(place, phase)
-    reduce = make_reduction(phase.accumulators, place.lanes)
-    read_bias, keep_bias, words = _make_bias(place, phase, place.words)
-    ring = placement.rings[role.target]
+    product = make_product(place, place.phases[0], place.words)
+    load, total = product.load, product.total
     hidden, own = role.kernel.op.hidden, place.passes * place.tile
     lanes, tile, passes = place.lanes, place.tile, place.passes
-    put, collect = team.hand_over(ring, hidden, place.threads)
-    write = make_output(role.outputs)
-    cell = _make_cell(placement, place, role, team)
-    start, finish = _make_states(placement, place, role)
+    put, collect = _make_publication(placement, place, role, team)
+    write = make_output(role.outputs, role.target.dtype)
+    cell, collect_cell = make_cell(placement, place, team)
+    remember = _make_memory(placement, role)
+    start, finish = make_states(placement, place)
+    load_tables = make_table_load(place)
 
     @inline
     def prepare(w, t, rank, base, weights, state, x):
         load(w, t, rank, base, weights)
-        keep_bias(w, t, rank, weights)
+        load_tables(t, base, weights)
         start(t, base, state)
 
     @inline
@@ -98,94 +88,47 @@ def _one_phase(placement: Placement, place: RolePlace, role: RecurrentRole, team
         for k in range(passes):
             turn = U32(k)
             unit = add(mul(rank, U32(own)), add(mul(turn, U32(tile)), row))
-            acc = cuda.local.array(4, F32)
-            for a in range(4):
-                acc[a] = F32(0)
-            total(acc, w, t, rank, turn, base, weights, frame)
-            z = reduce(acc, lane) + read_bias(w, lane, unit, weights)
+            z = total(w, t, lane, rank, turn, unit, base, weights, frame)
             h = cell(z, lane, unit, base, weights, y, mail, tag, frame)
+            h = remember(lane, base, frame, unit, h)
             put(lane, base, mail, tag, frame, unit, h)
             write(y, unit, h, U32((lane == U32(2)) & (unit < U32(hidden))))
         collect(t, base, mail, tag, frame)
+        collect_cell(t, base, mail, tag, frame)
 
-    return RoleCode(words, prepare, step, finish)
-
-
-def _make_cell(placement: Placement, place: RolePlace, role: RecurrentRole, team: Team) -> Any:
-    """cell(z, lane, unit, base, weights, y, mail, tag, frame) -> h; keeps c itself."""
-    op, origin = role.kernel.op, role.origin
-    read_h = make_slot(placement.rings[role.target])
-    hidden = op.hidden
-    match op:
-        case LSTM():
-            update = make_lstm(op, place.peepholes, origin)
-            assert role.cell is not None
-            at_cell = make_slot(placement.rings[role.cell])
-            write = make_output(role.cell_outputs)
-
-            @inline
-            def lstm(z, lane, unit, base, weights, y, mail, tag, frame):
-                place_of_unit = mul(min(unit, U32(hidden - 1)), U32(4))
-                c = load_shared(add(at_cell(base, frame - U32(1)), place_of_unit))
-                h, after = update(z, c, lane, unit, U32(hidden), weights)
-                mine = U32((lane == U32(1)) & (unit < U32(hidden)))
-                store_shared_if(add(at_cell(base, frame), place_of_unit), after, mine)
-                write(y, unit, after, mine)
-                return h
-
-            return lstm
-        case GRU():
-            step = make_gru_after(op, origin)
-
-            @inline
-            def gru(z, lane, unit, base, weights, y, mail, tag, frame):
-                place_of_unit = mul(min(unit, U32(hidden - 1)), U32(4))
-                h = load_shared(add(read_h(base, frame - U32(1)), place_of_unit))
-                return step(z, h, lane)
-
-            return gru
-        case RNN():
-            function, clip = make_function(op.activations[0], origin), make_clip(op.clip)
-
-            @inline
-            def rnn(z, lane, unit, base, weights, y, mail, tag, frame):
-                return function(clip(z))
-
-            return rnn
+    return RoleCode(product.words, prepare, step, finish)
 
 
 def _two_phases(
     placement: Placement, place: RolePlace, role: RecurrentRole, team: Team
 ) -> RoleCode:
     """GRU with linear_before_reset=0: r*h of all units, and then the candidate."""
-    op = role.kernel.op
-    assert isinstance(op, GRU)
     assert place.kept is not None
     assert place.reset is not None
-    first, second = place.phases
-    load_first, total_first = make_product(place, first)
-    load_second, total_second = make_product(place, second)
-    reduce_first = make_reduction(first.accumulators, place.lanes)
-    reduce_second = make_reduction(second.accumulators, place.lanes)
-    bias_first, keep_first, words = _make_bias(place, first, place.words)
-    bias_second, keep_second, words = _make_bias(place, second, words)
-    gates, update = make_gru_before(op, role.origin)
-    ring = placement.rings[role.target]
-    hidden, own = op.hidden, place.passes * place.tile
+    first = make_product(place, place.phases[0], place.words)
+    second = make_product(place, place.phases[1], first.words)
+    load_first, total_first = first.load, first.total
+    load_second, total_second = second.load, second.total
+    gates, reset, update = make_gate_phases(place)
+    memory = placement.rings[role.memory if role.memory is not None else role.target]
+    at_h, load_h = make_element(memory), LOAD_SHARED[memory.dtype]
+    at_kept, load_kept = make_element(place.kept), LOAD_SHARED[place.kept.dtype]
+    store_kept = STORE_SHARED_IF[place.kept.dtype]
+    hidden, own = role.kernel.op.hidden, place.passes * place.tile
     lanes, tile, passes, threads = place.lanes, place.tile, place.passes, place.threads
     put_reset, collect_reset = team.hand_over(place.reset, hidden, threads)
-    put, collect = team.hand_over(ring, hidden, threads)
-    at_h, at_kept = make_slot(ring), make_slot(place.kept)
-    write = make_output(role.outputs)
-    start, finish = _make_states(placement, place, role)
+    put, collect = _make_publication(placement, place, role, team)
+    write = make_output(role.outputs, role.target.dtype)
+    remember = _make_memory(placement, role)
+    start, finish = make_states(placement, place)
+    load_tables = make_table_load(place)
     own_barrier = place.number + 1
 
     @inline
     def prepare(w, t, rank, base, weights, state, x):
         load_first(w, t, rank, base, weights)
         load_second(w, t, rank, base, weights)
-        keep_first(w, t, rank, weights)
-        keep_second(w, t, rank, weights)
+        load_tables(t, base, weights)
         start(t, base, state)
 
     @inline
@@ -195,126 +138,73 @@ def _two_phases(
         for k in range(passes):
             turn = U32(k)
             unit = add(mul(rank, U32(own)), add(mul(turn, U32(tile)), row))
-            place_of_unit = mul(min(unit, U32(hidden - 1)), U32(4))
-            acc = cuda.local.array(4, F32)
-            for a in range(4):
-                acc[a] = F32(0)
-            total_first(acc, w, t, rank, turn, base, weights, frame)
-            sums = reduce_first(acc, lane) + bias_first(w, lane, unit, weights)
-            z, r = gates(sums, lane)
-            h = load_shared(add(at_h(base, frame - U32(1)), place_of_unit))
-            put_reset(lane, base, mail, tag, frame, unit, r * h)
+            known = min(unit, U32(hidden - 1))
+            sums = total_first(w, t, lane, rank, turn, unit, base, weights, frame)
+            z, r = gates(sums, lane, base)
+            h = load_h(at_h(base, frame - U32(1), known))
+            put_reset(lane, base, mail, tag, frame, unit, reset(r, h))
             mine = U32((lane == U32(1)) & (unit < U32(hidden)))
-            store_shared_if(add(at_kept(base, frame), place_of_unit), z, mine)
+            store_kept(at_kept(base, frame, known), z, mine)
         collect_reset(t, base, mail, tag, frame)
         barrier(U32(own_barrier), U32(threads))
         for k in range(passes):
             turn = U32(k)
             unit = add(mul(rank, U32(own)), add(mul(turn, U32(tile)), row))
-            place_of_unit = mul(min(unit, U32(hidden - 1)), U32(4))
-            acc = cuda.local.array(4, F32)
-            for a in range(4):
-                acc[a] = F32(0)
-            total_second(acc, w, t, rank, turn, base, weights, frame)
-            sums = reduce_second(acc, lane) + bias_second(w, lane, unit, weights)
-            h = load_shared(add(at_h(base, frame - U32(1)), place_of_unit))
-            z = load_shared(add(at_kept(base, frame), place_of_unit))
-            after = update(sums, z, h)
+            known = min(unit, U32(hidden - 1))
+            sums = total_second(w, t, lane, rank, turn, unit, base, weights, frame)
+            h = load_h(at_h(base, frame - U32(1), known))
+            z = load_kept(at_kept(base, frame, known))
+            after = remember(lane, base, frame, unit, update(sums, z, h, base))
             put(lane, base, mail, tag, frame, unit, after)
             write(y, unit, after, U32((lane == U32(2)) & (unit < U32(hidden))))
         collect(t, base, mail, tag, frame)
 
-    return RoleCode(words, prepare, step, finish)
+    return RoleCode(second.words, prepare, step, finish)
 
 
-def _make_bias(place: RolePlace, phase: PhasePlace, words: int) -> tuple[Any, Any, int]:
-    """read(w, lane, unit, weights), keep(w, t, rank, weights), and the words used so far.
+def _make_memory(placement: Placement, role: RecurrentRole) -> Any:
+    """remember(lane, base, frame, unit, h) -> h as others see it.
 
-    A lane adds the bias of the accumulator that the reduction gives it. With one pass it stays in a
-    register.
+    Where the cell mixes an h of its own, the unit keeps that for the next frame.
     """
-    image, count, lanes, tile = phase.bias, phase.accumulators, place.lanes, place.tile
-    four = count == 4
-    two = count == 2
-
-    @inline
-    def fetch(lane, unit, weights):
-        which = U32(0)
-        if four:
-            which = add(mul(band(lane, U32(1)), U32(2)), band(div(lane, U32(2)), U32(1)))
-        if two:
-            which = band(lane, U32(1))
-        element = add(mul(unit, U32(count)), which)
-        return load_global(add64(weights, U64(image) + U64(element) * U64(4)))
-
-    if place.passes == 1:
+    if role.memory is None:
 
         @inline
-        def keep(w, t, rank, weights):
-            unit = add(mul(rank, U32(tile)), div(t, U32(lanes)))
-            w[words] = fetch(band(t, U32(lanes - 1)), unit, weights)
+        def pass_on(lane, base, frame, unit, h):
+            return h
 
-        @inline
-        def read(w, lane, unit, weights):
-            return w[words]
-
-        return read, keep, words + 1
+        return pass_on
+    ring, hidden = placement.rings[role.memory], role.kernel.op.hidden
+    at, store, show = make_element(ring), STORE_SHARED_IF[ring.dtype], make_show(role)
 
     @inline
-    def keep_nothing(w, t, rank, weights):
-        pass
+    def remember(lane, base, frame, unit, h):
+        mine = U32((lane == U32(1)) & (unit < U32(hidden)))
+        store(at(base, frame, unit), h, mine)
+        return show(h)
+
+    return remember
+
+
+def _make_publication(
+    placement: Placement, place: RolePlace, role: RecurrentRole, team: Team
+) -> tuple[Any, Any]:
+    """How h reaches its readers, and its products as what they see of it; as `Team.hand_over`."""
+    hidden, threads = role.kernel.op.hidden, place.threads
+    put, collect = team.hand_over(placement.rings[role.target], hidden, threads)
+    if role.factor is None:
+        return put, collect
+    put_factor, collect_factor = team.hand_over(placement.rings[role.factor], hidden, threads)
+    show = make_show(role)
 
     @inline
-    def read_again(w, lane, unit, weights):
-        return fetch(lane, unit, weights)
-
-    return read_again, keep_nothing, words
-
-
-def _make_states(placement: Placement, place: RolePlace, role: RecurrentRole) -> tuple[Any, Any]:
-    """start(t, base, state) and finish(t, rank, base, state, frames) for all states of a layer."""
-    start, finish = _make_state(placement, place, role.target)
-    if role.cell is None:
-        return start, finish
-    start_cell, finish_cell = _make_state(placement, place, role.cell)
+    def put_both(lane, base, mail, tag, frame, unit, h):
+        put(lane, base, mail, tag, frame, unit, h)
+        put_factor(lane, base, mail, tag, frame, unit, show(h))
 
     @inline
-    def start_both(t, base, state):
-        start(t, base, state)
-        start_cell(t, base, state)
+    def collect_both(t, base, mail, tag, frame):
+        collect(t, base, mail, tag, frame)
+        collect_factor(t, base, mail, tag, frame)
 
-    @inline
-    def finish_both(t, rank, base, state, frames):
-        finish(t, rank, base, state, frames)
-        finish_cell(t, rank, base, state, frames)
-
-    return start_both, finish_both
-
-
-def _make_state(placement: Placement, place: RolePlace, vector: Vector) -> tuple[Any, Any]:
-    """Every block reads the whole state and writes the units that are its own."""
-    slot = make_slot(placement.rings[vector])
-    offset, extent, threads = vector.state_offset or 0, vector.extent, place.threads
-    own = place.passes * place.tile
-    rounds, own_rounds = -(-extent // threads), -(-own // threads)
-
-    @inline
-    def start(t, base, state):
-        here = slot(base, U32(0xFFFFFFFF))
-        for j in range(rounds):
-            element = add(t, U32(j * threads))
-            if element < U32(extent):
-                value = load_global(add64(state, U64(offset) + U64(element) * U64(4)))
-                store_shared(add(here, mul(element, U32(4))), value)
-
-    @inline
-    def finish(t, rank, base, state, frames):
-        here = slot(base, frames - U32(1))
-        for j in range(own_rounds):
-            mine = add(t, U32(j * threads))
-            element = add(mul(rank, U32(own)), mine)
-            if (mine < U32(own)) & (element < U32(extent)):
-                value = load_shared(add(here, mul(element, U32(4))))
-                store_global(add64(state, U64(offset) + U64(element) * U64(4)), value)
-
-    return start, finish
+    return put_both, collect_both

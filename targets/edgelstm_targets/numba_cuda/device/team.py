@@ -10,6 +10,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from edgelstm_targets.numba_cuda.device.elements import (
+    BITS_OF,
+    FROM_BITS,
+    STORE_PEER_IF,
+    STORE_SHARED,
+    STORE_SHARED_IF,
+    make_element,
+)
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     U32,
     U64,
@@ -17,18 +25,11 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     add64,
     band,
     barrier,
-    bits_of,
     cluster_barrier,
-    float_of,
     inline,
     load_word,
-    mul,
-    store_peer_if,
-    store_shared,
-    store_shared_if,
     store_word_if,
 )
-from edgelstm_targets.numba_cuda.device.product import make_slot
 from edgelstm_targets.numba_cuda.placement import Ring
 
 WORD_BYTES = 8
@@ -69,12 +70,12 @@ class Alone:
 
     def hand_over(self, ring: Ring, extent: int, threads: int) -> tuple[Any, Any]:
         """Lane 0 stores; there is nothing to collect."""
-        slot = make_slot(ring)
+        place, store = make_element(ring), STORE_SHARED_IF[ring.dtype]
 
         @inline
         def put(lane, base, mail, tag, frame, unit, value):
             mine = U32((lane == U32(0)) & (unit < U32(extent)))
-            store_shared_if(add(slot(base, frame), mul(unit, U32(4))), value, mine)
+            store(place(base, frame, unit), value, mine)
 
         @inline
         def collect(t, base, mail, tag, frame):
@@ -107,7 +108,8 @@ class Exchange:
         before, and so nobody still waits for the word that it overwrites. Tags count frames from 1:
         memory begins as zeros.
         """
-        slot = make_slot(ring)
+        place, store = make_element(ring), STORE_SHARED[ring.dtype]
+        to_bits, from_bits = BITS_OF[ring.dtype], FROM_BITS[ring.dtype]
         box = self.mail_bytes
         half = extent * WORD_BYTES
         self.mail_bytes += 2 * half
@@ -118,13 +120,12 @@ class Exchange:
             mine = U32((lane == U32(0)) & (unit < U32(extent)))
             at = U64(box) + U64(band(frame, U32(1))) * U64(half) + U64(unit) * U64(WORD_BYTES)
             number = add(add(tag, frame), U32(1))
-            word = (U64(number) << U64(TAG_SHIFT)) | U64(bits_of(value))
+            word = (U64(number) << U64(TAG_SHIFT)) | U64(to_bits(value))
             store_word_if(add64(mail, at), word, mine)
 
         @inline
         def collect(t, base, mail, tag, frame):
             wanted = U64(add(add(tag, frame), U32(1)))
-            here = slot(base, frame)
             start = U64(box) + U64(band(frame, U32(1))) * U64(half)
             for j in range(rounds):
                 element = add(t, U32(j * threads))
@@ -133,8 +134,8 @@ class Exchange:
                     word = load_word(at)
                     while (word >> U64(TAG_SHIFT)) != wanted:
                         word = load_word(at)
-                    value = float_of(U32(word & U64(0xFFFFFFFF)))
-                    store_shared(add(here, mul(element, U32(4))), value)
+                    value = from_bits(U32(word & U64(0xFFFFFFFF)))
+                    store(place(base, frame, element), value)
 
         return put, collect
 
@@ -158,15 +159,15 @@ class Cluster:
 
     def hand_over(self, ring: Ring, extent: int, threads: int) -> tuple[Any, Any]:
         """The lanes of a unit store it into all blocks, each into some of them."""
-        slot, size = make_slot(ring), self.size
+        place, store, size = make_element(ring), STORE_PEER_IF[ring.dtype], self.size
 
         @inline
         def put(lane, base, mail, tag, frame, unit, value):
-            at = add(slot(base, frame), mul(unit, U32(4)))
+            at = place(base, frame, unit)
             for peer in range(size):
                 # Four lanes at least; each takes every fourth block.
                 mine = U32((lane == U32(peer & 3)) & (unit < U32(extent)))
-                store_peer_if(at, U32(peer), value, mine)
+                store(at, U32(peer), value, mine)
 
         @inline
         def collect(t, base, mail, tag, frame):

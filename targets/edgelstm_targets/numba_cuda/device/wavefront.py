@@ -24,6 +24,7 @@ from numba.cuda import types
 from edgelstm_targets.numba_cuda.chips import WARP
 from edgelstm_targets.numba_cuda.device.dense import make_dense
 from edgelstm_targets.numba_cuda.device.elementwise import make_elementwise
+from edgelstm_targets.numba_cuda.device.integer_softmax import make_integer_softmax
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     F32,
     U32,
@@ -50,6 +51,7 @@ from edgelstm_targets.numba_cuda.device.team import Alone, Cluster, Exchange, Te
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
     ElementwiseRole,
+    IntegerSoftmaxRole,
     LayerNormRole,
     RecurrentRole,
     SoftmaxRole,
@@ -194,6 +196,8 @@ def _make_code(placement: Placement, place: RolePlace, team: Team) -> RoleCode:
             return make_elementwise(placement, place)
         case SoftmaxRole():
             return make_softmax(placement, place)
+        case IntegerSoftmaxRole():
+            return make_integer_softmax(placement, place)
         case LayerNormRole():
             return make_layer_norm(placement, place)
     raise TypeError(f"no code for {type(place.role).__name__}")
