@@ -59,6 +59,9 @@ def test_the_calls_of_a_step(artifact: Artifact, gpu: EmulatedGpu) -> None:
     ]
     gpu.clear()
     session.step(np.zeros(3, np.float32))
+    assert gpu.notes() == ["cuMemcpyHtoD", "cuGraphLaunch tiny_many", "cuStreamSynchronize"]
+    gpu.clear()
+    session.step(np.ones(3, np.float32))
     assert gpu.notes() == ["cuGraphLaunch tiny_many", "cuStreamSynchronize"]
 
 

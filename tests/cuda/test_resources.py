@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from edgelstm.engines.cuda_cubin import read_cubin
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.target import find_target
-from edgelstm_targets.numba_cuda.cubin import read_cubin
 from edgelstm_targets.numba_cuda.toolkit import toolkit_version
 from tests import models
 

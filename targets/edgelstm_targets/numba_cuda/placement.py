@@ -158,7 +158,8 @@ class Placement:
 
     @property
     def cost(self) -> float:
-        """Clock cycles of a frame, roughly: to choose by, not to promise."""
+        """Clock cycles of a frame, roughly: to choose by, not to promise (`costs.py`)."""
+        costs = self.chip.costs
         fma = sum(
             place.passes * section.quads * section.gates * QUAD * place.threads
             for place in self.roles
@@ -167,15 +168,20 @@ class Placement:
         )
         chain = max(
             sum(
-                place.passes * (80 + sum(section.quads * QUAD * 4 for section in phase.sections))
+                place.passes
+                * (
+                    costs.start
+                    + sum(section.quads * QUAD * costs.multiply for section in phase.sections)
+                )
                 for phase in place.phases
             )
             for place in self.roles
         )
-        barrier = self.threads / WARP * 4
-        latency = 700 if self.streamed_bytes else 0
-        streaming = self.shared_weight_bytes / 128 + self.streamed_bytes / 32 + latency
-        return max(fma / 128, chain) + barrier + streaming
+        barrier = self.threads / WARP * costs.barrier
+        streaming = self.shared_weight_bytes / costs.shared_bytes_a_cycle
+        if self.streamed_bytes:
+            streaming += self.streamed_bytes / costs.l2_bytes_a_cycle + costs.l2_latency
+        return max(fma / costs.fma_a_cycle, chain) + barrier + streaming
 
 
 def place_pipeline(
