@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgelstm.engines.cuda_cubin import Resources, read_cubin
@@ -78,7 +79,8 @@ def _compile_chip(
         for reserve in _RESERVES:
             if reserve != RESERVE:
                 again = choose_routes(pipeline, chip, route.shape, reserve, doorbell)
-                route = next(each for each in again if each.streams == route.streams)
+                same = next(each for each in again if each.streams == route.streams)
+                route = replace(same, why=route.why)
             compiled = _compile_route(program, pipeline, chip, route)
             if compiled.resources.frame_bytes == 0:
                 made.append(compiled)
@@ -114,7 +116,8 @@ def _compile_route(program: Program, pipeline: Pipeline, chip: Chip, route: Rout
 def listing(kernels: Kernels) -> str:
     """What each kernel takes, and its PTX."""
     return "\n".join(
-        f"// {each.chip.name} {each.entry}: {each.route.why}\n// {each.resources}\n{each.ptx}"
+        f"// {each.chip.name} {each.entry}: {each.route.explanation}\n"
+        f"// {each.resources}\n{each.ptx}"
         for each in kernels.compiled
     )
 
@@ -154,6 +157,8 @@ def _facts(each: Compiled, section: str, form: str) -> dict[str, Any]:
         "registers": each.resources.registers,
         "image": [layout.to_json() for layout in placement.layouts],
         "streams": each.route.streams,
-        "why": each.route.why,
+        "why": each.route.explanation,
         "cycles": math.ceil(each.route.cycles),
+        "work": dataclasses.asdict(placement.work),
+        "exchanges": each.route.exchanges,
     }

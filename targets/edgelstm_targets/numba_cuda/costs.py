@@ -56,6 +56,35 @@ class Costs:
 MODEL = Costs()
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a block does for a frame, in the units of `Costs`.
+
+    Args:
+        fma: multiply-adds of all its threads.
+        starts: passes of the slowest role.
+        multiplies: multiply-adds of one thread of that role, one behind the other.
+        warps: at its barrier.
+        shared_bytes: weights read from shared memory.
+        streamed_bytes: weights read from L2.
+    """
+
+    fma: int
+    starts: int
+    multiplies: int
+    warps: int
+    shared_bytes: int
+    streamed_bytes: int
+
+    def cycles(self, costs: Costs) -> float:
+        """Clock cycles of a frame, roughly: to choose by, not to promise."""
+        chain = self.starts * costs.start + self.multiplies * costs.multiply
+        streaming = self.shared_bytes / costs.shared_bytes_a_cycle
+        if self.streamed_bytes:
+            streaming += self.streamed_bytes / costs.l2_bytes_a_cycle + costs.l2_latency
+        return max(self.fma / costs.fma_a_cycle, chain) + self.warps * costs.barrier + streaming
+
+
 def read_costs(path: str) -> Mapping[str, Costs]:
     """Constants by the name of the chip, out of a file of `tests.gpu.session` or one by hand.
 

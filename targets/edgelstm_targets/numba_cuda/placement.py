@@ -20,6 +20,7 @@ from edgelstm_targets.numba_cuda.chips import (
     WARP,
     Chip,
 )
+from edgelstm_targets.numba_cuda.costs import Work
 from edgelstm_targets.numba_cuda.image import ImageBuilder, ProductShape
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
@@ -157,31 +158,40 @@ class Placement:
     streamed_bytes: int
 
     @property
-    def cost(self) -> float:
-        """Clock cycles of a frame, roughly: to choose by, not to promise (`costs.py`)."""
-        costs = self.chip.costs
+    def work(self) -> Work:
+        """What a block does for a frame."""
         fma = sum(
             place.passes * section.quads * section.gates * QUAD * place.threads
             for place in self.roles
             for phase in place.phases
             for section in phase.sections
         )
-        chain = max(
-            sum(
+        chains = [
+            (
+                place.passes * len(place.phases),
                 place.passes
-                * (
-                    costs.start
-                    + sum(section.quads * QUAD * costs.multiply for section in phase.sections)
-                )
-                for phase in place.phases
+                * QUAD
+                * sum(section.quads for phase in place.phases for section in phase.sections),
             )
             for place in self.roles
+        ]
+        costs = self.chip.costs
+        starts, multiplies = max(
+            chains, key=lambda each: each[0] * costs.start + each[1] * costs.multiply
         )
-        barrier = self.threads / WARP * costs.barrier
-        streaming = self.shared_weight_bytes / costs.shared_bytes_a_cycle
-        if self.streamed_bytes:
-            streaming += self.streamed_bytes / costs.l2_bytes_a_cycle + costs.l2_latency
-        return max(fma / costs.fma_a_cycle, chain) + barrier + streaming
+        return Work(
+            fma,
+            starts,
+            multiplies,
+            self.threads // WARP,
+            self.shared_weight_bytes,
+            self.streamed_bytes,
+        )
+
+    @property
+    def cost(self) -> float:
+        """Clock cycles of a frame, roughly: to choose by, not to promise (`costs.py`)."""
+        return self.work.cycles(self.chip.costs)
 
 
 def place_pipeline(

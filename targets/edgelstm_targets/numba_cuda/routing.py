@@ -27,7 +27,8 @@ class Route:
         shape: "block", "exchange" or "cluster".
         placement: what stands where; `placement.team` blocks share a stream.
         cycles: of a frame, by `costs.py`.
-        why: for the manifest.
+        why: what was compared.
+        exchanges: how often a frame is exchanged between blocks.
     """
 
     streams: str
@@ -35,6 +36,12 @@ class Route:
     placement: Placement
     cycles: float
     why: str
+    exchanges: int = 0
+
+    @property
+    def explanation(self) -> str:
+        """Why this shape, and where its weights stand; for the manifest."""
+        return f"{self.why}; {_where(self.placement)}"
 
 
 def choose_routes(
@@ -50,16 +57,16 @@ def choose_routes(
         doorbell: a kernel that waits for frames is wanted, too.
     """
     alone = place_pipeline(pipeline, chip, 1, reserve)
-    many = Route("many", "block", alone, alone.cost, f"one block a stream; {_where(alone)}")
+    many = Route("many", "block", alone, alone.cost, "one block a stream")
     teams = [
-        Route("one", name, placement, placement.cost + extra, "")
-        for name, placement, extra in _teams(pipeline, chip, shape, reserve)
+        Route("one", name, placement, placement.cost + price * exchanges, "", exchanges)
+        for name, placement, price, exchanges in _teams(pipeline, chip, shape, reserve)
     ]
     asked = [route for route in teams if route.shape == shape]
     best = min(asked or teams, key=lambda route: route.cycles, default=many)
     if not asked and best.cycles >= alone.cost * chip.costs.gain:
         best = many
-    one = replace(best, streams="one", why=_why(best, alone, teams, shape))
+    one = replace(best, streams="one", why=_why(alone, teams, shape))
     waiting = replace(
         one, streams="doorbell", why=f"stays on the GPU and waits for frames; {one.why}"
     )
@@ -70,7 +77,7 @@ def choose_routes(
     )
 
 
-def _why(best: Route, alone: Placement, teams: list[Route], shape: str) -> str:
+def _why(alone: Placement, teams: list[Route], shape: str) -> str:
     """What was compared, the cheapest of each shape."""
     prices = [f"one block about {alone.cost:.0f}"]
     for name in ("cluster", "exchange"):
@@ -80,24 +87,26 @@ def _why(best: Route, alone: Placement, teams: list[Route], shape: str) -> str:
             words = "of a cluster" if name == "cluster" else "that exchange words"
             prices.append(f"{least.placement.team} blocks {words} about {least.cycles:.0f}")
     reason = f"asked for by shape={shape}; " if shape != "auto" else ""
-    return f"{reason}cycles a frame: {', '.join(prices)}; {_where(best.placement)}"
+    return f"{reason}cycles a frame: {', '.join(prices)}"
 
 
 def _teams(
     pipeline: Pipeline, chip: Chip, shape: str, reserve: int
-) -> Iterator[tuple[str, Placement, float]]:
+) -> Iterator[tuple[str, Placement, float, int]]:
+    """Teams of each shape and size, the price of an exchange, and how many a frame takes."""
     layers = [role for role in pipeline.roles if isinstance(role, RecurrentRole)]
     hidden = max((role.kernel.op.hidden for role in layers), default=0)
     phases = max((len(role.kernel.phases) for role in layers), default=0)
     if chip.clusters and shape in ("auto", "cluster") and phases == 1:
         for size in _CLUSTER_SIZES:
             if size * 8 <= hidden:
-                yield "cluster", place_pipeline(pipeline, chip, size, reserve), chip.costs.cluster
+                placement = place_pipeline(pipeline, chip, size, reserve)
+                yield "cluster", placement, chip.costs.cluster, 1
     if shape in ("auto", "exchange") and phases:
         for size in _TEAM_SIZES:
             if size * 8 <= hidden and size <= chip.processors:
                 placement = place_pipeline(pipeline, chip, size, reserve)
-                yield "exchange", placement, chip.costs.exchange * phases
+                yield "exchange", placement, chip.costs.exchange, phases
 
 
 def _where(placement: Placement) -> str:
