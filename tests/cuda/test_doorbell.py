@@ -18,7 +18,8 @@ from edgelstm.errors import CapabilityError, EdgeLSTMError, NonFiniteSampleError
 from edgelstm_compiler.driver import compile_model
 from tests import models
 from tests.cuda.emulated import Compiled, EmulatedGpu, compile_for
-from tests.cuda.test_parity import assert_near, expected_outputs
+from tests.cuda.test_parity import FP32, assert_near, expected_outputs
+from tests.gpu.sections import doorbell_parity, parity
 
 FEATURES = 5
 
@@ -66,6 +67,14 @@ def test_frames_in_sequence(
     assert_near(found, {name: expected_outputs(model, X[:, None])[name][:, 0]})
     (entry,) = (k for k in compiled.kernels if k["streams"] == "doorbell" and k["form"] == "cubin")
     assert entry["shape"] == shape
+
+
+def test_the_parity_of_the_session_for_gpus(gpu: EmulatedGpu, tmp_path: Path) -> None:
+    """What `tests.gpu.session` checks on a GPU holds in the emulator."""
+    artifact = waiting(tmp_path, gpu).artifact
+    reference = compile_model(MODEL, target="reference", check=False)
+    assert parity(artifact, reference) <= FP32
+    assert doorbell_parity(artifact, reference) <= FP32
 
 
 def test_states_are_kept_set_and_run_on(gpu: EmulatedGpu, tmp_path: Path) -> None:
