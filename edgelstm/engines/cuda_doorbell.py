@@ -48,6 +48,7 @@ _SPINS = 2000
 """Looks at the answer before the processor is offered to other threads."""
 
 _DEADLINE_S = 10.0
+_LOST = "its state is lost: reset the session, or restore a snapshot"
 _EXECUTION_TIMEOUT = 17  # CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT
 
 
@@ -160,7 +161,7 @@ class DoorbellStep:
         self._order = threading.Lock()
         self._order.acquire()
         self._answered = 0
-        self._is_running = self._holds_state = False
+        self._is_running = self._holds_state = self._is_lost = False
         # What the kernel uses lives until it has ended.
         weakref.finalize(self, _end, device, self._stream, shared, (kernel, self._mail))
 
@@ -169,6 +170,8 @@ class DoorbellStep:
         code = self._check()
         if code:
             return code
+        if self._is_lost:
+            raise ToolchainError(_LOST)
         blocks = self._blocks
         self._x[...] = blocks.inputs
         if not self._is_running or self._gone.value:
@@ -189,6 +192,9 @@ class DoorbellStep:
 
     def settle(self, fetch: bool = True) -> None:
         """Let the kernel end; the next step takes the state from its block."""
+        if self._is_lost and fetch:
+            raise ToolchainError(_LOST)
+        self._is_lost = False
         if self._is_running:
             self._bell.value = STOP
             self._await_end()
@@ -225,20 +231,27 @@ class DoorbellStep:
         Raises:
             ToolchainError: the kernel failed, or says nothing.
         """
+        self._is_lost = True
+        self._device.enter()
         end = time.monotonic() + _DEADLINE_S
         while self._done.raw != wanted:
             time.sleep(0)
+            is_busy = self._stream.is_busy()
             if self._gone.value:
                 # It ended for want of frames just before the bell was rung.
                 self._await_end()
                 self._launch()
-            elif not self._stream.is_busy() and self._done.raw != wanted:
-                self._is_running = self._holds_state = False
-                raise ToolchainError("the kernel that waits for frames ended without an answer")
+            elif not is_busy and self._done.raw != wanted:
+                self._is_running = False
+                raise ToolchainError(
+                    f"the kernel that waits for frames ended without an answer; {_LOST}"
+                )
             elif time.monotonic() > end:
                 raise ToolchainError(
-                    f"the kernel that waits for frames did not answer within {_DEADLINE_S:.0f} s"
+                    f"the kernel that waits for frames did not answer within {_DEADLINE_S:.0f} s; "
+                    f"{_LOST}"
                 )
+        self._is_lost = False
 
     def _fence(self) -> None:
         """What was read and written before stays before what comes after.

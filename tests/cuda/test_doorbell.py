@@ -14,7 +14,7 @@ import pytest
 from edgelstm.artifact import Artifact
 from edgelstm.container import Container
 from edgelstm.engines import cuda_doorbell
-from edgelstm.errors import CapabilityError, EdgeLSTMError, NonFiniteSampleError
+from edgelstm.errors import CapabilityError, EdgeLSTMError, NonFiniteSampleError, ToolchainError
 from edgelstm_compiler.driver import compile_model
 from tests import models
 from tests.cuda.emulated import Compiled, EmulatedGpu, compile_for
@@ -143,11 +143,20 @@ def test_a_kernel_that_hears_nothing_ends(
 
 
 def test_a_kernel_that_fails_is_named(gpu: EmulatedGpu, tmp_path: Path) -> None:
-    """The host does not wait for an answer that cannot come."""
+    """The host does not wait for an answer that cannot come, nor goes on with what is lost."""
     artifact = waiting(tmp_path, gpu).artifact
-    gpu.limit = 200
-    with pytest.raises(EdgeLSTMError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
-        take_steps(artifact)
+    expected = take_steps(artifact, X[:1])
+    limit, gpu.limit = gpu.limit, 20
+    session = artifact.session(latency="doorbell")
+    with pytest.raises(ToolchainError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        session.step(X[0])
+    gpu.limit, gpu.failure = limit, None
+    for action in (lambda: session.step(X[0]), session.snapshot, lambda: session.run(X)):
+        with pytest.raises(ToolchainError, match="state is lost"):
+            action()
+    session.reset()
+    np.testing.assert_array_equal(session.step(X[0]), expected[0])
+    session.close()
 
 
 def test_a_sample_that_is_refused(gpu: EmulatedGpu, tmp_path: Path) -> None:

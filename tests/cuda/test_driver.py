@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from edgelstm.artifact import Artifact
+from edgelstm.commands.inspect import describe_artifact, inspect_command
 from edgelstm.container import Container
 from edgelstm.engines import cuda_streams
+from edgelstm.engines.cuda_driver import DRIVER_VARIABLE, open_device
 from edgelstm.errors import (
     ArtifactFormatError,
     CapabilityError,
@@ -272,6 +275,32 @@ def test_a_gpu_that_the_artifact_has_no_code_for(artifact: Artifact, gpu: Emulat
     gpu.prepare((8, 6))
     with pytest.raises(TargetUnavailableError, match=r"sm_86.*--target cuda:sm_86"):
         artifact.session()
+
+
+def test_a_machine_without_the_driver(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The artifact can be read and inspected there; a session says what is missing."""
+    monkeypatch.setenv(DRIVER_VARIABLE, "/nowhere/libcuda.so.1")
+    open_device.cache_clear()
+    artifact = Artifact(compiled.artifact.container)
+    with pytest.raises(TargetUnavailableError, match=r"no CUDA driver here.*another target"):
+        artifact.session()
+    report = describe_artifact(artifact)
+    assert report["runs_here"] is False
+    (kernel,) = (each for each in report["kernels"] if each["form"] == "cubin")
+    assert (kernel["chip"], kernel["shape"], kernel["streams"]) == ("sm_90", "block", "many")
+    assert kernel["registers"] > 0
+    assert kernel["shared_bytes"] > 0
+    assert "in registers" in kernel["why"]
+
+
+def test_inspect_explains_the_kernels(compiled: Compiled, tmp_path: Path) -> None:
+    """The command shows what each kernel takes, and why it has its shape."""
+    path = tmp_path / "model.edgelstm"
+    compiled.artifact.save(path)
+    shown = CliRunner().invoke(inspect_command, [str(path)]).output
+    assert "kernels:" in shown
+    assert "registers" in shown
+    assert "sm_90 many" in shown.split("why these shapes:")[1]
 
 
 def test_a_newer_gpu_takes_the_ptx(artifact: Artifact, gpu: EmulatedGpu) -> None:
