@@ -78,8 +78,10 @@ class CudaKernel:
 
     def choose(self, streams: int) -> LoadedKernel:
         """The kernel for that many streams."""
-        one = self._kernels.get("one")
-        return one if one is not None and one.fits(streams) else self._kernels["many"]
+        one, many = self._kernels.get("one"), self._kernels["many"]
+        if one is None or not one.fits(streams) or streams >= many.entry.group > 1:
+            return many
+        return one
 
     def bind(self, blocks: Blocks) -> StepFunction:
         """One step, as a graph of one kernel."""

@@ -4,9 +4,9 @@
 
 ```
 kernels: [{"section", "form": "cubin" | "ptx", "capability": [major, minor], "entry", "shape":
-           "block" | "exchange" | "cluster", "team": blocks a stream, "threads", "shared_bytes",
-           "mail_bytes", "image": [layouts of the weights], "streams": "one" | "many" |
-           "doorbell", ...}]
+           "block" | "exchange" | "cluster" | "tensor", "team": blocks a stream, "group": streams
+           a block, "threads", "shared_bytes", "mail_bytes", "image": [layouts of the weights],
+           "streams": "one" | "many" | "doorbell", ...}]
 ```
 """
 
@@ -31,7 +31,7 @@ EXACT_CHIPS = ((8, 7),)
 ROLES = ("one", "many", "doorbell")
 """What a kernel is for: one stream, many, or one stream whose frames it waits for."""
 
-_SHAPES = ("block", "exchange", "cluster")
+_SHAPES = ("block", "exchange", "cluster", "tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class KernelEntry:
     mail_bytes: int
     image: tuple[Layout, ...]
     streams: str
+    group: int = 1
+
+    def blocks(self, streams: int) -> int:
+        """The grid for that many streams."""
+        return -(-streams // self.group) * self.team
 
     def rank(self, capability: tuple[int, int]) -> int | None:
         """How well it suits a GPU (higher is better), or None where it does not run."""
@@ -116,7 +121,7 @@ class LoadedKernel:
 
     def fits(self, streams: int) -> bool:
         """Whether so many streams may be run by it."""
-        if self.entry.shape == "block":
+        if self.entry.shape in ("block", "tensor"):
             return True
         return streams * self.entry.team <= self.function.resident_blocks()
 
@@ -135,6 +140,7 @@ def _entry(item: Mapping[str, Any]) -> KernelEntry:
         mail_bytes=int(item["mail_bytes"]),
         image=tuple(Layout.from_json(each) for each in item["image"]),
         streams=item["streams"],
+        group=int(item.get("group", 1)),
     )
     sizes = (entry.threads, entry.shared_bytes, entry.mail_bytes)
     if (
@@ -142,6 +148,7 @@ def _entry(item: Mapping[str, Any]) -> KernelEntry:
         or entry.form not in ("cubin", "ptx")
         or entry.streams not in ROLES
         or not 1 <= entry.team <= 1024
+        or not 1 <= entry.group <= 1024
         or not 32 <= entry.threads <= 1024
         or min(sizes) < 0
     ):

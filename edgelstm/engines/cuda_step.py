@@ -55,10 +55,10 @@ class GraphStep:
             self._mail.address,
         )
         self._arguments = Arguments(addresses, (1, 1))
-        team = kernel.entry.team
+        grid = kernel.entry.blocks(1)
         self._graph = Graph(
             self._stream,
-            lambda: kernel.function.launch(team, self._arguments, self._stream.handle),
+            lambda: kernel.function.launch(grid, self._arguments, self._stream.handle),
         )
         self._holds_state = False
 

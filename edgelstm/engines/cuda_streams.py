@@ -83,7 +83,7 @@ class StreamRunner:
             self._mail.address,
         )
         arguments = Arguments(addresses, (n_frames, self._streams))
-        blocks = self._streams * self._kernel.entry.team
+        blocks = self._kernel.entry.blocks(self._streams)
         self._kernel.function.launch(blocks, arguments, self.queue)
 
     def write_state(self, stream: int, state: Block) -> None:
