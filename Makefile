@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
 SOURCES := edgelstm compiler targets tests
 
-.PHONY: demo test test-cuda lint check bench bench-gpu fuzz format clean
+.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -29,6 +29,10 @@ bench: $(VENV)/.dev-ready
 # Kernels for GPUs, compiled and emulated; no GPU needed.
 test-cuda: $(VENV)/.cuda-ready
 	$(BIN)/pytest $(PYTEST_ARGS) tests/cuda
+
+# Registers and repeatable bytes of all sizes, by hand: takes minutes.
+gates-cuda: $(VENV)/.cuda-ready
+	EDGELSTM_CUDA_GATES=all $(BIN)/pytest $(PYTEST_ARGS) tests/cuda/test_resources.py -k registers
 
 # Parity and speed on a machine with a GPU, torch, numba and numba-cuda; installs nothing.
 bench-gpu:

@@ -32,8 +32,8 @@ from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
-from edgelstm.engines.base import Kernel
-from edgelstm.errors import ArtifactFormatError
+from edgelstm.engines.base import Kernel, OffersDoorbell
+from edgelstm.errors import ArtifactFormatError, CapabilityError
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import model_id
@@ -157,22 +157,28 @@ class Artifact:
         self._container.write(path)
 
     @overload
-    def session(self, streams: None = None) -> Session: ...
+    def session(self, streams: None = None, *, latency: str | None = None) -> Session: ...
 
     @overload
     def session(self, streams: int) -> StreamSet: ...
 
-    def session(self, streams: int | None = None) -> Session | StreamSet:
+    def session(
+        self, streams: int | None = None, *, latency: str | None = None
+    ) -> Session | StreamSet:
         """A new stream through the model, with its initial state; or many, stepped together.
 
         Args:
             streams: None for one stream; else how many places for streams there are, on engines
                 that step many at once.
+            latency: None, or "doorbell": on a GPU, a kernel stays there and waits for frames. It
+                takes that part of the GPU for itself while frames come; one stream only.
 
         Raises:
             TargetUnavailableError: this machine cannot run the artifact.
-            CapabilityError: `streams` is given, and the engine has one stream a session.
+            CapabilityError: the engine has no such sessions: `streams`, or `latency`.
         """
+        if latency is not None and (latency != "doorbell" or streams is not None):
+            raise ValueError(f"latency={latency!r} with streams={streams!r}: see Artifact.session")
         if streams is not None:
             return StreamSet(
                 kernel=self.kernel,
@@ -183,7 +189,7 @@ class Artifact:
             )
         memory = self.manifest["memory"]
         return Session(
-            kernel=self.kernel,
+            kernel=self.kernel if latency is None else self._kernel_with_doorbell(),
             signature=self._signature,
             state_init=self._container.section(STATE_SECTION),
             scratch_bytes=memory["scratch_bytes"],
@@ -202,6 +208,15 @@ class Artifact:
                 engine = find_engine(self.manifest["target"]["engine"])
                 self._kernel = engine.load(self._container, self._signature)
             return self._kernel
+
+    def _kernel_with_doorbell(self) -> Kernel:
+        if not isinstance(self.kernel, OffersDoorbell):
+            engine = self.kernel.facts.get("engine", "this engine")
+            raise CapabilityError(
+                f"engine {engine} has no doorbell, which is for GPUs: open the session without "
+                "latency"
+            )
+        return self.kernel.with_doorbell()
 
     def on(self, kernel: Kernel) -> Artifact:
         """The same model, run by another kernel (an emulated processor, a test's own)."""

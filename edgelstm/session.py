@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.base import Blocks, Kernel
+from edgelstm.engines.base import Blocks, Kernel, StateKeeper
 from edgelstm.errors import InternalError, StreamError
 from edgelstm.memory import allocate_block
 from edgelstm.samples import (
@@ -51,6 +51,7 @@ class Session:
         "_outputs",
         "_places",
         "_result",
+        "_settle",
         "_signature",
         "_state_init",
         "_step",
@@ -84,6 +85,8 @@ class Session:
         self._frame_shape = self._input.shape if is_simple else None
         self._frame_dtype = self._input.dtype if is_simple else None
         self._step = kernel.bind(self._blocks)
+        keeper: object = self._step
+        self._settle = keeper.settle if isinstance(keeper, StateKeeper) else _state_is_here
         self.reset()
 
     @property
@@ -142,6 +145,7 @@ class Session:
         inputs = _pack(blocks, signature.inputs, signature.input_bytes)
         results, outputs = _make_room(n_steps, signature.outputs, signature.output_bytes)
         if n_steps:
+            self._settle()
             code = self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
             if code:
                 self._refuse(code, blocks, is_block=True)
@@ -170,11 +174,13 @@ class Session:
     def reset(self) -> None:
         """Begin a new stream: every state gets its initial value."""
         self._expect_open()
+        self._settle(False)
         self._blocks.state[...] = self._state_init
 
     def snapshot(self) -> Snapshot:
         """The state as a value; `bytes()` of it can be stored."""
         self._expect_open()
+        self._settle()
         return Snapshot(self._model_id, self._blocks.state.tobytes())
 
     def restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
@@ -196,12 +202,14 @@ class Session:
             raise StreamError(
                 f"the snapshot holds {len(snapshot.state)} bytes, the state has {state.size}"
             )
+        self._settle(False)
         state[...] = np.frombuffer(snapshot.state, np.uint8)
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""
+        self._settle(False)
         self._frame_dtype = None
-        self._step = self._refuse_closed
+        self._step, self._settle = self._refuse_closed, _state_is_here
 
     def __enter__(self) -> Session:
         return self
@@ -273,6 +281,10 @@ class Session:
         if not 1 <= code <= len(specs):
             raise InternalError(f"the step of {self._signature.name!r} returned {code}")
         raise non_finite_error(arrays[code - 1], specs[code - 1], is_block)
+
+
+def _state_is_here(fetch: bool = True) -> None:
+    """The state always stands in its block."""
 
 
 def _view(block: Array, spec: TensorSpec, n_steps: int | None = None) -> Array:

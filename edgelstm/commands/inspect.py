@@ -94,6 +94,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "macs": manifest.get("macs", 0),
         "memory": manifest["memory"],
         "devices": _describe_devices(artifact),
+        "kernels": _describe_kernels(manifest),
         "sections": artifact.sizes,
     }
 
@@ -115,6 +116,20 @@ def _describe_isas(artifact: Artifact) -> list[dict[str, Any]]:
 def _describe_devices(artifact: Artifact) -> list[dict[str, Any]]:
     """Flash and RAM of code for processors without an operating system, see `Footprint`."""
     return [{"isa": isa, **found.to_json()} for isa, found in footprints(artifact).items()]
+
+
+def _describe_kernels(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Kernels for GPUs: for which chip and how many streams, what they take, and why this shape."""
+    names = ("shape", "team", "threads", "registers", "shared_bytes", "cycles", "why")
+    return [
+        {
+            "chip": "sm_{}{}".format(*kernel["capability"]),
+            "form": kernel["form"],
+            "streams": kernel["streams"],
+            **{name: kernel.get(name) for name in names},
+        }
+        for kernel in manifest["target"].get("facts", {}).get("kernels") or []
+    ]
 
 
 def _describe_tensor(spec: TensorSpec) -> dict[str, Any]:
@@ -181,6 +196,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             for isa in report["isas"]
         ]
         print_table(["instruction set", "size", "here"], rows)
+    if report["kernels"]:
+        _print_kernels(report["kernels"])
     click.echo("memory:")
     memory = {name.removesuffix("_bytes"): size for name, size in report["memory"].items()}
     print_facts([(name, format_bytes(size)) for name, size in memory.items()])
@@ -190,6 +207,23 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     click.echo("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _print_kernels(kernels: list[dict[str, Any]]) -> None:
+    click.echo("kernels:")
+    print_table(
+        ["chip", "code", "streams", "shape", "blocks", "threads", "registers", "shared"],
+        [
+            [
+                *(k[name] for name in ("chip", "form", "streams", "shape", "team", "threads")),
+                k["registers"],
+                format_bytes(k["shared_bytes"]),
+            ]
+            for k in kernels
+        ],
+    )
+    click.echo("why these shapes:")
+    print_facts([(f"{k['chip']} {k['streams']}", k["why"]) for k in kernels if k["form"] != "ptx"])
 
 
 def _inspect_other(file: Path, options: dict[str, Any]) -> dict[str, Any]:

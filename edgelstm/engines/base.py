@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -56,6 +56,32 @@ class Kernel(Protocol):
 
     def read_weights(self, repeats: int) -> int | None:
         """Merely read all weights so often, for measuring; the bytes read, None if not offered."""
+        ...
+
+
+@runtime_checkable
+class StateKeeper(Protocol):
+    """A step whose state stays elsewhere, on a device, from one call to the next."""
+
+    def settle(self, fetch: bool = True) -> None:
+        """Let go of the state: the next call takes it from its block.
+
+        Args:
+            fetch: bring it into its block first.
+        """
+        ...
+
+
+@runtime_checkable
+class OffersDoorbell(Protocol):
+    """A kernel that can stay on its device and wait there for frames."""
+
+    def with_doorbell(self) -> Kernel:
+        """The same model, run in this way.
+
+        Raises:
+            CapabilityError: the artifact or the device lacks something for it.
+        """
         ...
 
 

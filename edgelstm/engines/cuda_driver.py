@@ -1,71 +1,30 @@
 """The CUDA driver, `libcuda.so.1`, through ctypes: what the engine calls, errors by name.
 
 Nothing of CUDA is needed but the driver itself. Handles are plain integers here. Whatever the
-driver refuses becomes a ToolchainError that names the call and the error.
+driver refuses becomes an error that names the call and what it said (`cuda_errors.py`).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
-from edgelstm.errors import TargetUnavailableError, ToolchainError
+from edgelstm.engines.cuda_errors import GOING_DOWN, OTHER_CUDA, driver_error
+from edgelstm.errors import TargetUnavailableError
 
 DRIVER_VARIABLE = "EDGELSTM_CUDA_DRIVER"
 """Environment variable that names another library than libcuda.so.1."""
 
 _NAMES = ("libcuda.so.1", "libcuda.so")
-_LATER = "update the driver, or compile with the wheels of an older CUDA (--option cuda=12)"
 
 ATTRIBUTE_PROCESSORS = 16
 ATTRIBUTE_MAJOR = 75
 ATTRIBUTE_MINOR = 76
 ATTRIBUTE_SHARED_OPTIN = 97
-_FUNCTION_DYNAMIC_SHARED = 8
-_LAUNCH_COOPERATIVE = 2
-_LAUNCH_CLUSTER = 4
-_HOST_MAPPED = 2
-_STREAM_NON_BLOCKING = 1
-_CAPTURE_THREAD_LOCAL = 1
-_STATIC_SHARED = 48 * 1024
-_UNAVAILABLE = {
-    34: "CUDA_ERROR_STUB_LIBRARY",
-    100: "CUDA_ERROR_NO_DEVICE",
-    101: "CUDA_ERROR_INVALID_DEVICE",
-    803: "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
-    804: "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE",
-}
-
-
-class _Dimension(ctypes.Structure):
-    _fields_ = (("x", c_uint), ("y", c_uint), ("z", c_uint))
-
-
-class _LaunchValue(ctypes.Union):
-    _fields_ = (("bytes", ctypes.c_char * 64), ("cluster", _Dimension), ("cooperative", c_int))
-
-
-class _LaunchAttribute(ctypes.Structure):
-    """CUlaunchAttribute."""
-
-    _fields_ = (("id", c_uint), ("padding", ctypes.c_char * 4), ("value", _LaunchValue))
-
-
-class _LaunchConfig(ctypes.Structure):
-    """CUlaunchConfig."""
-
-    _fields_ = (
-        ("grid", _Dimension),
-        ("block", _Dimension),
-        ("shared_bytes", c_uint),
-        ("stream", c_void_p),
-        ("attributes", POINTER(_LaunchAttribute)),
-        ("attribute_count", c_uint),
-    )
 
 
 # cuda.h maps some names to versions of theirs; these are the exported ones.
@@ -93,13 +52,14 @@ _PROTOTYPES: dict[str, list[Any]] = {
     "cuStreamCreate": [POINTER(c_void_p), c_uint],
     "cuStreamDestroy_v2": [c_void_p],
     "cuStreamSynchronize": [c_void_p],
+    "cuStreamQuery": [c_void_p],
     "cuEventCreate": [POINTER(c_void_p), c_uint],
     "cuEventRecord": [c_void_p, c_void_p],
     "cuEventSynchronize": [c_void_p],
     "cuEventElapsedTime": [POINTER(ctypes.c_float), c_void_p, c_void_p],
     "cuEventDestroy_v2": [c_void_p],
     "cuLaunchKernel": [c_void_p, *[c_uint] * 7, c_void_p, c_void_p, c_void_p],
-    "cuLaunchKernelEx": [POINTER(_LaunchConfig), c_void_p, c_void_p, c_void_p],
+    "cuLaunchKernelEx": [c_void_p, c_void_p, c_void_p, c_void_p],
     "cuStreamBeginCapture_v2": [c_void_p, c_int],
     "cuStreamEndCapture": [c_void_p, POINTER(c_void_p)],
     "cuGraphInstantiateWithFlags": [POINTER(c_void_p), c_void_p, ctypes.c_ulonglong],
@@ -107,6 +67,7 @@ _PROTOTYPES: dict[str, list[Any]] = {
     "cuGraphExecDestroy": [c_void_p],
     "cuGraphDestroy": [c_void_p],
     "cuGetErrorName": [c_int, POINTER(c_char_p)],
+    "cuGetErrorString": [c_int, POINTER(c_char_p)],
 }
 
 
@@ -124,7 +85,7 @@ class Driver:
         self._library = _open(path)
         missing = [name for name in _PROTOTYPES if not hasattr(self._library, name)]
         if missing:
-            raise TargetUnavailableError(f"the CUDA driver here lacks {missing[0]}: {_LATER}")
+            raise TargetUnavailableError(f"the CUDA driver here lacks {missing[0]}: {OTHER_CUDA}")
         for name, arguments in _PROTOTYPES.items():
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, c_int
@@ -145,15 +106,17 @@ class Driver:
         bare: Callable[..., int] = getattr(self._library, name)
         return bare
 
-    def fail(self, name: str, code: int) -> None:
+    def fail(self, name: str, code: int) -> NoReturn:
         """Raise the error of a call that returned `code`."""
-        text = c_char_p()
-        self._library.cuGetErrorName(code, ctypes.byref(text))
-        word = (text.value or b"an error without a name").decode()
-        if code in _UNAVAILABLE:
-            raise TargetUnavailableError(f"no usable CUDA device here: {name} says {word}")
-        hint = f"; {_LATER}" if word in ("CUDA_ERROR_NO_BINARY_FOR_GPU",) else ""
-        raise ToolchainError(f"the CUDA driver failed: {name} says {word} ({code}){hint}")
+        raise driver_error(
+            name, code, self._say("cuGetErrorName", code), self._say("cuGetErrorString", code)
+        )
+
+    def release(self, name: str, *arguments: Any) -> None:
+        """Give something back; not an error while the process ends."""
+        code = getattr(self._library, name)(*arguments)
+        if code and code not in GOING_DOWN:
+            self.fail(name, code)
 
     def handle(self, name: str, *arguments: Any) -> int:
         """A call that makes something; its handle."""
@@ -172,6 +135,11 @@ class Driver:
         made = c_int()
         self.call(name, ctypes.byref(made), *arguments)
         return int(made.value)
+
+    def _say(self, name: str, code: int) -> str | None:
+        text = c_char_p()
+        getattr(self._library, name)(code, ctypes.byref(text))
+        return text.value.decode(errors="replace") if text.value else None
 
 
 class Device:
@@ -214,146 +182,6 @@ class Device:
         code = self._make_current(self._context)
         if code:
             self.driver.fail("cuCtxSetCurrent", code)
-
-
-class Function:
-    """A kernel of a loaded module.
-
-    Args:
-        device: where it is loaded.
-        image: cubin, or PTX with a zero byte at its end.
-        entry: its name.
-        threads: of a block.
-        shared_bytes: dynamic shared memory of a block.
-        cluster: blocks of a cluster, 1 for none.
-        cooperative: all blocks have to be on the chip at once.
-    """
-
-    def __init__(
-        self,
-        device: Device,
-        image: bytes,
-        entry: str,
-        threads: int,
-        shared_bytes: int,
-        cluster: int = 1,
-        cooperative: bool = False,
-    ) -> None:
-        self.device = device
-        self.entry = entry
-        self.threads = threads
-        self.shared_bytes = shared_bytes
-        self.cluster = cluster
-        self.cooperative = cooperative
-        driver = device.driver
-        self._module = driver.handle("cuModuleLoadData", image)
-        self._function = driver.handle("cuModuleGetFunction", self._module, entry.encode())
-        if shared_bytes > _STATIC_SHARED:
-            driver.call(
-                "cuFuncSetAttribute", self._function, _FUNCTION_DYNAMIC_SHARED, shared_bytes
-            )
-
-    def resident_blocks(self) -> int:
-        """How many blocks are on the chip at once."""
-        each = self.device.driver.number(
-            "cuOccupancyMaxActiveBlocksPerMultiprocessor",
-            self._function,
-            self.threads,
-            self.shared_bytes,
-        )
-        return each * self.device.processors
-
-    def launch(self, blocks: int, arguments: Arguments, stream: int) -> None:
-        """Start it; errors of the kernel itself show at the next synchronization."""
-        driver = self.device.driver
-        if self.cluster == 1 and not self.cooperative:
-            sizes = (blocks, 1, 1, self.threads, 1, 1, self.shared_bytes)
-            driver.call("cuLaunchKernel", self._function, *sizes, stream, arguments.pointers, None)
-            return
-        attributes = (_LaunchAttribute * 2)()
-        count = 0
-        if self.cluster > 1:
-            attributes[count].id = _LAUNCH_CLUSTER
-            attributes[count].value.cluster = _Dimension(self.cluster, 1, 1)
-            count += 1
-        if self.cooperative:
-            attributes[count].id = _LAUNCH_COOPERATIVE
-            attributes[count].value.cooperative = 1
-            count += 1
-        config = _LaunchConfig(
-            _Dimension(blocks, 1, 1),
-            _Dimension(self.threads, 1, 1),
-            self.shared_bytes,
-            stream,
-            attributes,
-            count,
-        )
-        driver.call(
-            "cuLaunchKernelEx", ctypes.byref(config), self._function, arguments.pointers, None
-        )
-
-
-class Arguments:
-    """What a kernel is started with, in memory that the driver reads.
-
-    Args:
-        addresses: 64-bit values, first.
-        counts: 32-bit values, behind them.
-    """
-
-    def __init__(self, addresses: Sequence[int], counts: Sequence[int]) -> None:
-        self._values = [c_uint64(value) for value in addresses]
-        self._counts = [c_uint(value) for value in counts]
-        places = [ctypes.addressof(value) for value in (*self._values, *self._counts)]
-        self.pointers = (c_void_p * len(places))(*places)
-
-
-class Stream:
-    """A queue of work on a device."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.handle = device.driver.handle("cuStreamCreate", _STREAM_NON_BLOCKING)
-        self._wait = device.driver.function("cuStreamSynchronize")
-        self._launch_graph = device.driver.function("cuGraphLaunch")
-
-    def wait(self) -> None:
-        """Until everything in it is done."""
-        code = self._wait(self.handle)
-        if code:
-            self.device.driver.fail("cuStreamSynchronize", code)
-
-    def record(self, work: Callable[[], None]) -> int:
-        """Record what `work` starts in this stream as a graph; its handle."""
-        driver = self.device.driver
-        driver.call("cuStreamBeginCapture_v2", self.handle, _CAPTURE_THREAD_LOCAL)
-        try:
-            work()
-        finally:
-            made = c_void_p()
-            driver.call("cuStreamEndCapture", self.handle, ctypes.byref(made))
-        ready = driver.handle("cuGraphInstantiateWithFlags", made.value, 0)
-        driver.call("cuGraphDestroy", made.value)
-        return ready
-
-    def play(self, graph: int) -> None:
-        """Start a recorded graph."""
-        code = self._launch_graph(graph, self.handle)
-        if code:
-            self.device.driver.fail("cuGraphLaunch", code)
-
-    def close(self, graphs: Sequence[int] = ()) -> None:
-        """Give the stream and graphs back."""
-        self.device.enter()
-        for graph in graphs:
-            self.device.driver.call("cuGraphExecDestroy", graph)
-        self.device.driver.call("cuStreamDestroy_v2", self.handle)
-
-
-def mapped_memory(device: Device, size: int) -> tuple[int, int]:
-    """Pinned host memory that kernels read and write in place: its address here, and there."""
-    here = device.driver.handle("cuMemHostAlloc", max(size, 1), _HOST_MAPPED)
-    return here, device.driver.address("cuMemHostGetDevicePointer_v2", here, 0)
 
 
 @lru_cache(maxsize=4)

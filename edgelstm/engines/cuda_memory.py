@@ -1,12 +1,17 @@
-"""Memory on a CUDA device, given back when nobody holds it any more."""
+"""Memory on a CUDA device and pinned memory of the host, given back when nobody holds it."""
 
 from __future__ import annotations
 
+import ctypes
 import weakref
+
+import numpy as np
 
 from edgelstm.engines.cuda_driver import Device
 from edgelstm.errors import ToolchainError
 from edgelstm.memory import Block, address_of
+
+_HOST_MAPPED = 2
 
 
 class DeviceMemory:
@@ -21,7 +26,7 @@ class DeviceMemory:
         self.device = device
         self.size = max(size, 1)
         self.address = device.driver.address("cuMemAlloc_v2", self.size)
-        weakref.finalize(self, _release, device, self.address)
+        weakref.finalize(self, _release, device, "cuMemFree_v2", self.address)
 
     def upload(self, data: Block, stream: int | None = None, offset: int = 0) -> None:
         """Copy there; without a stream it is done when this returns.
@@ -63,6 +68,30 @@ class DeviceMemory:
             raise ToolchainError(f"{offset + size} bytes for device memory of {self.size}")
 
 
-def _release(device: Device, address: int) -> None:
+class PinnedMemory:
+    """Host memory that copies start from at once, and that kernels reach in place.
+
+    Args:
+        device: whose kernels.
+        size: in bytes.
+    """
+
+    def __init__(self, device: Device, size: int) -> None:
+        self.device = device
+        self.size = max(size, 1)
+        self.here = device.driver.handle("cuMemHostAlloc", self.size, _HOST_MAPPED)
+        weakref.finalize(self, _release, device, "cuMemFreeHost", self.here)
+        self.there = device.driver.address("cuMemHostGetDevicePointer_v2", self.here, 0)
+        self.data: Block = np.ctypeslib.as_array(
+            (ctypes.c_ubyte * self.size).from_address(self.here)
+        )
+        """All of it; does not keep it alive."""
+
+    def at_least(self, size: int) -> PinnedMemory:
+        """This memory, or new memory of that size."""
+        return self if size <= self.size else PinnedMemory(self.device, size)
+
+
+def _release(device: Device, name: str, place: int) -> None:
     device.enter()
-    device.driver.call("cuMemFree_v2", address)
+    device.driver.release(name, place)

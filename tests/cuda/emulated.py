@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,19 @@ from edgelstm.artifact import Artifact
 from edgelstm_compiler.driver import compile_model
 from tests.cuda.emulator.machine import Launch, Machine
 
+Array = NDArray[np.uint8]
+Argument = tuple[Array, int] | int
 SOURCE = Path(__file__).with_name("mock_driver.c")
 _KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int,
     ctypes.c_char_p,
     *[ctypes.c_uint] * 5,
     ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_void_p,
 )
+_WAITER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _ADDRESSES = 6
+_NOT_READY = 600
 _LAUNCH_FAILED = 700
 
 
@@ -88,8 +94,10 @@ class EmulatedGpu:
         self._library.mock_notes.restype = ctypes.c_char_p
         self._library.mock_piece.restype = ctypes.c_size_t
         self._library.mock_piece.argtypes = [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)]
-        self._callback = _KERNEL(self._run)
-        self._library.mock_kernel(self._callback)
+        self._library.mock_is_host.argtypes = [ctypes.c_uint64]
+        self._callbacks = _KERNEL(self._start), _WAITER(self._wait)
+        self._library.mock_kernel(*self._callbacks)
+        self._waiting: dict[int, threading.Thread] = {}
         self.ptx = ""
         self.seed: int | None = None
         self.limit = 400_000
@@ -100,6 +108,7 @@ class EmulatedGpu:
         """Be this GPU, with nothing noted and nothing failing."""
         self._library.mock_device(*capability, processors)
         self._library.mock_clear()
+        self.set_watchdog(False)
         self.fail("", 0)
         self.seed, self.failure, self.change = None, None, None
         self.limit = 400_000
@@ -121,7 +130,20 @@ class EmulatedGpu:
         """Pieces of memory not given back."""
         return int(self._library.mock_live())
 
-    def _run(
+    def live_handles(self) -> int:
+        """Streams, graphs, modules and events not given back."""
+        return int(self._library.mock_handles())
+
+    def set_watchdog(self, is_on: bool) -> None:
+        """Whether the GPU has a display whose watchdog ends long kernels."""
+        self._library.mock_watchdog(int(is_on))
+
+    def await_idle(self) -> None:
+        """Until no kernel runs any more: those that wait end when they hear nothing."""
+        for thread in self._waiting.values():
+            thread.join()
+
+    def _start(
         self,
         entry: bytes,
         grid: int,
@@ -130,10 +152,12 @@ class EmulatedGpu:
         cluster: int,
         cooperative: int,
         arguments: Any,
+        stream: int,
     ) -> int:
         del cooperative
-        values: list[tuple[NDArray[np.uint8], int] | int] = []
-        pieces: dict[int, NDArray[np.uint8]] = {}
+        name = entry.decode()
+        values: list[Argument] = []
+        pieces: dict[int, Array] = {}
         for index in range(_ADDRESSES):
             address = ctypes.c_uint64.from_address(arguments[index]).value
             start = ctypes.c_uint64(address)
@@ -142,14 +166,46 @@ class EmulatedGpu:
                 area = (ctypes.c_ubyte * size).from_address(start.value)
                 pieces[start.value] = np.frombuffer(area, np.uint8)
             values.append((pieces[start.value], address - start.value))
+        shared_with_host = [
+            piece for place, piece in pieces.items() if self._library.mock_is_host(place)
+        ]
         counts = (arguments[index] for index in range(_ADDRESSES, _ADDRESSES + 2))
         values.extend(ctypes.c_uint32.from_address(place).value for place in counts)
         text = self.ptx if self.change is None else self.change(self.ptx)
+        launch = Launch(grid, block, shared, cluster)
+        if not name.endswith("_doorbell"):
+            return self._run(text, name, launch, values, [])
+        thread = threading.Thread(
+            target=self._run, args=(text, name, launch, values, shared_with_host), daemon=True
+        )
+        self._waiting[stream] = thread
+        thread.start()
+        return 0
+
+    def _run(
+        self,
+        text: str,
+        name: str,
+        launch: Launch,
+        values: list[Argument],
+        shared_with_host: list[Array],
+    ) -> int:
         try:
-            launch = Launch(grid, block, shared, cluster)
-            Machine(text, entry.decode(), launch, values, self.seed).run(self.limit)
+            Machine(text, name, launch, values, self.seed, shared_with_host).run(self.limit)
         except Exception as error:
             self.failure = error
             print(f"the emulator stopped: {type(error).__name__}: {error}")
             return _LAUNCH_FAILED
         return 0
+
+    def _wait(self, stream: int, until_done: int) -> int:
+        """Whether the kernel of a stream has ended; with errors of a kernel that waits."""
+        thread = self._waiting.get(stream)
+        if thread is None:
+            return 0
+        if until_done:
+            thread.join()
+        if thread.is_alive():
+            return _NOT_READY
+        del self._waiting[stream]
+        return _LAUNCH_FAILED if self.failure is not None else 0

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from edgelstm.artifact import Artifact
+from edgelstm.commands.inspect import describe_artifact, inspect_command
+from edgelstm.container import Container
+from edgelstm.engines import cuda_streams
+from edgelstm.engines.cuda_driver import DRIVER_VARIABLE, open_device
 from edgelstm.errors import (
+    ArtifactFormatError,
     CapabilityError,
     NonFiniteSampleError,
     StreamError,
@@ -33,6 +42,16 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     return compile_for(model, "cuda:sm_90", folder)
 
 
+ZERO = np.zeros(3, np.float32)
+
+
+def notes_of(gpu: EmulatedGpu, action: Callable[[], object]) -> list[str]:
+    """The calls of the driver that an action makes."""
+    gpu.clear()
+    action()
+    return gpu.notes()
+
+
 @pytest.fixture
 def artifact(compiled: Compiled, gpu: EmulatedGpu) -> Artifact:
     """A fresh artifact on the emulated GPU: nothing of it is loaded yet."""
@@ -40,8 +59,8 @@ def artifact(compiled: Compiled, gpu: EmulatedGpu) -> Artifact:
     return Artifact(compiled.artifact.container)
 
 
-def test_the_calls_of_a_step(artifact: Artifact, gpu: EmulatedGpu) -> None:
-    """Load once, record once; a step is one graph and one wait."""
+def test_the_calls_of_loading_and_of_a_step(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """Load once, record once; a step is one graph and one wait, its state stays on the device."""
     session = artifact.session()
     setup = [note.split()[0] for note in gpu.notes()]
     assert setup[:5] == [
@@ -51,15 +70,70 @@ def test_the_calls_of_a_step(artifact: Artifact, gpu: EmulatedGpu) -> None:
         "cuModuleLoadData",
         "cuModuleGetFunction",
     ]
-    assert setup[setup.index("cuStreamBeginCapture") :][:4] == [
+    assert setup[setup.index("cuStreamBeginCapture") :] == [
         "cuStreamBeginCapture",
         "cuLaunchKernel",
         "cuStreamEndCapture",
         "cuGraphInstantiate",
+        "cuGraphDestroy",
     ]
+    assert notes_of(gpu, lambda: session.step(ZERO)) == [
+        "cuMemcpyHtoD",
+        "cuGraphLaunch tiny_many",
+        "cuStreamSynchronize",
+    ]
+    assert notes_of(gpu, lambda: session.step(ZERO)) == [
+        "cuGraphLaunch tiny_many",
+        "cuStreamSynchronize",
+    ]
+    assert notes_of(gpu, session.snapshot) == ["cuMemcpyDtoH", "cuStreamSynchronize"]
+    assert notes_of(gpu, session.reset) == []
+
+
+def test_the_calls_of_a_block_of_frames(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """One launch for all frames between two copies, and no memory is taken from the second on."""
+    session = artifact.session()
+    session.run(np.zeros((3, 3), np.float32))
+    notes = notes_of(gpu, lambda: session.run(np.zeros((3, 3), np.float32)))
+    assert [note.split()[0] for note in notes] == [
+        "cuMemcpyHtoD",  # the state
+        "cuStreamSynchronize",
+        "cuMemcpyHtoD",
+        "cuLaunchKernel",
+        "cuMemcpyDtoH",
+        "cuStreamSynchronize",
+        "cuMemcpyDtoH",  # the state
+        "cuStreamSynchronize",
+    ]
+
+
+def test_the_calls_of_many_streams(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """A frame of all streams is one graph; who joins, leaves or is reset costs one small copy."""
+    streams = artifact.session(streams=3)
+    frames = np.zeros((3, 3), np.float32)
+    streams.step(frames)
+    assert notes_of(gpu, lambda: streams.step(frames)) == [
+        "cuGraphLaunch to device, tiny_many, to host",
+        "cuStreamSynchronize",
+    ]
+    copy = ["cuMemcpyHtoD", "cuStreamSynchronize"]
+    assert notes_of(gpu, lambda: streams.leave(1)) == copy
+    assert notes_of(gpu, lambda: streams.reset(2)) == copy
+    assert notes_of(gpu, streams.join) == 2 * copy
+    assert notes_of(gpu, lambda: streams.snapshot(0)) == ["cuMemcpyDtoH", "cuStreamSynchronize"]
+
+
+def test_long_blocks_go_in_pieces(
+    artifact: Artifact, gpu: EmulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pinned memory is bounded; the results are those of one piece."""
+    frames = np.random.default_rng(5).standard_normal((7, 2, 3)).astype(np.float32)
+    whole = artifact.session(streams=2).run(frames)
+    monkeypatch.setattr(cuda_streams, "PIECE_BYTES", 3 * 2 * 8 * 4)
     gpu.clear()
-    session.step(np.zeros(3, np.float32))
-    assert gpu.notes() == ["cuGraphLaunch tiny_many", "cuStreamSynchronize"]
+    np.testing.assert_array_equal(artifact.session(streams=2).run(frames), whole)
+    launches = [note for note in gpu.notes() if note.startswith(("cuLaunch", "cuGraphLaunch"))]
+    assert len(launches) == 4  # 3 + 3 + 1 frames, and the one that records the graph
 
 
 def test_an_exchange_is_launched_as_one_cooperative_grid(gpu: EmulatedGpu, tmp_path: Path) -> None:
@@ -119,17 +193,27 @@ def test_samples_that_are_refused(artifact: Artifact) -> None:
     assert (streams.snapshot(1), single.snapshot()) == before
 
 
-def test_memory_is_given_back(artifact: Artifact, gpu: EmulatedGpu) -> None:
-    """When sessions end, only what the kernels share stays."""
-    first = artifact.session()
-    shared = gpu.live_pieces()
-    for _ in range(3):
-        session = artifact.session(streams=4)
-        session.run(np.zeros((2, 4, 3), np.float32))
-        del session
+def test_all_is_given_back(compiled: Compiled, gpu: EmulatedGpu) -> None:
+    """When sessions end only what the kernels share stays, and with the artifact that goes too."""
+    gpu.ptx = compiled.ptx
     gc.collect()
-    assert gpu.live_pieces() == shared
-    del first
+    before = gpu.live_pieces(), gpu.live_handles()
+    artifact = Artifact(compiled.artifact.container)
+    single = artifact.session()
+    single.run(np.zeros((2, 3), np.float32))  # memory for blocks of frames is kept
+    single.close()
+    shared = gpu.live_pieces(), gpu.live_handles()
+    for _ in range(3):
+        with artifact.session(streams=4) as streams:
+            streams.run(np.zeros((2, 4, 3), np.float32))
+            streams.step(np.zeros((4, 3), np.float32))
+        session = artifact.session()
+        session.step(ZERO)
+        session.close()
+        assert (gpu.live_pieces(), gpu.live_handles()) == shared
+    del artifact, single, session, streams
+    gc.collect()
+    assert (gpu.live_pieces(), gpu.live_handles()) == before
 
 
 @pytest.mark.parametrize(
@@ -137,8 +221,15 @@ def test_memory_is_given_back(artifact: Artifact, gpu: EmulatedGpu) -> None:
     [
         ("cuInit", 100, TargetUnavailableError, "CUDA_ERROR_NO_DEVICE"),
         ("cuModuleLoadData", 209, ToolchainError, "CUDA_ERROR_NO_BINARY_FOR_GPU.*cuda=12"),
-        ("cuMemAlloc", 2, ToolchainError, "cuMemAlloc_v2 says CUDA_ERROR_OUT_OF_MEMORY"),
-        ("cuGraphLaunch", 700, ToolchainError, "CUDA_ERROR_ILLEGAL_ADDRESS"),
+        (
+            "cuMemAlloc",
+            2,
+            ToolchainError,
+            r"cuMemAlloc_v2 says CUDA_ERROR_OUT_OF_MEMORY \(2, out of memory\): close sessions",
+        ),
+        ("cuGraphLaunch", 700, ToolchainError, "CUDA_ERROR_ILLEGAL_ADDRESS.*start it again"),
+        ("cuGraphInstantiate", 999, ToolchainError, "an error without a name \\(999\\)"),
+        ("cuInit", 803, TargetUnavailableError, "SYSTEM_DRIVER_MISMATCH.*start the machine again"),
     ],
 )
 def test_errors_of_the_driver_are_named(
@@ -150,11 +241,66 @@ def test_errors_of_the_driver_are_named(
         artifact.session().step(np.zeros(3, np.float32))
 
 
+def changed(
+    artifact: Artifact, entry: Callable[[dict[str, Any]], None], **sections: bytes
+) -> Artifact:
+    """The artifact with its kernels' entries, or sections, changed."""
+    manifest = copy.deepcopy(artifact.manifest)
+    for kernel in manifest["target"]["facts"]["kernels"]:
+        entry(kernel)
+    return Artifact(Container(manifest, {**artifact.container.sections, **sections}))
+
+
+def test_parameters_are_checked_against_the_code(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """A kernel that wants other parameters than it would get is never started."""
+    gpu.prepare((12, 0))  # takes the PTX
+    text = bytes(artifact.container.section("ptx/sm_90/many")).decode()
+    narrow = text.replace(".param .u64 tiny_many_param_5", ".param .u32 tiny_many_param_5")
+    assert narrow != text
+    other = changed(artifact, lambda _: None, **{"ptx/sm_90/many": narrow.encode()})
+    with pytest.raises(ArtifactFormatError, match=r"\(8, 8, 8, 8, 8, 4, 4, 4\) bytes"):
+        other.session()
+
+
+def test_names_are_checked_against_the_code(artifact: Artifact, gpu: EmulatedGpu) -> None:
+    """A kernel that the cubin does not hold is named before the driver is asked."""
+    other = changed(artifact, lambda kernel: kernel.update(entry="stranger"))
+    with pytest.raises(ArtifactFormatError, match=r"'stranger' is not in its cubin"):
+        other.session()
+    assert not any(note.startswith("cuModuleLoadData") for note in gpu.notes())
+
+
 def test_a_gpu_that_the_artifact_has_no_code_for(artifact: Artifact, gpu: EmulatedGpu) -> None:
     """An older chip is refused by name; a newer one gets the PTX."""
     gpu.prepare((8, 6))
     with pytest.raises(TargetUnavailableError, match=r"sm_86.*--target cuda:sm_86"):
         artifact.session()
+
+
+def test_a_machine_without_the_driver(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The artifact can be read and inspected there; a session says what is missing."""
+    monkeypatch.setenv(DRIVER_VARIABLE, "/nowhere/libcuda.so.1")
+    open_device.cache_clear()
+    artifact = Artifact(compiled.artifact.container)
+    with pytest.raises(TargetUnavailableError, match=r"no CUDA driver here.*another target"):
+        artifact.session()
+    report = describe_artifact(artifact)
+    assert report["runs_here"] is False
+    (kernel,) = (each for each in report["kernels"] if each["form"] == "cubin")
+    assert (kernel["chip"], kernel["shape"], kernel["streams"]) == ("sm_90", "block", "many")
+    assert kernel["registers"] > 0
+    assert kernel["shared_bytes"] > 0
+    assert "in registers" in kernel["why"]
+
+
+def test_inspect_explains_the_kernels(compiled: Compiled, tmp_path: Path) -> None:
+    """The command shows what each kernel takes, and why it has its shape."""
+    path = tmp_path / "model.edgelstm"
+    compiled.artifact.save(path)
+    shown = CliRunner().invoke(inspect_command, [str(path)]).output
+    assert "kernels:" in shown
+    assert "registers" in shown
+    assert "sm_90 many" in shown.split("why these shapes:")[1]
 
 
 def test_a_newer_gpu_takes_the_ptx(artifact: Artifact, gpu: EmulatedGpu) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
+from edgelstm.engines.cuda_cubin import read_cubin
+from edgelstm.engines.cuda_launch import PARAMETERS
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.target import find_target
-from edgelstm_targets.numba_cuda.cubin import read_cubin
+from edgelstm_targets.numba_cuda import toolkit
 from edgelstm_targets.numba_cuda.toolkit import toolkit_version
 from tests import models
 from tests.quantized_models import recordings, step_graph
@@ -26,44 +31,58 @@ def layers(op: str, count: int, features: int, hidden: int) -> Any:
     )
 
 
-GATES: dict[str, tuple[Any, int]] = {
-    "demo": (DEMO, 128),
-    "LSTM (9, 64)": (layers("LSTM", 1, 9, 64), 144),
-    "GRU (9, 64)": (layers("GRU", 1, 9, 64), 144),
-    "LSTM (9, 64) x 2": (layers("LSTM", 2, 9, 64), 128),
-    "LSTM (64, 256)": (layers("LSTM", 1, 64, 256), 168),
+GATES: dict[str, tuple[Any, dict[str, int]]] = {
+    "demo": (DEMO, {"sm_87": 104, "sm_90": 104}),
+    **{
+        f"{op} ({features}, {hidden}) x {count}": (
+            layers(op, count, features, hidden),
+            {"sm_87": 168, "sm_90": 168},
+        )
+        for op in ("LSTM", "GRU")
+        for features, hidden in ((9, 64), (64, 256))
+        for count in (1, 2)
+    },
 }
 """Models, and registers that no thread of theirs exceeds."""
+
+EVERY_RUN = (
+    ("demo", "sm_87"),
+    ("LSTM (9, 64) x 1", "sm_87"),
+    ("GRU (9, 64) x 1", "sm_87"),
+    ("LSTM (9, 64) x 2", "sm_90"),
+    ("LSTM (64, 256) x 1", "sm_90"),
+)
+ALL = os.environ.get("EDGELSTM_CUDA_GATES") == "all"
+"""`make gates-cuda`: every model and chip, each compiled again by a process of its own."""
 
 
 @pytest.mark.parametrize(
     ("name", "chip"),
-    [
-        ("demo", "sm_87"),
-        ("LSTM (9, 64)", "sm_87"),
-        ("LSTM (9, 64)", "sm_90"),
-        ("GRU (9, 64)", "sm_87"),
-        ("LSTM (9, 64) x 2", "sm_90"),
-        ("LSTM (64, 256)", "sm_90"),
-    ],
+    [(name, chip) for name in GATES for chip in ("sm_87", "sm_90")] if ALL else EVERY_RUN,
 )
-def test_registers_and_spills(name: str, chip: str) -> None:
+def test_registers_and_spills(name: str, chip: str, tmp_path: Path) -> None:
     """No kernel spills, none takes more registers than its gate, none more than the block has."""
-    model, most = GATES[name]
-    artifact = compile_model(model, target=f"cuda:{chip}", check=False)
+    model, gates = GATES[name]
+    artifact = compile_model(model, target=f"cuda:{chip}", name="gated", check=False)
     for kernel in artifact.manifest["target"]["facts"]["kernels"]:
         if kernel["form"] != "cubin":
             continue
         found = read_cubin(bytes(artifact.container.section(kernel["section"])))
         resources = found[kernel["entry"]]
         assert resources.frame_bytes == 0
-        assert resources.registers <= most, (kernel["entry"], resources.registers)
+        assert resources.registers <= gates[chip], (kernel["entry"], resources.registers)
         assert resources.registers * kernel["threads"] <= 65536
-        # Six addresses and two counts, as the engine packs them.
-        assert [size for _, size in resources.parameters] == [8] * 6 + [4] * 2
+        assert tuple(size for _, size in resources.parameters) == PARAMETERS
+    if ALL:
+        assert artifact.container.digest == compile_elsewhere(model, chip, tmp_path)
 
 
-INTEGER_GATES = {"demo": 56, "LSTM (9, 64)": 64, "GRU (9, 64)": 56, "LSTM (64, 256)": 144}
+INTEGER_GATES = {
+    "demo": 56,
+    "LSTM (9, 64) x 1": 64,
+    "GRU (9, 64) x 1": 56,
+    "LSTM (64, 256) x 1": 144,
+}
 """The same models in int8-full: registers that no thread exceeds."""
 
 
@@ -71,9 +90,9 @@ INTEGER_GATES = {"demo": 56, "LSTM (9, 64)": 64, "GRU (9, 64)": 56, "LSTM (64, 2
     ("name", "target"),
     [
         ("demo", "cuda:sm_87"),
-        ("LSTM (9, 64)", "cuda:sm_90"),
-        ("GRU (9, 64)", "cuda:sm_87"),
-        pytest.param("LSTM (64, 256)", "cuda:sm_87+sm_90", marks=pytest.mark.slow),
+        ("LSTM (9, 64) x 1", "cuda:sm_90"),
+        ("GRU (9, 64) x 1", "cuda:sm_87"),
+        pytest.param("LSTM (64, 256) x 1", "cuda:sm_87+sm_90", marks=pytest.mark.slow),
     ],
 )
 def test_registers_and_spills_of_integers(name: str, target: str) -> None:
@@ -107,13 +126,47 @@ def test_bytes_of_integers_repeat() -> None:
     assert first.container.digest == second.container.digest
 
 
-def test_bytes_repeat_and_names_are_stable() -> None:
-    """Compiling twice gives the same artifact; kernels bear the model's name."""
-    model = layers("GRU", 1, 3, 8)
-    first = compile_model(model, target="cuda:sm_87", check=False)
-    second = compile_model(model, target="cuda:sm_87", check=False)
-    assert first.container.digest == second.container.digest
-    assert [k["entry"] for k in first.manifest["target"]["facts"]["kernels"]] == ["tiny_many"] * 2
+def compile_elsewhere(model: Any, chip: str, folder: Path) -> str:
+    """The digest of the artifact that a fresh process makes of the same model."""
+    path = model if isinstance(model, Path) else folder / "model.onnx"
+    if path is not model:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    code = (
+        "import sys; from edgelstm_compiler.driver import compile_model\n"
+        "made = compile_model(sys.argv[1], target=sys.argv[2], name='gated', check=False)\n"
+        "print(made.container.digest)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), f"cuda:{chip}"],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_bytes_repeat_and_names_are_stable(tmp_path: Path) -> None:
+    """Another process makes the same artifact; kernels bear the model's name."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(layers("GRU", 1, 3, 8).SerializeToString(deterministic=True))
+    first = compile_model(path, target="cuda:sm_87", name="gated", check=False)
+    assert first.container.digest == compile_elsewhere(path, "sm_87", tmp_path)
+    kernels = first.manifest["target"]["facts"]["kernels"]
+    assert [kernel["entry"] for kernel in kernels] == ["gated_many"] * 2
+
+
+def test_shared_scopes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortcut through Numba's inlining gives the PTX that is made without it."""
+    model = models.stacked_model(ops=("RNN",), hidden=4, features=2, steps=None)
+
+    def ptx() -> bytes:
+        artifact = compile_model(model, target="cuda:sm_90", check=False)
+        return bytes(artifact.container.section("ptx/sm_90/many"))
+
+    shared = ptx()
+    monkeypatch.setattr(toolkit, "_SCOPES_MAY_BE_SHARED", ())
+    assert ptx() == shared
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgelstm.artifact import Artifact, load
 from tests.gpu.workloads import WORKLOADS, Workload, make_model
 
-FOLDER = Path(__file__).parent / "artifacts"
+CARRIED = Path(__file__).parent / "artifacts"
 """Where `--build` leaves them; not in git (`*.edgelstm`)."""
 
 _TARGETS = {
@@ -19,36 +19,41 @@ _TARGETS = {
 }
 
 
-def find_artifacts(workload: Workload, chip: str) -> tuple[Artifact, Artifact]:
-    """The model for the GPU and for the reference.
+def artifact_path(folder: Path, workload: Workload, target: str) -> Path:
+    """Where a workload's artifact stands."""
+    return folder / f"{workload.name}.{target}.edgelstm"
+
+
+def load_artifact(folder: Path, workload: Workload, target: str) -> Artifact:
+    """The model for the GPU (`cuda`) or for the reference.
 
     Raises:
-        EdgeLSTMError, ImportError: it is not in the folder, and cannot be compiled here.
+        EdgeLSTMError: it is not there, or cannot be read.
     """
-    paths = [FOLDER / f"{workload.name}.{name}.edgelstm" for name in _TARGETS]
-    if all(path.exists() for path in paths):
-        return load(paths[0]), load(paths[1])
-    return compile_workload(workload, f"cuda:{chip}")
+    return load(artifact_path(folder, workload, target))
 
 
-def build(chips: str) -> None:
-    """Compile all workloads into the folder."""
-    FOLDER.mkdir(exist_ok=True)
-    for workload in WORKLOADS:
-        artifacts = compile_workload(workload, f"cuda:{chips}")
-        for name, artifact in zip(_TARGETS, artifacts, strict=True):
-            artifact.save(FOLDER / f"{workload.name}.{name}.edgelstm")
-        print(f"{workload.name}: {artifacts[0].sizes}", flush=True)
+def build(workload: Workload, chips: str, folder: Path) -> None:
+    """Compile a workload for the GPU and for the reference, without a check.
 
-
-def compile_workload(workload: Workload, target: str) -> tuple[Artifact, Artifact]:
-    """Compile a workload for the GPU and for the reference, without a check."""
+    Raises:
+        EdgeLSTMError, ImportError: it cannot be compiled here.
+    """
     _register_targets()
     driver = importlib.import_module("edgelstm_compiler.driver")
     model = make_model(workload)
-    options = {"shape": workload.shape}
-    compiled = driver.compile_model(model, target=target, target_options=options, check=False)
-    return compiled, driver.compile_model(model, target="reference", check=False)
+    folder.mkdir(exist_ok=True, parents=True)
+    reference = driver.compile_model(model, target="reference", check=False)
+    reference.save(artifact_path(folder, workload, "reference"))
+    made = driver.compile_model(
+        model, target=f"cuda:{chips}", target_options=workload.options, check=False
+    )
+    made.save(artifact_path(folder, workload, "cuda"))
+
+
+def find_workload(name: str) -> Workload:
+    """The workload of that name."""
+    return next(each for each in WORKLOADS if each.name == name)
 
 
 def _register_targets() -> None:

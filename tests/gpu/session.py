@@ -2,7 +2,8 @@
 
 Installs nothing: torch is there for the peers, and either numba-cuda and its wheels, or artifacts
 that `python -m tests.gpu.session --build sm_90` made elsewhere (in tests/gpu/artifacts). Ends
-within 8 minutes, with a table and a JSON file.
+within 8 minutes with a table, the goals, constants for routing, and all of it in a JSON file. Each
+section is a process with a budget of its own; what fails is said, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -11,142 +12,172 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
+import threading
 import time
-import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "compiler"), str(ROOT / "targets")]
 
-import numpy as np  # noqa: E402 - behind the paths of an edgelstm that is not installed
-
-from edgelstm.artifact import Artifact  # noqa: E402
-from edgelstm.engines.cuda_driver import Device, open_device  # noqa: E402
-from tests.gpu.artifacts import build, find_artifacts  # noqa: E402
-from tests.gpu.peers import time_torch  # noqa: E402
-from tests.gpu.timing import time_chunk, time_steps  # noqa: E402
+from edgelstm.engines.cuda_driver import open_device  # noqa: E402 - behind the paths
+from tests.gpu.artifacts import CARRIED, artifact_path  # noqa: E402
+from tests.gpu.calibration import fit_costs  # noqa: E402
+from tests.gpu.report import goals, table  # noqa: E402
+from tests.gpu.sections import SPOILED  # noqa: E402
 from tests.gpu.workloads import WORKLOADS, Workload  # noqa: E402
 
-TOLERANCE = 2e-6
-LIMIT_S = 450.0
-MANY_FRAMES = 64
-COLUMNS = (
-    ("model", "name", ""),
-    ("shape", "shape", ""),
-    ("error", "error", ".1e"),
-    ("ns/frame", "ns_per_frame", ".0f"),
-    ("cuDNN fp32", "cudnn_ns_per_frame", ".0f"),
-    ("ratio", "ratio", ".2f"),
-    ("step us", "step_us", ".1f"),
-    ("p99", "step_p99_us", ".1f"),
-    ("cuDNN graph", "cudnn_step_us", ".1f"),
-    ("1e9 cells/s", "many_giga", ".3f"),
-    ("cuDNN fp16", "cudnn_many_giga", ".3f"),
-)
+BUDGET_S = {
+    "build": 150.0,
+    "parity": 60.0,
+    "chunk": 50.0,
+    "streams": 40.0,
+    "graph": 25.0,
+    "doorbell": 35.0,
+}
+LAST_S = 450.0
+"""The peers get what is left until then."""
+
+PATIENCE_S = 45.0
+"""A workload that takes longer for one section is given up."""
+
+COMMAND = [sys.executable, "-m", "tests.gpu.sections"]
+
+Report = dict[str, Any]
 
 
 def main() -> int:
-    """Run everything; 0 if all models agree with the reference."""
+    """Run everything; 0 if all that was checked agrees with the reference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", metavar="CHIPS", help="only compile, e.g. sm_90 or all")
     parser.add_argument("--json", type=Path, default=Path(os.environ.get("OUT", "."), "gpu.json"))
     parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument("--peers", choices=("cuda", "cpu"), default="cuda", help="where torch runs")
     arguments = parser.parse_args()
+    names = [each.name for each in WORKLOADS if arguments.only in each.name]
     if arguments.build:
-        build(arguments.build)
-        return 0
+        built: Report = {name: {} for name in names}
+        _build(names, arguments.build, CARRIED, built, time.monotonic() + 3600)
+        return int(any("failed" in row["build"] for row in built.values()))
+    report = run_session(names, arguments.json, arguments.peers)
+    print(f"\n{report['device']}, {report['seconds']} s; {arguments.json}\n")
+    print(table(report))
+    rows = report["rows"].values()
+    checks = [row.get(section) for row in rows for section in ("parity", "doorbell")]
+    return int(not all(check.get("agrees") for check in checks if check))
+
+
+def run_session(names: list[str], path: Path, peers: str) -> Report:
+    """All sections; the report is written after every result."""
     start = time.monotonic()
     device = open_device()
-    report: dict[str, Any] = {
+    chip = f"sm_{device.capability[0]}{device.capability[1]}"
+    rows: Report = {name: {} for name in names}
+    report: Report = {
         "command": "python -m tests.gpu.session",
         "device": device.name,
-        "capability": device.capability,
+        "chip": chip,
         "driver_cuda": device.driver_version,
         "host": platform.processor() or platform.machine(),
-        "rows": [],
+        "rows": rows,
     }
-    for workload in WORKLOADS:
-        if arguments.only not in workload.name:
-            continue
-        row: dict[str, Any] = {"name": workload.name}
-        report["rows"].append(row)
-        if time.monotonic() - start > LIMIT_S:
-            row["skipped"] = "no time left"
-            continue
-        measure(workload, device, row)
-        # Written after each model: a run that is cut off leaves what it has.
-        arguments.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        print(format_row(row), flush=True)
-    report["seconds"] = round(time.monotonic() - start, 1)
-    arguments.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    print(f"\n{device.name}, {report['seconds']} s; {arguments.json}\n")
-    print(" | ".join(title for title, _, _ in COLUMNS))
-    for row in report["rows"]:
-        print(format_row(row))
-    return 0 if all(row.get("agrees") for row in report["rows"] if "skipped" not in row) else 1
+
+    def write() -> None:
+        report["seconds"] = round(time.monotonic() - start, 1)
+        report["goals"] = goals(rows)
+        report["costs"] = {chip: fit_costs(rows)}
+        path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = CARRIED
+        if not all(artifact_path(CARRIED, each, "cuda").exists() for each in _chosen(names)):
+            folder = Path(made)
+            _build(names, chip, folder, rows, start + BUDGET_S["build"])
+            write()
+        there = [
+            each.name for each in _chosen(names) if artifact_path(folder, each, "cuda").exists()
+        ]
+        for section in (*list(BUDGET_S)[1:], "peers"):
+            end = time.monotonic() + BUDGET_S.get(section, float("inf"))
+            todo = names if section == "peers" else there
+            for line in _run_section(section, folder, todo, min(end, start + LAST_S), peers):
+                rows[line["name"]][section] = _outcome(line)
+                write()
+                print(f"{section} {json.dumps(_brief(line))}", flush=True)
+    write()
+    return report
 
 
-def measure(workload: Workload, device: Device, row: dict[str, Any]) -> None:
-    """Fill one row; what goes wrong is noted there and does not stop the others."""
-    chip = f"sm_{device.capability[0]}{device.capability[1]}"
-    try:
-        artifact, reference = find_artifacts(workload, chip)
-        row["shape"] = artifact.kernel.facts["shape"]
-        row["error"] = parity(artifact, reference)
-        row["agrees"] = row["error"] <= TOLERANCE
-        frames = workload.chunk
-        row["ns_per_frame"] = time_chunk(artifact, frames, 1) / frames * 1000
-        row["step_us"], row["step_p99_us"] = time_steps(artifact)
-        if workload.streams:
-            cells = workload.streams * MANY_FRAMES * workload.layers
-            row["many_giga"] = cells / time_chunk(artifact, MANY_FRAMES, workload.streams) / 1000
-    except Exception as error:
-        row["failed"] = f"{type(error).__name__}: {error}"
-        row["trace"] = traceback.format_exc(limit=-4)
-    try:
-        row["peer"] = peer = time_torch(workload)
-    except Exception as error:
-        row["peer"] = peer = {"torch": f"{type(error).__name__}: {error}"}
-    add_peer(workload, row, peer)
+def _build(names: list[str], chips: str, folder: Path, rows: Report, end: float) -> None:
+    """Compile all of them, as many at once as there are processors."""
+
+    def build_one(name: str) -> None:
+        for line in _run_section("build", folder, [name], end, chips):
+            rows[name]["build"] = _outcome(line)
+            print(f"build {json.dumps(_brief(line))}", flush=True)
+
+    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+        list(pool.map(build_one, names))
 
 
-def add_peer(workload: Workload, row: dict[str, Any], peer: dict[str, float | str]) -> None:
-    """The peer's times in the units of the row."""
-    chunk, step, many = (
-        peer.get(name) for name in ("chunk_fp32_us", "step_graph_fp32_us", "many_fp16_us")
-    )
-    if isinstance(chunk, float):
-        row["cudnn_ns_per_frame"] = chunk / workload.chunk * 1000
-        if "ns_per_frame" in row:
-            row["ratio"] = row["cudnn_ns_per_frame"] / row["ns_per_frame"]
-    if isinstance(step, float):
-        row["cudnn_step_us"] = step
-    if isinstance(many, float):
-        row["cudnn_many_giga"] = workload.streams * MANY_FRAMES / many / 1000
+def _run_section(
+    section: str, folder: Path, names: list[str], end: float, option: str
+) -> Iterator[Report]:
+    """A line for every workload, from processes that are started until all of them are done."""
+    remaining = list(names)
+    while remaining and time.monotonic() < end:
+        with subprocess.Popen(
+            [*COMMAND, section, str(folder), *remaining, "--option", option],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            patience = end if section == "build" else time.monotonic() + PATIENCE_S
+            timer = _kill_at(process, min(end, patience))
+            for text in process.stdout:
+                if not text.startswith('{"name"'):
+                    continue
+                line = json.loads(text)
+                remaining.remove(line["name"])
+                yield line
+                timer.cancel()
+                timer = _kill_at(process, min(end, time.monotonic() + PATIENCE_S))
+            timer.cancel()
+        status = process.returncode
+        if remaining and status != SPOILED:
+            what = "no result in time" if status < 0 else f"the process ended with {status}"
+            yield {"name": remaining.pop(0), "failed": what}
+    for name in remaining:
+        yield {"name": name, "failed": "no time left"}
 
 
-def parity(artifact: Artifact, reference: Artifact) -> float:
-    """Largest error of three streams, of single steps, and of chunks, over the largest value."""
-    spec = artifact.signature.inputs[0]
-    x = np.random.default_rng(3).standard_normal((40, 3, *spec.shape)).astype(np.float32)
-    expected = np.stack([reference.session().run(x[:, each]) for each in range(3)], 1)
-    streams = artifact.session(streams=3)
-    found = [np.concatenate([streams.run(x[:7]), streams.run(x[7:])])]
-    single = artifact.session()
-    steps = [single.step(frame).copy() for frame in x[:5, 0]]
-    found.append(np.concatenate([steps, single.run(x[5:, 0])])[:, None])
-    errors = [np.abs(each - expected[:, : each.shape[1]]) for each in found]
-    scale = max(1.0, float(np.abs(expected).max()))
-    return max(float(np.max(each)) for each in errors) / scale
+def _kill_at(process: subprocess.Popen[str], end: float) -> threading.Timer:
+    timer = threading.Timer(max(0.0, end - time.monotonic()), process.kill)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
-def format_row(row: dict[str, Any]) -> str:
-    """One line of the table."""
-    if "skipped" in row or "failed" in row:
-        return f"{row['name']} | {row.get('skipped') or row['failed']}"
-    return " | ".join(format(row[key], form) if key in row else "-" for _, key, form in COLUMNS)
+def _chosen(names: list[str]) -> list[Workload]:
+    return [each for each in WORKLOADS if each.name in names]
+
+
+def _outcome(line: Report) -> Report:
+    """What of a line goes into the report."""
+    if "failed" in line:
+        return {name: line[name] for name in ("failed", "trace") if name in line}
+    result: Report = line["result"]
+    return result
+
+
+def _brief(line: Report) -> Report:
+    return {name: value for name, value in line.items() if name != "trace"}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Times kernels by events, and steps by the clock of the host; warm-up first, medians."""
+"""Times kernels by events of the driver, and steps by the clock of the host; warm-up, medians."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.engines.cuda import CudaKernel
 from edgelstm.engines.cuda_driver import Device, open_device
+from edgelstm.engines.cuda_memory import DeviceMemory
+from edgelstm.session import Session
 
 REPEATS = 15
+WARM_UP = 3
 STEPS = 2000
+_CLOCK_RATE = 13  # CU_DEVICE_ATTRIBUTE_CLOCK_RATE, in kHz
 
 
-def time_chunk(artifact: Artifact, frames: int, streams: int) -> float:
-    """Microseconds of one launch over a chunk, on what stands in device memory."""
+def time_launch(artifact: Artifact, frames: int, streams: int) -> float:
+    """Microseconds of one launch over frames of all streams that stand in device memory."""
     kernel: Any = artifact.kernel
     assert isinstance(kernel, CudaKernel)
     signature = artifact.signature
+    device = open_device()
     runner = kernel.bind_streams(streams, artifact.manifest["memory"]["state_bytes"])
-    rng = np.random.default_rng(1)
-    shape = (frames * streams * signature.input_bytes // 4,)
-    x = rng.standard_normal(shape).astype(np.float32)
-    y = np.empty(frames * streams * signature.output_bytes, np.uint8)
-    runner.run(x.view(np.uint8), y, frames)
+    state = np.frombuffer(artifact.container.section("state_init"), np.uint8)
+    runner.write_state(0, np.tile(state, streams))
+    x = DeviceMemory(device, frames * streams * signature.input_bytes)
+    y = DeviceMemory(device, frames * streams * signature.output_bytes)
+    noise = np.random.default_rng(1).standard_normal(x.size // 4).astype(np.float32)
+    x.upload(noise.view(np.uint8))
     times = [
-        _between_events(lambda: runner.launch(frames), runner.queue) for _ in range(REPEATS + 3)
+        _between_events(device, lambda: runner.start(x.address, y.address, frames), runner.queue)
+        for _ in range(REPEATS + WARM_UP)
     ]
-    return float(np.median(times[3:]))
+    return float(np.median(times[WARM_UP:]))
 
 
-def time_steps(artifact: Artifact) -> tuple[float, float]:
-    """Microseconds of one step from Python, launch to result: median and 99th percentile."""
-    session = artifact.session()
-    spec = artifact.signature.inputs[0]
+def time_steps(session: Session) -> tuple[float, float]:
+    """Microseconds of one step from Python, frame to result: median and 99th percentile."""
+    spec = session.signature.inputs[0]
     frame = np.random.default_rng(2).standard_normal(spec.shape).astype(np.float32)
     for _ in range(100):
         session.step(frame)
@@ -50,8 +56,12 @@ def time_steps(artifact: Artifact) -> tuple[float, float]:
     return float(median), float(late)
 
 
-def _between_events(work: Callable[[], None], stream: int) -> float:
-    device: Device = open_device()
+def clock_ghz() -> float:
+    """The highest clock of the multiprocessors: turns times into cycles."""
+    return open_device().attribute(_CLOCK_RATE) / 1e6
+
+
+def _between_events(device: Device, work: Callable[[], None], stream: int) -> float:
     driver = device.driver
     events = [driver.handle("cuEventCreate", 0) for _ in range(2)]
     driver.call("cuEventRecord", events[0], stream)

@@ -13,7 +13,7 @@ _GATES = {"LSTM": 4, "GRU": 3}
 
 @dataclass(frozen=True)
 class Workload:
-    """Recurrent layers of one size.
+    """Recurrent layers of one size, and how they are compiled.
 
     Args:
         op: LSTM or GRU.
@@ -21,8 +21,11 @@ class Workload:
         hidden: H.
         layers: how many.
         shape: of the kernel for one stream, "auto" for the router's choice.
-        chunk: frames of a timed chunk.
+        math: "fp32", or "fp16" for tensor cores where there are many streams.
+        chunk: frames of a timed chunk of one stream; 0 for none.
         streams: many streams, timed together; 0 for none.
+        doorbell: single steps are also taken by the kernel that stays.
+        peers: other libraries are timed on it, too.
     """
 
     op: str
@@ -30,30 +33,52 @@ class Workload:
     hidden: int
     layers: int = 1
     shape: str = "auto"
+    math: str = "fp32"
     chunk: int = 2048
     streams: int = 0
+    doorbell: bool = False
+    peers: bool = False
 
     @property
     def name(self) -> str:
         """Of files and rows."""
-        size = f"{self.op.lower()}_{self.features}_{self.hidden}x{self.layers}"
-        return size if self.shape == "auto" else f"{size}_{self.shape}"
+        parts = [f"{self.op.lower()}_{self.features}_{self.hidden}x{self.layers}"]
+        parts += [each for each in (self.shape, self.math) if each not in ("auto", "fp32")]
+        return "_".join(parts)
+
+    @property
+    def tolerance(self) -> float:
+        """Largest error, relative to the largest expected value where that exceeds 1."""
+        return 2e-6 if self.math == "fp32" else 1e-3
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Options of the target."""
+        options = {"shape": self.shape, "doorbell": "yes" if self.doorbell else "no"}
+        return options if self.math == "fp32" else {**options, "math": self.math}
 
 
 WORKLOADS = (
-    Workload("LSTM", 9, 64, streams=8448),
-    Workload("GRU", 9, 64, streams=8448),
-    Workload("LSTM", 9, 64, layers=2),
-    Workload("LSTM", 16, 128, streams=2112),
-    Workload("LSTM", 16, 128, shape="block"),
-    Workload("LSTM", 16, 128, shape="exchange"),
-    Workload("GRU", 16, 128),
-    Workload("LSTM", 64, 256),
-    Workload("LSTM", 64, 256, shape="exchange"),
-    Workload("GRU", 64, 256),
-    Workload("LSTM", 64, 256, layers=2),
-    Workload("LSTM", 64, 512, chunk=512),
+    Workload("LSTM", 9, 64, streams=8448, doorbell=True, peers=True),
+    Workload("GRU", 9, 64, streams=8448, doorbell=True, peers=True),
+    Workload("LSTM", 16, 128, streams=2112, doorbell=True, peers=True),
+    Workload("GRU", 16, 128, streams=2112, peers=True),
+    Workload("LSTM", 64, 256, doorbell=True, peers=True),
+    Workload("GRU", 64, 256, peers=True),
+    Workload("LSTM", 9, 64, math="fp16", chunk=0, streams=33792, peers=True),
+    Workload("GRU", 9, 64, math="fp16", chunk=0, streams=33792, peers=True),
+    Workload("LSTM", 16, 128, math="fp16", chunk=0, streams=16896, peers=True),
+    Workload("LSTM", 9, 64, layers=2, peers=True),
+    Workload("LSTM", 64, 256, layers=2, peers=True),
+    Workload("LSTM", 9, 32, shape="block"),
+    Workload("LSTM", 16, 128, shape="block", chunk=1024),
+    Workload("LSTM", 16, 128, shape="cluster", chunk=1024),
+    Workload("LSTM", 16, 128, shape="exchange", chunk=1024),
+    Workload("LSTM", 64, 256, shape="block", chunk=128),
+    Workload("LSTM", 64, 256, shape="exchange", chunk=1024),
+    Workload("LSTM", 64, 512, chunk=512, peers=True),
 )
+"""The most wanted first: what there is no time for is left out at the end."""
 
 
 def make_model(workload: Workload) -> onnx.ModelProto:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from edgelstm.engines.cuda_cubin import Resources, read_cubin
 from edgelstm.errors import ToolchainError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Emission
 from edgelstm_targets.numba_cuda.chips import Chip
-from edgelstm_targets.numba_cuda.cubin import Resources, read_cubin
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
 from edgelstm_targets.numba_cuda.placement import RESERVE
 from edgelstm_targets.numba_cuda.routing import Route, choose_routes
@@ -27,6 +28,7 @@ class Compiled:
         chip: the chip.
         route: why it is there, and its placement.
         entry: its name.
+        shared_bytes: dynamic shared memory of a block.
         mail_bytes: global memory that each stream takes for the exchange.
         ptx: the text.
         cubin: the code.
@@ -36,6 +38,7 @@ class Compiled:
     chip: Chip
     route: Route
     entry: str
+    shared_bytes: int
     mail_bytes: int
     ptx: str
     cubin: bytes
@@ -51,24 +54,33 @@ class Kernels:
 
 
 def compile_kernels(
-    program: Program, pipeline: Pipeline, chips: tuple[Chip, ...], shape: str
+    program: Program,
+    pipeline: Pipeline,
+    chips: tuple[Chip, ...],
+    shape: str,
+    doorbell: bool = False,
 ) -> Kernels:
     """Every kernel, for every chip.
 
     Raises:
         ToolchainError: a compiler failed, or spilled whatever was tried.
     """
-    made = [each for chip in chips for each in _compile_chip(program, pipeline, chip, shape)]
+    made = [
+        each for chip in chips for each in _compile_chip(program, pipeline, chip, shape, doorbell)
+    ]
     return Kernels(program, tuple(made))
 
 
-def _compile_chip(program: Program, pipeline: Pipeline, chip: Chip, shape: str) -> list[Compiled]:
+def _compile_chip(
+    program: Program, pipeline: Pipeline, chip: Chip, shape: str, doorbell: bool
+) -> list[Compiled]:
     made = []
-    for index, route in enumerate(choose_routes(pipeline, chip, shape, RESERVE)):
+    for route in choose_routes(pipeline, chip, shape, RESERVE, doorbell):
         for reserve in _RESERVES:
             if reserve != RESERVE:
-                routes = choose_routes(pipeline, chip, route.shape, reserve)
-                route = routes[min(index, len(routes) - 1)]
+                again = choose_routes(pipeline, chip, route.shape, reserve, doorbell)
+                same = next(each for each in again if each.streams == route.streams)
+                route = replace(same, why=route.why)
             compiled = _compile_route(program, pipeline, chip, route)
             if compiled.resources.frame_bytes == 0:
                 made.append(compiled)
@@ -82,22 +94,30 @@ def _compile_chip(program: Program, pipeline: Pipeline, chip: Chip, shape: str) 
 
 
 def _compile_route(program: Program, pipeline: Pipeline, chip: Chip, route: Route) -> Compiled:
+    from edgelstm_targets.numba_cuda.device.doorbell import WORD_BYTES, make_doorbell
     from edgelstm_targets.numba_cuda.device.wavefront import mail_size, make_team, make_wavefront
 
     signature = program.signature
     entry = f"{signature.name}_{route.streams}"
     team = make_team(route.shape, route.placement.team)
-    sizes = (len(program.state_init), signature.input_bytes, signature.output_bytes)
-    source = make_wavefront(route.placement, team, entry, pipeline.last_lag, sizes)
+    shared_bytes = route.placement.shared_bytes
+    if route.streams == "doorbell":
+        source = make_doorbell(route.placement, team, entry, pipeline.last_lag)
+        shared_bytes += WORD_BYTES
+    else:
+        sizes = (len(program.state_init), signature.input_bytes, signature.output_bytes)
+        source = make_wavefront(route.placement, team, entry, pipeline.last_lag, sizes)
     ptx = compile_ptx(source, chip)
     cubin = link_cubin(ptx, chip)
-    return Compiled(chip, route, entry, mail_size(team), ptx, cubin, read_cubin(cubin)[entry])
+    resources = read_cubin(cubin)[entry]
+    return Compiled(chip, route, entry, shared_bytes, mail_size(team), ptx, cubin, resources)
 
 
 def listing(kernels: Kernels) -> str:
     """What each kernel takes, and its PTX."""
     return "\n".join(
-        f"// {each.chip.name} {each.entry}: {each.route.why}\n// {each.resources}\n{each.ptx}"
+        f"// {each.chip.name} {each.entry}: {each.route.explanation}\n"
+        f"// {each.resources}\n{each.ptx}"
         for each in kernels.compiled
     )
 
@@ -132,11 +152,13 @@ def _facts(each: Compiled, section: str, form: str) -> dict[str, Any]:
         "shape": each.route.shape,
         "team": placement.team,
         "threads": placement.threads,
-        "shared_bytes": placement.shared_bytes,
+        "shared_bytes": each.shared_bytes,
         "mail_bytes": each.mail_bytes,
         "registers": each.resources.registers,
         "image": [layout.to_json() for layout in placement.layouts],
         "streams": each.route.streams,
-        "why": each.route.why,
-        "cycles": math.ceil(placement.cost),
+        "why": each.route.explanation,
+        "cycles": math.ceil(each.route.cycles),
+        "work": dataclasses.asdict(placement.work),
+        "exchanges": each.route.exchanges,
     }

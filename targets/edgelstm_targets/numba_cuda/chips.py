@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelstm.errors import CapabilityError
+from edgelstm_targets.numba_cuda.costs import MODEL, Costs
 
 WARP = 32
 REGISTER_FILE = 65536
@@ -28,6 +29,7 @@ class Chip:
         clusters: blocks can form a cluster and write each other's shared memory.
         toolkits: major versions of CUDA whose wheels know it.
         product: an example, for messages.
+        costs: what routing chooses by.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Chip:
     clusters: bool
     toolkits: tuple[int, ...]
     product: str
+    costs: Costs = MODEL
 
 
 CHIPS = (

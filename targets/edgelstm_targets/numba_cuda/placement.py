@@ -22,6 +22,7 @@ from edgelstm_targets.numba_cuda.chips import (
     WARP,
     Chip,
 )
+from edgelstm_targets.numba_cuda.costs import Work
 from edgelstm_targets.numba_cuda.image import TABLE_PAIRS, ImageBuilder, ProductShape
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
@@ -183,26 +184,43 @@ class Placement:
     streamed_bytes: int
 
     @property
-    def cost(self) -> float:
-        """Clock cycles of a frame, roughly: to choose by, not to promise."""
+    def work(self) -> Work:
+        """What a block does for a frame."""
         fma = sum(
             place.passes * section.quads * section.gates * _work(section) * place.threads
             for place in self.roles
             for phase in place.phases
             for section in phase.sections
         )
-        chain = max(
-            sum(
+        chains = [
+            (
+                place.passes * len(place.phases),
                 place.passes
-                * (80 + sum(section.quads * _work(section) * 4 for section in phase.sections))
-                for phase in place.phases
+                * sum(
+                    section.quads * _work(section)
+                    for phase in place.phases
+                    for section in phase.sections
+                ),
             )
             for place in self.roles
+        ]
+        costs = self.chip.costs
+        starts, multiplies = max(
+            chains, key=lambda each: each[0] * costs.start + each[1] * costs.multiply
         )
-        barrier = self.threads / WARP * 4
-        latency = 700 if self.streamed_bytes else 0
-        streaming = self.shared_weight_bytes / 128 + self.streamed_bytes / 32 + latency
-        return max(fma / 128, chain) + barrier + streaming
+        return Work(
+            fma,
+            starts,
+            multiplies,
+            self.threads // WARP,
+            self.shared_weight_bytes,
+            self.streamed_bytes,
+        )
+
+    @property
+    def cost(self) -> float:
+        """Clock cycles of a frame, roughly: to choose by, not to promise (`costs.py`)."""
+        return self.work.cycles(self.chip.costs)
 
 
 def _work(section: SectionPlace) -> int:

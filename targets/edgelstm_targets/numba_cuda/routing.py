@@ -1,24 +1,18 @@
 """Which kernels a model gets on a chip: one for a single stream, one for many, and why.
 
-The clock cycles here are a model to choose by, from the placement and the price of reaching another
-block; nothing in them is a promise.
+Every shape that a chip and a model allow is placed and priced (`costs.py`); the cheapest is taken,
+one block unless more of them are clearly cheaper. `--option shape=` takes the choice from it, and
+`--option costs=` the prices. What was compared stands in the manifest, and `inspect` shows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgelstm_targets.numba_cuda.chips import Chip
 from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
 from edgelstm_targets.numba_cuda.placement import Placement, place_pipeline
-
-_EXCHANGE_CYCLES = 1400.0
-"""A word to L2 and back to every block; twice for a cell with two phases."""
-
-_CLUSTER_CYCLES = 450.0
-_GAIN = 0.8
-"""Another block is worth it where it saves a fifth."""
 
 _CLUSTER_SIZES = (2, 4, 8)
 _TEAM_SIZES = (2, 4, 8, 16, 32, 64)
@@ -29,19 +23,30 @@ class Route:
     """A kernel that a model gets.
 
     Args:
-        streams: "one", or "many".
+        streams: "one", "many", or "doorbell" (one stream, and the kernel stays).
         shape: "block", "exchange" or "cluster".
         placement: what stands where; `placement.team` blocks share a stream.
-        why: for the manifest.
+        cycles: of a frame, by `costs.py`.
+        why: what was compared.
+        exchanges: how often a frame is exchanged between blocks.
     """
 
     streams: str
     shape: str
     placement: Placement
+    cycles: float
     why: str
+    exchanges: int = 0
+
+    @property
+    def explanation(self) -> str:
+        """Why this shape, and where its weights stand; for the manifest."""
+        return f"{self.why}; {_where(self.placement)}"
 
 
-def choose_routes(pipeline: Pipeline, chip: Chip, shape: str, reserve: int) -> tuple[Route, ...]:
+def choose_routes(
+    pipeline: Pipeline, chip: Chip, shape: str, reserve: int, doorbell: bool = False
+) -> tuple[Route, ...]:
     """The kernels for a chip.
 
     Args:
@@ -49,39 +54,59 @@ def choose_routes(pipeline: Pipeline, chip: Chip, shape: str, reserve: int) -> t
         chip: for which.
         shape: "auto", or the shape to take for one stream.
         reserve: registers of a thread that weights leave to everything else.
+        doorbell: a kernel that waits for frames is wanted, too.
     """
     alone = place_pipeline(pipeline, chip, 1, reserve)
-    many = Route("many", "block", alone, f"one block a stream; {_where(alone)}")
-    best, found = alone.cost, many
-    for name, placement, extra in _teams(pipeline, chip, shape, reserve):
-        cost = placement.cost + extra
-        if shape == name and found is many:
-            best = float("inf")
-        if cost < best * (1.0 if found is not many else _GAIN):
-            words = f"{placement.team} blocks of {'a cluster' if name == 'cluster' else 'the grid'}"
-            why = (
-                f"about {cost:.0f} cycles a frame on {words} against {alone.cost:.0f} on one "
-                f"block; {_where(placement)}"
-            )
-            best, found = cost, Route("one", name, placement, why)
-    return (many,) if found is many else (found, many)
+    many = Route("many", "block", alone, alone.cost, "one block a stream")
+    teams = [
+        Route("one", name, placement, placement.cost + price * exchanges, "", exchanges)
+        for name, placement, price, exchanges in _teams(pipeline, chip, shape, reserve)
+    ]
+    asked = [route for route in teams if route.shape == shape]
+    best = min(asked or teams, key=lambda route: route.cycles, default=many)
+    if not asked and best.cycles >= alone.cost * chip.costs.gain:
+        best = many
+    one = replace(best, streams="one", why=_why(alone, teams, shape))
+    waiting = replace(
+        one, streams="doorbell", why=f"stays on the GPU and waits for frames; {one.why}"
+    )
+    return (
+        *((one,) if best is not many else ()),
+        many,
+        *((waiting,) if doorbell else ()),
+    )
+
+
+def _why(alone: Placement, teams: list[Route], shape: str) -> str:
+    """What was compared, the cheapest of each shape."""
+    prices = [f"one block about {alone.cost:.0f}"]
+    for name in ("cluster", "exchange"):
+        found = [route for route in teams if route.shape == name]
+        if found:
+            least = min(found, key=lambda route: route.cycles)
+            words = "of a cluster" if name == "cluster" else "that exchange words"
+            prices.append(f"{least.placement.team} blocks {words} about {least.cycles:.0f}")
+    reason = f"asked for by shape={shape}; " if shape != "auto" else ""
+    return f"{reason}cycles a frame: {', '.join(prices)}"
 
 
 def _teams(
     pipeline: Pipeline, chip: Chip, shape: str, reserve: int
-) -> Iterator[tuple[str, Placement, float]]:
+) -> Iterator[tuple[str, Placement, float, int]]:
+    """Teams of each shape and size, the price of an exchange, and how many a frame takes."""
     layers = [role for role in pipeline.roles if isinstance(role, RecurrentRole)]
     hidden = max((role.kernel.op.hidden for role in layers), default=0)
     phases = max((len(role.kernel.phases) for role in layers), default=0)
     if chip.clusters and shape in ("auto", "cluster") and phases == 1:
         for size in _CLUSTER_SIZES:
             if size * 8 <= hidden:
-                yield "cluster", place_pipeline(pipeline, chip, size, reserve), _CLUSTER_CYCLES
+                placement = place_pipeline(pipeline, chip, size, reserve)
+                yield "cluster", placement, chip.costs.cluster, 1
     if shape in ("auto", "exchange") and phases:
         for size in _TEAM_SIZES:
             if size * 8 <= hidden and size <= chip.processors:
                 placement = place_pipeline(pipeline, chip, size, reserve)
-                yield "exchange", placement, _EXCHANGE_CYCLES * phases
+                yield "exchange", placement, chip.costs.exchange, phases
 
 
 def _where(placement: Placement) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.engines.cuda_driver import open_device
@@ -12,6 +12,7 @@ from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Emission, Probe, Stage, TargetOptions
 from edgelstm_targets.numba_cuda.builder import make_pipeline
 from edgelstm_targets.numba_cuda.chips import find_chips
+from edgelstm_targets.numba_cuda.costs import Costs, read_costs
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
 from edgelstm_targets.numba_cuda.toolkit import expect_toolkit, obstacle, toolkit_version
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from edgelstm_targets.numba_cuda.build import Kernels
 
 SHAPES = ("auto", "block", "exchange", "cluster")
-_OPTIONS = ("variant", "cuda", "shape")
+_OPTIONS = ("variant", "cuda", "shape", "doorbell", "costs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,25 @@ class CudaOptions(TargetOptions):
         chips: "all", or names joined by +.
         cuda: major version of CUDA whose wheels compile; None takes those that are installed.
         shape: of the kernel for one stream; "auto" chooses by size.
+        doorbell: a kernel that stays on the GPU and waits for frames is there, too.
+        costs: what routing chooses by, for chips where it is not the default.
     """
 
     chips: str = "all"
     cuda: int | None = None
     shape: str = "auto"
+    doorbell: bool = False
+    costs: tuple[tuple[str, Costs], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the manifest."""
-        return {"chips": self.chips, "cuda": self.cuda, "shape": self.shape}
+        return {
+            "chips": self.chips,
+            "cuda": self.cuda,
+            "shape": self.shape,
+            "doorbell": self.doorbell,
+            "costs": {chip: costs.changes() for chip, costs in self.costs},
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,16 +91,26 @@ class CudaTarget:
         unknown = sorted(set(raw) - set(_OPTIONS))
         if unknown:
             raise CapabilityError(
-                f"target cuda has no option {unknown[0]!r}; it has: cuda, shape, and chips behind "
-                "a colon (--target cuda:sm_87)"
+                f"target cuda has no option {unknown[0]!r}; it has: cuda, shape, doorbell, costs, "
+                "and chips behind a colon (--target cuda:sm_87)"
             )
         cuda, shape = raw.get("cuda"), raw.get("shape", "auto")
         if cuda not in (None, "12", "13"):
             raise CapabilityError(f"option cuda is {cuda!r}; expected 12 or 13")
         if shape not in SHAPES:
             raise CapabilityError(f"option shape is {shape!r}; expected {', '.join(SHAPES)}")
+        doorbell = raw.get("doorbell", "no")
+        if doorbell not in ("yes", "no"):
+            raise CapabilityError(f"option doorbell is {doorbell!r}; expected yes or no")
         chips = raw.get("variant", self.default_chips)
-        options = CudaOptions(chips, None if cuda is None else int(cuda), shape)
+        costs = read_costs(raw["costs"]) if "costs" in raw else {}
+        options = CudaOptions(
+            chips,
+            None if cuda is None else int(cuda),
+            shape,
+            doorbell == "yes",
+            tuple(sorted(costs.items())),
+        )
         find_chips(chips, options.cuda or toolkit_version() or 13)
         return options
 
@@ -127,8 +148,12 @@ def _compile(piped: Piped, options: CudaOptions) -> Kernels:
     toolkit = expect_toolkit(options.cuda)
     from edgelstm_targets.numba_cuda.build import compile_kernels
 
-    chips = find_chips(options.chips, toolkit)
-    return compile_kernels(piped.program, piped.pipeline, chips, options.shape)
+    known = dict(options.costs)
+    chips = tuple(
+        replace(chip, costs=known.get(chip.name, chip.costs))
+        for chip in find_chips(options.chips, toolkit)
+    )
+    return compile_kernels(piped.program, piped.pipeline, chips, options.shape, options.doorbell)
 
 
 def _kernels_text(kernels: Kernels) -> str:

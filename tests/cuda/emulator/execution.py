@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.cuda.emulator.arithmetic import COMPARISONS, LOGIC, TYPES, convert, function_of
-from tests.cuda.emulator.memory import GlobalMemory, SharedMemory, read, write
+from tests.cuda.emulator.memory import GlobalMemory, SharedMemory, bytes_at, read, write
 from tests.cuda.emulator.program import Instruction, Program
 
 Array = NDArray[Any]
@@ -46,6 +47,7 @@ class Context:
         memory: global memory.
         shared: shared memory.
         blocks: the block of every thread.
+        clock: nanoseconds by now.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Context:
         memory: GlobalMemory,
         shared: SharedMemory,
         blocks: Array,
+        clock: Callable[[], int],
     ) -> None:
         self.program = program
         self.registers = registers.arrays
@@ -65,6 +68,7 @@ class Context:
         self.memory = memory
         self.shared = shared
         self.blocks = blocks
+        self.clock = clock
 
     def fetch(self, operand: str, kind: str) -> Fetch:
         """How an operand is read as a type."""
@@ -78,6 +82,8 @@ class Context:
                 return lambda idx: view[idx]
             unsigned = TYPES[f"u{np.dtype(dtype).itemsize * 8}"]
             return lambda idx: register[idx].astype(unsigned).view(dtype)
+        if operand == "%globaltimer":
+            return lambda idx: np.full(len(idx), self.clock(), dtype)
         if operand in self.specials:
             special = self.specials[operand].astype(dtype)
             return lambda idx: special[idx]
@@ -132,7 +138,9 @@ def _unguarded(context: Context, instruction: Instruction) -> Execute:
     if name == "mapa":
         return _map_peer(context, operands)
     if name in ("fence", "membar"):
-        return lambda idx: None
+        return _fence(context, parts)
+    if name == "nanosleep":
+        return lambda idx: time.sleep(0)  # the host's thread may go on
     if name == "setp":
         return _compare(context, parts, operands)
     if name == "selp":
@@ -212,9 +220,12 @@ def _load(context: Context, parts: tuple[str, ...], operands: tuple[str, ...]) -
     address = _address(context, operands[1])
     item = np.dtype(dtype).itemsize
     data = context.memory.data if space == "global" else context.shared.data
+    is_host_scope = space == "global" and ("sys" in parts or "volatile" in parts)
 
     def execute(idx: Array) -> None:
         at = _places(context, space, idx, address(idx), item * len(targets))
+        if is_host_scope:
+            context.memory.acquire(None if "acquire" in parts else bytes_at(at, item))
         for k, target in enumerate(targets):
             context.store(target, idx, read(data, at + k * item, dtype))
 
@@ -227,11 +238,31 @@ def _store(context: Context, parts: tuple[str, ...], operands: tuple[str, ...]) 
     address = _address(context, operands[0])
     item = np.dtype(dtype).itemsize
     data = context.memory.data if space == "global" else context.shared.data
+    is_global = space == "global"
+    is_host_scope = is_global and ("sys" in parts or "volatile" in parts)
 
     def execute(idx: Array) -> None:
         at = _places(context, space, idx, address(idx), item * len(sources))
+        if "release" in parts and is_host_scope:
+            context.memory.release()
         for k, source in enumerate(sources):
             write(data, at + k * item, source(idx).astype(dtype, copy=False))
+        if is_global:
+            context.memory.note_store(bytes_at(at, item * len(sources)))
+        if is_host_scope:
+            context.memory.release(bytes_at(at, item))
+
+    return execute
+
+
+def _fence(context: Context, parts: tuple[str, ...]) -> Execute:
+    """Only fences towards the host do something: blocks see each other's stores at once."""
+    if "sys" not in parts:
+        return lambda idx: None
+
+    def execute(idx: Array) -> None:
+        context.memory.release()
+        context.memory.acquire()
 
     return execute
 

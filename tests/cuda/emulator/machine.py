@@ -22,6 +22,9 @@ from tests.cuda.emulator.tensor import multiply
 
 Array = NDArray[Any]
 WARP = 32
+INSTRUCTION_NS = 10
+"""The emulated clock: what an instruction of a group of threads takes."""
+
 _RUNNING, _AT_BARRIER, _AT_CLUSTER, _AT_WARP = range(4)
 _CONTROL = ("bra", "ret", "exit", "bar", "barrier", "shfl", "mma")
 
@@ -61,6 +64,7 @@ class Machine:
         arguments: for pointers arrays, or an array and the offset where the pointer points in it;
             integers for the rest. Arrays are written back.
         seed: for random order, or None.
+        shared_with_host: arrays that the host reads and writes while the kernel runs.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Machine:
         launch: Launch,
         arguments: Sequence[Array | tuple[Array, int] | int],
         seed: int | None = None,
+        shared_with_host: Sequence[Array] = (),
     ) -> None:
         self.program = parse(ptx, entry)
         self.launch = launch
@@ -80,7 +85,7 @@ class Machine:
         self.is_random = seed is not None
         index = np.arange(threads)
         self.blocks = index // launch.block
-        self.memory = GlobalMemory()
+        self.memory = GlobalMemory(shared_with_host)
         parameters = {
             name: self._place(value)
             for (_, name), value in zip(self.program.parameters, arguments, strict=True)
@@ -97,8 +102,16 @@ class Machine:
             "%cluster_ctarank": self.blocks % launch.cluster,
         }
         registers = Registers(self.program, threads, self.rng)
+        self.executed = 0
         self.context = Context(
-            self.program, registers, specials, parameters, self.memory, shared, self.blocks
+            self.program,
+            registers,
+            specials,
+            parameters,
+            self.memory,
+            shared,
+            self.blocks,
+            lambda: self.executed * INSTRUCTION_NS,
         )
         self.pc = np.zeros(threads, np.int64)
         self.laps = np.zeros(threads, np.int64)
@@ -110,7 +123,6 @@ class Machine:
             for each in self.program.code
         ]
         self.block_ends = self._block_ends()
-        self.executed = 0
 
     def run(self, limit: int = 400_000) -> Machine:
         """Run to the end.

@@ -1,7 +1,13 @@
-"""Global and shared memory of the emulator: every access is checked, nothing is zero by itself."""
+"""Global and shared memory of the emulator: every access is checked, nothing is zero by itself.
+
+Memory that the host shares with a running kernel is seen by the kernel as it was when a thread last
+acquired something from the host; what the kernel stores there the host sees once a thread released
+something to it, or when the kernel has ended. So a missing acquire or release shows, every time.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +24,14 @@ class MemoryFaultError(Exception):
 
 
 class GlobalMemory:
-    """The arrays that a kernel was given, far enough apart that an overrun hits none."""
+    """The arrays that a kernel was given, far enough apart that an overrun hits none.
 
-    def __init__(self) -> None:
+    Args:
+        shared_with_host: those that the host reads and writes while the kernel runs.
+    """
+
+    def __init__(self, shared_with_host: Sequence[Array] = ()) -> None:
+        self._host_arrays = {id(array) for array in shared_with_host}
         self._arrays: list[tuple[int, Array]] = []
         self._size = 0
         self.data = np.zeros(0, np.uint8)
@@ -42,11 +53,47 @@ class GlobalMemory:
         for at, array in self._arrays:
             self.data[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
             self._allowed[at : at + array.nbytes] = True
+        self._shared = np.zeros(self._size, bool)
+        self._stored = np.zeros(self._size, bool)
+        for at, array in self._shared_arrays():
+            self._shared[at : at + array.nbytes] = True
 
     def store(self) -> None:
         """Copy the arrays out, after a run."""
         for at, array in self._arrays:
-            array.reshape(-1).view(np.uint8)[...] = self.data[at : at + array.nbytes]
+            if id(array) not in self._host_arrays:
+                array.reshape(-1).view(np.uint8)[...] = self.data[at : at + array.nbytes]
+        self.release()
+
+    def acquire(self, places: Array | None = None) -> None:
+        """See what the host wrote, everywhere or at byte indices."""
+        for at, array in self._shared_arrays():
+            raw = array.reshape(-1).view(np.uint8)
+            chosen = self._chosen(places, at, array.nbytes, ~self._stored)
+            self.data[at + chosen] = raw[chosen]
+
+    def release(self, places: Array | None = None) -> None:
+        """Let the host see what threads stored, everywhere or at byte indices."""
+        for at, array in self._shared_arrays():
+            raw = array.reshape(-1).view(np.uint8)
+            chosen = self._chosen(places, at, array.nbytes, self._stored)
+            raw[chosen] = self.data[at + chosen]
+            self._stored[at + chosen] = False
+
+    def note_store(self, places: Array) -> None:
+        """Remember bytes that threads stored."""
+        if self._host_arrays:
+            self._stored[places] |= self._shared[places]
+
+    def _shared_arrays(self) -> list[tuple[int, Array]]:
+        return [each for each in self._arrays if id(each[1]) in self._host_arrays]
+
+    def _chosen(self, places: Array | None, at: int, size: int, wanted: Array) -> Array:
+        """Indices into an array of the host: of the wanted bytes, or of those among places."""
+        if places is None:
+            return np.flatnonzero(wanted[at : at + size])
+        inside = places[(places >= at) & (places < at + size)]
+        return inside[wanted[inside]] - at
 
     def places(self, addresses: Array, size: int) -> Array:
         """Indices into `data`; raises MemoryFaultError."""
@@ -83,6 +130,12 @@ class SharedMemory:
         if (at % size).any():
             raise MemoryFaultError(f"misaligned access of {size} bytes in shared memory")
         return owner * self._stride + at
+
+
+def bytes_at(places: Array, size: int) -> Array:
+    """Indices of all bytes of accesses of that size."""
+    flat: Array = (places[:, None] + np.arange(size)).reshape(-1)
+    return flat
 
 
 def read(data: Array, at: Array, kind: Any) -> Array:

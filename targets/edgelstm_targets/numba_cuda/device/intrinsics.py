@@ -255,6 +255,23 @@ store_word_if = _assembly(
 load_word = _assembly("load_word", "ld.relaxed.gpu.global.u64 $0, [$1];", U64, (U64,))
 load_counter = _assembly("load_counter", "ld.relaxed.gpu.global.u32 $0, [$1];", U32, (U64,))
 store_counter = _assembly("store_counter", "st.relaxed.gpu.global.u32 [$0], $1;", None, (U64, U32))
+load_bell = _assembly("load_bell", "ld.acquire.sys.global.u32 $0, [$1];", U32, (U64,))
+store_answer_if = _assembly(
+    "store_answer_if",
+    "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.release.sys.global.u32 [$0], $1; }",
+    None,
+    (U64, U32, U32),
+)
+"""store_answer_if(address, value, flag): all that the block stored before is there for the host."""
+load_relay = _assembly("load_relay", "ld.acquire.gpu.global.u64 $0, [$1];", U64, (U64,))
+store_relay_if = _assembly(
+    "store_relay_if",
+    "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.release.gpu.global.u64 [$0], $1; }",
+    None,
+    (U64, U64, U32),
+)
+global_timer = _assembly("global_timer", "mov.u64 $0, %globaltimer;", U64, ())
+nanosleep = _assembly("nanosleep", "nanosleep.u32 $0;", None, (U32,))
 load_flag = _assembly("load_flag", "ld.global.nc.u32 $0, [$1];", U32, (U64,))
 
 load_shared_word = _load("load_shared_word", U32, _SHARED, 1, U32)

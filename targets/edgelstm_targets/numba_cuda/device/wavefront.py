@@ -162,7 +162,7 @@ def _make_body(
     placement: Placement, place: RolePlace, team: Team, last_lag: int, meet: Any, output_bytes: int
 ) -> Any:
     """All that the threads of one role do from the first frame to the last."""
-    code = _make_code(placement, place, team)
+    code = make_code(placement, place, team)
     prepare, step, finish = code.prepare, code.step, code.finish
     words, first, lag = max(code.words, 1), place.first_thread, place.lag
 
@@ -186,7 +186,8 @@ def _make_body(
     return body
 
 
-def _make_code(placement: Placement, place: RolePlace, team: Team) -> RoleCode:
+def make_code(placement: Placement, place: RolePlace, team: Team) -> RoleCode:
+    """The parts of a role."""
     match place.role:
         case RecurrentRole():
             return make_recurrent(placement, place, team)

@@ -1,7 +1,8 @@
-"""Reads what a kernel takes from a cubin: ELF and `.nv.info`, with the standard library alone."""
+"""Reads what a kernel takes: from a cubin (ELF and `.nv.info`) or PTX, by the standard library."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ _FRAME_SIZE = 0x11
 _PARAMETER = 0x17
 _PARAMETER_BYTES = 0x19
 _REGISTERS = 0x2F
+_PTX_PARAMETER = re.compile(r"\.param\s+\.[a-z](\d+)\s")
 _SIZED = 4  # format of an attribute whose payload follows
 
 
@@ -49,7 +51,7 @@ def read_cubin(code: bytes) -> dict[str, Resources]:
         ToolchainError: it is no cubin.
     """
     if code[:4] != b"\x7fELF" or code[4] != 2:
-        raise ToolchainError("the linker did not give a 64-bit cubin")
+        raise ToolchainError("this is no 64-bit cubin")
     try:
         sections = {section.name: section for section in _sections(code)}
         names = [name.removeprefix(".text.") for name in sections if name.startswith(".text.")]
@@ -71,6 +73,18 @@ def read_cubin(code: bytes) -> dict[str, Resources]:
         }
     except (KeyError, struct.error, IndexError, ValueError) as error:
         raise ToolchainError(f"this cubin cannot be read: {error!r}") from error
+
+
+def ptx_parameters(text: str, entry: str) -> tuple[int, ...]:
+    """The sizes of the parameters of a kernel in PTX, in order.
+
+    Raises:
+        ToolchainError: it has no such kernel.
+    """
+    found = re.search(rf"\.entry\s+{re.escape(entry)}\s*\(([^)]*)\)", text)
+    if found is None:
+        raise ToolchainError(f"this PTX has no kernel {entry!r}")
+    return tuple(int(bits) // 8 for bits in _PTX_PARAMETER.findall(found.group(1)))
 
 
 def _sections(code: bytes) -> Iterator[_Section]:
