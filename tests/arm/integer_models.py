@@ -45,13 +45,13 @@ def in_integers(
 @functools.cache
 def demo_signature() -> Signature:
     """The demo's inputs and outputs in floats."""
-    return make_signature(_demo_graph())
+    return make_signature(demo_graph())
 
 
 @functools.cache
 def demo_calibration() -> Calibration:
     """What the bundled trial shows of the demo model."""
-    return calibrate(_demo_graph(), [dict(read_frames(TRIAL_PATH, demo_signature()))])
+    return calibrate(demo_graph(), [dict(read_frames(TRIAL_PATH, demo_signature()))])
 
 
 @functools.cache
@@ -68,7 +68,9 @@ def demo_in_integers(target: str) -> Artifact:
     )
 
 
-def _demo_graph() -> StepGraph:
+@functools.cache
+def demo_graph() -> StepGraph:
+    """The demo as a step graph."""
     return to_step_graph(bind_stream(read_model(MODEL_PATH), {}), CompileOptions(), PassContext())
 
 

@@ -11,6 +11,9 @@ from click.testing import CliRunner
 from edgelstm.cli import cli
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.demo import MODEL_PATH
+from edgelstm_compiler.quant.calibrate import calibrate
+from tests.arm.integer_models import demo_graph
+from tests.quantized_models import recordings
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
@@ -31,6 +34,28 @@ def test_verify(armv7: str, isa: list[str]) -> None:
     done = CliRunner().invoke(cli, ["verify", armv7, *options])
     assert done.exit_code == 0, done.output
     assert done.output.endswith("PASS\n")
+
+
+@pytest.fixture(scope="module")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("aarch64") / "demo.edgelstm"
+    given = calibrate(demo_graph(), recordings(demo_graph(), count=1, frames=60))
+    compile_model(
+        MODEL_PATH, target="aarch64", quantize="int8-full", calibration=given, check=False
+    ).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("isa", ["aarch64-dotprod", "aarch64"])
+def test_verify_integers(integers: str, isa: str) -> None:
+    """int8-full passes only bit for bit; `bench` shows dot products in front, and what they save."""
+    options = ["--model", str(MODEL_PATH), "--frames", "40", "--emulate", isa, "--json"]
+    done = CliRunner().invoke(cli, ["verify", integers, *options])
+    assert done.exit_code == 0, done.output
+    report = json.loads(CliRunner().invoke(cli, ["bench", integers, "--emulate", "--json"]).stdout)
+    best, plain = report["isas"]
+    assert [best["isa"], plain["isa"]] == ["aarch64-dotprod", "aarch64"]
+    assert best["instructions"] < 0.8 * plain["instructions"]
 
 
 def test_verify_without_emulation_says_why_not(armv7: str) -> None:
