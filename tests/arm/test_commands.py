@@ -48,7 +48,7 @@ def integers(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("isa", ["aarch64-dotprod", "aarch64"])
 def test_verify_integers(integers: str, isa: str) -> None:
-    """int8-full passes only bit for bit; `bench` shows dot products in front, and what they save."""
+    """int8-full passes only bit for bit; `bench` shows what dot products save."""
     options = ["--model", str(MODEL_PATH), "--frames", "40", "--emulate", isa, "--json"]
     done = CliRunner().invoke(cli, ["verify", integers, *options])
     assert done.exit_code == 0, done.output
