@@ -172,7 +172,8 @@ def count_cost(artifact: Artifact, isa: str | None = None, steps: int = 3, seed:
     for spec in signature.inputs:
         values = rng.standard_normal((steps, *spec.shape))
         if spec.dtype in _SIGNALS:
-            values = np.clip(values, -4, 4) * (np.iinfo(spec.dtype.numpy).max // 4)
+            largest = (1 << (8 * spec.dtype.itemsize - 1)) - 1
+            values = np.clip(values, -4, 4) * (largest // 4)
         if spec.dtype.is_float or spec.dtype in _SIGNALS:
             values = values.astype(spec.dtype.numpy)
             raw = values.reshape(steps, -1).view(np.uint8)
