@@ -43,6 +43,15 @@ def test_a_step_costs_no_more_than_it_did(target: str, large) -> None:
     assert cost.per_mac <= min(known * MARGIN, bound), cost
 
 
+@pytest.mark.parametrize(("target", "text"), [("cortex-m4", 2614), ("cortex-m7", 2402)])
+def test_float_code_of_microcontrollers_is_small(target: str, text: int) -> None:
+    """An LSTM of 6 inputs and 32 units: no more than five percent above what it is."""
+    model = cell_model(CellCase(op="LSTM", hidden=32, features=6, steps=1))
+    artifact = compile_model(model, target=target, mode="stream", check=False)
+    (facts,) = artifact.manifest["target"]["facts"]["isas"]
+    assert facts["text_bytes"] + facts["rodata_bytes"] <= MARGIN * text
+
+
 @pytest.mark.parametrize(("target", "skipped"), [("aarch64", 0), ("armv7", 0), ("cortex-m4", 0.05)])
 def test_counting_blocks_counts_instructions(target: str, skipped: float) -> None:
     """The quick way of counting gives what a hook on every instruction gives.

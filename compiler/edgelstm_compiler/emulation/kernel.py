@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.artifact import STATE_SECTION, WEIGHTS_SECTION, Artifact
+from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.native import CODE_PREFIX
 from edgelstm.errors import TargetUnavailableError
 from edgelstm_compiler.emulation.image import read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
+
+_SIGNALS = (DType.I8, DType.I16)
+"""Integers that are signals (of int8-full models); wider ones are lengths and indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +170,12 @@ def count_cost(artifact: Artifact, isa: str | None = None, steps: int = 3, seed:
     signature = artifact.signature
     frames = np.zeros((steps, signature.input_bytes), np.uint8)
     for spec in signature.inputs:
-        if spec.dtype.is_float:
-            values = rng.standard_normal((steps, *spec.shape)).astype(spec.dtype.numpy)
+        values = rng.standard_normal((steps, *spec.shape))
+        if spec.dtype in _SIGNALS:
+            largest = (1 << (8 * spec.dtype.itemsize - 1)) - 1
+            values = np.clip(values, -4, 4) * (largest // 4)
+        if spec.dtype.is_float or spec.dtype in _SIGNALS:
+            values = values.astype(spec.dtype.numpy)
             raw = values.reshape(steps, -1).view(np.uint8)
             frames[:, spec.offset_bytes : spec.offset_bytes + spec.nbytes] = raw
     return EmulatedKernel(artifact, isa).cost(artifact, frames)

@@ -37,7 +37,7 @@ class _Pairs(ScalarProduct):
         return 2
 
     def body(self, gates: int) -> int:
-        """About eight words of weights."""
+        """About sixteen words of weights."""
         return max(1, _WORDS // gates)
 
     def counted(self, values: Sequence[Expr]) -> Expr:

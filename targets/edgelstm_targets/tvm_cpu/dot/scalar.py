@@ -53,7 +53,7 @@ class ScalarProduct:
 
     @property
     def stored(self) -> str:
-        """Type of what `arrange` writes and `factors` reads."""
+        """Type of what `arrange` writes and `add_group` reads."""
         raise NotImplementedError
 
     @property
