@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgelstm.engines import cuda_doorbell
 from edgelstm.engines.cuda_driver import DRIVER_VARIABLE, open_device
 from edgelstm_targets.numba_cuda.toolkit import obstacle
 from tests.cuda.emulated import EmulatedGpu, build_mock, find_compiler
@@ -44,6 +45,8 @@ def shared_gpu(mock_path: Path) -> EmulatedGpu:
 def gpu(shared_gpu: EmulatedGpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedGpu]:
     """The emulated GPU as the driver of this process, an H200 unless a test says otherwise."""
     monkeypatch.setenv(DRIVER_VARIABLE, str(shared_gpu.path))
+    # The emulator takes its time where the machine is busy.
+    monkeypatch.setattr(cuda_doorbell, "_DEADLINE_S", 300.0)
     shared_gpu.prepare((9, 0))
     open_device.cache_clear()
     yield shared_gpu

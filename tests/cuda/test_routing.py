@@ -17,10 +17,10 @@ from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.target import find_target
 from edgelstm_targets.numba_cuda.builder import make_pipeline
-from edgelstm_targets.numba_cuda.chips import Chip, find_chips
+from edgelstm_targets.numba_cuda.chips import Chip, find_chips, register_limit
 from edgelstm_targets.numba_cuda.costs import Costs
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
-from edgelstm_targets.numba_cuda.placement import RESERVE
+from edgelstm_targets.numba_cuda.placement import RESERVE, place_pipeline
 from edgelstm_targets.numba_cuda.routing import Route, choose_routes
 from tests import models
 
@@ -54,6 +54,21 @@ def routes(op: str, hidden: int, chip: Chip, shape: str = "auto", **options: boo
 def test_shapes_by_size_and_chip(hidden: int, chip: Chip, shapes: list[str]) -> None:
     """Small layers stay on one block; large ones are spread as the chip allows."""
     assert [route.shape for route in routes("LSTM", hidden, chip)] == shapes
+
+
+@pytest.mark.parametrize(
+    ("threads", "registers"), [(32, 255), (384, 168), (416, 128), (640, 96), (672, 80), (1024, 64)]
+)
+def test_registers_that_a_block_leaves_to_a_thread(threads: int, registers: int) -> None:
+    """What the assembler takes at most: four partitions share the register file."""
+    assert register_limit(threads) == registers
+
+
+def test_more_registers_left_free_take_fewer_threads() -> None:
+    """A placement that is tried again after a spill has room for what it leaves free."""
+    for reserve in (48, 96, 128):
+        placement = place_pipeline(pipeline("GRU", 256, 64, head="sequence"), ORIN, 1, reserve)
+        assert register_limit(placement.threads) >= reserve
 
 
 def test_the_explanation_names_what_was_compared() -> None:

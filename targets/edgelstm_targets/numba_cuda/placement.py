@@ -17,10 +17,9 @@ from edgelstm.engines.cuda_image import Layout
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_targets.numba_cuda.chips import (
     BLOCK_THREADS,
-    REGISTER_FILE,
-    THREAD_REGISTERS,
     WARP,
     Chip,
+    register_limit,
 )
 from edgelstm_targets.numba_cuda.costs import Work
 from edgelstm_targets.numba_cuda.image import TABLE_PAIRS, ImageBuilder, ProductShape
@@ -246,7 +245,8 @@ def place_pipeline(
             if placement is not None:
                 found.append(placement)
     # Small roles never take more than the rest of a block leaves: there is always one.
-    return min(found, key=lambda each: each.cost)
+    roomy = [each for each in found if register_limit(each.threads) >= reserve]
+    return min(roomy or found, key=lambda each: each.cost)
 
 
 @dataclass(slots=True)
@@ -267,7 +267,7 @@ def _try(
     total = sum(draft.threads for draft in drafts)
     if total > BLOCK_THREADS:
         return None
-    limit = min(THREAD_REGISTERS, REGISTER_FILE // total // 8 * 8)
+    limit = register_limit(total)
     return _Placing(pipeline, chip, team, drafts, max(0, limit - reserve)).place()
 
 
