@@ -36,7 +36,9 @@ def form_of(layer: RecurrentKernel, storage: Storage | None, codes: LineCodes) -
     if storage is not None:
         return compact_form(StoredRecurrentKernel(layer, storage, codes))
     f32 = np.dtype(np.float32)
-    return CompactForm(None, f32, f32, f32, layer.has_peepholes, layer.unit_block, 128, codes)
+    return CompactForm(
+        None, f32, f32, f32, layer.has_peepholes, layer.unit_block, (128,), codes=codes
+    )
 
 
 def rows_of(layer: RecurrentKernel, storage: Storage | None, *, is_coded: bool) -> LayerRows:
