@@ -13,7 +13,13 @@ from edgelstm_targets.numba_cuda.toolkit import obstacle
 from tests.cuda.emulated import EmulatedGpu, build_mock, find_compiler
 
 HERE = Path(__file__).parent
-FREE = ("test_emulator.py", "test_emulator_host.py", "test_routing.py", "test_driver_absent.py")
+FREE = (
+    "test_emulator.py",
+    "test_emulator_host.py",
+    "test_routing.py",
+    "test_mma_image.py",
+    "test_driver_absent.py",
+)
 """Tests that need none of the wheels."""
 
 

@@ -229,3 +229,17 @@ def test_halves_of_a_word() -> None:
     halves = "{ .reg .b16 low; .reg .b16 high; mov.b32 {low,high}, %r3; cvt.f32.f16 %f1, high; }"
     found = of_words(f"{halves}\n\tmov.b32 %r5, %f1;", a, a).view(np.float32)
     np.testing.assert_array_equal(found, -0.25)
+
+
+def test_halves_and_coarse_tangents() -> None:
+    """Two values in one word, the first one above; tanh.approx keeps 11 bits and no more."""
+    x, y = np.linspace(-3, 3, 64, dtype=np.float32), np.zeros(64, np.float32)
+    pack = "\tld.global.f32 %f1, [%rd4];\n\tcvt.rn.f16x2.f32 %r3, 0f3F800000, %f1;\n"
+    launch(pack + "\tst.global.b32 [%rd5], %r3;", x, y)
+    halves = y.view(np.float16).reshape(64, 2)
+    np.testing.assert_array_equal(halves[:, 0], x.astype(np.float16))
+    np.testing.assert_array_equal(halves[:, 1], np.ones(64))
+    tangent = "\tld.global.f32 %f1, [%rd4];\n\ttanh.approx.f32 %f2, %f1;\n"
+    launch(tangent + "\tst.global.f32 [%rd5], %f2;", x, y)
+    error = np.max(np.abs(y / np.tanh(x.astype(np.float64)) - 1))
+    assert 2**-13 < error <= 2**-11

@@ -12,9 +12,11 @@ from edgelstm.errors import ToolchainError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Emission
 from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.mma_places import GroupPlacement
+from edgelstm_targets.numba_cuda.mma_routing import choose_math_routes
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
 from edgelstm_targets.numba_cuda.placement import RESERVE
-from edgelstm_targets.numba_cuda.routing import Route, choose_routes
+from edgelstm_targets.numba_cuda.routing import Route
 from edgelstm_targets.numba_cuda.toolkit import compile_ptx, link_cubin, versions
 
 _RESERVES = tuple(range(RESERVE, RESERVE + 81, 16))
@@ -59,6 +61,7 @@ def compile_kernels(
     chips: tuple[Chip, ...],
     shape: str,
     doorbell: bool = False,
+    math: str = "fp32",
 ) -> Kernels:
     """Every kernel, for every chip.
 
@@ -66,19 +69,21 @@ def compile_kernels(
         ToolchainError: a compiler failed, or spilled whatever was tried.
     """
     made = [
-        each for chip in chips for each in _compile_chip(program, pipeline, chip, shape, doorbell)
+        each
+        for chip in chips
+        for each in _compile_chip(program, pipeline, chip, shape, doorbell, math)
     ]
     return Kernels(program, tuple(made))
 
 
 def _compile_chip(
-    program: Program, pipeline: Pipeline, chip: Chip, shape: str, doorbell: bool
+    program: Program, pipeline: Pipeline, chip: Chip, shape: str, doorbell: bool, math: str
 ) -> list[Compiled]:
     made = []
-    for route in choose_routes(pipeline, chip, shape, RESERVE, doorbell):
+    for route in choose_math_routes(pipeline, chip, shape, RESERVE, math, doorbell):
         for reserve in _RESERVES:
             if reserve != RESERVE:
-                again = choose_routes(pipeline, chip, route.shape, reserve, doorbell)
+                again = choose_math_routes(pipeline, chip, route.shape, reserve, math, doorbell)
                 same = next(each for each in again if each.streams == route.streams)
                 route = replace(same, why=route.why)
             compiled = _compile_route(program, pipeline, chip, route)
@@ -95,17 +100,21 @@ def _compile_chip(
 
 def _compile_route(program: Program, pipeline: Pipeline, chip: Chip, route: Route) -> Compiled:
     from edgelstm_targets.numba_cuda.device.doorbell import WORD_BYTES, make_doorbell
+    from edgelstm_targets.numba_cuda.device.mma_kernel import make_group_kernel
+    from edgelstm_targets.numba_cuda.device.mma_rows import BlockSizes
     from edgelstm_targets.numba_cuda.device.wavefront import mail_size, make_team, make_wavefront
 
     signature = program.signature
     entry = f"{signature.name}_{route.streams}"
     team = make_team(route.shape, route.placement.team)
     shared_bytes = route.placement.shared_bytes
-    if route.streams == "doorbell":
+    sizes = (len(program.state_init), signature.input_bytes, signature.output_bytes)
+    if isinstance(route.placement, GroupPlacement):
+        source = make_group_kernel(route.placement, entry, pipeline.last_lag, BlockSizes(*sizes))
+    elif route.streams == "doorbell":
         source = make_doorbell(route.placement, team, entry, pipeline.last_lag)
         shared_bytes += WORD_BYTES
     else:
-        sizes = (len(program.state_init), signature.input_bytes, signature.output_bytes)
         source = make_wavefront(route.placement, team, entry, pipeline.last_lag, sizes)
     ptx = compile_ptx(source, chip)
     cubin = link_cubin(ptx, chip)
@@ -133,7 +142,7 @@ def emit(kernels: Kernels) -> Emission:
         facts.append(_facts(each, section, "cubin"))
     for each in kernels.compiled:
         # Clusters and exchanges are tuned to a chip: what is to come gets the plain shape.
-        if each.chip.capability == newest and each.route.shape == "block":
+        if each.chip.capability == newest and each.route.shape in ("block", "tensor"):
             section = f"ptx/{each.chip.name}/{each.route.streams}"
             sections[section] = each.ptx.encode()
             facts.append(_facts(each, section, "ptx"))
@@ -151,6 +160,7 @@ def _facts(each: Compiled, section: str, form: str) -> dict[str, Any]:
         "entry": each.entry,
         "shape": each.route.shape,
         "team": placement.team,
+        "group": placement.group if isinstance(placement, GroupPlacement) else 1,
         "threads": placement.threads,
         "shared_bytes": each.shared_bytes,
         "mail_bytes": each.mail_bytes,
@@ -159,6 +169,6 @@ def _facts(each: Compiled, section: str, form: str) -> dict[str, Any]:
         "streams": each.route.streams,
         "why": each.route.explanation,
         "cycles": math.ceil(each.route.cycles),
-        "work": dataclasses.asdict(placement.work),
+        "work": {} if isinstance(placement, GroupPlacement) else dataclasses.asdict(placement.work),
         "exchanges": each.route.exchanges,
     }

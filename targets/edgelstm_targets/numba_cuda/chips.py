@@ -11,6 +11,9 @@ WARP = 32
 REGISTER_FILE = 65536
 """32-bit registers of a multiprocessor, on every chip here."""
 
+SCHEDULERS = 4
+"""Of a multiprocessor; each has a quarter of its registers."""
+
 THREAD_REGISTERS = 255
 """What one thread can name."""
 

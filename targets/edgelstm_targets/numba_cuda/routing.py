@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.mma_places import GroupPlacement
 from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
 from edgelstm_targets.numba_cuda.placement import Placement, place_pipeline
 
@@ -24,7 +25,7 @@ class Route:
 
     Args:
         streams: "one", "many", or "doorbell" (one stream, and the kernel stays).
-        shape: "block", "exchange" or "cluster".
+        shape: "block", "exchange", "cluster" or "tensor" (`mma_routing.py`).
         placement: what stands where; `placement.team` blocks share a stream.
         cycles: of a frame, by `costs.py`.
         why: what was compared.
@@ -33,7 +34,7 @@ class Route:
 
     streams: str
     shape: str
-    placement: Placement
+    placement: Placement | GroupPlacement
     cycles: float
     why: str
     exchanges: int = 0
@@ -109,7 +110,7 @@ def _teams(
                 yield "exchange", placement, chip.costs.exchange, phases
 
 
-def _where(placement: Placement) -> str:
+def _where(placement: Placement | GroupPlacement) -> str:
     parts = [
         (placement.register_bytes, "in registers"),
         (placement.shared_weight_bytes, "in shared memory"),

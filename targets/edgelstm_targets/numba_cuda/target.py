@@ -19,8 +19,9 @@ from edgelstm_targets.numba_cuda.toolkit import expect_toolkit, obstacle, toolki
 if TYPE_CHECKING:
     from edgelstm_targets.numba_cuda.build import Kernels
 
-SHAPES = ("auto", "block", "exchange", "cluster")
-_OPTIONS = ("variant", "cuda", "shape", "doorbell", "costs")
+SHAPES = ("auto", "block", "exchange", "cluster", "tensor")
+MATHS = ("fp32", "fp16")
+_OPTIONS = ("variant", "cuda", "shape", "doorbell", "costs", "math")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class CudaOptions(TargetOptions):
         shape: of the kernel for one stream; "auto" chooses by size.
         doorbell: a kernel that stays on the GPU and waits for frames is there, too.
         costs: what routing chooses by, for chips where it is not the default.
+        math: "fp16" lets many streams be multiplied on tensor cores in float16.
     """
 
     chips: str = "all"
@@ -40,6 +42,7 @@ class CudaOptions(TargetOptions):
     shape: str = "auto"
     doorbell: bool = False
     costs: tuple[tuple[str, Costs], ...] = ()
+    math: str = "fp32"
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the manifest."""
@@ -49,6 +52,7 @@ class CudaOptions(TargetOptions):
             "shape": self.shape,
             "doorbell": self.doorbell,
             "costs": {chip: costs.changes() for chip, costs in self.costs},
+            "math": self.math,
         }
 
 
@@ -92,7 +96,7 @@ class CudaTarget:
         if unknown:
             raise CapabilityError(
                 f"target cuda has no option {unknown[0]!r}; it has: cuda, shape, doorbell, costs, "
-                "and chips behind a colon (--target cuda:sm_87)"
+                "math, and chips behind a colon (--target cuda:sm_87)"
             )
         cuda, shape = raw.get("cuda"), raw.get("shape", "auto")
         if cuda not in (None, "12", "13"):
@@ -102,6 +106,11 @@ class CudaTarget:
         doorbell = raw.get("doorbell", "no")
         if doorbell not in ("yes", "no"):
             raise CapabilityError(f"option doorbell is {doorbell!r}; expected yes or no")
+        math = raw.get("math", "fp32")
+        if math not in MATHS:
+            raise CapabilityError(f"option math is {math!r}; expected {', '.join(MATHS)}")
+        if shape == "tensor" and math == "fp32":
+            raise CapabilityError("option shape=tensor computes in float16: add --option math=fp16")
         chips = raw.get("variant", self.default_chips)
         costs = read_costs(raw["costs"]) if "costs" in raw else {}
         options = CudaOptions(
@@ -110,6 +119,7 @@ class CudaTarget:
             shape,
             doorbell == "yes",
             tuple(sorted(costs.items())),
+            math,
         )
         find_chips(chips, options.cuda or toolkit_version() or 13)
         return options
@@ -153,7 +163,9 @@ def _compile(piped: Piped, options: CudaOptions) -> Kernels:
         replace(chip, costs=known.get(chip.name, chip.costs))
         for chip in find_chips(options.chips, toolkit)
     )
-    return compile_kernels(piped.program, piped.pipeline, chips, options.shape, options.doorbell)
+    return compile_kernels(
+        piped.program, piped.pipeline, chips, options.shape, options.doorbell, options.math
+    )
 
 
 def _kernels_text(kernels: Kernels) -> str:

@@ -49,6 +49,7 @@ class KernelSource:
         name: of the entry point; stable.
         threads: of a block.
         cluster: blocks of a cluster, 1 for none.
+        residents: blocks that are to share a multiprocessor: fewer registers for each.
     """
 
     function: Callable[..., Any]
@@ -56,6 +57,7 @@ class KernelSource:
     name: str
     threads: int
     cluster: int = 1
+    residents: int = 1
 
 
 def toolkit_version() -> int | None:
@@ -100,7 +102,7 @@ def compile_ptx(source: KernelSource, chip: Chip) -> str:
     Raises:
         ToolchainError: Numba or NVVM failed.
     """
-    bounds: tuple[int, ...] = (source.threads, 1)
+    bounds: tuple[int, ...] = (source.threads, source.residents)
     if source.cluster > 1:
         bounds = (source.threads, 1, source.cluster)
     try:

@@ -97,7 +97,7 @@ def function_of(parts: tuple[str, ...]) -> Function | None:
         "rcp": lambda a: (1 / a.astype(np.float64)).astype(np.float32),
         "sqrt": lambda a: np.sqrt(a.astype(np.float64)).astype(np.float32),
         "rsqrt": lambda a: (1 / np.sqrt(a.astype(np.float64))).astype(np.float32),
-        "tanh": lambda a: np.tanh(a.astype(np.float64)).astype(np.float32),
+        "tanh": _coarse_tanh,
         "bfi": _insert_bits,
         "prmt": _permute,
         "mov": lambda a: a,
@@ -128,6 +128,18 @@ _ROUNDING: dict[str, Function] = {
     "rmi": np.floor,
     "rpi": np.ceil,
 }
+
+
+def pack_halves(high: Array, low: Array) -> Array:
+    """`cvt.rn.f16x2.f32`: two values as float16 in one word."""
+    words = [each.astype(np.float16).view(np.uint16).astype(np.uint32) for each in (high, low)]
+    return words[0] << np.uint32(16) | words[1]
+
+
+def _coarse_tanh(a: Array) -> Array:
+    """`tanh.approx`, with the error that it may have: 11 bits are right (PTX ISA, "tanh")."""
+    mantissa, exponent = np.frexp(np.tanh(a.astype(np.float64)))
+    return np.ldexp(np.round(mantissa * 2048) / 2048, exponent).astype(np.float32)
 
 
 def _fused(parts: tuple[str, ...], dtype: Any, is_float: bool) -> Function:

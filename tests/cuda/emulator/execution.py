@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.cuda.emulator.arithmetic import COMPARISONS, LOGIC, TYPES, convert, function_of
+from tests.cuda.emulator.arithmetic import (
+    COMPARISONS,
+    LOGIC,
+    TYPES,
+    convert,
+    function_of,
+    pack_halves,
+)
 from tests.cuda.emulator.memory import GlobalMemory, SharedMemory, bytes_at, read, write
 from tests.cuda.emulator.program import Instruction, Program
 
@@ -145,6 +152,9 @@ def _unguarded(context: Context, instruction: Instruction) -> Execute:
         return _compare(context, parts, operands)
     if name == "selp":
         return _select(context, kind, operands)
+    if name == "cvt" and parts[-2] == "f16x2":
+        high, low = (context.fetch(word, kind) for word in operands[1:])
+        return lambda idx: context.store(operands[0], idx, pack_halves(high(idx), low(idx)))
     if name == "cvt":
         source = context.fetch(operands[1], kind)
         target = TYPES[parts[-2]]

@@ -166,7 +166,7 @@ def _make_change(placement: Placement, role: ElementwiseRole, change: Change) ->
     if change.operand is None or change.arithmetic is None:
         return _keep
     operand = _make_operand(placement, change.operand)
-    combine = _ARITHMETIC[change.arithmetic]
+    combine = ARITHMETIC[change.arithmetic]
     if change.is_swapped:
 
         @inline
@@ -244,7 +244,7 @@ def _maximum(a, b):
     return max(a, b)
 
 
-_ARITHMETIC = {
+ARITHMETIC = {
     Arithmetic.ADD: _add,
     Arithmetic.SUB: _subtract,
     Arithmetic.MUL: _multiply,

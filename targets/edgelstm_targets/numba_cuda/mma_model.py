@@ -1,0 +1,114 @@
+"""How long a multiprocessor takes for a frame of a group of streams: a model to choose by.
+
+Every pipe's work is counted, and the busiest decides; so does the time of one block alone where too
+few of them share the multiprocessor. Nothing in it is a promise.
+"""
+
+from __future__ import annotations
+
+from edgelstm_compiler.ir.ops import GRU, LSTM
+from edgelstm_targets.numba_cuda.chips import REGISTER_FILE, SCHEDULERS, WARP, Chip
+from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
+from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole
+
+_PRODUCT_CYCLES = {"sm_90": 1.7, "sm_100": 1.7, "sm_87": 2.0}
+"""Cycles of `mma.m16n8k16` on a whole multiprocessor; 4 on chips of desktops (float32 sums)."""
+
+_SPECIAL = {LSTM: 7, GRU: 4}
+"""Exponentials, reciprocals and tangents of a cell with the usual activations."""
+
+_PLAIN = {LSTM: 33, GRU: 27}
+"""Other instructions of a cell."""
+
+_WARPS = 64
+_SPECIAL_RATE = 16
+_ISSUE_RATE = 4
+_SHARED_RATE = 128
+_L2_RATE = 32
+_PRODUCT_LATENCY = 35
+_CELL_LATENCY = 250
+_PLAIN_ROLE = 150
+_BARRIER = 80
+_IN_THE_WAY = 0.15
+_WAITING = 1.3
+"""Blocks that share a multiprocessor do not fill each other's gaps quite."""
+
+_ENOUGH_WARPS = 16
+
+
+def frame_cycles(placement: GroupPlacement) -> float:
+    """Clock cycles of a multiprocessor that is full of blocks, for each block's frame."""
+    rows = placement.group // ROWS
+    places = (*placement.layers, *placement.side)
+    products = rows * sum(_products(place) for place in places)
+    special, plain = 0.0, 0.0
+    for place in placement.layers:
+        assert isinstance(place.role, RecurrentRole)
+        kind = type(place.role.kernel.op)
+        cells = place.tiles * 8 * placement.group
+        special += cells * _SPECIAL.get(kind, 2)
+        plain += cells * (_SPECIAL.get(kind, 2) + _PLAIN.get(kind, 8))
+    vector_loads = rows * sum(_vector_loads(place) for place in places)
+    issue = (plain / WARP + products + 2 * vector_loads) / _ISSUE_RATE
+    chunks = rows / max(place.chunk for place in places)
+    shared = vector_loads * 512 + placement.shared_weight_bytes * chunks
+    pipes = (
+        products * _PRODUCT_CYCLES.get(placement.chip.name, 4.0),
+        special / _SPECIAL_RATE,
+        issue,
+        shared / _SHARED_RATE,
+        placement.streamed_bytes * chunks / _L2_RATE,
+    )
+    # The busiest pipe decides; the others get a little in its way.
+    busiest = max(pipes) + _IN_THE_WAY * (sum(pipes) - max(pipes))
+    layers = max((_alone(place, rows) for place in placement.layers), default=0)
+    alone = layers + sum(_alone(place, rows) for place in placement.side) + _BARRIER
+    return max(busiest + _BARRIER / 2, _WAITING * alone / resident_blocks(placement))
+
+
+def resident_blocks(placement: GroupPlacement) -> int:
+    """Blocks that share a multiprocessor."""
+    chip: Chip = placement.chip
+    registers = min(255, -(-placement.most_registers // 8) * 8)
+    of_scheduler = REGISTER_FILE // SCHEDULERS // WARP // registers
+    warps = placement.threads // WARP
+    return max(
+        1,
+        min(
+            of_scheduler * SCHEDULERS // warps,
+            chip.shared_bytes // (placement.shared_bytes + 1024),
+            _WARPS // warps,
+        ),
+    )
+
+
+def shared_blocks(placement: GroupPlacement) -> int:
+    """Blocks that are worth fewer registers for each: until warps hide each other's waiting."""
+    return max(1, min(resident_blocks(placement), _ENOUGH_WARPS // (placement.threads // WARP)))
+
+
+def _products(place: GroupRole) -> int:
+    """Products of 16 streams and 16 inputs, over all tiles."""
+    return place.tiles * sum(
+        section.gates * (2 * section.pairs + (section.tail != ""))
+        for phase in place.phases
+        for section in phase.sections
+    )
+
+
+def _vector_loads(place: GroupRole) -> int:
+    """Loads of 512 bytes from shared memory by which the vectors reach the products."""
+    return place.tiles * sum(
+        2 * section.pairs + (section.tail != "")
+        for phase in place.phases
+        for section in phase.sections
+    )
+
+
+def _alone(place: GroupRole, rows: int) -> float:
+    """Cycles of one warp of the role."""
+    if not place.phases:
+        return _PLAIN_ROLE
+    turns = place.passes if isinstance(place.role, DenseRole) else place.passes * rows
+    steps = sum(2 * s.pairs + (s.tail != "") for phase in place.phases for s in phase.sections)
+    return turns * (steps * _PRODUCT_LATENCY + _CELL_LATENCY * len(place.phases))

@@ -1,0 +1,167 @@
+"""What placing decides: where roles, vectors and weights of a group of streams stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgelstm.engines.cuda_image import Layout
+from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.pipeline import Role, Vector
+
+ROWS = 16
+"""Streams of one product."""
+
+FLAG_BYTES = 256
+"""At the start of shared memory: one word a stream, 0 where it stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A vector of all streams of the group in shared memory.
+
+    As float32 a row is a stream. As float16 a row is two of them, 8 apart, whose words (of two
+    elements) alternate: a product then finds all that a lane needs of both side by side.
+
+    Args:
+        offset: of frame 0, stream 0.
+        pitch: bytes from one row to the next.
+        step: bytes from one frame to the next.
+        mask: frames that stand there, less one.
+    """
+
+    offset: int
+    pitch: int
+    step: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentPlace:
+    """One part of a product: a vector times its weights.
+
+    Args:
+        rows: the vector, as float16.
+        before: 1 if it is the previous frame's.
+        gates: products of each unit.
+        skip: 1 if the third gate adds to the fourth sum.
+        pairs: of inputs, in all.
+        in_registers: pairs kept there.
+        in_shared: pairs kept there; the rest is streamed.
+        tail: where the tail's weights stand: "registers", "shared", "image", or "" without one.
+        image: offset of the pairs in the image.
+        image_tail: offset of the tail.
+        shared: offset of the pairs in shared memory.
+        shared_tail: offset of the tail.
+        first_word: place of the first pair in registers.
+        tail_word: place of the tail.
+    """
+
+    rows: Rows
+    before: int
+    gates: int
+    skip: int
+    pairs: int
+    in_registers: int
+    in_shared: int
+    tail: str
+    image: int
+    image_tail: int
+    shared: int
+    shared_tail: int
+    first_word: int
+    tail_word: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPhase:
+    """One product with all its sections; the bias goes from the image to shared memory."""
+
+    accumulators: int
+    sections: tuple[FragmentPlace, ...]
+    bias_image: int
+    bias: int
+    bias_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupRole:
+    """A role on its warps.
+
+    Args:
+        role: what is done.
+        number: layers first; its named barrier is number + 1.
+        lag: frames behind the first role.
+        first_thread: of the block.
+        threads: whole warps.
+        tiles: of units, with those that overhang.
+        passes: of a warp over tiles (a layer) or over tiles and rows of streams (a dense layer).
+        chunk: rows of 16 streams in hand at once.
+        phases: products, in order.
+        first_word: of the registers that this role keeps.
+        words: registers that it keeps, with those of weights.
+        slots: float32 values that a lane carries itself for each unit and stream.
+        cells_at: where they stand in shared memory.
+        peepholes: offset in the image, or -1.
+        reset: r*h of a GRU with two phases, or None.
+    """
+
+    role: Role
+    number: int
+    lag: int
+    first_thread: int
+    threads: int
+    tiles: int = 0
+    passes: int = 1
+    chunk: int = 1
+    phases: tuple[GroupPhase, ...] = ()
+    first_word: int = 0
+    words: int = 0
+    slots: int = 0
+    cells_at: int = 0
+    peepholes: int = -1
+    reset: Rows | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupPlacement:
+    """Everything about one kernel for groups of streams that is decided before its code is written.
+
+    Args:
+        chip: what it is for.
+        group: streams of a block.
+        layers: recurrent roles, each on its warps.
+        side: all other roles, one after another on all warps.
+        halves: vectors as float16, which products read.
+        floats: vectors as float32, which everything else reads.
+        threads: of a block.
+        cleared_bytes: shared memory that begins as zeros, from 0.
+        shared_bytes: shared memory in all.
+        layouts: the image.
+        constants: where constants stand in the image, by offset in the blob.
+        register_bytes: weights of a block in registers.
+        shared_weight_bytes: in shared memory.
+        streamed_bytes: read anew for each frame.
+        most_registers: of a thread, roughly.
+        residents: blocks that are to share a multiprocessor.
+        cost: clock cycles of a multiprocessor for a frame of the group (`mma_model.py`).
+    """
+
+    chip: Chip
+    group: int
+    layers: tuple[GroupRole, ...]
+    side: tuple[GroupRole, ...]
+    halves: Mapping[Vector, Rows]
+    floats: Mapping[Vector, Rows]
+    threads: int
+    cleared_bytes: int
+    shared_bytes: int
+    layouts: tuple[Layout, ...]
+    constants: Mapping[int, int]
+    register_bytes: int
+    shared_weight_bytes: int
+    streamed_bytes: int
+    most_registers: int
+    residents: int = 1
+    cost: float = 0.0
+    team: int = 1
