@@ -19,18 +19,16 @@ THREAD_REGISTERS = 255
 
 BLOCK_THREADS = 1024
 
-_PARTITIONS = 4
-
 
 def register_limit(threads: int) -> int:
     """Registers that a thread of a block can have.
 
-    A multiprocessor deals the warps of a block out to four partitions, each with its part of the
+    A multiprocessor deals the warps of a block out to four schedulers, each with its part of the
     register file: 13 warps get what 16 would get.
     """
     warps = -(-threads // WARP)
-    fullest = -(-warps // _PARTITIONS) * WARP
-    return min(THREAD_REGISTERS, REGISTER_FILE // _PARTITIONS // fullest // 8 * 8)
+    fullest = -(-warps // SCHEDULERS) * WARP
+    return min(THREAD_REGISTERS, REGISTER_FILE // SCHEDULERS // fullest // 8 * 8)
 
 
 @dataclass(frozen=True, slots=True)

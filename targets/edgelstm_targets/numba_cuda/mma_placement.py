@@ -17,11 +17,9 @@ from edgelstm_compiler.ir.kernels import Source
 from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import (
     BLOCK_THREADS,
-    REGISTER_FILE,
-    SCHEDULERS,
-    THREAD_REGISTERS,
     WARP,
     Chip,
+    register_limit,
 )
 from edgelstm_targets.numba_cuda.mma_image import (
     PAIR_BYTES,
@@ -157,9 +155,7 @@ class _Placing:
         self.chunk = chunk
         self.threads = WARP * sum(warps)
         self.spare = spare
-        # Each of the four schedulers has its own registers, for its own warps.
-        most = REGISTER_FILE // (-(-sum(warps) // SCHEDULERS) * SCHEDULERS * WARP)
-        self.limit = min(THREAD_REGISTERS, most // 8 * 8) - spare - self._side_words()
+        self.limit = register_limit(self.threads) - spare - self._side_words()
         self.at = FLAG_BYTES
         self.room = 0
         self.image = FragmentImage()
