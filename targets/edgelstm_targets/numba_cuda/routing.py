@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from edgelstm_targets.numba_cuda.chips import Chip
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement
 from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
-from edgelstm_targets.numba_cuda.placement import Placement, place_pipeline
+from edgelstm_targets.numba_cuda.placement import place_pipeline
+from edgelstm_targets.numba_cuda.places import Placement
 
 _CLUSTER_SIZES = (2, 4, 8)
 _TEAM_SIZES = (2, 4, 8, 16, 32, 64)

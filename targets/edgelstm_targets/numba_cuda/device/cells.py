@@ -19,7 +19,7 @@ from edgelstm_targets.numba_cuda.device.numbers import make_show
 from edgelstm_targets.numba_cuda.device.output import make_output
 from edgelstm_targets.numba_cuda.device.team import Team
 from edgelstm_targets.numba_cuda.pipeline import RecurrentRole, Vector
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 from edgelstm_targets.numba_cuda.precision import Integer
 
 

@@ -27,7 +27,7 @@ from edgelstm_targets.numba_cuda.device.rounding import (
 )
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
 from edgelstm_targets.numba_cuda.pipeline import DenseRole
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 from edgelstm_targets.numba_cuda.precision import Integer
 
 

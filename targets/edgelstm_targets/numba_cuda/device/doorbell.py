@@ -61,7 +61,7 @@ from edgelstm_targets.numba_cuda.device.wavefront import (
     make_code,
 )
 from edgelstm_targets.numba_cuda.pipeline import ElementwiseRole
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 from edgelstm_targets.numba_cuda.toolkit import KernelSource
 
 WORD_BYTES = 128

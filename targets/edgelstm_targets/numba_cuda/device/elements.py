@@ -41,7 +41,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     store_shared_word_if,
     word_of_float,
 )
-from edgelstm_targets.numba_cuda.placement import Ring
+from edgelstm_targets.numba_cuda.places import Ring
 
 F32, I8, I16, I32 = DType.F32, DType.I8, DType.I16, DType.I32
 

@@ -36,7 +36,7 @@ from edgelstm_targets.numba_cuda.pipeline import (
     Rounding,
     Vector,
 )
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 
 _FETCHED_AHEAD = 8
 """Elements of the next frame that a thread holds; larger frames are fetched when they are due."""

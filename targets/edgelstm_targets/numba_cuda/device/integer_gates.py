@@ -14,7 +14,7 @@ from edgelstm.engines.numpy_ops.quantized_recurrence import (
 from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.device.rounding import make_clamp, saturate16
 from edgelstm_targets.numba_cuda.device.tables import table_address
-from edgelstm_targets.numba_cuda.placement import RolePlace
+from edgelstm_targets.numba_cuda.places import RolePlace
 
 
 @dataclass(frozen=True, slots=True)

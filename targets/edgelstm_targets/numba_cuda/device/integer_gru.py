@@ -27,7 +27,7 @@ from edgelstm_targets.numba_cuda.device.rounding import (
     saturate16,
     unit_gate,
 )
-from edgelstm_targets.numba_cuda.placement import RolePlace
+from edgelstm_targets.numba_cuda.places import RolePlace
 
 _to_q15 = make_rounding_shift(15)
 

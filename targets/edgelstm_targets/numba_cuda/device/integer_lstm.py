@@ -32,7 +32,7 @@ from edgelstm_targets.numba_cuda.device.rounding import (
     saturate16,
     unit_gate,
 )
-from edgelstm_targets.numba_cuda.placement import RolePlace
+from edgelstm_targets.numba_cuda.places import RolePlace
 
 # Lanes of a unit that hold the sums of ONNX gates i, o, f and the candidate.
 _LANE_I, _LANE_O, _LANE_F, _LANE_N = 0, 2, 1, 3

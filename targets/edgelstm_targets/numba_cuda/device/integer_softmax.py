@@ -28,7 +28,7 @@ from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
 from edgelstm_targets.numba_cuda.device.rounding import look_up, make_rounding_shift, unit_gate
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
 from edgelstm_targets.numba_cuda.pipeline import IntegerSoftmaxRole
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 
 _WARP = 32
 _LOWEST = word(-32768)

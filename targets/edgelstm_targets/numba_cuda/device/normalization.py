@@ -29,7 +29,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
 from edgelstm_targets.numba_cuda.device.output import make_output
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
 from edgelstm_targets.numba_cuda.pipeline import LayerNormRole, SoftmaxRole
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 
 _WARP = 32
 

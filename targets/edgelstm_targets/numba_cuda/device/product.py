@@ -39,7 +39,7 @@ from edgelstm_targets.numba_cuda.device.sections import (
     make_section,
     sums_in_turn,
 )
-from edgelstm_targets.numba_cuda.placement import PhasePlace, RolePlace, SectionPlace
+from edgelstm_targets.numba_cuda.places import PhasePlace, RolePlace, SectionPlace
 from edgelstm_targets.numba_cuda.precision import Integer
 
 

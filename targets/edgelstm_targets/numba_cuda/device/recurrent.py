@@ -28,7 +28,7 @@ from edgelstm_targets.numba_cuda.device.states import make_states
 from edgelstm_targets.numba_cuda.device.tables import make_table_load
 from edgelstm_targets.numba_cuda.device.team import Team
 from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 
 
 @dataclass(frozen=True, slots=True)

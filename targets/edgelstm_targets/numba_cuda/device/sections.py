@@ -25,7 +25,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     mul,
 )
 from edgelstm_targets.numba_cuda.device.words import COPY, FETCH_GLOBAL, FETCH_SHARED, make_dot
-from edgelstm_targets.numba_cuda.placement import RolePlace, SectionPlace
+from edgelstm_targets.numba_cuda.places import RolePlace, SectionPlace
 
 
 def make_section(place: RolePlace, section: SectionPlace) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from edgelstm_targets.numba_cuda.device.elements import (
 from edgelstm_targets.numba_cuda.device.intrinsics import U32, add, inline, mul
 from edgelstm_targets.numba_cuda.device.numbers import make_show
 from edgelstm_targets.numba_cuda.pipeline import RecurrentRole, Vector
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 
 _BEFORE = 0xFFFFFFFF
 """The frame in front of frame 0."""

@@ -14,7 +14,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     mul,
     store_shared_word,
 )
-from edgelstm_targets.numba_cuda.placement import RolePlace
+from edgelstm_targets.numba_cuda.places import RolePlace
 
 TABLE_BYTES = 2048
 """512 words: the two ends of each interval."""

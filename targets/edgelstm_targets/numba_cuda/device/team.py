@@ -30,7 +30,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     load_word,
     store_word_if,
 )
-from edgelstm_targets.numba_cuda.placement import Ring
+from edgelstm_targets.numba_cuda.places import Ring
 
 WORD_BYTES = 8
 TAG_SHIFT = 32

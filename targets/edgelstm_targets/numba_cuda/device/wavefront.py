@@ -56,7 +56,7 @@ from edgelstm_targets.numba_cuda.pipeline import (
     RecurrentRole,
     SoftmaxRole,
 )
-from edgelstm_targets.numba_cuda.placement import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 from edgelstm_targets.numba_cuda.toolkit import KernelSource
 
 COUNTER_BYTES = 128

@@ -34,7 +34,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     store_shared_word2,
     store_shared_word4,
 )
-from edgelstm_targets.numba_cuda.placement import SectionPlace
+from edgelstm_targets.numba_cuda.places import SectionPlace
 from edgelstm_targets.numba_cuda.precision import WeightForm
 
 _SIGNS = 0x80808080
