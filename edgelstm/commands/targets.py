@@ -10,6 +10,7 @@ import click
 from edgelstm.commands.report import json_option, print_facts, print_json, print_table
 from edgelstm.engines import ENGINES, find_engine
 from edgelstm.engines.cpu_features import cpu_flags, machine
+from edgelstm.errors import EdgeLSTMError
 
 TARGET_GROUP = "edgelstm.targets"
 
@@ -63,9 +64,10 @@ def _probe(entry: EntryPoint) -> dict[str, Any]:
 
 def _try_engine(name: str) -> dict[str, Any]:
     try:
-        find_engine(name)
+        find_engine(name).expect_machine()
     except Exception as exc:  # an engine may miss a library or a device
-        return {"name": name, "ok": False, "reason": f"{type(exc).__name__}: {exc}"}
+        reason = str(exc) if isinstance(exc, EdgeLSTMError) else f"{type(exc).__name__}: {exc}"
+        return {"name": name, "ok": False, "reason": reason}
     return {"name": name, "ok": True, "reason": ""}
 
 

@@ -88,6 +88,14 @@ class OffersDoorbell(Protocol):
 class Engine(Protocol):
     """Turns an artifact's content into a kernel."""
 
+    def expect_machine(self) -> None:
+        """Check that this machine can run code of this engine at all.
+
+        Raises:
+            TargetUnavailableError: it cannot; the message says what is missing.
+        """
+        ...
+
     def load(self, container: Container, signature: Signature) -> Kernel:
         """Make a model ready to run here.
 

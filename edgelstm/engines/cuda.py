@@ -29,6 +29,10 @@ from edgelstm.signature import Signature
 class CudaEngine:
     """Loads the kernels that this GPU runs."""
 
+    def expect_machine(self) -> None:
+        """A driver and a GPU; see `Engine.expect_machine`."""
+        open_device()
+
     def load(self, container: Container, signature: Signature) -> CudaKernel:
         """Make a model ready to run here; see `Engine.load`."""
         entries = kernel_entries(container)

@@ -126,6 +126,9 @@ def choose_variant(variants: Sequence[CodeVariant]) -> CodeVariant:
 class NativeEngine:
     """Loads the code for the best instruction set that this CPU has."""
 
+    def expect_machine(self) -> None:
+        """Nothing but a CPU; which one, the artifact decides."""
+
     def load(self, container: Container, signature: Signature) -> NativeKernel:
         """Make a model ready to run here; see `Engine.load`."""
         variant = choose_variant(code_variants(container))

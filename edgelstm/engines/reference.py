@@ -44,6 +44,9 @@ class _Node:
 class ReferenceEngine:
     """Reads the program; NumPy is everywhere, so it runs everywhere."""
 
+    def expect_machine(self) -> None:
+        """Nothing but NumPy."""
+
     def load(self, container: Container, signature: Signature) -> ReferenceKernel:
         """Make a model ready to run here; see `Engine.load`."""
         try:

@@ -16,6 +16,8 @@ import edgelstm.commands.inspect as inspect_module
 import edgelstm.commands.targets as targets_module
 from edgelstm import Artifact, Signature
 from edgelstm.commands.report import format_bytes, format_ns
+from edgelstm.engines import cuda
+from edgelstm.errors import TargetUnavailableError
 from edgelstm.timing import StepTimer, random_frames
 from tests.unit.runtime.command_line import invoke
 from tests.unit.runtime.toy_models import (
@@ -215,15 +217,28 @@ def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert found["bad"]["reason"] == "RuntimeError: exploded"
     assert "pip install" in found["absent"]["reason"]
-    assert {engine["name"]: engine["ok"] for engine in report["engines"]} == {
-        "cuda": True,
-        "native": True,
-        "reference": True,
-    }
     text = invoke("targets").stdout
     assert "no such device" in text
     monkeypatch.setattr(targets_module, "entry_points", lambda group: [])
     assert "pip install" in invoke("targets").stdout
+
+
+def test_engines_that_this_machine_cannot_run_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine is there where its device is; the others are not touched by that."""
+
+    def absent() -> None:
+        raise TargetUnavailableError("there is no driver")
+
+    monkeypatch.setattr(cuda, "open_device", absent)
+    report = json.loads(invoke("targets", "--json").stdout)
+    assert {engine["name"]: engine["reason"] for engine in report["engines"]} == {
+        "cuda": "there is no driver",
+        "native": "",
+        "reference": "",
+    }
+    assert "cuda (there is no driver)" in invoke("targets").stdout
+    monkeypatch.setattr(cuda, "open_device", lambda: None)
+    assert "cuda (ok)" in invoke("targets").stdout
 
 
 def test_durations_and_sizes_read_well() -> None:
