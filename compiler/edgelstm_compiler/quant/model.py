@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -116,10 +116,15 @@ def quantize_model(
         "max_error": request.max_error,
         "outputs": {},
     }
-    if recordings and not request.options.integer_io:
+    if recordings:
         say("measure")
         measured = limited(recordings, graph, MEASURED_FRAMES)
-        _measure(graph, quantized, measured, record)
+        compared = quantized
+        if request.options.integer_io:
+            # The same integers behind conversions: errors are those of floats.
+            outside = replace(request.options, integer_io=False)
+            compared = quantize_graph(graph, calibration, schemes, outside)
+        _measure(graph, compared, measured, record)
     return QuantizedModel(quantized.graph, graph, calibration, record, is_integer(quantized.graph))
 
 

@@ -12,6 +12,7 @@ from edgelstm.errors import CapabilityError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.replay import Replay
+from edgelstm_compiler.quant.scheme import QuantizeOptions
 from tests.models import lstm_model, stacked_model
 from tests.quantized_models import recordings, step_graph
 
@@ -103,3 +104,21 @@ def test_auto_needs_recordings_and_a_bound() -> None:
         )
     with pytest.raises(CapabilityError, match="bound"):
         compile_model(MODEL, target="reference", quantize="auto", calibration=given)
+
+
+def test_integers_outside_tell_the_same_errors() -> None:
+    """With integer borders too, a model says how far it is from float32."""
+    given = recordings(step_graph(MODEL))
+    records = [
+        compile_model(
+            MODEL,
+            target="reference",
+            quantize="int8-full",
+            calibration=given,
+            quantize_options=QuantizeOptions(integer_io=integer_io),
+        ).manifest["quantization"]
+        for integer_io in (False, True)
+    ]
+    assert records[0]["outputs"]["Z"]["sqnr_db"] > 15
+    assert records[1]["outputs"] == records[0]["outputs"]
+    assert records[1]["layers"] == records[0]["layers"]
