@@ -37,13 +37,53 @@ class ProductShape:
         return self.team * self.passes * self.tile
 
 
-class ImageBuilder:
+class ImageParts:
     """Parts of an image, one behind the other."""
 
     def __init__(self) -> None:
         self.layouts: list[Layout] = []
         self.constants: dict[int, int] = {}
         self._at = 0
+
+    def add_constants(self, role: Role) -> None:
+        """What a role reads beside packed weights, as it stands."""
+        found: list[Constant | None] = []
+        if isinstance(role, ElementwiseRole):
+            operands = [change.operand for change in role.changes]
+            found = [item for item in operands if isinstance(item, Constant)]
+        if isinstance(role, LayerNormRole):
+            found = [role.scale, role.bias]
+        for item in found:
+            if item is not None and item.offset_bytes not in self.constants:
+                extents = (item.extent,)
+                self.constants[item.offset_bytes] = self._add(
+                    item.offset_bytes, extents, (1,), extents, extents, (0,)
+                )
+
+    def _add(
+        self,
+        source: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        padded: tuple[int, ...],
+        split: tuple[int, ...],
+        order: tuple[int, ...],
+        dtype: str = "f32",
+        stored: str | None = None,
+        exponent: int = 0,
+        more: tuple[View, ...] = (),
+    ) -> int:
+        kinds = dtype, dtype if stored is None else stored
+        layout = Layout(
+            self._at, source, shape, strides, padded, split, order, *kinds, exponent, more
+        )
+        self.layouts.append(layout)
+        self._at += -(-layout.nbytes // PART_ALIGNMENT) * PART_ALIGNMENT
+        return layout.place
+
+
+class ImageBuilder(ImageParts):
+    """Products as words: each thread's weights, by quads."""
 
     def add_rows(self, part: Part, shape: ProductShape) -> int:
         """Biases, scales, peepholes: [unit][row]; returns the place in the image."""
@@ -119,39 +159,3 @@ class ImageBuilder:
         """Tables of 513 int16 as pairs (entry, next entry); returns the place in the image."""
         pairs = (count, TABLE_PAIRS, 2)
         return self._add(offset, pairs, (TABLE_PAIRS + 1, 1, 1), pairs, pairs, (0, 1, 2), "i16")
-
-    def add_constants(self, role: Role) -> None:
-        """What a role reads beside packed weights, as it stands."""
-        found: list[Constant | None] = []
-        if isinstance(role, ElementwiseRole):
-            operands = [change.operand for change in role.changes]
-            found = [item for item in operands if isinstance(item, Constant)]
-        if isinstance(role, LayerNormRole):
-            found = [role.scale, role.bias]
-        for item in found:
-            if item is not None and item.offset_bytes not in self.constants:
-                extents = (item.extent,)
-                self.constants[item.offset_bytes] = self._add(
-                    item.offset_bytes, extents, (1,), extents, extents, (0,)
-                )
-
-    def _add(
-        self,
-        source: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        padded: tuple[int, ...],
-        split: tuple[int, ...],
-        order: tuple[int, ...],
-        dtype: str = "f32",
-        stored: str | None = None,
-        exponent: int = 0,
-        more: tuple[View, ...] = (),
-    ) -> int:
-        kinds = dtype, dtype if stored is None else stored
-        layout = Layout(
-            self._at, source, shape, strides, padded, split, order, *kinds, exponent, more
-        )
-        self.layouts.append(layout)
-        self._at += -(-layout.nbytes // PART_ALIGNMENT) * PART_ALIGNMENT
-        return layout.place

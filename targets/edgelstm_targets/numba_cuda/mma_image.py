@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgelstm.engines.cuda_image import PART_ALIGNMENT, Layout
 from edgelstm_compiler.ir.kernels import Phase
-from edgelstm_targets.numba_cuda.pipeline import Constant, ElementwiseRole, LayerNormRole, Role
+from edgelstm_targets.numba_cuda.image import ImageParts
 
 TILE_UNITS = 8
 PAIR = 32
@@ -76,13 +75,8 @@ class TiledPhase:
         )
 
 
-class FragmentImage:
-    """Parts of an image, one behind the other; products are fragments."""
-
-    def __init__(self) -> None:
-        self.layouts: list[Layout] = []
-        self.constants: dict[int, int] = {}
-        self._at = 0
+class FragmentImage(ImageParts):
+    """Products as fragments."""
 
     def add_bias(self, tiled: TiledPhase) -> int:
         """[tile][unit / 2][accumulator][unit % 2]; returns the place in the image."""
@@ -125,6 +119,7 @@ class FragmentImage:
                 (tiles, TILE_UNITS, pairs, 2, 4, 2, 2, gates),
                 (0, 2, 7, 1, 4, 3, 5, 6),
                 "f16",
+                "f32",
             )
         if tail:
             extent = section.extent - PAIR * pairs
@@ -136,35 +131,6 @@ class FragmentImage:
                 (tiles, TILE_UNITS, 4, 2, 2, gates),
                 (0, 5, 1, 2, 3, 4),
                 "f16",
+                "f32",
             )
         return pair_place, tail_place
-
-    def add_constants(self, role: Role) -> None:
-        """What a role reads beside packed weights, as it stands."""
-        found: list[Constant | None] = []
-        if isinstance(role, ElementwiseRole):
-            operands = [change.operand for change in role.changes]
-            found = [item for item in operands if isinstance(item, Constant)]
-        if isinstance(role, LayerNormRole):
-            found = [role.scale, role.bias]
-        for item in found:
-            if item is not None and item.offset_bytes not in self.constants:
-                extents = (item.extent,)
-                self.constants[item.offset_bytes] = self._add(
-                    item.offset_bytes, extents, (1,), extents, extents, (0,)
-                )
-
-    def _add(
-        self,
-        source: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        padded: tuple[int, ...],
-        split: tuple[int, ...],
-        order: tuple[int, ...],
-        dtype: str = "f32",
-    ) -> int:
-        layout = Layout(self._at, source, shape, strides, padded, split, order, dtype)
-        self.layouts.append(layout)
-        self._at += -(-layout.nbytes // PART_ALIGNMENT) * PART_ALIGNMENT
-        return layout.place
