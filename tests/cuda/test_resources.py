@@ -155,10 +155,9 @@ def compile_elsewhere(path: Path, chip: str) -> str:
 
 def test_bytes_repeat_and_names_are_stable(tmp_path: Path) -> None:
     """Another process makes the same artifact; kernels bear the model's name."""
-    path = tmp_path / "model.onnx"
-    path.write_bytes(TINY.SerializeToString(deterministic=True))
+    path = saved(TINY, tmp_path)
     first = compile_model(path, target="cuda:sm_87", name="gated", check=False)
-    assert first.container.digest == compile_elsewhere(path, "sm_87", tmp_path)
+    assert first.container.digest == compile_elsewhere(path, "sm_87")
     kernels = first.manifest["target"]["facts"]["kernels"]
     assert [kernel["entry"] for kernel in kernels] == ["gated_many"] * 2
 
