@@ -14,7 +14,6 @@ _SYMBOL_BYTES = 24
 # Attributes of .nv.info, as cuobjdump names them.
 _FRAME_SIZE = 0x11
 _PARAMETER = 0x17
-_PARAMETER_BYTES = 0x19
 _REGISTERS = 0x2F
 _PTX_PARAMETER = re.compile(r"\.param\s+\.[a-z](\d+)\s")
 _SIZED = 4  # format of an attribute whose payload follows

@@ -24,7 +24,6 @@ _NAMES = ("libcuda.so.1", "libcuda.so")
 ATTRIBUTE_PROCESSORS = 16
 ATTRIBUTE_MAJOR = 75
 ATTRIBUTE_MINOR = 76
-ATTRIBUTE_SHARED_OPTIN = 97
 
 
 # cuda.h maps some names to versions of theirs; these are the exported ones.

@@ -19,11 +19,6 @@ class Scheme(str, Enum):
     INT8 = "int8"
     INT8_FULL = "int8-full"
 
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether activations are quantized, with scales from recordings."""
-        return self in (Scheme.INT8, Scheme.INT8_FULL)
-
 
 AUTO = "auto"
 """In place of a scheme: the cheapest one for each layer."""

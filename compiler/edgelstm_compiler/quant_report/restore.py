@@ -98,11 +98,6 @@ class Runner:
         self._artifact = artifact if artifact is not None and runs_native(artifact) else None
         self._borders = borders
 
-    @property
-    def is_native(self) -> bool:
-        """Whether compiled code runs, rather than NumPy."""
-        return self._artifact is not None
-
     def run(self, recording: Recording) -> dict[str, Array]:
         """All outputs of a recording, (n, *shape in the graph); n is 1 in calls."""
         given = {name: self.to_integers(name, np.asarray(x)) for name, x in recording.items()}
