@@ -12,6 +12,8 @@ from edgelstm_targets.numba_cuda.precision import PackedSection, Part
 TABLE_PAIRS = 512
 """Intervals of a table of a function; each is kept with both its ends."""
 
+TABLE_BYTES = 4 * TABLE_PAIRS
+
 
 @dataclass(frozen=True, slots=True)
 class ProductShape:
@@ -59,6 +61,11 @@ class ImageParts:
                 self.constants[item.offset_bytes] = self._add(
                     item.offset_bytes, extents, (1,), extents, extents, (0,)
                 )
+
+    def add_table(self, offset: int, count: int) -> int:
+        """Tables of 513 int16 as pairs (entry, next entry); returns the place in the image."""
+        pairs = (count, TABLE_PAIRS, 2)
+        return self._add(offset, pairs, (TABLE_PAIRS + 1, 1, 1), pairs, pairs, (0, 1, 2), "i16")
 
     def _add(
         self,
@@ -154,8 +161,3 @@ class ImageBuilder(ImageParts):
             first.exponent,
             tuple(views[1:]),
         )
-
-    def add_table(self, offset: int, count: int) -> int:
-        """Tables of 513 int16 as pairs (entry, next entry); returns the place in the image."""
-        pairs = (count, TABLE_PAIRS, 2)
-        return self._add(offset, pairs, (TABLE_PAIRS + 1, 1, 1), pairs, pairs, (0, 1, 2), "i16")

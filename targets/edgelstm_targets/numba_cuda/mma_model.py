@@ -6,24 +6,53 @@ few of them share the multiprocessor. Nothing in it is a promise.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import REGISTER_FILE, SCHEDULERS, WARP, Chip
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole
+from edgelstm_targets.numba_cuda.precision import Bytes, Full, Integer
 
 _PRODUCT_CYCLES = {"sm_90": 1.7, "sm_100": 1.7, "sm_87": 2.0}
-"""Cycles of `mma.m16n8k16` on a whole multiprocessor; 4 on chips of desktops (float32 sums)."""
+"""Cycles of a product on a whole multiprocessor; 4 on chips of desktops (float32 sums)."""
 
-_SPECIAL = {LSTM: 7, GRU: 4}
-"""Exponentials, reciprocals and tangents of a cell with the usual activations."""
 
-_PLAIN = {LSTM: 33, GRU: 27}
-"""Other instructions of a cell."""
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a cell takes for a unit and stream, with the usual activations.
+
+    Args:
+        special: exponentials, reciprocals and tangents, and conversions of numbers.
+        plain: other instructions.
+        whole: those of them on whole numbers, which go at half the rate.
+        look_ups: of tables in shared memory.
+    """
+
+    special: int
+    plain: int
+    whole: int = 0
+    look_ups: int = 0
+
+
+_CELLS = {
+    (LSTM, Full): Cell(7, 33),
+    (GRU, Full): Cell(4, 27),
+    (LSTM, Bytes): Cell(19, 70),
+    (GRU, Bytes): Cell(15, 60),
+    (LSTM, Integer): Cell(0, 96, 70, 5),
+    (GRU, Integer): Cell(0, 76, 56, 3),
+}
+_OTHER = Cell(2, 8)
 
 _WARPS = 64
 _SPECIAL_RATE = 16
 _ISSUE_RATE = 4
+_WHOLE_RATE = 64
 _SHARED_RATE = 128
+_LOOK_UP_BYTES = 14
+"""Of the rate of shared memory, for each look-up: lanes meet in the same banks."""
+
 _L2_RATE = 32
 _PRODUCT_LATENCY = 35
 _CELL_LATENCY = 250
@@ -41,21 +70,24 @@ def frame_cycles(placement: GroupPlacement) -> float:
     rows = placement.group // ROWS
     places = (*placement.layers, *placement.side)
     products = rows * sum(_products(place) for place in places)
-    special, plain = 0.0, 0.0
+    special, plain, whole, look_ups = 0, 0, 0, 0
     for place in placement.layers:
-        assert isinstance(place.role, RecurrentRole)
-        kind = type(place.role.kernel.op)
+        cell = _cell(place)
         cells = place.tiles * 8 * placement.group
-        special += cells * _SPECIAL.get(kind, 2)
-        plain += cells * (_SPECIAL.get(kind, 2) + _PLAIN.get(kind, 8))
+        special += cells * cell.special
+        plain += cells * (cell.special + cell.plain)
+        whole += cells * cell.whole
+        look_ups += cells * cell.look_ups
     vector_loads = rows * sum(_vector_loads(place) for place in places)
     issue = (plain / WARP + products + 2 * vector_loads) / _ISSUE_RATE
     chunks = rows / max(place.chunk for place in places)
     shared = vector_loads * 512 + placement.shared_weight_bytes * chunks
+    shared += look_ups * _LOOK_UP_BYTES
     pipes = (
         products * _PRODUCT_CYCLES.get(placement.chip.name, 4.0),
         special / _SPECIAL_RATE,
         issue,
+        whole / _WHOLE_RATE,
         shared / _SHARED_RATE,
         placement.streamed_bytes * chunks / _L2_RATE,
     )
@@ -87,21 +119,24 @@ def shared_blocks(placement: GroupPlacement) -> int:
     return max(1, min(resident_blocks(placement), _ENOUGH_WARPS // (placement.threads // WARP)))
 
 
+def _cell(place: GroupRole) -> Cell:
+    assert isinstance(place.role, RecurrentRole)
+    precision = place.role.precision
+    kind = type(precision) if isinstance(precision, (Bytes, Integer)) else Full
+    return _CELLS.get((type(place.role.kernel.op), kind), _OTHER)
+
+
 def _products(place: GroupRole) -> int:
-    """Products of 16 streams and 16 inputs, over all tiles."""
+    """Products of 16 streams, over all tiles."""
     return place.tiles * sum(
-        section.gates * (2 * section.pairs + (section.tail != ""))
-        for phase in place.phases
-        for section in phase.sections
+        section.gates * section.products for phase in place.phases for section in phase.sections
     )
 
 
 def _vector_loads(place: GroupRole) -> int:
     """Loads of 512 bytes from shared memory by which the vectors reach the products."""
     return place.tiles * sum(
-        2 * section.pairs + (section.tail != "")
-        for phase in place.phases
-        for section in phase.sections
+        section.products for phase in place.phases for section in phase.sections
     )
 
 
@@ -110,5 +145,5 @@ def _alone(place: GroupRole, rows: int) -> float:
     if not place.phases:
         return _PLAIN_ROLE
     turns = place.passes if isinstance(place.role, DenseRole) else place.passes * rows
-    steps = sum(2 * s.pairs + (s.tail != "") for phase in place.phases for s in phase.sections)
+    steps = sum(section.products for phase in place.phases for section in phase.sections)
     return turns * (steps * _PRODUCT_LATENCY + _CELL_LATENCY * len(place.phases))

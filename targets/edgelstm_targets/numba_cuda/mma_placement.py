@@ -1,9 +1,9 @@
 """Pipeline + chip -> GroupPlacement: a block owns a group of streams, on tensor cores.
 
 Streams are the rows of every product, 16 at a time; a warp has the gates of 8 units (a tile) for
-all streams of the group. Weights are float16 fragments, in registers first, then in shared memory,
-and the rest is read from L2 for every frame. Layers have warps of their own; everything else
-(input, heads) is then done by all warps, one role after another.
+all streams of the group. Weights are fragments (`mma_image.py`), in registers first, then in shared
+memory, and the rest is read from L2 for every frame. Layers have warps of their own; everything
+else (input, heads) is then done by all warps, one role after another.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.kernels import Source
+from edgelstm_compiler.ir.kernels import Section, Source
 from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import (
     BLOCK_THREADS,
@@ -21,14 +21,15 @@ from edgelstm_targets.numba_cuda.chips import (
     Chip,
     register_limit,
 )
+from edgelstm_targets.numba_cuda.image import TABLE_BYTES
 from edgelstm_targets.numba_cuda.mma_image import (
     PAIR_BYTES,
-    TAIL,
     TAIL_BYTES,
     TILE_UNITS,
     FragmentImage,
+    Operand,
     TiledPhase,
-    count_pairs,
+    operand_of,
 )
 from edgelstm_targets.numba_cuda.mma_model import frame_cycles, shared_blocks
 from edgelstm_targets.numba_cuda.mma_places import (
@@ -39,18 +40,17 @@ from edgelstm_targets.numba_cuda.mma_places import (
     GroupPlacement,
     GroupRole,
     Rows,
+    SharedWords,
 )
+from edgelstm_targets.numba_cuda.mma_vectors import VectorRows
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
     ElementwiseRole,
-    LayerNormRole,
     Pipeline,
     RecurrentRole,
     Role,
-    SoftmaxRole,
-    Vector,
 )
-from edgelstm_targets.numba_cuda.precision import FULL
+from edgelstm_targets.numba_cuda.precision import FULL, Part, weight_form
 
 GROUPS = (64, 32, 16)
 MOST_AHEAD = 24
@@ -59,7 +59,6 @@ MOST_AHEAD = 24
 LAYER_WARPS = (1, 2, 4, 8, 12, 16, 20, 24)
 _BLOCK_SHARED = 1024
 _NEAR = 1.05
-_ROLES = (RecurrentRole, DenseRole, ElementwiseRole, SoftmaxRole, LayerNormRole)
 # Registers of a thread beside weights, sums and cell states: addresses, a piece of the vector.
 _PLAIN = 38
 _PAIR_WORDS, _TAIL_WORDS = 4, 2
@@ -77,17 +76,18 @@ def place_groups(pipeline: Pipeline, chip: Chip, spare: int = 0) -> GroupPlaceme
         CapabilityError: a role that tensor cores do not do here, or a layer too large for them.
     """
     for role in pipeline.roles:
-        if not _is_float(role):
+        if None in _operands(role):
             raise CapabilityError(
-                f"{role.origin}: math=fp16 multiplies float32 layers, and this one is quantized; "
-                "leave out --quantize or the option math"
+                f"{role.origin}: its weights are stored in 4 or 8 bits and multiplied in floating "
+                "point, for which tensor cores have no code here; leave out the option math, or "
+                "quantize with fp16, int8 or int8-full"
             )
     found = list(_placements(pipeline, chip, spare))
     if not found:
         largest = max(role.target.extent for role in pipeline.roles)
         raise CapabilityError(
-            f"math=fp16: a group of {GROUPS[-1]} streams with vectors of {largest} does not fit "
-            f"into a multiprocessor of {chip.name}; use math=fp32"
+            f"a group of {GROUPS[-1]} streams with vectors of {largest} does not fit into a "
+            f"multiprocessor of {chip.name} for its tensor cores; use math=fp32 and another shape"
         )
     best = min(each.cost / each.group for each in found)
     # A smaller group fills the chip with fewer streams; that is worth a little.
@@ -95,11 +95,21 @@ def place_groups(pipeline: Pipeline, chip: Chip, spare: int = 0) -> GroupPlaceme
     return min(near, key=lambda each: (each.group, each.cost))
 
 
-def _is_float(role: Role) -> bool:
-    """Whether it is float32 throughout."""
-    if isinstance(role, (RecurrentRole, DenseRole)) and role.precision != FULL:
-        return False
-    return isinstance(role, _ROLES) and role.target.dtype is DType.F32
+def is_exact(pipeline: Pipeline) -> bool:
+    """Whether all its products are of whole numbers: tensor cores then give the same as others."""
+    operands = {operand for role in pipeline.roles for operand in _operands(role)}
+    return operands == {Operand.BYTES}
+
+
+def _operands(role: Role) -> set[Operand | None]:
+    """Of what elements its products are; None where there is no code for them."""
+    if not isinstance(role, (RecurrentRole, DenseRole)):
+        return set()
+    return {
+        operand_of(weight_form(role.precision, section.source))
+        for phase in role.kernel.phases
+        for section in phase.sections
+    }
 
 
 def _placements(pipeline: Pipeline, chip: Chip, spare: int) -> Iterator[GroupPlacement]:
@@ -119,15 +129,25 @@ def _placements(pipeline: Pipeline, chip: Chip, spare: int) -> Iterator[GroupPla
 def _words(role: RecurrentRole) -> int:
     """Registers of a thread that would hold all weights of a tile."""
     covers = [
-        (len(section.gates), *count_pairs(section.extent))
+        (len(section.gates), *_operand_of(role, section).count_pairs(section.extent))
         for phase in role.kernel.phases
         for section in phase.sections
     ]
     return sum(gates * (_PAIR_WORDS * p + _TAIL_WORDS * t) for gates, p, t in covers)
 
 
-def _phases(role: Role) -> int:
-    return len(role.kernel.phases) if isinstance(role, RecurrentRole) else 0
+def _operand_of(role: RecurrentRole | DenseRole, section: Section) -> Operand:
+    operand = operand_of(weight_form(role.precision, section.source))
+    assert operand is not None  # place_groups refused it
+    return operand
+
+
+def _sum_words(role: RecurrentRole, chunk: int) -> int:
+    """Registers of a thread for the sums of as many rows; those that are scaled stand apart."""
+    if role.precision == FULL:
+        return 16 * chunk
+    most = max(phase.accumulators for phase in role.kernel.phases)
+    return 4 * most * chunk * (2 if role.x.dtype is not DType.I16 else 3)
 
 
 def _layer_warps(role: RecurrentRole, most: int) -> int:
@@ -151,39 +171,29 @@ class _Placing:
         self.chip = chip
         self.group = group
         layers = [role for role in pipeline.roles if isinstance(role, RecurrentRole)]
-        self.warps: dict[Role, int] = dict(zip(layers, warps, strict=False))
+        self.warps: dict[RecurrentRole, int] = dict(zip(layers, warps, strict=False))
         self.chunk = chunk
         self.threads = WARP * sum(warps)
         self.spare = spare
         self.limit = register_limit(self.threads) - spare - self._side_words()
+        self.rows = VectorRows(group, FLAG_BYTES)
         self.at = FLAG_BYTES
         self.room = 0
         self.image = FragmentImage()
-        self.halves: dict[Vector, Rows] = {}
-        self.floats: dict[Vector, Rows] = {}
         self.register_bytes = 0
         self.shared_weights = 0
         self.streamed = 0
         self.most_registers = 0
-
-    @property
-    def rows(self) -> int:
-        """Products of 16 streams in a group."""
-        return self.group // ROWS
+        self.tables: dict[int, tuple[int, int]] = {}
 
     def place(self) -> GroupPlacement | None:
         """The placement, or None where vectors and states or the sums do not fit."""
-        self._vectors()
-        resets = {role: self._reset(role) for role in self.warps if _phases(role) == 2}
-        cleared = self.at
+        self.rows.add_all(self.pipeline, self._tiles)
+        resets = {role: self._reset(role) for role in self.warps if len(role.kernel.phases) == 2}
+        self.at = cleared = self.rows.at
         cells = {role: self._cells(role) for role in self.warps}
-        biases = 4 * sum(
-            phase.accumulators * self._tiles(role) * TILE_UNITS
-            for role in self.pipeline.roles
-            if isinstance(role, (RecurrentRole, DenseRole))
-            for phase in role.kernel.phases
-        )
-        self.room = self.chip.shared_bytes - _BLOCK_SHARED - biases
+        tables = {role: self._tables(role) for role in self.pipeline.roles}
+        self.room = self.chip.shared_bytes - _BLOCK_SHARED - self._unit_bytes()
         if self.at > self.room:
             return None
         layers: list[GroupRole] = []
@@ -194,13 +204,14 @@ class _Placing:
                 number = len(layers)
                 threads = self.warps[role] * WARP
                 place = self._layer(role, number, first, threads, cells[role], resets.get(role))
-                layers.append(place)
+                layers.append(_with_tables(place, tables[role]))
                 first += threads
         word = max((place.words for place in layers), default=0)
         for role in self.pipeline.roles:
             if not isinstance(role, RecurrentRole):
-                side.append(self._side(role, len(layers) + len(side), word))
-                word += side[-1].words
+                place = self._side(role, len(layers) + len(side), word)
+                side.append(_with_tables(place, tables[role]))
+                word += place.words
             self.image.add_constants(role)
         if self.most_registers > self.limit + self._side_words():
             return None
@@ -209,8 +220,8 @@ class _Placing:
             self.group,
             tuple(layers),
             tuple(side),
-            self.halves,
-            self.floats,
+            self.rows.operands,
+            self.rows.elements,
             self.threads,
             cleared,
             self.at,
@@ -228,38 +239,35 @@ class _Placing:
             residents=1 if self.spare else shared_blocks(placement),
         )
 
+    def _unit_bytes(self) -> int:
+        """Shared memory for what stands there of every unit: biases and scales."""
+        total = 0
+        for role in self.pipeline.roles:
+            if isinstance(role, (RecurrentRole, DenseRole)):
+                for packed in role.packed():
+                    scales = [each.scales for each in packed.sections if each.scales is not None]
+                    rows = sum(part.rows for part in (packed.bias, *scales))
+                    total += 4 * rows * self._tiles(role) * TILE_UNITS
+        return total
+
     def _tiles(self, role: Role) -> int:
         if isinstance(role, RecurrentRole):
             tiles = -(-role.kernel.op.hidden // TILE_UNITS)
             return self.warps[role] * -(-tiles // self.warps[role])
         return -(-role.target.extent // TILE_UNITS)
 
-    def _vectors(self) -> None:
-        """Room for every vector, as float16, float32 or both, as its readers want it."""
-        for vector, depth in self.pipeline.depths.items():
-            readers = [role for role in self.pipeline.roles if vector in role.sources()]
-            products = [r for r in readers if isinstance(r, (RecurrentRole, DenseRole))]
-            makers = [r for r in self.pipeline.roles if vector in r.targets()]
-            width = max(TILE_UNITS * self._tiles(r) for r in makers)
-            own = any(isinstance(r, RecurrentRole) and r.target is vector for r in makers)
-            if products or own:
-                self.halves[vector] = self._half_rows(max(width, vector.extent), depth)
-            if len(products) < len(readers):
-                # Eight neighbouring rows begin in other banks.
-                pitch = 8 * (-(-max(width, vector.extent) // 2) | 1)
-                self.floats[vector] = self._add_rows(pitch, self.group, depth)
+    def _reset(self, role: RecurrentRole) -> Rows:
+        return self.rows.add_operand(TILE_UNITS * self._tiles(role), role.seen.dtype, 1)
 
-    def _half_rows(self, width: int, depth: int) -> Rows:
-        # An odd number of products: 64 bytes of two rows then fill all banks.
-        return self._add_rows(4 * TAIL * (-(-width // TAIL) | 1), self.group // 2, depth)
-
-    def _add_rows(self, pitch: int, count: int, depth: int) -> Rows:
-        rows = Rows(self.at, pitch, pitch * count, depth - 1)
-        self.at += _align(rows.step * depth)
-        return rows
-
-    def _reset(self, role: Role) -> Rows:
-        return self._half_rows(TILE_UNITS * self._tiles(role), 1)
+    def _tables(self, role: Role) -> tuple[int, int, int]:
+        """Shared memory, image and size of the tables that a role looks up; each table once."""
+        offset, count = role.tables()
+        if offset is None:
+            return -1, 0, 0
+        if offset not in self.tables:
+            self.tables[offset] = self.at, self.image.add_table(offset, count)
+            self.at += count * TABLE_BYTES
+        return *self.tables[offset], count * TABLE_BYTES
 
     def _cells(self, role: Role) -> tuple[int, int]:
         """How many values a lane carries for each unit and stream, and where."""
@@ -282,26 +290,22 @@ class _Placing:
         passes = tiles * WARP // threads
         # Weights that do not stay are read into registers pair by pair, for several rows ahead.
         reading = 4 * _PAIR_WORDS + 20 * (self.chunk - 1)
-        others, whole = _PLAIN + 16 * self.chunk, _words(role)
+        others, whole = _PLAIN + _sum_words(role, self.chunk), _words(role)
         budget = 0
         if passes == 1:
             room = self.limit - others
             budget = room if whole <= room else max(0, room - reading)
         sources = {
-            Source.X: self.halves[role.x],
-            Source.H: self.halves[role.target],
+            Source.X: self.rows.operands[role.x],
+            Source.H: self.rows.operands[role.seen],
             Source.RESET_H: reset,
         }
-        phases, words, offset, peepholes = [], 0, role.weights, -1
-        for phase in role.kernel.phases:
-            tiled = TiledPhase(
-                phase, offset, role.kernel.op.hidden, tiles, role.kernel.has_peepholes
-            )
-            place, words = self._phase(tiled, sources, words, budget)
+        phases, words, peepholes = [], 0, -1
+        for tiled in self._tiled(role):
+            place, words = self._phase(role, tiled, sources, words, budget)
             phases.append(place)
-            if tiled.has_peepholes:
-                peepholes = self.image.add_peepholes(tiled)
-            offset += tiled.size
+            if tiled.packed.peepholes is not None:
+                peepholes = self.image.add_peepholes(tiled.packed.peepholes, tiled)
         self.register_bytes += words * 4 * threads
         used = others + words + (reading if words < whole else 0) + self._side_words()
         self.most_registers = max(self.most_registers, used)
@@ -337,15 +341,23 @@ class _Placing:
         threads, lag = self.threads, self.pipeline.lags[role]
         if isinstance(role, DenseRole):
             tiles = self._tiles(role)
-            tiled = TiledPhase(role.kernel.phases[0], role.weights, role.kernel.units, tiles, False)
-            phase, _ = self._phase(tiled, {Source.X: self.halves[role.x]}, 0, 0)
-            passes = -(-tiles * self.rows * WARP // threads)
+            (tiled,) = self._tiled(role)
+            phase, _ = self._phase(role, tiled, {Source.X: self.rows.operands[role.x]}, 0, 0)
+            passes = -(-tiles * self.group // ROWS * WARP // threads)
             return GroupRole(role, number, lag, 0, threads, tiles, passes, 1, (phase,))
         words = self._ahead(role)
         return GroupRole(role, number, lag, 0, threads, first_word=word, words=words)
 
+    def _tiled(self, role: RecurrentRole | DenseRole) -> list[TiledPhase]:
+        units = role.kernel.op.hidden if isinstance(role, RecurrentRole) else role.kernel.units
+        return [
+            TiledPhase(phase, packed, units, self._tiles(role))
+            for phase, packed in zip(role.kernel.phases, role.packed(), strict=True)
+        ]
+
     def _phase(
         self,
+        role: RecurrentRole | DenseRole,
         tiled: TiledPhase,
         sources: Mapping[Source, Rows | None],
         words: int,
@@ -353,17 +365,15 @@ class _Placing:
     ) -> tuple[GroupPhase, int]:
         """Places weights, from word `words` on up to `budget` of them in registers."""
         phase, tiles = tiled.phase, tiled.tiles
-        bias_image = self.image.add_bias(tiled)
-        bias, bias_bytes = self.at, 4 * phase.accumulators * tiled.padded_units
-        self.at += bias_bytes
-        self.room += bias_bytes
+        bias = self._words_of_units(tiled.packed.bias, tiled)
         sections = []
-        for index, section in enumerate(phase.sections):
-            rows = sources[section.source]
+        for section, packed in zip(phase.sections, tiled.packed.sections, strict=True):
+            rows, operand = sources[section.source], _operand_of(role, section)
             assert rows is not None
             gates = len(section.gates)
-            pairs, tail = count_pairs(section.extent)
-            image, image_tail = self.image.add_fragments(tiled, index)
+            pairs, tail = operand.count_pairs(section.extent)
+            image, image_tail = self.image.add_fragments(packed, operand, section.extent, tiled)
+            scales = None if packed.scales is None else self._words_of_units(packed.scales, tiled)
             at_tail, tail_word, shared_tail = "", 0, 0
             if tail:
                 at_tail = "image"
@@ -382,7 +392,8 @@ class _Placing:
             sections.append(
                 FragmentPlace(
                     rows,
-                    int(section.source is Source.H),
+                    operand,
+                    section.source,
                     gates,
                     int(section.accumulators == (0, 1, 3)),
                     pairs,
@@ -395,14 +406,25 @@ class _Placing:
                     shared_tail,
                     words,
                     tail_word,
+                    scales,
                 )
             )
             words += held * gates * _PAIR_WORDS
             self.at += stored * size
             self.shared_weights += stored * size
             self.streamed += (pairs - held - stored) * size
-        return GroupPhase(phase.accumulators, tuple(sections), bias_image, bias, bias_bytes), words
+        return GroupPhase(phase.accumulators, tuple(sections), bias), words
+
+    def _words_of_units(self, part: Part, tiled: TiledPhase) -> SharedWords:
+        """A part that goes to shared memory."""
+        found = SharedWords(
+            self.image.add_rows(part, tiled), self.at, 4 * part.rows * tiled.padded_units
+        )
+        self.at += found.nbytes
+        self.room += found.nbytes
+        return found
 
 
-def _align(size: int) -> int:
-    return -(-size // 128) * 128
+def _with_tables(place: GroupRole, tables: tuple[int, int, int]) -> GroupRole:
+    shared, image, size = tables
+    return dataclasses.replace(place, tables=shared, tables_image=image, tables_bytes=size)

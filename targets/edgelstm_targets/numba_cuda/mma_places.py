@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgelstm.engines.cuda_image import Layout
+from edgelstm_compiler.ir.kernels import Source
 from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.mma_image import Operand
 from edgelstm_targets.numba_cuda.pipeline import Role, Vector
 
 ROWS = 16
@@ -20,20 +22,33 @@ FLAG_BYTES = 256
 class Rows:
     """A vector of all streams of the group in shared memory.
 
-    As float32 a row is a stream. As float16 a row is two of them, 8 apart, whose words (of two
-    elements) alternate: a product then finds all that a lane needs of both side by side.
+    As elements a row is a stream: float32, or whole numbers of 32 bits. As an operand of products a
+    row is two streams, 8 apart, whose words (two float16, or four bytes) alternate: a product then
+    finds all that a lane needs of both side by side. Whole numbers of 16 bits are two such planes,
+    the high bytes (signed) and the low ones (unsigned).
 
     Args:
         offset: of frame 0, stream 0.
         pitch: bytes from one row to the next.
         step: bytes from one frame to the next.
         mask: frames that stand there, less one.
+        low: bytes from the plane of high bytes to that of the low ones, or 0.
     """
 
     offset: int
     pitch: int
     step: int
     mask: int
+    low: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWords:
+    """Words of every unit (biases, scales) that go from the image to shared memory."""
+
+    image: int
+    shared: int
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +56,12 @@ class FragmentPlace:
     """One part of a product: a vector times its weights.
 
     Args:
-        rows: the vector, as float16.
-        before: 1 if it is the previous frame's.
+        rows: the vector, as an operand.
+        operand: of what elements.
+        source: what it is; h is the previous frame's.
         gates: products of each unit.
         skip: 1 if the third gate adds to the fourth sum.
-        pairs: of inputs, in all.
+        pairs: of products, in all.
         in_registers: pairs kept there.
         in_shared: pairs kept there; the rest is streamed.
         tail: where the tail's weights stand: "registers", "shared", "image", or "" without one.
@@ -55,10 +71,12 @@ class FragmentPlace:
         shared_tail: offset of the tail.
         first_word: place of the first pair in registers.
         tail_word: place of the tail.
+        scales: what its sums are multiplied with, by row, or None.
     """
 
     rows: Rows
-    before: int
+    operand: Operand
+    source: Source
     gates: int
     skip: int
     pairs: int
@@ -71,6 +89,22 @@ class FragmentPlace:
     shared_tail: int
     first_word: int
     tail_word: int
+    scales: SharedWords | None
+
+    @property
+    def before(self) -> int:
+        """1 if the vector is the previous frame's."""
+        return int(self.source is Source.H)
+
+    @property
+    def products(self) -> int:
+        """Products of a gate, each plane its own."""
+        return (2 * self.pairs + (self.tail != "")) * self.planes
+
+    @property
+    def planes(self) -> int:
+        """2 for whole numbers of 16 bits."""
+        return 2 if self.rows.low else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +113,12 @@ class GroupPhase:
 
     accumulators: int
     sections: tuple[FragmentPlace, ...]
-    bias_image: int
-    bias: int
-    bias_bytes: int
+    bias: SharedWords
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether sections are sums of whole numbers that are scaled apart."""
+        return self.sections[0].operand is Operand.BYTES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,10 +137,13 @@ class GroupRole:
         phases: products, in order.
         first_word: of the registers that this role keeps.
         words: registers that it keeps, with those of weights.
-        slots: float32 values that a lane carries itself for each unit and stream.
+        slots: values of 32 bits that a lane carries itself for each unit and stream.
         cells_at: where they stand in shared memory.
         peepholes: offset in the image, or -1.
         reset: r*h of a GRU with two phases, or None.
+        tables: offset of tables of functions in shared memory, or -1.
+        tables_image: in the image.
+        tables_bytes: of them.
     """
 
     role: Role
@@ -121,6 +161,9 @@ class GroupRole:
     cells_at: int = 0
     peepholes: int = -1
     reset: Rows | None = None
+    tables: int = -1
+    tables_image: int = 0
+    tables_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +175,8 @@ class GroupPlacement:
         group: streams of a block.
         layers: recurrent roles, each on its warps.
         side: all other roles, one after another on all warps.
-        halves: vectors as float16, which products read.
-        floats: vectors as float32, which everything else reads.
+        operands: vectors as products read them.
+        elements: vectors as everything else reads them.
         threads: of a block.
         cleared_bytes: shared memory that begins as zeros, from 0.
         shared_bytes: shared memory in all.
@@ -151,8 +194,8 @@ class GroupPlacement:
     group: int
     layers: tuple[GroupRole, ...]
     side: tuple[GroupRole, ...]
-    halves: Mapping[Vector, Rows]
-    floats: Mapping[Vector, Rows]
+    operands: Mapping[Vector, Rows]
+    elements: Mapping[Vector, Rows]
     threads: int
     cleared_bytes: int
     shared_bytes: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from edgelstm.errors import CapabilityError
 from edgelstm_targets.numba_cuda.chips import Chip
-from edgelstm_targets.numba_cuda.mma_placement import place_groups
+from edgelstm_targets.numba_cuda.mma_placement import is_exact, place_groups
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
 from edgelstm_targets.numba_cuda.placement import RESERVE
 from edgelstm_targets.numba_cuda.routing import Route, choose_routes
@@ -30,11 +31,17 @@ def choose_math_routes(
     Raises:
         CapabilityError: the model cannot be computed so.
     """
-    if math == "fp32":
+    exact = is_exact(pipeline)
+    if math == "fp32" and not exact:
+        if shape == "tensor":
+            raise CapabilityError(
+                "shape=tensor computes float32 layers in float16: add --option math=fp16"
+            )
         return choose_routes(pipeline, chip, shape, reserve, doorbell)
     groups = place_groups(pipeline, chip, (reserve - RESERVE) // 2)
+    numbers = "whole numbers" if exact else "float16"
     why = (
-        f"float16 on tensor cores, {groups.group} streams a block on {groups.threads} threads: "
+        f"{numbers} on tensor cores, {groups.group} streams a block on {groups.threads} threads: "
         f"about {groups.cost:.0f} cycles of a multiprocessor for their frame"
     )
     many = Route("many", "tensor", groups, groups.cost, why)

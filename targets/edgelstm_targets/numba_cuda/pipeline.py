@@ -15,7 +15,13 @@ from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic
-from edgelstm_targets.numba_cuda.precision import FULL, PackedPhase, Precision, packed_phases
+from edgelstm_targets.numba_cuda.precision import (
+    FULL,
+    Integer,
+    PackedPhase,
+    Precision,
+    packed_phases,
+)
 
 FALLBACK = "use --target host, which computes it"
 """What a refusal ends with."""
@@ -99,6 +105,10 @@ class Role:
         """Vectors that it makes."""
         return (self.target,)
 
+    def tables(self) -> tuple[int | None, int]:
+        """Offset in the weight blob of the tables that it looks up, and how many there are."""
+        return None, 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ElementwiseRole(Role):
@@ -153,6 +163,15 @@ class RecurrentRole(Role):
         found = (self.target, self.memory, self.factor, self.cell)
         return tuple(vector for vector in found if vector is not None)
 
+    @property
+    def seen(self) -> Vector:
+        """What its own products see of h."""
+        return self.target if self.factor is None else self.factor
+
+    def tables(self) -> tuple[int | None, int]:
+        """Those of its functions."""
+        return _tables_of(self.precision)
+
     def packed(self) -> tuple[PackedPhase, ...]:
         """Where the parts of its weights stand in the blob."""
         kernel = self.kernel
@@ -178,12 +197,22 @@ class DenseRole(Role):
         """The vector."""
         return (self.x,)
 
+    def tables(self) -> tuple[int | None, int]:
+        """That of its activation."""
+        return _tables_of(self.precision)
+
     def packed(self) -> tuple[PackedPhase, ...]:
         """Where the parts of its weights stand in the blob."""
         kernel = self.kernel
         return packed_phases(
             self.precision, kernel.phases, kernel.units, self.weights, has_peepholes=False
         )
+
+
+def _tables_of(precision: Precision) -> tuple[int | None, int]:
+    if isinstance(precision, Integer):
+        return precision.tables, precision.table_count
+    return None, 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,6 +240,10 @@ class IntegerSoftmaxRole(Role):
     def sources(self) -> tuple[Vector, ...]:
         """The vector."""
         return (self.x,)
+
+    def tables(self) -> tuple[int | None, int]:
+        """That of its powers."""
+        return self.table, 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,11 +20,10 @@ from edgelstm_targets.numba_cuda.chips import (
     Chip,
     register_limit,
 )
-from edgelstm_targets.numba_cuda.image import TABLE_PAIRS, ImageBuilder, ProductShape
+from edgelstm_targets.numba_cuda.image import TABLE_BYTES, ImageBuilder, ProductShape
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
     ElementwiseRole,
-    IntegerSoftmaxRole,
     Pipeline,
     RecurrentRole,
     Role,
@@ -52,7 +51,6 @@ _SMALL_ROLE = 64
 _SHARED_MARGIN = 1024
 _RING_ALIGNMENT = 128
 _WORD = 4
-_TABLE_BYTES = TABLE_PAIRS * _WORD
 
 
 def place_pipeline(
@@ -195,9 +193,7 @@ class _Placing:
         )
         padded = _padded(role, section, draft.lanes)
         gate = DType.F32 if not isinstance(role.precision, Integer) else DType.I32
-        return self._ring(role.kernel.op.hidden, 1, gate), self._ring(
-            padded, 2, _factor(role).dtype
-        )
+        return self._ring(role.kernel.op.hidden, 1, gate), self._ring(padded, 2, role.seen.dtype)
 
     def _ring(self, extent: int, depth: int, dtype: DType) -> Ring:
         step = _align(extent * dtype.itemsize)
@@ -207,13 +203,13 @@ class _Placing:
 
     def _tables(self, role: Role) -> tuple[int, int, int]:
         """Shared memory, image and size of the tables that a role looks up; each table once."""
-        offset, count = _tables_of(role)
+        offset, count = role.tables()
         if offset is None:
             return -1, 0, 0
         if offset not in self.tables:
             self.tables[offset] = self.at, self.image.add_table(offset, count)
-            self.at += count * _TABLE_BYTES
-        return *self.tables[offset], count * _TABLE_BYTES
+            self.at += count * TABLE_BYTES
+        return *self.tables[offset], count * TABLE_BYTES
 
     def _role(
         self,
@@ -230,7 +226,7 @@ class _Placing:
         kept, reset = extra
         sources = {Source.X: rings[role.x], Source.RESET_H: reset}
         if isinstance(role, RecurrentRole):
-            sources[Source.H] = rings[_factor(role)]
+            sources[Source.H] = rings[role.seen]
         shape = ProductShape(
             role.kernel.op.hidden if isinstance(role, RecurrentRole) else role.kernel.units,
             self.team if isinstance(role, RecurrentRole) else 1,
@@ -312,15 +308,10 @@ class _Placing:
         return PhasePlace(phase.accumulators, tuple(sections), bias), words
 
 
-def _factor(role: RecurrentRole) -> Vector:
-    """What products see of h."""
-    return role.target if role.factor is None else role.factor
-
-
 def _vector_of(role: RecurrentRole | DenseRole, source: Source) -> Vector | None:
     if source is Source.X:
         return role.x
-    return _factor(role) if source is Source.H and isinstance(role, RecurrentRole) else None
+    return role.seen if source is Source.H and isinstance(role, RecurrentRole) else None
 
 
 def _padded(role: RecurrentRole | DenseRole, section: Section, lanes: int) -> int:
@@ -328,14 +319,6 @@ def _padded(role: RecurrentRole | DenseRole, section: Section, lanes: int) -> in
     form = weight_form(role.precision, section.source)
     grain = form.words(section.extent, lanes) * form.inputs * lanes
     return -(-section.extent // grain) * grain
-
-
-def _tables_of(role: Role) -> tuple[int | None, int]:
-    if isinstance(role, IntegerSoftmaxRole):
-        return role.table, 1
-    if isinstance(role, (RecurrentRole, DenseRole)) and isinstance(role.precision, Integer):
-        return role.precision.tables, role.precision.table_count
-    return None, 0
 
 
 def _align(size: int) -> int:

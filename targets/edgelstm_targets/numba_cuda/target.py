@@ -109,8 +109,6 @@ class CudaTarget:
         math = raw.get("math", "fp32")
         if math not in MATHS:
             raise CapabilityError(f"option math is {math!r}; expected {', '.join(MATHS)}")
-        if shape == "tensor" and math == "fp32":
-            raise CapabilityError("option shape=tensor computes in float16: add --option math=fp16")
         chips = raw.get("variant", self.default_chips)
         costs = read_costs(raw["costs"]) if "costs" in raw else {}
         options = CudaOptions(

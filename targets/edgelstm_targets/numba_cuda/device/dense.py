@@ -26,6 +26,7 @@ from edgelstm_targets.numba_cuda.device.rounding import (
     unit_gate,
 )
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
+from edgelstm_targets.numba_cuda.mma_places import GroupRole
 from edgelstm_targets.numba_cuda.pipeline import DenseRole
 from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 from edgelstm_targets.numba_cuda.precision import Integer
@@ -73,7 +74,7 @@ def _make_function(role: DenseRole, place: RolePlace) -> Any:
     """function(sum, base): what the layer gives."""
     if isinstance(role.precision, Integer):
         assert isinstance(role.precision.op, IntegerDense)
-        return _make_integer_function(role.precision.op, place)
+        return make_integer_function(role.precision.op, place)
     activation = role.kernel.activation
     activate = identity if activation is None else make_function(activation, role.origin)
 
@@ -84,7 +85,7 @@ def _make_function(role: DenseRole, place: RolePlace) -> Any:
     return function
 
 
-def _make_integer_function(op: IntegerDense, place: RolePlace) -> Any:
+def make_integer_function(op: IntegerDense, place: RolePlace | GroupRole) -> Any:
     """clamp(z >> sum_shift), or a table's function of it."""
     clamp, final, is_unit = make_clamp(op.low, op.high), op.sum_shift, op.is_unit
     if place.tables < 0:

@@ -17,7 +17,10 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     inline,
     load_global,
     load_global_i8,
+    load_global_i8_if,
     load_global_i16,
+    load_global_i16_if,
+    load_global_if,
     load_shared,
     load_shared_i8,
     load_shared_i16,
@@ -55,6 +58,7 @@ STORE_SHARED_IF = {
 }
 STORE_PEER_IF = {F32: store_peer_if, I8: store_peer_i8_if, I16: store_peer_i16_if}
 LOAD_GLOBAL = {F32: load_global, I8: load_global_i8, I16: load_global_i16}
+LOAD_GLOBAL_IF = {F32: load_global_if, I8: load_global_i8_if, I16: load_global_i16_if}
 STORE_GLOBAL = {F32: store_global, I8: store_global_i8, I16: store_global_i16}
 STORE_GLOBAL_IF = {F32: store_global_if, I8: store_global_i8_if, I16: store_global_i16_if}
 

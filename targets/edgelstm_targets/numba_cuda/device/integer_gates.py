@@ -12,9 +12,17 @@ from edgelstm.engines.numpy_ops.quantized_recurrence import (
     clip_limit,
 )
 from edgelstm_compiler.ir.ops import GRU, LSTM
-from edgelstm_targets.numba_cuda.device.rounding import make_clamp, saturate16
+from edgelstm_targets.numba_cuda.device.rounding import (
+    make_clamp,
+    make_rounding_shift,
+    saturate16,
+)
 from edgelstm_targets.numba_cuda.device.tables import table_address
+from edgelstm_targets.numba_cuda.mma_places import GroupRole
 from edgelstm_targets.numba_cuda.places import RolePlace
+
+to_q15 = make_rounding_shift(15)
+"""A product of two numbers in Q0.15, as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Gates:
         return self.tables[function]
 
 
-def make_gates(cell: LSTM | GRU, tables: Sequence[int], place: RolePlace) -> Gates:
+def make_gates(cell: LSTM | GRU, tables: Sequence[int], place: RolePlace | GroupRole) -> Gates:
     """The gates of a cell.
 
     Args:

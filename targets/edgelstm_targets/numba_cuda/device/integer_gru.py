@@ -7,7 +7,7 @@ from typing import Any
 from numba import cuda
 
 from edgelstm_compiler.ir.ops import IntegerGRU
-from edgelstm_targets.numba_cuda.device.integer_gates import make_gates
+from edgelstm_targets.numba_cuda.device.integer_gates import make_gates, to_q15
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     U32,
     add,
@@ -23,19 +23,16 @@ from edgelstm_targets.numba_cuda.device.numbers import make_narrow
 from edgelstm_targets.numba_cuda.device.rounding import (
     ONE,
     look_up,
-    make_rounding_shift,
     saturate16,
     unit_gate,
 )
 from edgelstm_targets.numba_cuda.places import RolePlace
 
-_to_q15 = make_rounding_shift(15)
-
 
 @inline
-def _mix(z, n, h):
+def mix(z, n, h):
     """((2^15 - z) n + z h) / 2^15, rounded."""
-    return saturate16(_to_q15(add(mul(sub(U32(ONE), z), n), mul(z, h))))
+    return saturate16(to_q15(add(mul(sub(U32(ONE), z), n), mul(z, h))))
 
 
 def make_integer_gru_after(op: IntegerGRU, place: RolePlace) -> Any:
@@ -58,8 +55,8 @@ def make_integer_gru_after(op: IntegerGRU, place: RolePlace) -> Any:
         n_input = shuffle_word(value, add(first, U32(1)))
         r = shuffle_word(value, add(first, U32(2)))
         inner = saturate16(shuffle_word(value, add(first, U32(3))))
-        seen = bound_signed(add(n_input, _to_q15(mul(r, inner))))
-        return _mix(z, look_up(add(base, U32(signed_table)), seen), h)
+        seen = bound_signed(add(n_input, to_q15(mul(r, inner))))
+        return mix(z, look_up(add(base, U32(signed_table)), seen), h)
 
     return update
 
@@ -88,11 +85,11 @@ def make_integer_gru_before(op: IntegerGRU, place: RolePlace) -> tuple[Any, Any,
 
     @inline
     def reset(r, h):
-        return narrow(_to_q15(mul(r, h)))
+        return narrow(to_q15(mul(r, h)))
 
     @inline
     def update(sums, z, h, base):
         seen = bound_signed(shift_right(sums, U32(final)))
-        return _mix(z, look_up(add(base, U32(signed_table)), seen), h)
+        return mix(z, look_up(add(base, U32(signed_table)), seen), h)
 
     return gates, reset, update

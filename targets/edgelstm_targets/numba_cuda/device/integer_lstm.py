@@ -7,7 +7,7 @@ from typing import Any
 from numba import cuda
 
 from edgelstm_compiler.ir.ops import IntegerLSTM
-from edgelstm_targets.numba_cuda.device.integer_gates import Gates, make_gates
+from edgelstm_targets.numba_cuda.device.integer_gates import Gates, make_gates, to_q15
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     U32,
     U64,
@@ -50,9 +50,8 @@ def make_integer_lstm(op: IntegerLSTM, place: RolePlace) -> Any:
     gates = make_gates(op.cell, op.tables, place)
     final = op.sum_shift
     scale_product = make_rounding_shift(op.cell_exponent)
-    to_q15 = make_rounding_shift(15)
     clamp_cell, narrow = make_clamp(-32767, 32767), make_narrow(op)
-    shown = _make_table_input(op.cell_exponent)
+    shown = make_table_input(op.cell_exponent)
     output_table = gates.table(2)
     input_forget = op.cell.input_forget
 
@@ -127,7 +126,7 @@ def _make_activation(gates: Gates) -> Any:
     return activate
 
 
-def _make_table_input(exponent: int) -> Any:
+def make_table_input(exponent: int) -> Any:
     """u(c): the cell state, whose range is 2^exponent, in Q3.12."""
     steps = exponent - _CELL_FRACTION
     if steps < 0:

@@ -147,6 +147,12 @@ def _load_narrow(name: str, address: Any, space: int, bits: int) -> Any:
     return _define(name, (address,), U32, emit)
 
 
+def _load_narrow_if(name: str, kind: str) -> Any:
+    """name(address, flag): a signed number as a word; 0, and nothing read, where the flag is 0."""
+    text = f"{{ .reg .pred p; setp.ne.u32 p, $2, 0; mov.b32 $0, 0; @p ld.global.{kind} $0, [$1]; }}"
+    return _assembly(name, text, U32, (U64, U32))
+
+
 def _store_if(name: str, address: Any, space: str, kind: str, value: Any) -> Any:
     """name(address, value, flag): no branch, behind which the warp would have to meet."""
     text = f"{{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.{space}.{kind} [$0], $1; }}"
@@ -276,6 +282,8 @@ load_global4_if = _assembly(
     (F32, F32, F32, F32),
     (U64, U32),
 )
+load_global_i8_if = _load_narrow_if("load_global_i8_if", "s8")
+load_global_i16_if = _load_narrow_if("load_global_i16_if", "s16")
 store_word_if = _assembly(
     "store_word_if",
     "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.relaxed.gpu.global.u64 [$0], $1; }",
@@ -396,6 +404,20 @@ multiply_halves = _assembly(
     memory=False,
 )
 """The product of a warp on tensor cores; fragments as PTX ISA, "mma.m16n8k16"."""
+
+
+def _multiply_bytes(name: str, left: str) -> Any:
+    text = (
+        f"mma.sync.aligned.m16n8k32.row.col.s32.{left}.s8.s32 "
+        "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
+    )
+    return _assembly(name, text, (U32,) * 4, (U32,) * 10, memory=False)
+
+
+multiply_bytes = _multiply_bytes("multiply_bytes", "s8")
+"""The same of signed bytes with int32 sums; fragments as PTX ISA, "mma.m16n8k32"."""
+multiply_unsigned = _multiply_bytes("multiply_unsigned", "u8")
+"""The same of unsigned bytes with signed ones."""
 
 thread_index = _assembly("thread_index", "mov.u32 $0, %tid.x;", U32, (), effect=False)
 block_index = _assembly("block_index", "mov.u32 $0, %ctaid.x;", U32, (), effect=False)

@@ -1,15 +1,19 @@
 """Cells on the sums of one unit and stream: what stands between two products on tensor cores.
 
-`update(z0, z1, z2, z3, kept, p0, p1, p2) -> (h, kept)`: z are the sums with bias, in the order of
-the layer's accumulators (those that it has not are 0), `kept` is what the cell carries itself (the
-cell state of an LSTM, the hidden state of a GRU, both float32), p are the peepholes of i, o and f.
-Sigmoids are built on `tanh.approx`, within 2.5e-4: beside weights and vectors in float16 that does
-not show. Tangents, whose errors would, are built on the exponential.
+`update(z0, z1, z2, z3, kept, p0, p1, p2, base) -> (h, kept)`: z are the sums with bias, in the
+order of the layer's accumulators (those that it has not are 0), `kept` is what the cell carries
+itself (the cell state of an LSTM, the hidden state of a GRU), p are the peepholes of i, o and f.
+Here all are float32; cells of whole numbers are in `mma_integer_cells.py`.
+
+Where weights and vectors are float16, sigmoids are built on `tanh.approx`, within 2.5e-4: beside
+that it does not show. Tangents, whose errors would, are built on the exponential. Scheme int8,
+whose products are exact, takes the functions of all other kernels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from edgelstm_compiler.ir.activations import SIGMOID, TANH, Activation
@@ -23,6 +27,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     reciprocal_approx,
     tanh_approx,
 )
+from edgelstm_targets.numba_cuda.precision import Bytes, Precision
 
 _TWO_LOG2_E = 2 * math.log2(math.e)
 
@@ -49,9 +54,20 @@ def make_quick_function(activation: Activation, where: str) -> Any:
     return make_function(activation, where)
 
 
-def _make_bounded(activation: Activation, op: LSTM | GRU | RNN, where: str) -> Any:
+Functions = Callable[[Activation, str], Any]
+"""The device function of an activation: `make_quick_function`, or `make_function`."""
+
+
+def functions_of(precision: Precision) -> Functions:
+    """Which functions a layer's cell has."""
+    return make_function if isinstance(precision, Bytes) else make_quick_function
+
+
+def _make_bounded(
+    activation: Activation, op: LSTM | GRU | RNN, functions: Functions, where: str
+) -> Any:
     """The function behind the operator's clip; without one no call is left to compile."""
-    function = make_quick_function(activation, where)
+    function = functions(activation, where)
     if op.clip is None:
         return function
     clip = make_clip(op.clip)
@@ -63,25 +79,25 @@ def _make_bounded(activation: Activation, op: LSTM | GRU | RNN, where: str) -> A
     return bounded
 
 
-def make_update(op: LSTM | GRU | RNN, peepholes: bool, where: str) -> Any:
+def make_update(op: LSTM | GRU | RNN, peepholes: bool, functions: Functions, where: str) -> Any:
     """The cell of a layer with one phase."""
     match op:
         case LSTM():
-            return _make_lstm(op, peepholes, where)
+            return _make_lstm(op, peepholes, functions, where)
         case GRU():
-            return _make_gru_after(op, where)
+            return _make_gru_after(op, functions, where)
         case RNN():
-            return _make_rnn(op, where)
+            return _make_rnn(op, functions, where)
 
 
-def _make_lstm(op: LSTM, peepholes: bool, where: str) -> Any:
+def _make_lstm(op: LSTM, peepholes: bool, functions: Functions, where: str) -> Any:
     """C' = f*c + i*g, h' = o*h(c').  Source: ONNX operators, LSTM-22."""
-    gate, candidate = (_make_bounded(each, op, where) for each in op.activations[:2])
-    result = make_quick_function(op.activations[2], where)
+    gate, candidate = (_make_bounded(each, op, functions, where) for each in op.activations[:2])
+    result = functions(op.activations[2], where)
     coupled = op.input_forget
 
     @inline
-    def update(i_sum, o_sum, f_sum, n_sum, c, p_i, p_o, p_f):
+    def update(i_sum, o_sum, f_sum, n_sum, c, p_i, p_o, p_f, base):
         if peepholes:
             i_sum = i_sum + p_i * c
             f_sum = f_sum + p_f * c
@@ -96,12 +112,12 @@ def _make_lstm(op: LSTM, peepholes: bool, where: str) -> Any:
     return update
 
 
-def _make_gru_after(op: GRU, where: str) -> Any:
+def _make_gru_after(op: GRU, functions: Functions, where: str) -> Any:
     """N = g(x part + r * h part), h' = n + z*(h - n).  Source: ONNX operators, GRU-22."""
-    gate, candidate = (_make_bounded(each, op, where) for each in op.activations[:2])
+    gate, candidate = (_make_bounded(each, op, functions, where) for each in op.activations[:2])
 
     @inline
-    def update(z_sum, r_sum, n_input, n_recurrent, h, p_i, p_o, p_f):
+    def update(z_sum, r_sum, n_input, n_recurrent, h, p_i, p_o, p_f, base):
         z, r = gate(z_sum), gate(r_sum)
         n = candidate(n_input + r * n_recurrent)
         after = n + z * (h - n)
@@ -110,32 +126,37 @@ def _make_gru_after(op: GRU, where: str) -> Any:
     return update
 
 
-def _make_rnn(op: RNN, where: str) -> Any:
-    function = _make_bounded(op.activations[0], op, where)
+def _make_rnn(op: RNN, functions: Functions, where: str) -> Any:
+    function = _make_bounded(op.activations[0], op, functions, where)
 
     @inline
-    def update(z_sum, z1, z2, z3, kept, p_i, p_o, p_f):
+    def update(z_sum, z1, z2, z3, kept, p_i, p_o, p_f, base):
         return function(z_sum), kept
 
     return update
 
 
-def make_gru_before(op: GRU, where: str) -> tuple[Any, Any]:
+def make_gru_before(op: GRU, functions: Functions, where: str) -> tuple[Any, Any, Any]:
     """A GRU that resets the hidden state before the product.
 
     Returns:
-        gates(z_sum, r_sum) -> (z, r), after the first phase;
-        update(n_sum, z, h) -> h, after the second.
+        gates(z_sum, r_sum, base) -> (z, r), after the first phase;
+        reset(r, h), what the second phase's product is of;
+        update(n_sum, z, h, base) -> h, after it.
     """
-    gate, candidate = (_make_bounded(each, op, where) for each in op.activations[:2])
+    gate, candidate = (_make_bounded(each, op, functions, where) for each in op.activations[:2])
 
     @inline
-    def gates(z_sum, r_sum):
+    def gates(z_sum, r_sum, base):
         return gate(z_sum), gate(r_sum)
 
     @inline
-    def update(n_sum, z, h):
+    def reset(r, h):
+        return r * h
+
+    @inline
+    def update(n_sum, z, h, base):
         n = candidate(n_sum)
         return n + z * (h - n)
 
-    return gates, update
+    return gates, reset, update

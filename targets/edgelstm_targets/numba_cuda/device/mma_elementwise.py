@@ -6,8 +6,14 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_targets.numba_cuda.device.activations import make_function
-from edgelstm_targets.numba_cuda.device.elementwise import ARITHMETIC
+from edgelstm.dtypes import DType
+from edgelstm_targets.numba_cuda.device.chain import make_chain
+from edgelstm_targets.numba_cuda.device.elements import (
+    AS_FLOAT,
+    FROM_FLOAT,
+    LOAD_GLOBAL_IF,
+    same,
+)
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     F32,
     U32,
@@ -16,27 +22,23 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     add64,
     div,
     inline,
-    load_global,
     load_global2_if,
     load_global4_if,
-    load_global_if,
-    load_shared,
     mul,
     rem,
 )
+from edgelstm_targets.numba_cuda.device.mma_outputs import make_element_output
+from edgelstm_targets.numba_cuda.device.mma_puts import make_element_put, make_neighbours_put
 from edgelstm_targets.numba_cuda.device.mma_rows import (
     BlockSizes,
     GroupCode,
     flag_of,
-    make_element_output,
-    make_element_put,
-    make_rows_slot,
-    make_word_put,
+    make_element_load,
     nothing_to_finish,
     nothing_to_prepare,
 )
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement, GroupRole
-from edgelstm_targets.numba_cuda.pipeline import Change, Constant, ElementwiseRole, Vector
+from edgelstm_targets.numba_cuda.pipeline import ElementwiseRole, Vector
 
 
 def make_group_elementwise(
@@ -47,20 +49,19 @@ def make_group_elementwise(
     assert isinstance(role, ElementwiseRole)
     if isinstance(role.source, int):
         return _make_fetch(placement, place, role, role.source, sizes)
-    extent, threads = role.target.extent, place.threads
+    extent, threads, dtype = role.target.extent, place.threads, role.target.dtype
     total = placement.group * extent
-    apply, put = _make_chain(placement, role), make_element_put(placement, role.target)
-    rows = placement.floats[role.source]
-    source, pitch = make_rows_slot(rows), rows.pitch
-    write = make_element_output(role.outputs, sizes)
+    apply, put = _make_apply(placement, role), make_element_put(placement, role.target)
+    read = make_element_load(placement.elements[role.source], role.source_dtype)
+    write = make_element_output(role.outputs, dtype, sizes.outputs)
 
     @inline
     def step(w, t, live, base, weights, x, y, frame, frames, x_step):
         at = t
         while at < U32(total):
             stream, element = div(at, U32(extent)), rem(at, U32(extent))
-            here = add(source(base, frame), add(mul(stream, U32(pitch)), mul(element, U32(4))))
-            value = apply(load_shared(here), element, base, weights, frame, stream)
+            value = read(base, frame, stream, element)
+            value = apply(value, element, base, weights, frame, stream)
             put(base, frame, stream, element, value)
             write(y, base, stream, element, value)
             at = add(at, U32(threads))
@@ -76,15 +77,14 @@ def _make_fetch(
     sizes: BlockSizes,
 ) -> GroupCode:
     """Frames are fetched as many elements at a time as stand aligned, one frame ahead if small."""
-    extent, threads = role.target.extent, place.threads
-    grain = next(
-        n for n in (4, 2, 1) if not (extent % n or offset % (4 * n) or sizes.inputs % (4 * n))
-    )
+    extent, threads, item = role.target.extent, place.threads, role.source_dtype.itemsize
+    grain = _grain(role, offset, sizes)
     grains = extent // grain
     total = placement.group * grains
     rounds, first = -(-total // threads), place.first_word
     is_ahead = place.words >= rounds * grain
-    load, store = _make_load(grain), _make_store(placement, role, grain, sizes)
+    load = _make_load(role.source_dtype, grain)
+    store = _make_store(placement, role, grain, sizes)
     input_bytes, words = sizes.inputs, rounds * grain
 
     @inline
@@ -93,7 +93,7 @@ def _make_fetch(
         # Beyond the last the first is fetched again, and dropped.
         known = min(at, U32(total - 1))
         stream, element = div(known, U32(grains)), mul(rem(known, U32(grains)), U32(grain))
-        there = U64(stream) * U64(input_bytes) + U64(offset) + U64(element) * U64(4)
+        there = U64(stream) * U64(input_bytes) + U64(offset) + U64(element) * U64(item)
         load(w, start, add64(x, there), flag_of(base, stream))
 
     @inline
@@ -133,8 +133,18 @@ def _make_fetch(
     return GroupCode(words, prepare, step_ahead, nothing_to_finish)
 
 
-def _make_load(grain: int) -> Any:
-    """load(w, start, address, flag): the elements, or zeros."""
+def _grain(role: ElementwiseRole, offset: int, sizes: BlockSizes) -> int:
+    """Elements of a frame that are fetched at once."""
+    if role.source_dtype is not DType.F32:
+        return 1
+    extent = role.target.extent
+    return next(
+        n for n in (4, 2, 1) if not (extent % n or offset % (4 * n) or sizes.inputs % (4 * n))
+    )
+
+
+def _make_load(dtype: DType, grain: int) -> Any:
+    """load(w, start, address, flag): the elements as float32, or zeros."""
     if grain == 4:
 
         @inline
@@ -156,9 +166,11 @@ def _make_load(grain: int) -> Any:
 
         return load_two
 
+    fetch, as_float = LOAD_GLOBAL_IF[dtype], AS_FLOAT[dtype]
+
     @inline
     def load_one(w, start, at, flag):
-        w[start] = load_global_if(at, flag)
+        w[start] = as_float(fetch(at, flag))
 
     return load_one
 
@@ -167,7 +179,8 @@ def _make_store(
     placement: GroupPlacement, role: ElementwiseRole, grain: int, sizes: BlockSizes
 ) -> Any:
     """store(w, start, base, weights, y, frame, stream, element): changed, to their readers."""
-    apply, write = _make_chain(placement, role), make_element_output(role.outputs, sizes)
+    apply = _make_apply(placement, role, is_fetched=True)
+    write = make_element_output(role.outputs, role.target.dtype, sizes.outputs)
     if grain == 1:
         put = make_element_put(placement, role.target)
 
@@ -178,7 +191,7 @@ def _make_store(
             write(y, base, stream, element, value)
 
         return store_one
-    put_pair, pairs = make_word_put(placement, role.target), grain // 2
+    put_pair, pairs = make_neighbours_put(placement, role.target), grain // 2
 
     @inline
     def store_pairs(w, start, base, weights, y, frame, stream, element):
@@ -194,72 +207,32 @@ def _make_store(
     return store_pairs
 
 
-def _make_chain(placement: GroupPlacement, role: ElementwiseRole) -> Any:
-    """apply(value, element, base, weights, frame, stream): all changes, one after another."""
-    chain = _keep
-    for change in role.changes:
-        chain = _then(chain, _make_change(placement, role, change))
-    return chain
+def _make_apply(
+    placement: GroupPlacement, role: ElementwiseRole, *, is_fetched: bool = False
+) -> Any:
+    """apply(value, element, base, weights, frame, stream): the chain, from and to elements.
 
+    Args:
+        placement: what stands where.
+        role: with the chain.
+        is_fetched: elements are float32 already.
+    """
 
-@inline
-def _keep(value, element, base, weights, frame, stream):
-    return value
-
-
-def _then(first: Any, second: Any) -> Any:
-    @inline
-    def chain(value, element, base, weights, frame, stream):
-        middle = first(value, element, base, weights, frame, stream)
-        return second(middle, element, base, weights, frame, stream)
-
-    return chain
-
-
-def _make_change(placement: GroupPlacement, role: ElementwiseRole, change: Change) -> Any:
-    if change.activation is not None:
-        function = make_function(change.activation, role.origin)
+    def make_vector(vector: Vector) -> Any:
+        read = make_element_load(placement.elements[vector], vector.dtype)
 
         @inline
-        def call(value, element, base, weights, frame, stream):
-            return function(value)
+        def operand(element, base, weights, frame, stream):
+            return read(base, frame, stream, element)
 
-        return call
-    if change.operand is None or change.arithmetic is None:
-        return _keep
-    operand = _make_operand(placement, change.operand)
-    combine = ARITHMETIC[change.arithmetic]
-    if change.is_swapped:
+        return operand
 
-        @inline
-        def swapped(value, element, base, weights, frame, stream):
-            return combine(operand(element, base, weights, frame, stream), value)
-
-        return swapped
+    chain = make_chain(role, placement.constants, make_vector)
+    as_float = same if is_fetched else AS_FLOAT[role.source_dtype]
+    as_element = FROM_FLOAT[role.target.dtype]
 
     @inline
-    def plain(value, element, base, weights, frame, stream):
-        return combine(value, operand(element, base, weights, frame, stream))
+    def apply(value, element, base, weights, frame, stream):
+        return as_element(chain(as_float(value), element, base, weights, frame, stream))
 
-    return plain
-
-
-def _make_operand(placement: GroupPlacement, operand: Constant | Vector) -> Any:
-    if isinstance(operand, Vector):
-        rows = placement.floats[operand]
-        slot, pitch = make_rows_slot(rows), rows.pitch
-
-        @inline
-        def vector(element, base, weights, frame, stream):
-            here = add(mul(stream, U32(pitch)), mul(element, U32(4)))
-            return load_shared(add(slot(base, frame), here))
-
-        return vector
-    image = placement.constants[operand.offset_bytes]
-    step = 4 if operand.extent > 1 else 0
-
-    @inline
-    def constant(element, base, weights, frame, stream):
-        return load_global(add64(weights, U64(image) + U64(element) * U64(step)))
-
-    return constant
+    return apply

@@ -33,6 +33,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
 )
 from edgelstm_targets.numba_cuda.device.mma_dense import make_group_dense
 from edgelstm_targets.numba_cuda.device.mma_elementwise import make_group_elementwise
+from edgelstm_targets.numba_cuda.device.mma_integer_softmax import make_group_integer_softmax
 from edgelstm_targets.numba_cuda.device.mma_normalization import (
     make_group_layer_norm,
     make_group_softmax,
@@ -44,6 +45,7 @@ from edgelstm_targets.numba_cuda.mma_places import FLAG_BYTES, GroupPlacement, G
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
     ElementwiseRole,
+    IntegerSoftmaxRole,
     LayerNormRole,
     RecurrentRole,
     SoftmaxRole,
@@ -255,6 +257,8 @@ def _make_code(placement: GroupPlacement, place: GroupRole, sizes: BlockSizes) -
             return make_group_elementwise(placement, place, sizes)
         case SoftmaxRole():
             return make_group_softmax(placement, place, sizes)
+        case IntegerSoftmaxRole():
+            return make_group_integer_softmax(placement, place, sizes)
         case LayerNormRole():
             return make_group_layer_norm(placement, place, sizes)
     raise TypeError(f"no code for {type(place.role).__name__}")

@@ -20,23 +20,21 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     div,
     inline,
     load_global,
-    load_shared,
-    mul,
     reciprocal_approx,
     rem,
     shuffle_xor,
 )
+from edgelstm_targets.numba_cuda.device.mma_outputs import make_element_output
+from edgelstm_targets.numba_cuda.device.mma_puts import make_element_put
 from edgelstm_targets.numba_cuda.device.mma_rows import (
     BlockSizes,
     GroupCode,
-    make_element_output,
-    make_element_put,
-    make_rows_slot,
+    make_element_load,
     nothing_to_finish,
     nothing_to_prepare,
 )
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement, GroupRole
-from edgelstm_targets.numba_cuda.pipeline import LayerNormRole, SoftmaxRole
+from edgelstm_targets.numba_cuda.pipeline import IntegerSoftmaxRole, LayerNormRole, SoftmaxRole
 
 _EACH = 8
 """Elements that a lane takes before a second lane is worth it."""
@@ -47,8 +45,8 @@ def make_group_softmax(placement: GroupPlacement, place: GroupRole, sizes: Block
     role = place.role
     assert isinstance(role, SoftmaxRole)
     extent, is_log = role.target.extent, role.is_log
-    lanes = _lanes(extent)
-    locate, read, store = _make_access(placement, place, role, sizes, lanes)
+    lanes = share_lanes(extent)
+    locate, read, store = make_access(placement, place, role, sizes, lanes)
     total_of, largest_of = _make_sum(lanes), _make_maximum(lanes)
     passes, rounds = -(-placement.group * lanes // place.threads), -(-extent // lanes)
 
@@ -85,8 +83,8 @@ def make_group_layer_norm(
     role = place.role
     assert isinstance(role, LayerNormRole)
     extent, epsilon = role.target.extent, role.epsilon
-    lanes = _lanes(extent)
-    locate, read, store = _make_access(placement, place, role, sizes, lanes)
+    lanes = share_lanes(extent)
+    locate, read, store = make_access(placement, place, role, sizes, lanes)
     total_of = _make_sum(lanes)
     passes, rounds = -(-placement.group * lanes // place.threads), -(-extent // lanes)
     scale = placement.constants[role.scale.offset_bytes]
@@ -123,15 +121,16 @@ def make_group_layer_norm(
     return GroupCode(0, nothing_to_prepare, step, nothing_to_finish)
 
 
-def _lanes(extent: int) -> int:
+def share_lanes(extent: int) -> int:
+    """Neighbouring lanes that share a stream: a power of two."""
     wanted = -(-extent // _EACH)
     return min(32, 1 << (wanted - 1).bit_length())
 
 
-def _make_access(
+def make_access(
     placement: GroupPlacement,
     place: GroupRole,
-    role: SoftmaxRole | LayerNormRole,
+    role: SoftmaxRole | LayerNormRole | IntegerSoftmaxRole,
     sizes: BlockSizes,
     lanes: int,
 ) -> tuple[Any, Any, Any]:
@@ -141,11 +140,10 @@ def _make_access(
     nothing, so that the warp never parts.
     """
     group, threads, extent = placement.group, place.threads, role.target.extent
-    rows = placement.floats[role.x]
-    slot, pitch = make_rows_slot(rows), rows.pitch
+    load = make_element_load(placement.elements[role.x], role.x.dtype)
     put, write = (
         make_element_put(placement, role.target),
-        make_element_output(role.outputs, sizes),
+        make_element_output(role.outputs, role.target.dtype, sizes.outputs),
     )
 
     @inline
@@ -156,9 +154,7 @@ def _make_access(
 
     @inline
     def read(base, frame, stream, element):
-        known = min(element, U32(extent - 1))
-        here = add(mul(stream, U32(pitch)), mul(known, U32(4)))
-        return load_shared(add(slot(base, frame), here))
+        return load(base, frame, stream, min(element, U32(extent - 1)))
 
     @inline
     def store(base, y, frame, stream, element, value, is_mine):

@@ -1,9 +1,10 @@
 """The product of a group's vectors with fragments of weights, on tensor cores.
 
-Which pairs of inputs have their weights in registers, in shared memory or in the image is the
+Which pairs of products have their weights in registers, in shared memory or in the image is the
 placement's choice and constant in the code. Sums of a lane: for each row of 16 streams and each
 accumulator four, (stream g, unit 2m), (g, 2m + 1), (g + 8, 2m), (g + 8, 2m + 1) with g = lane / 4
-and m = lane % 4; the epilogue of a cell takes them from there.
+and m = lane % 4; the epilogue of a cell takes them from there. Vectors of 16-bit whole numbers have
+sums of their low bytes behind those of their high ones; `mma_sums.py` brings them together.
 """
 
 from __future__ import annotations
@@ -28,14 +29,21 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     load_shared2,
     load_shared4,
     mul,
+    multiply_bytes,
     multiply_halves,
+    multiply_unsigned,
     rem,
     store_shared,
     store_shared4,
 )
 from edgelstm_targets.numba_cuda.device.mma_rows import make_rows_slot
-from edgelstm_targets.numba_cuda.mma_image import PAIR_BYTES, TAIL_BYTES
-from edgelstm_targets.numba_cuda.mma_places import FragmentPlace, GroupPhase, GroupRole
+from edgelstm_targets.numba_cuda.mma_image import PAIR_BYTES, TAIL_BYTES, Operand
+from edgelstm_targets.numba_cuda.mma_places import (
+    FragmentPlace,
+    GroupPhase,
+    GroupRole,
+    SharedWords,
+)
 
 PRODUCT_BYTES = 64
 """What a row of two streams has for one product."""
@@ -54,46 +62,78 @@ def make_group_product(place: GroupRole, phase: GroupPhase) -> tuple[Any, Any]:
         total(acc, w, lane, tile, row, base, weights, frame): sets the sums of a tile, for
         `place.chunk` times 16 streams, the first of them the lane's row `row` of two streams.
     """
-    load, total = _make_bias(place, phase)
+    load = make_words_load(place, phase.bias)
+    total = make_start(place, phase, load_shared2)
     for section in phase.sections:
-        load, total = _both(load, total, *_make_pairs(place, phase, section))
-        if section.tail:
-            load, total = _both(load, total, *_make_tail(place, phase, section))
+        section_load, add_up = make_section(place, phase, section)
+        load, total = _then(load, section_load), _then_total(total, add_up)
     return load, total
 
 
-def _both(load_a: Any, total_a: Any, load_b: Any, total_b: Any) -> tuple[Any, Any]:
+def make_section(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> tuple[Any, Any]:
+    """load(w, t, base, weights), and add_up(acc, w, lane, tile, row, base, weights, frame)."""
+    load, add_up = _make_pairs(place, phase, section)
+    if section.tail:
+        tail_load, tail_add_up = _make_tail(place, phase, section)
+        load, add_up = _then(load, tail_load), _then_total(add_up, tail_add_up)
+    return load, add_up
+
+
+def _then(first: Any, second: Any) -> Any:
     @inline
     def load(w, t, base, weights):
-        load_a(w, t, base, weights)
-        load_b(w, t, base, weights)
+        first(w, t, base, weights)
+        second(w, t, base, weights)
 
+    return load
+
+
+def _then_total(first: Any, second: Any) -> Any:
     @inline
     def total(acc, w, lane, tile, row, base, weights, frame):
-        total_a(acc, w, lane, tile, row, base, weights, frame)
-        total_b(acc, w, lane, tile, row, base, weights, frame)
+        first(acc, w, lane, tile, row, base, weights, frame)
+        second(acc, w, lane, tile, row, base, weights, frame)
 
-    return load, total
+    return total
 
 
-def _make_bias(place: GroupRole, phase: GroupPhase) -> tuple[Any, Any]:
-    count, chunk, threads = phase.accumulators, place.chunk, place.threads
-    image, shared, words = phase.bias_image, phase.bias, phase.bias_bytes // 4
+def make_words_load(place: GroupRole, words: SharedWords) -> Any:
+    """load(w, t, base, weights): from the image to shared memory."""
+    image, shared, count, threads = words.image, words.shared, words.nbytes // 4, place.threads
 
     @inline
     def load(w, t, base, weights):
         at = t
-        while at < U32(words):
+        while at < U32(count):
             value = load_global(add64(weights, U64(image) + U64(at) * U64(4)))
             store_shared(add(base, add(U32(shared), mul(at, U32(4)))), value)
             at = add(at, U32(threads))
 
+    return load
+
+
+def make_words_address(words: SharedWords, rows: int) -> Any:
+    """address(lane, tile, base): what the lane's two units have there, [row][2]."""
+    shared = words.shared
+
     @inline
-    def total(acc, w, lane, tile, row, base, weights, frame):
+    def address(lane, tile, base):
         unit_pair = add(mul(tile, U32(4)), band(lane, U32(3)))
-        near = add(base, add(U32(shared), mul(unit_pair, U32(8 * count))))
+        return add(base, add(U32(shared), mul(unit_pair, U32(8 * rows))))
+
+    return address
+
+
+def make_start(place: GroupRole, phase: GroupPhase, load_two: Any) -> Any:
+    """start(acc, w, lane, tile, row, base, weights, frame): sums are their biases."""
+    count, chunk = phase.accumulators, place.chunk
+    address = make_words_address(phase.bias, count)
+
+    @inline
+    def start(acc, w, lane, tile, row, base, weights, frame):
+        near = address(lane, tile, base)
         for a in range(count):
-            low, high = load_shared2(add(near, U32(8 * a)))
+            low, high = load_two(add(near, U32(8 * a)))
             for m in range(chunk):
                 n = (m * count + a) * 4
                 acc[n] = low
@@ -101,22 +141,28 @@ def _make_bias(place: GroupRole, phase: GroupPhase) -> tuple[Any, Any]:
                 acc[n + 2] = low
                 acc[n + 3] = high
 
-    return load, total
+    return start
 
 
-def _make_multiply(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> Any:
+def _make_multiply(
+    place: GroupRole, phase: GroupPhase, section: FragmentPlace, plane: int = 0
+) -> Any:
     """multiply(acc, m, a0, a1, a2, a3, f, first, step): all gates, for row m.
 
-    The weights of gate a are the words f[first + a * step] and the next.
+    The weights of gate a are the words f[first + a * step] and the next. Plane 1 are low bytes.
     """
     count, gates, skip = phase.accumulators, section.gates, section.skip
+    behind = plane * place.chunk * count * 4
+    product = multiply_halves
+    if section.operand is Operand.BYTES:
+        product = multiply_unsigned if plane else multiply_bytes
 
     @inline
     def multiply(acc, m, a0, a1, a2, a3, f, first, step):
         for a in range(gates):
-            n = (m * count + a + skip * (a >> 1)) * 4
+            n = behind + (m * count + a + skip * (a >> 1)) * 4
             i = first + a * step
-            d0, d1, d2, d3 = multiply_halves(
+            d0, d1, d2, d3 = product(
                 bits_of(a0),
                 bits_of(a1),
                 bits_of(a2),
@@ -136,13 +182,48 @@ def _make_multiply(place: GroupRole, phase: GroupPhase, section: FragmentPlace) 
     return multiply
 
 
+def _make_rows(place: GroupRole, phase: GroupPhase, section: FragmentPlace, products: int) -> Any:
+    """rows(acc, near, f, start, step): the streams of all rows times fragments that a lane holds.
+
+    `near` is the lane's part of the first row, f[start] the first word of the first gate.
+    """
+    rows = _make_plane(place, phase, section, products, 0)
+    if section.planes == 1:
+        return rows
+    low = _make_plane(place, phase, section, products, 1)
+
+    @inline
+    def both(acc, near, f, start, step):
+        rows(acc, near, f, start, step)
+        low(acc, near, f, start, step)
+
+    return both
+
+
+def _make_plane(
+    place: GroupRole, phase: GroupPhase, section: FragmentPlace, products: int, plane: int
+) -> Any:
+    multiply = _make_multiply(place, phase, section, plane)
+    chunk, pitch, first = place.chunk, section.rows.pitch, plane * section.rows.low
+
+    @inline
+    def rows(acc, near, f, start, step):
+        for m in range(chunk):
+            for k in range(products):
+                at = add(near, U32(first + m * ROW_STEP * pitch + k * PRODUCT_BYTES))
+                a0, a1, a2, a3 = load_shared4(at)
+                multiply(acc, m, a0, a1, a2, a3, f, start + 2 * k, step)
+
+    return rows
+
+
 def _make_pairs(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> tuple[Any, Any]:
-    """The products of 32 inputs each."""
-    slot, multiply = make_rows_slot(section.rows), _make_multiply(place, phase, section)
+    """The products, two at a time."""
+    slot, rows_of = make_rows_slot(section.rows), _make_rows(place, phase, section, 2)
     before, gates, pairs, pitch = section.before, section.gates, section.pairs, section.rows.pitch
     held, stored = section.in_registers, section.in_shared
     streamed = pairs - held - stored
-    first, image, shared, chunk = section.first_word, section.image, section.shared, place.chunk
+    first, image, shared = section.first_word, section.image, section.shared
     pair_bytes = gates * PAIR_BYTES
     tile_bytes, shared_tile = pairs * pair_bytes, stored * pair_bytes
     words = gates * _LANE_WORDS
@@ -167,15 +248,6 @@ def _make_pairs(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> 
             copy_in(t, base, weights)
 
     @inline
-    def rows_of(acc, near, f, start):
-        for m in range(chunk):
-            at = add(near, U32(m * ROW_STEP * pitch))
-            a0, a1, a2, a3 = load_shared4(at)
-            b0, b1, b2, b3 = load_shared4(add(at, U32(PRODUCT_BYTES)))
-            multiply(acc, m, a0, a1, a2, a3, f, start, _LANE_WORDS)
-            multiply(acc, m, b0, b1, b2, b3, f, start + 2, _LANE_WORDS)
-
-    @inline
     def fetch(f, far):
         for a in range(gates):
             w0, w1, w2, w3 = load_global4(add64(far, U64(a * PAIR_BYTES)))
@@ -189,7 +261,7 @@ def _make_pairs(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> 
         near = add(slot(base, frame - U32(before)), mul(row, U32(pitch)))
         near = add(near, mul(band(lane, U32(3)), U32(16)))
         for q in range(held):
-            rows_of(acc, add(near, U32(2 * q * PRODUCT_BYTES)), w, first + q * words)
+            rows_of(acc, add(near, U32(2 * q * PRODUCT_BYTES)), w, first + q * words, _LANE_WORDS)
         if stored > 0:
             mine = add(base, add(U32(shared), mul(tile, U32(shared_tile))))
             mine = add(mine, mul(lane, U32(16)))
@@ -202,7 +274,7 @@ def _make_pairs(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> 
                     f[4 * a + 1] = w1
                     f[4 * a + 2] = w2
                     f[4 * a + 3] = w3
-                rows_of(acc, add(near, U32(2 * (held + q) * PRODUCT_BYTES)), f, 0)
+                rows_of(acc, add(near, U32(2 * (held + q) * PRODUCT_BYTES)), f, 0, _LANE_WORDS)
         if streamed > 0:
             far = U64(image + (held + stored) * pair_bytes) + U64(tile) * U64(tile_bytes)
             far = add64(weights, far + U64(lane) * U64(16))
@@ -214,18 +286,23 @@ def _make_pairs(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> 
                     now[i] = ahead[i]
                 if q + 1 < streamed:
                     fetch(ahead, add64(far, U64((q + 1) * pair_bytes)))
-                rows_of(acc, add(near, U32(2 * (held + stored + q) * PRODUCT_BYTES)), now, 0)
+                rows_of(
+                    acc,
+                    add(near, U32(2 * (held + stored + q) * PRODUCT_BYTES)),
+                    now,
+                    0,
+                    _LANE_WORDS,
+                )
 
     return load, total
 
 
 def _make_tail(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> tuple[Any, Any]:
-    """The product of the last 16 inputs."""
-    slot, multiply = make_rows_slot(section.rows), _make_multiply(place, phase, section)
+    """The last product, if it is single."""
+    slot, rows_of = make_rows_slot(section.rows), _make_rows(place, phase, section, 1)
     before, gates, pairs, pitch = section.before, section.gates, section.pairs, section.rows.pitch
     is_held, is_stored = section.tail == "registers", section.tail == "shared"
     word, image, shared = section.tail_word, section.image_tail, section.shared_tail
-    chunk = place.chunk
     tile_bytes = gates * TAIL_BYTES
     copy_in = _make_copy(place, image, tile_bytes, shared, tile_bytes)
 
@@ -263,9 +340,7 @@ def _make_tail(place: GroupRole, phase: GroupPhase, section: FragmentPlace) -> t
                 f[2 * a + 1] = w1
         near = add(slot(base, frame - U32(before)), mul(row, U32(pitch)))
         near = add(near, add(U32(2 * pairs * PRODUCT_BYTES), mul(band(lane, U32(3)), U32(16))))
-        for m in range(chunk):
-            a0, a1, a2, a3 = load_shared4(add(near, U32(m * ROW_STEP * pitch)))
-            multiply(acc, m, a0, a1, a2, a3, f, 0, 2)
+        rows_of(acc, near, f, 0, 2)
 
     return load, total
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_compiler.ir.ops import GRU
+from edgelstm_compiler.ir.ops import GRU, IntegerGRU, IntegerRecurrent
+from edgelstm_targets.numba_cuda.device.elements import same
 from edgelstm_targets.numba_cuda.device.intrinsics import (
-    F32,
     U32,
     U64,
     add,
@@ -20,23 +20,31 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     band,
     barrier,
     div,
-    float_of,
     inline,
     load_global,
+    load_global_word,
     mul,
-    pack_halves,
-    store_shared2,
 )
-from edgelstm_targets.numba_cuda.device.mma_cells import make_gru_before, make_update
+from edgelstm_targets.numba_cuda.device.mma_cells import (
+    functions_of,
+    make_gru_before,
+    make_update,
+)
 from edgelstm_targets.numba_cuda.device.mma_emission import make_emission, make_limit
-from edgelstm_targets.numba_cuda.device.mma_product import ROW_STEP, make_group_product
-from edgelstm_targets.numba_cuda.device.mma_rows import (
-    BlockSizes,
-    GroupCode,
+from edgelstm_targets.numba_cuda.device.mma_integer_cells import (
+    make_integer_gru_phases,
+    make_integer_update,
 )
+from edgelstm_targets.numba_cuda.device.mma_product import ROW_STEP
+from edgelstm_targets.numba_cuda.device.mma_puts import make_operand_pair_put
+from edgelstm_targets.numba_cuda.device.mma_rows import BlockSizes, GroupCode
 from edgelstm_targets.numba_cuda.device.mma_states import make_cell_access, make_group_states
+from edgelstm_targets.numba_cuda.device.mma_sums import make_sums, number_of
+from edgelstm_targets.numba_cuda.device.numbers import make_show
+from edgelstm_targets.numba_cuda.device.tables import make_table_load
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
+from edgelstm_targets.numba_cuda.precision import Integer
 
 
 def make_group_recurrent(
@@ -53,17 +61,19 @@ def make_group_recurrent(
 def _one_phase(
     placement: GroupPlacement, place: GroupRole, role: RecurrentRole, sizes: BlockSizes
 ) -> GroupCode:
-    load, total = make_group_product(place, place.phases[0])
+    load, total = make_sums(place, place.phases[0])
+    load_tables = make_table_load(place)
     start, finish_states = make_group_states(placement, place, sizes)
     read_peepholes = _make_peepholes(place)
     cell = _make_cells(placement, place, role, sizes)
     chunk, passes, warps = place.chunk, place.passes, place.threads // 32
     turns = placement.group // ROWS // chunk
-    sums = 4 * place.phases[0].accumulators * chunk
+    kind, sums = number_of(place), 4 * place.phases[0].accumulators * chunk
 
     @inline
     def prepare(w, t, live, base, weights, state, x):
         load(w, t, base, weights)
+        load_tables(t, base, weights)
         start(t, live, base, state)
 
     @inline
@@ -77,7 +87,7 @@ def _one_phase(
             held = read_peepholes(unit, weights)
             for k in range(turns):
                 first = U32(k * chunk)
-                acc = cuda.local.array(sums, F32)
+                acc = cuda.local.array(sums, kind)
                 row = add(group, mul(first, U32(ROW_STEP)))
                 total(acc, w, lane, tile, row, base, weights, frame)
                 cell(acc, t, live, base, y, frame, group, unit, turn, first, held)
@@ -96,18 +106,18 @@ def _make_cells(
 
     Written out for each row: the compiler must see which sum is meant.
     """
-    update = make_update(role.kernel.op, place.peepholes >= 0, role.origin)
+    update = _cell_update(place, role)
     get, keep = make_cell_access(place, placement.group)
-    emit = make_emission(placement, role.target, role.outputs, place.tiles, sizes)
+    emit = _make_h_emission(placement, place, role, sizes)
     cell = role.cell
     hands_cell_on = cell is not None and (
-        bool(role.cell_outputs) or cell in placement.halves or cell in placement.floats
+        bool(role.cell_outputs) or cell in placement.operands or cell in placement.elements
     )
     emit_cell = emit
     if cell is not None:
         emit_cell = make_emission(placement, cell, role.cell_outputs, place.tiles, sizes)
-    count, has_kept = place.phases[0].accumulators, place.slots > 0
-    sums_of = _make_sums(count)
+    count, has_kept, kind = place.phases[0].accumulators, place.slots > 0, number_of(place)
+    sums_of = _make_sums_of(count, kind)
 
     def make(m: int) -> Any:
         start = 4 * count * m
@@ -116,17 +126,17 @@ def _make_cells(
         def cells(acc, t, live, base, y, frame, group, unit, turn, first, held):
             j = add(first, U32(m))
             p0, p1, p2, q0, q1, q2 = held
-            k0, k1, k2, k3 = F32(0), F32(0), F32(0), F32(0)
+            k0, k1, k2, k3 = kind(0), kind(0), kind(0), kind(0)
             if has_kept:
                 k0, k1, k2, k3 = get(t, base, turn, 0, j)
             a0, a1, a2, a3 = sums_of(acc, start)
             b0, b1, b2, b3 = sums_of(acc, start + 1)
             c0, c1, c2, c3 = sums_of(acc, start + 2)
             d0, d1, d2, d3 = sums_of(acc, start + 3)
-            h0, k0 = update(a0, a1, a2, a3, k0, p0, p1, p2)
-            h1, k1 = update(b0, b1, b2, b3, k1, q0, q1, q2)
-            h2, k2 = update(c0, c1, c2, c3, k2, p0, p1, p2)
-            h3, k3 = update(d0, d1, d2, d3, k3, q0, q1, q2)
+            h0, k0 = update(a0, a1, a2, a3, k0, p0, p1, p2, base)
+            h1, k1 = update(b0, b1, b2, b3, k1, q0, q1, q2, base)
+            h2, k2 = update(c0, c1, c2, c3, k2, p0, p1, p2, base)
+            h3, k3 = update(d0, d1, d2, d3, k3, q0, q1, q2, base)
             if has_kept:
                 keep(t, base, turn, 0, j, k0, k1, k2, k3)
             emit(y, live, base, frame, group, unit, j, h0, h1, h2, h3)
@@ -136,6 +146,33 @@ def _make_cells(
         return cells
 
     return _each_row(place.chunk, make)
+
+
+def _cell_update(place: GroupRole, role: RecurrentRole) -> Any:
+    if isinstance(role.precision, Integer):
+        assert isinstance(role.precision.op, IntegerRecurrent)
+        return make_integer_update(role.precision.op, place)
+    functions = functions_of(role.precision)
+    return make_update(role.kernel.op, place.peepholes >= 0, functions, role.origin)
+
+
+def _make_h_emission(
+    placement: GroupPlacement, place: GroupRole, role: RecurrentRole, sizes: BlockSizes
+) -> Any:
+    """emit, as of `make_emission`: h to all, and to the layer's products as what they see of it."""
+    emit = make_emission(placement, role.target, role.outputs, place.tiles, sizes)
+    if role.factor is None:
+        return emit
+    emit_seen = make_emission(placement, role.factor, (), place.tiles, sizes)
+    show = make_show(role)
+
+    @inline
+    def emit_both(y, live, base, frame, group, unit, j, v0, v1, v2, v3):
+        emit(y, live, base, frame, group, unit, j, v0, v1, v2, v3)
+        s0, s1, s2, s3 = show(v0), show(v1), show(v2), show(v3)
+        emit_seen(y, live, base, frame, group, unit, j, s0, s1, s2, s3)
+
+    return emit_both
 
 
 def _each_row(chunk: int, make: Any) -> Any:
@@ -155,7 +192,7 @@ def _both(before: Any, row: Any) -> Any:
     return cells
 
 
-def _make_sums(count: int) -> Any:
+def _make_sums_of(count: int, kind: Any) -> Any:
     """sums(acc, n): those of one unit and stream; 0 for accumulators that there are not."""
     if count == 4:
 
@@ -167,7 +204,7 @@ def _make_sums(count: int) -> Any:
 
     @inline
     def one(acc, n):
-        return acc[n], F32(0), F32(0), F32(0)
+        return acc[n], kind(0), kind(0), kind(0)
 
     return one
 
@@ -176,24 +213,23 @@ def _two_phases(
     placement: GroupPlacement, place: GroupRole, role: RecurrentRole, sizes: BlockSizes
 ) -> GroupCode:
     """GRU with linear_before_reset=0: r*h of all units, and then the candidate."""
-    op = role.kernel.op
-    assert isinstance(op, GRU)
-    load_first, total_first = make_group_product(place, place.phases[0])
-    load_second, total_second = make_group_product(place, place.phases[1])
+    load_first, total_first = make_sums(place, place.phases[0])
+    load_second, total_second = make_sums(place, place.phases[1])
+    load_tables = make_table_load(place)
     start, finish_states = make_group_states(placement, place, sizes)
-    gates, update = (
-        _make_gates(placement, place, role, op),
-        _make_update(placement, place, role, op, sizes),
-    )
+    find_gates, reset, find_update = _gru_phases(place, role)
+    gates = _make_gates(placement, place, role, find_gates, reset)
+    update = _make_update(placement, place, role, find_update, sizes)
     chunk, passes, warps, threads = place.chunk, place.passes, place.threads // 32, place.threads
     turns = placement.group // ROWS // chunk
-    sums_first, sums_second = 8 * chunk, 4 * chunk
+    kind, sums_first, sums_second = number_of(place), 8 * chunk, 4 * chunk
     own_barrier = place.number + 1
 
     @inline
     def prepare(w, t, live, base, weights, state, x):
         load_first(w, t, base, weights)
         load_second(w, t, base, weights)
+        load_tables(t, base, weights)
         start(t, live, base, state)
 
     @inline
@@ -206,7 +242,7 @@ def _two_phases(
             unit = add(mul(tile, U32(8)), mul(member, U32(2)))
             for k in range(turns):
                 first = U32(k * chunk)
-                acc = cuda.local.array(sums_first, F32)
+                acc = cuda.local.array(sums_first, kind)
                 row = add(group, mul(first, U32(ROW_STEP)))
                 total_first(acc, w, lane, tile, row, base, weights, frame)
                 gates(acc, t, live, base, y, frame, group, unit, turn, first, U32(0))
@@ -217,7 +253,7 @@ def _two_phases(
             unit = add(mul(tile, U32(8)), mul(member, U32(2)))
             for k in range(turns):
                 first = U32(k * chunk)
-                acc = cuda.local.array(sums_second, F32)
+                acc = cuda.local.array(sums_second, kind)
                 row = add(group, mul(first, U32(ROW_STEP)))
                 total_second(acc, w, lane, tile, row, base, weights, frame)
                 update(acc, t, live, base, y, frame, group, unit, turn, first, U32(0))
@@ -229,11 +265,30 @@ def _two_phases(
     return GroupCode(place.words, prepare, step, finish)
 
 
-def _make_gates(placement: GroupPlacement, place: GroupRole, role: RecurrentRole, op: GRU) -> Any:
+def _gru_phases(place: GroupRole, role: RecurrentRole) -> tuple[Any, Any, Any]:
+    if isinstance(role.precision, Integer):
+        assert isinstance(role.precision.op, IntegerGRU)
+        return make_integer_gru_phases(role.precision.op, place)
+    op = role.kernel.op
+    assert isinstance(op, GRU)
+    gates, find_reset, update = make_gru_before(op, functions_of(role.precision), role.origin)
+    show = make_show(role)
+
+    @inline
+    def reset(r, h):
+        return show(find_reset(r, h))
+
+    return gates, reset, update
+
+
+def _make_gates(
+    placement: GroupPlacement, place: GroupRole, role: RecurrentRole, gates: Any, reset: Any
+) -> Any:
     """The first phase: z stays with the lane, r*h goes to all."""
-    gates, _ = make_gru_before(op, role.origin)
     get, keep = make_cell_access(place, placement.group)
-    put_reset = _make_reset_put(place, op.hidden)
+    assert place.reset is not None
+    put_reset = make_operand_pair_put(place.reset, role.seen.dtype)
+    keep_within = make_limit(role.kernel.op.hidden, place.tiles, role.seen.dtype)
 
     def make(m: int) -> Any:
         n = 8 * m
@@ -242,12 +297,14 @@ def _make_gates(placement: GroupPlacement, place: GroupRole, role: RecurrentRole
         def cells(acc, t, live, base, y, frame, group, unit, turn, first, held):
             j = add(first, U32(m))
             h0, h1, h2, h3 = get(t, base, turn, 0, j)
-            z0, r0 = gates(acc[n], acc[n + 4])
-            z1, r1 = gates(acc[n + 1], acc[n + 5])
-            z2, r2 = gates(acc[n + 2], acc[n + 6])
-            z3, r3 = gates(acc[n + 3], acc[n + 7])
+            z0, r0 = gates(acc[n], acc[n + 4], base)
+            z1, r1 = gates(acc[n + 1], acc[n + 5], base)
+            z2, r2 = gates(acc[n + 2], acc[n + 6], base)
+            z3, r3 = gates(acc[n + 3], acc[n + 7], base)
             keep(t, base, turn, 1, j, z0, z1, z2, z3)
-            put_reset(base, group, unit, j, r0 * h0, r1 * h1, r2 * h2, r3 * h3)
+            v0, v1 = keep_within(unit, reset(r0, h0), reset(r1, h1))
+            v2, v3 = keep_within(unit, reset(r2, h2), reset(r3, h3))
+            put_reset(base, frame, group, j, unit, v0, v1, v2, v3)
 
         return cells
 
@@ -255,12 +312,16 @@ def _make_gates(placement: GroupPlacement, place: GroupRole, role: RecurrentRole
 
 
 def _make_update(
-    placement: GroupPlacement, place: GroupRole, role: RecurrentRole, op: GRU, sizes: BlockSizes
+    placement: GroupPlacement,
+    place: GroupRole,
+    role: RecurrentRole,
+    update: Any,
+    sizes: BlockSizes,
 ) -> Any:
     """The second phase."""
-    _, update = make_gru_before(op, role.origin)
     get, keep = make_cell_access(place, placement.group)
-    emit = make_emission(placement, role.target, role.outputs, place.tiles, sizes)
+    emit = _make_h_emission(placement, place, role, sizes)
+    show = make_show(role) if role.memory is not None else same
 
     def make(m: int) -> Any:
         n = 4 * m
@@ -270,9 +331,10 @@ def _make_update(
             j = add(first, U32(m))
             h0, h1, h2, h3 = get(t, base, turn, 0, j)
             z0, z1, z2, z3 = get(t, base, turn, 1, j)
-            h0, h1 = update(acc[n], z0, h0), update(acc[n + 1], z1, h1)
-            h2, h3 = update(acc[n + 2], z2, h2), update(acc[n + 3], z3, h3)
+            h0, h1 = update(acc[n], z0, h0, base), update(acc[n + 1], z1, h1, base)
+            h2, h3 = update(acc[n + 2], z2, h2, base), update(acc[n + 3], z3, h3, base)
             keep(t, base, turn, 0, j, h0, h1, h2, h3)
+            h0, h1, h2, h3 = show(h0), show(h1), show(h2), show(h3)
             emit(y, live, base, frame, group, unit, j, h0, h1, h2, h3)
 
         return cells
@@ -280,48 +342,29 @@ def _make_update(
     return _each_row(place.chunk, make)
 
 
-def _make_reset_put(place: GroupRole, hidden: int) -> Any:
-    """put(base, group, unit, j, v0, v1, v2, v3): r*h of a lane, where the second phase reads it."""
-    assert place.reset is not None
-    offset, pitch, keep_within = (
-        place.reset.offset,
-        place.reset.pitch,
-        make_limit(hidden, place.tiles),
-    )
-
-    @inline
-    def put(base, group, unit, j, v0, v1, v2, v3):
-        v0, v1 = keep_within(unit, v0, v1)
-        v2, v3 = keep_within(unit, v2, v3)
-        row = add(group, mul(j, U32(ROW_STEP)))
-        at = add(base, add(U32(offset), add(mul(row, U32(pitch)), mul(unit, U32(4)))))
-        store_shared2(at, float_of(pack_halves(v0, v1)), float_of(pack_halves(v2, v3)))
-
-    return put
-
-
 def _make_peepholes(place: GroupRole) -> Any:
     """read(unit, weights): i, o, f of the unit and of the next."""
-    image = place.peepholes
+    image, kind = place.peepholes, number_of(place)
     if image < 0:
 
         @inline
         def none(unit, weights):
-            zero = F32(0)
+            zero = kind(0)
             return zero, zero, zero, zero, zero, zero
 
         return none
+    load = load_global_word if kind is U32 else load_global
 
     @inline
     def read(unit, weights):
         at = add64(weights, U64(image) + U64(unit) * U64(12))
         return (
-            load_global(at),
-            load_global(add64(at, U64(4))),
-            load_global(add64(at, U64(8))),
-            load_global(add64(at, U64(12))),
-            load_global(add64(at, U64(16))),
-            load_global(add64(at, U64(20))),
+            load(at),
+            load(add64(at, U64(4))),
+            load(add64(at, U64(8))),
+            load(add64(at, U64(12))),
+            load(add64(at, U64(16))),
+            load(add64(at, U64(20))),
         )
 
     return read

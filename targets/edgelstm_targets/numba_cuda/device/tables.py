@@ -14,13 +14,12 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     mul,
     store_shared_word,
 )
+from edgelstm_targets.numba_cuda.image import TABLE_BYTES
+from edgelstm_targets.numba_cuda.mma_places import GroupRole
 from edgelstm_targets.numba_cuda.places import RolePlace
 
-TABLE_BYTES = 2048
-"""512 words: the two ends of each interval."""
 
-
-def make_table_load(place: RolePlace) -> Any:
+def make_table_load(place: RolePlace | GroupRole) -> Any:
     """load(t, base, weights): all tables of the role, by its threads."""
     shared, image, threads = place.tables, place.tables_image, place.threads
     words = place.tables_bytes // 4
@@ -43,6 +42,6 @@ def make_table_load(place: RolePlace) -> Any:
     return load
 
 
-def table_address(place: RolePlace, index: int) -> int:
+def table_address(place: RolePlace | GroupRole, index: int) -> int:
     """Where a table of the role begins in shared memory, beyond the base."""
     return place.tables + index * TABLE_BYTES
