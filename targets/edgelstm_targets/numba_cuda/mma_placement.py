@@ -65,13 +65,16 @@ _PLAIN = 38
 _PAIR_WORDS, _TAIL_WORDS = 4, 2
 
 
-def place_groups(pipeline: Pipeline, chip: Chip, spare: int = 0) -> GroupPlacement:
+def place_groups(
+    pipeline: Pipeline, chip: Chip, spare: int = 0, groups: Sequence[int] = GROUPS
+) -> GroupPlacement:
     """The placement with the cheapest frame of a stream.
 
     Args:
         pipeline: what is to be done.
         chip: for which chip.
         spare: registers of a thread left unused, more where the compiler spills.
+        groups: streams of a block that are tried.
 
     Raises:
         CapabilityError: a role that tensor cores do not do here, or a layer too large for them.
@@ -82,11 +85,11 @@ def place_groups(pipeline: Pipeline, chip: Chip, spare: int = 0) -> GroupPlaceme
                 f"{role.origin}: math=fp16 multiplies float32 layers, and this one is quantized; "
                 "leave out --quantize or the option math"
             )
-    found = list(_placements(pipeline, chip, spare))
+    found = list(_placements(pipeline, chip, spare, groups))
     if not found:
         largest = max(role.target.extent for role in pipeline.roles)
         raise CapabilityError(
-            f"math=fp16: a group of {GROUPS[-1]} streams with vectors of {largest} does not fit "
+            f"math=fp16: a group of {min(groups)} streams with vectors of {largest} does not fit "
             f"into a multiprocessor of {chip.name}; use math=fp32"
         )
     best = min(each.cost / each.group for each in found)
@@ -102,9 +105,11 @@ def _is_float(role: Role) -> bool:
     return isinstance(role, _ROLES) and role.target.dtype is DType.F32
 
 
-def _placements(pipeline: Pipeline, chip: Chip, spare: int) -> Iterator[GroupPlacement]:
+def _placements(
+    pipeline: Pipeline, chip: Chip, spare: int, groups: Sequence[int]
+) -> Iterator[GroupPlacement]:
     layers = [role for role in pipeline.roles if isinstance(role, RecurrentRole)]
-    for group in GROUPS:
+    for group in groups:
         for most in LAYER_WARPS:
             warps = [_layer_warps(role, most) for role in layers]
             if sum(warps) * WARP > BLOCK_THREADS:
