@@ -119,14 +119,18 @@ def _describe_devices(artifact: Artifact) -> list[dict[str, Any]]:
 
 
 def _describe_kernels(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Kernels for GPUs: for which chip and how many streams, what they take, and why this shape."""
-    names = ("shape", "team", "threads", "registers", "shared_bytes", "cycles", "why")
+    """Kernels for GPUs: for which chip and how many streams, what they take, and why this shape.
+
+    `above`: of those that fit, a session takes the kernel with the most streams a multiprocessor
+    that it has more of, and that are a group.
+    """
+    names = ("group", "above", "shape", "team", "threads", "registers", "shared_bytes", "cycles")
     return [
         {
             "chip": "sm_{}{}".format(*kernel["capability"]),
             "form": kernel["form"],
             "streams": kernel["streams"],
-            **{name: kernel.get(name) for name in names},
+            **{name: kernel.get(name) for name in (*names, "why")},
         }
         for kernel in manifest["target"].get("facts", {}).get("kernels") or []
     ]
@@ -212,18 +216,31 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
 def _print_kernels(kernels: list[dict[str, Any]]) -> None:
     click.echo("kernels:")
     print_table(
-        ["chip", "code", "streams", "shape", "blocks", "threads", "registers", "shared"],
+        ["chip", "code", "for", "shape", "blocks", "threads", "registers", "shared"],
         [
             [
-                *(k[name] for name in ("chip", "form", "streams", "shape", "team", "threads")),
-                k["registers"],
+                *(k[name] for name in ("chip", "form")),
+                _purpose(k),
+                *(k[name] for name in ("shape", "team", "threads", "registers")),
                 format_bytes(k["shared_bytes"]),
             ]
             for k in kernels
         ],
     )
     click.echo("why these shapes:")
-    print_facts([(f"{k['chip']} {k['streams']}", k["why"]) for k in kernels if k["form"] != "ptx"])
+    print_facts([(f"{k['chip']} {_kind(k)}", k["why"]) for k in kernels if k["form"] != "ptx"])
+
+
+def _kind(kernel: Mapping[str, Any]) -> str:
+    """Its streams, with those of a block where a block has several."""
+    group = kernel["group"] or 1
+    return f"{kernel['streams']}, groups of {group}" if group > 1 else str(kernel["streams"])
+
+
+def _purpose(kernel: Mapping[str, Any]) -> str:
+    """The kind of kernel, and from how many streams on it is taken."""
+    above = kernel["above"]
+    return f"{_kind(kernel)}, above {above:g} a multiprocessor" if above else _kind(kernel)
 
 
 def _inspect_other(file: Path, options: dict[str, Any]) -> dict[str, Any]:

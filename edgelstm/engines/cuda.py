@@ -1,14 +1,14 @@
 """Engine `cuda`: kernels out of cubin or PTX sections, on NVIDIA GPUs, through the driver alone.
 
-`cuda_kernels.py` says what the manifest holds. Among the kernels that this GPU runs, one stream
-takes the kernel for one if its blocks fit on the chip. Every kernel is started with weights, state,
-x, y, active, mail; frames, streams (`device/wavefront.py` of the target), but for the kernel that
-waits for frames (`cuda_doorbell.py`).
+`cuda_kernels.py` says what the manifest holds, and from how many streams on a kernel is taken; one
+whose blocks wait for each other has to fit on the GPU, too. Every kernel is started with weights,
+state, x, y, active, mail; frames, streams (`device/wavefront.py` of the target), but for the kernel
+that waits for frames (`cuda_doorbell.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, Kernel, StepFunction
 from edgelstm.engines.cuda_doorbell import IDLE_US, DoorbellKernel
 from edgelstm.engines.cuda_driver import Device, open_device
-from edgelstm.engines.cuda_kernels import LoadedKernel, best_entry, kernel_entries
+from edgelstm.engines.cuda_kernels import LoadedKernel, entries_for, kernel_entries
 from edgelstm.engines.cuda_samples import find_non_finite
 from edgelstm.engines.cuda_step import GraphStep
 from edgelstm.engines.cuda_streams import StreamRunner
@@ -38,37 +38,42 @@ class CudaEngine:
         entries = kernel_entries(container)
         device = open_device()
         device.enter()
-        chosen = {
-            streams: found
-            for streams in ("one", "many", "doorbell")
-            if (found := best_entry(entries, streams, device.capability)) is not None
-        }
-        if "many" not in chosen:
+        here = entries_for(entries, device.capability)
+        if not any(entry.streams == "many" for entry in here):
             major, minor = device.capability
             there = ", ".join(sorted({entry.section for entry in entries}))
             raise TargetUnavailableError(
                 f"the artifact has no code for this {device.name} (sm_{major}{minor}), only "
                 f"{there}: compile it with --target cuda:sm_{major}{minor}"
             )
-        loaded = {name: LoadedKernel(device, container, each) for name, each in chosen.items()}
+        loaded = [LoadedKernel(device, container, entry) for entry in here]
         state_bytes = len(container.section("state_init"))
         return CudaKernel(device, loaded, signature, state_bytes)
 
 
 class CudaKernel:
-    """The kernels of a model on one device."""
+    """The kernels of a model on one device.
 
-    __slots__ = ("_device", "_facts", "_idle", "_kernels", "_signature", "_state_bytes")
+    Args:
+        device: where they are loaded.
+        kernels: for any number of streams, one of them at least, and the one that waits for frames.
+        signature: of the model.
+        state_bytes: of one state block.
+    """
+
+    __slots__ = ("_device", "_facts", "_idle", "_kernels", "_signature", "_state_bytes", "_waiting")
 
     def __init__(
         self,
         device: Device,
-        kernels: Mapping[str, LoadedKernel],
+        kernels: Sequence[LoadedKernel],
         signature: Signature,
         state_bytes: int,
     ) -> None:
         self._device = device
-        self._kernels = dict(kernels)
+        self._kernels = [each for each in kernels if each.entry.streams != "doorbell"]
+        waiting = [each for each in kernels if each.entry.streams == "doorbell"]
+        self._waiting = waiting[0] if waiting else None
         self._signature = signature
         self._state_bytes = state_bytes
         self._idle: list[StreamRunner] = []
@@ -80,12 +85,21 @@ class CudaKernel:
         """The engine, the GPU, and the shape of the kernel for one stream."""
         return self._facts
 
+    @property
+    def kernels(self) -> Sequence[LoadedKernel]:
+        """What `choose` chooses among."""
+        return self._kernels
+
     def choose(self, streams: int) -> LoadedKernel:
-        """The kernel for that many streams."""
-        one, many = self._kernels.get("one"), self._kernels["many"]
-        if one is None or not one.fits(streams) or streams >= many.entry.group > 1:
-            return many
-        return one
+        """The kernel for that many streams, by the artifact and the GPU alone."""
+
+        def least(kernel: LoadedKernel) -> int:
+            return kernel.entry.least_streams(self._device.processors)
+
+        there = [each for each in self._kernels if each.fits(streams)]
+        enough = [each for each in there if least(each) <= streams]
+        # Where two are for as many, the first: a team that fits, before one block a stream.
+        return max(enough, key=least) if enough else min(there, key=least)
 
     def bind(self, blocks: Blocks) -> StepFunction:
         """One step, as a graph of one kernel."""
@@ -129,13 +143,12 @@ class CudaKernel:
         Raises:
             CapabilityError: the artifact has no such kernel, or this GPU is none for it.
         """
-        waiting = self._kernels.get("doorbell")
-        if waiting is None:
+        if self._waiting is None:
             raise CapabilityError(
                 "the artifact has no kernel that waits for frames: compile the model with "
                 "--option doorbell=yes"
             )
-        return DoorbellKernel(self._device, waiting, self._signature, self, idle_us)
+        return DoorbellKernel(self._device, self._waiting, self._signature, self, idle_us)
 
     def read_weights(self, repeats: int) -> int | None:
         """Not offered."""

@@ -6,12 +6,17 @@
 kernels: [{"section", "form": "cubin" | "ptx", "capability": [major, minor], "entry", "shape":
            "block" | "exchange" | "cluster" | "tensor", "team": blocks a stream, "group": streams
            a block, "threads", "shared_bytes", "mail_bytes", "image": [layouts of the weights],
-           "streams": "one" | "many" | "doorbell", ...}]
+           "streams": "one" | "many" | "doorbell", "above": streams a multiprocessor, ...}]
 ```
+
+Of the kernels that are there for a GPU, all compiled for the same chip, a session takes the one for
+the most streams that it has enough of: more than `above` for each multiprocessor, and as many as a
+group. Artifacts without `above` have 0 there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +37,8 @@ ROLES = ("one", "many", "doorbell")
 """What a kernel is for: one stream, many, or one stream whose frames it waits for."""
 
 _SHAPES = ("block", "exchange", "cluster", "tensor")
+_FREE_SHAPES = ("block", "tensor")
+"""Their blocks do not wait for each other: any number of streams may be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +57,20 @@ class KernelEntry:
     image: tuple[Layout, ...]
     streams: str
     group: int = 1
+    above: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is called in its section: "one", "many", "many_16"."""
+        return self.section.rpartition("/")[2]
 
     def blocks(self, streams: int) -> int:
         """The grid for that many streams."""
         return -(-streams // self.group) * self.team
+
+    def least_streams(self, processors: int) -> int:
+        """From how many streams on it is taken on a GPU with so many multiprocessors."""
+        return max(math.floor(self.above * processors) + 1, self.group)
 
     def rank(self, capability: tuple[int, int]) -> int | None:
         """How well it suits a GPU (higher is better), or None where it does not run."""
@@ -76,7 +93,7 @@ def kernel_entries(container: Container) -> tuple[KernelEntry, ...]:
     try:
         listed = container.manifest["target"]["facts"]["kernels"]
         entries = tuple(_entry(item) for item in listed)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactFormatError(
             f"the manifest's list of kernels is malformed ({error!r}); compile the model again"
         ) from error
@@ -87,16 +104,17 @@ def kernel_entries(container: Container) -> tuple[KernelEntry, ...]:
     return entries
 
 
-def best_entry(
-    entries: Sequence[KernelEntry], streams: str, capability: tuple[int, int]
-) -> KernelEntry | None:
-    """The entry of that kind that suits a GPU best, or None."""
-    ranked = [
-        (rank, -index)
-        for index, entry in enumerate(entries)
-        if entry.streams == streams and (rank := entry.rank(capability)) is not None
-    ]
-    return entries[-max(ranked)[1]] if ranked else None
+def entries_for(
+    entries: Sequence[KernelEntry], capability: tuple[int, int]
+) -> tuple[KernelEntry, ...]:
+    """The entries for the chip that suits a GPU best; none where nothing runs."""
+    ranks = [entry.rank(capability) for entry in entries]
+    best = max((rank for rank in ranks if rank is not None), default=None)
+    return tuple(
+        entry
+        for entry, rank in zip(entries, ranks, strict=True)
+        if rank is not None and rank == best
+    )
 
 
 class LoadedKernel:
@@ -121,7 +139,7 @@ class LoadedKernel:
 
     def fits(self, streams: int) -> bool:
         """Whether so many streams may be run by it."""
-        if self.entry.shape in ("block", "tensor"):
+        if self.entry.shape in _FREE_SHAPES:
             return True
         return streams * self.entry.team <= self.function.resident_blocks()
 
@@ -141,15 +159,18 @@ def _entry(item: Mapping[str, Any]) -> KernelEntry:
         image=tuple(Layout.from_json(each) for each in item["image"]),
         streams=item["streams"],
         group=int(item.get("group", 1)),
+        above=float(item.get("above", 0)),
     )
     sizes = (entry.threads, entry.shared_bytes, entry.mail_bytes)
     if (
         entry.shape not in _SHAPES
         or entry.form not in ("cubin", "ptx")
         or entry.streams not in ROLES
+        or (entry.streams == "many" and entry.shape not in _FREE_SHAPES)
         or not 1 <= entry.team <= 1024
         or not 1 <= entry.group <= 1024
         or not 32 <= entry.threads <= 1024
+        or not 0 <= entry.above < math.inf
         or min(sizes) < 0
     ):
         raise ValueError(f"kernel {entry.entry!r}")

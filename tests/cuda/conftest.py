@@ -17,6 +17,7 @@ FREE = (
     "test_emulator.py",
     "test_emulator_host.py",
     "test_routing.py",
+    "test_group_routing.py",
     "test_mma_image.py",
     "test_driver_absent.py",
 )

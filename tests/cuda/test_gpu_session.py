@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
+from edgelstm_compiler.driver import compile_model
 from edgelstm_targets.numba_cuda.costs import MODEL, Costs, Work
+from tests import models
+from tests.cuda.emulated import EmulatedGpu, compile_for
 from tests.gpu import session
 from tests.gpu.calibration import fit_costs
+from tests.gpu.report import table
+from tests.gpu.sections import parity, time_choice
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
@@ -95,6 +100,33 @@ def test_constants_are_found_again() -> None:
         "l2_bytes_a_cycle",
     }
     Costs(**found)
+
+
+GROUPED = models.stacked_model(ops=("RNN",), hidden=4, features=2, steps=None)
+"""Gets one block a stream and, with math=fp16, groups of two sizes."""
+
+
+def test_every_kernel_is_checked(gpu: EmulatedGpu, tmp_path: Path) -> None:
+    """Parity takes each kernel of an artifact, whatever number of streams it is for."""
+    compiled = compile_for(GROUPED, "cuda:sm_90", tmp_path, math="fp16")
+    gpu.ptx = compiled.ptx
+    reference = compile_model(GROUPED, target="reference", check=False)
+    assert 2e-6 < parity(compiled.artifact, reference) < 2e-3  # forty frames add up
+    started = {note.split()[1] for note in gpu.notes() if note.startswith("cuLaunchKernel ")}
+    assert started == {"tiny_many", "tiny_many_16", "tiny_many_64"}
+
+
+def test_every_kernel_is_timed_by_streams(
+    gpu: EmulatedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that so many streams could take, and which of them they do take; in the table, too."""
+    monkeypatch.setattr(gpu, "_run", lambda *_: 0)
+    compiled = compile_for(GROUPED, "cuda:sm_90", tmp_path, math="fp16")
+    point = time_choice(compiled.artifact, 17)
+    assert point["taken"] == "many"
+    assert set(point["us"]) == {"many", "many_16", "many_64"}
+    report = {"rows": {"rnn": {"streams": {"sweep": [point]}}}, "goals": [], "costs": {}}
+    assert "rnn, 17: many* 1000.0, many_16 1000.0, many_64 1000.0" in table(report)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ STREAMS = 35
 """Of no group a multiple: the last block is a part of one."""
 
 
-def compile_half(model: Any, folder: Path, target: str = "cuda:sm_90") -> Compiled:
-    """Only the kernel for groups of streams."""
-    return compile_for(model, target, folder, math="fp16", shape="tensor")
+def compile_half(model: Any, folder: Path, target: str = "cuda:sm_90", group: int = 32) -> Compiled:
+    """Only a kernel for groups of so many streams."""
+    return compile_for(model, target, folder, math="fp16", shape="tensor", groups=str(group))
 
 
 def samples(frames: int, streams: int, features: int) -> Array:
@@ -48,17 +49,19 @@ def assert_near(actual: Any, expected: dict[str, Array], tolerance: float = FP16
 
 
 SMALL = stack("LSTM", hidden=21, features=5)
-CASES: dict[str, tuple[Any, int, str]] = {
-    "lstm": (SMALL, 5, "cuda:sm_87"),
+CASES: dict[str, tuple[Any, int, str, int]] = {
+    "lstm": (SMALL, 5, "cuda:sm_87", 32),
     "gru_reset_after": (
         models.gru_model(steps=None, hidden=9, linear_before_reset=True, clip=0.6),
         3,
         "cuda:sm_90",
+        64,
     ),
     "gru_reset_before": (
         models.gru_model(steps=None, hidden=20, clip=0.6, initial_h="constant"),
         3,
         "cuda:sm_90",
+        16,
     ),
     "lstm_attributes": (
         models.lstm_model(
@@ -66,6 +69,7 @@ CASES: dict[str, tuple[Any, int, str]] = {
         ),
         3,
         "cuda:sm_90",
+        32,
     ),
 }
 
@@ -73,9 +77,9 @@ CASES: dict[str, tuple[Any, int, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_cells(gpu: EmulatedGpu, tmp_path: Path, name: str) -> None:
     """Each cell, sizes that fill no tile, states as outputs."""
-    model, features, target = CASES[name]
+    model, features, target, group = CASES[name]
     gpu.prepare((8, 7), 16) if target.endswith("87") else None
-    compiled = compile_half(model, tmp_path, target)
+    compiled = compile_half(model, tmp_path, target, group)
     gpu.ptx = compiled.ptx
     x = samples(4, STREAMS, features)
     assert_near(compiled.artifact.session(streams=STREAMS).run(x), expected_outputs(model, x))
@@ -141,21 +145,6 @@ def test_weights_in_shared_memory_and_streamed(
     assert_near(compiled.artifact.session(streams=STREAMS).run(x), expected_outputs(model, x))
 
 
-def test_few_streams_keep_the_float32_kernel(gpu: EmulatedGpu, tmp_path: Path) -> None:
-    """Below one group nothing is rounded to float16."""
-    model = models.rnn_model(steps=None, gain=0.5)
-    compiled = compile_for(model, "cuda:sm_90", tmp_path, math="fp16")
-    gpu.ptx = compiled.ptx
-    group = next(k["group"] for k in compiled.kernels if k["streams"] == "many")
-    x = samples(2, group, 3)
-    expected = expected_outputs(model, x)
-    few = compiled.artifact.session(streams=3).run(x[:, :3])
-    assert_near(few, {name: data[:, :3] for name, data in expected.items()}, 2e-6)
-    gpu.clear()
-    assert_near(compiled.artifact.session(streams=group).run(x), expected)
-    assert any(note.startswith("cuLaunchKernel tiny_many grid=1") for note in gpu.notes())
-
-
 def test_a_missing_barrier_is_caught(gpu: EmulatedGpu, tmp_path: Path) -> None:
     """Without the barrier of the time loop some order of the warps gives a wrong result."""
     gpu.prepare((8, 7), 16)
@@ -181,18 +170,18 @@ def test_a_missing_barrier_is_caught(gpu: EmulatedGpu, tmp_path: Path) -> None:
 GATES = {32: 128, 64: 128, 128: 128}
 """Registers that no thread of a layer of that size exceeds."""
 
-EVERY_RUN = ((32, "sm_87"), (64, "sm_90"), (128, "sm_90"))
+EVERY_RUN = ((32, "sm_87", 32), (64, "sm_90", 16), (128, "sm_90", 16))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("hidden", "chip"),
-    [(hidden, chip) for hidden in GATES for chip in ("sm_87", "sm_90")] if ALL else EVERY_RUN,
+    ("hidden", "chip", "group"),
+    list(itertools.product(GATES, ("sm_87", "sm_90"), (16, 32))) if ALL else EVERY_RUN,
 )
-def test_registers_and_spills(tmp_path: Path, hidden: int, chip: str) -> None:
+def test_registers_and_spills(tmp_path: Path, hidden: int, chip: str, group: int) -> None:
     """Weights stand in registers, whole up to 64 units, and nothing spills."""
     model = stack("LSTM", hidden=hidden, features=16)
-    compiled = compile_half(model, tmp_path, f"cuda:{chip}")
+    compiled = compile_half(model, tmp_path, f"cuda:{chip}", group)
     (kernel,) = (each for each in compiled.kernels if each["form"] == "cubin")
     code = bytes(compiled.artifact.container.section(kernel["section"]))
     resources = read_cubin(code)[kernel["entry"]]
@@ -207,6 +196,8 @@ def test_registers_and_spills(tmp_path: Path, hidden: int, chip: str) -> None:
     [
         ({"math": "fp8"}, "expected fp32, fp16"),
         ({"shape": "tensor"}, "add --option math=fp16"),
+        ({"groups": "16"}, "option groups is for tensor cores: add --option math=fp16"),
+        ({"math": "fp16", "groups": "16+8"}, "expected auto, or some of 16, 32, 64 joined by"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, str], words: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.gpu.peers import MANY_FRAMES
+
 Report = dict[str, Any]
 
 _COLUMNS = (
-    ("model", 22),
+    ("model", 26),
     ("parity", 9),
     ("shape", 9),
     ("ns/frame", 9),
@@ -59,6 +61,12 @@ def table(report: Report) -> str:
             for section, outcome in row.items()
             if "failed" in outcome
         ]
+    lines.append(f"\nus of {MANY_FRAMES} frames of many streams by each kernel (* is taken):")
+    lines += [
+        f"  {name}, {point['streams']}: {_kernels(point)}"
+        for name, row in rows.items()
+        for point in row.get("streams", {}).get("sweep", ())
+    ]
     lines.append("\ngoals:")
     for goal in report["goals"]:
         value = "not measured" if goal["measured"] is None else f"{goal['measured']:.4g}"
@@ -95,6 +103,14 @@ def _cells(name: str, row: Report, rows: Report) -> list[str]:
         _text(_number(rows, name, "streams", "giga"), ".3f"),
         *(_text(value, ".3f") for value in many.values()),
     ]
+
+
+def _kernels(point: Report) -> str:
+    """What each kernel takes for some number of streams."""
+    return ", ".join(
+        f"{name}{'*' if name == point['taken'] else ''} {us:.1f}"
+        for name, us in point["us"].items()
+    )
 
 
 def _times_faster(rows: Report, name: str) -> float | None:

@@ -22,14 +22,26 @@ sys.path[:0] = [str(ROOT), str(ROOT / "compiler"), str(ROOT / "targets")]
 import numpy as np  # noqa: E402 - behind the paths of an edgelstm that is not installed
 
 from edgelstm.artifact import Artifact  # noqa: E402
-from edgelstm.engines.cuda_driver import open_device  # noqa: E402
-from edgelstm.engines.cuda_kernels import best_entry, kernel_entries  # noqa: E402
+from edgelstm.engines.cuda_kernels import LoadedKernel, kernel_entries  # noqa: E402
 from edgelstm.errors import ToolchainError  # noqa: E402
 from tests.gpu.artifacts import build, find_workload, load_artifact  # noqa: E402
 from tests.gpu.onnx_peer import time_onnxruntime  # noqa: E402
 from tests.gpu.peers import MANY_FRAMES, time_torch  # noqa: E402
-from tests.gpu.timing import clock_ghz, time_launch, time_steps  # noqa: E402
+from tests.gpu.timing import (  # noqa: E402
+    clock_ghz,
+    cuda_kernel,
+    make_runner,
+    time_kernels,
+    time_launch,
+    time_steps,
+)
 from tests.gpu.workloads import Workload  # noqa: E402
+
+SWEEP = (256, 1024, 4096, 16384)
+"""Streams for which each kernel of an artifact is timed, to see what should be taken."""
+
+STREAMS = 35
+"""Of each kernel, for parity: the last group is a part of one."""
 
 Result = dict[str, Any]
 SPOILED = 3
@@ -64,14 +76,32 @@ def time_chunks(workload: Workload, folder: Path, option: str) -> Result:
 
 
 def time_streams(workload: Workload, folder: Path, option: str) -> Result:
-    """Steps of single layers of single streams in a second, with many streams."""
+    """Steps of single layers of single streams in a second, and each kernel by streams."""
     del option
     if not workload.streams:
         return {}
     artifact = load_artifact(folder, workload, "cuda")
     us = time_launch(artifact, MANY_FRAMES, workload.streams)
     cells = workload.streams * MANY_FRAMES * workload.layers
-    return {"streams": workload.streams, "us": us, "giga": cells / us / 1000}
+    sweep = [time_choice(artifact, streams) for streams in SWEEP]
+    taken = cuda_kernel(artifact).choose(workload.streams).entry.name
+    return {
+        "streams": workload.streams,
+        "us": us,
+        "giga": cells / us / 1000,
+        "taken": taken,
+        "sweep": sweep,
+    }
+
+
+def time_choice(artifact: Artifact, streams: int) -> Result:
+    """Which kernel so many streams take, and microseconds of every one that they could take."""
+    kernel = cuda_kernel(artifact)
+    fitting = [each for each in kernel.kernels if each.fits(streams)]
+    times = time_kernels(artifact, fitting, MANY_FRAMES, streams)
+    names = [each.entry.name for each in fitting]
+    taken = kernel.choose(streams).entry.name
+    return {"streams": streams, "taken": taken, "us": dict(zip(names, times, strict=True))}
 
 
 def time_graph_steps(workload: Workload, folder: Path, option: str) -> Result:
@@ -117,15 +147,31 @@ SECTIONS: dict[str, Callable[[Workload, Path, str], Result]] = {
 
 
 def parity(artifact: Artifact, reference: Artifact) -> float:
-    """Largest error of three streams, of single steps, and of chunks, over the largest value."""
+    """Largest error of streams, single steps, chunks, and every kernel, over the largest value."""
     x = _frames(artifact, 3)
     expected = np.stack([reference.session().run(x[:, each]) for each in range(3)], 1)
     streams, single = artifact.session(streams=3), artifact.session()
     steps = [single.step(frame).copy() for frame in x[:5, 0]]
+    many = np.arange(STREAMS) % 3
     return max(
         _error(np.concatenate([streams.run(x[:7]), streams.run(x[7:])]), expected),
         _error(np.concatenate([steps, single.run(x[5:, 0])]), expected[:, 0]),
+        *(
+            _error(run_kernel(artifact, each, x[:, many]), expected[:, many])
+            for each in cuda_kernel(artifact).kernels
+            if each.fits(STREAMS)
+        ),
     )
+
+
+def run_kernel(artifact: Artifact, kernel: LoadedKernel, x: Any) -> Any:
+    """Outputs of one of the artifact's kernels, for frames (n, streams, *frame)."""
+    frames, streams = x.shape[:2]
+    (output,) = artifact.signature.outputs
+    y = np.empty((frames, streams, *output.shape), np.float32)
+    runner = make_runner(artifact, kernel, streams)
+    runner.run(x.reshape(-1).view(np.uint8), y.reshape(-1).view(np.uint8), frames)
+    return y
 
 
 def doorbell_parity(artifact: Artifact, reference: Artifact) -> float:
@@ -151,11 +197,9 @@ def _artifacts(workload: Workload, folder: Path) -> tuple[Artifact, Artifact]:
 
 def describe_kernel(artifact: Artifact) -> Result:
     """The kernel for one stream: its shape, what it does for a frame, and what that should cost."""
-    capability = open_device().capability
-    entries = kernel_entries(artifact.container)
-    entry = best_entry(entries, "one", capability) or best_entry(entries, "many", capability)
-    assert entry is not None
-    facts = artifact.manifest["target"]["facts"]["kernels"][entries.index(entry)]
+    entry = cuda_kernel(artifact).choose(1).entry
+    index = kernel_entries(artifact.container).index(entry)
+    facts = artifact.manifest["target"]["facts"]["kernels"][index]
     names = ("shape", "team", "registers", "work", "exchanges")
     return {**{name: facts.get(name) for name in names}, "expected_cycles": facts["cycles"]}
 

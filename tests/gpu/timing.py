@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.engines.cuda import CudaKernel
 from edgelstm.engines.cuda_driver import Device, open_device
+from edgelstm.engines.cuda_kernels import LoadedKernel
 from edgelstm.engines.cuda_memory import DeviceMemory
+from edgelstm.engines.cuda_streams import StreamRunner
 from edgelstm.session import Session
 
 REPEATS = 15
@@ -21,24 +23,47 @@ STEPS = 2000
 _CLOCK_RATE = 13  # CU_DEVICE_ATTRIBUTE_CLOCK_RATE, in kHz
 
 
-def time_launch(artifact: Artifact, frames: int, streams: int) -> float:
-    """Microseconds of one launch over frames of all streams that stand in device memory."""
+def cuda_kernel(artifact: Artifact) -> CudaKernel:
+    """The artifact's kernels, loaded."""
     kernel: Any = artifact.kernel
     assert isinstance(kernel, CudaKernel)
-    signature = artifact.signature
-    device = open_device()
-    runner = kernel.bind_streams(streams, artifact.manifest["memory"]["state_bytes"])
+    return kernel
+
+
+def make_runner(artifact: Artifact, kernel: LoadedKernel, streams: int) -> StreamRunner:
+    """Streams at their start, run by one of the artifact's kernels."""
     state = np.frombuffer(artifact.container.section("state_init"), np.uint8)
-    runner.write_state(0, np.tile(state, streams))
+    runner = StreamRunner(open_device(), kernel, artifact.signature, streams, state.size)
+    if state.size:
+        runner.write_state(0, np.tile(state, streams))
+    return runner
+
+
+def time_launch(artifact: Artifact, frames: int, streams: int) -> float:
+    """Microseconds of one launch over frames of all streams that stand in device memory."""
+    kernel = cuda_kernel(artifact).choose(streams)
+    return time_kernels(artifact, [kernel], frames, streams)[0]
+
+
+def time_kernels(
+    artifact: Artifact, kernels: Sequence[LoadedKernel], frames: int, streams: int
+) -> list[float]:
+    """The same for each of some kernels, on the same frames."""
+    signature, device = artifact.signature, open_device()
     x = DeviceMemory(device, frames * streams * signature.input_bytes)
     y = DeviceMemory(device, frames * streams * signature.output_bytes)
-    noise = np.random.default_rng(1).standard_normal(x.size // 4).astype(np.float32)
+    noise = np.random.default_rng(1).standard_normal(x.size // 4, np.float32)
     x.upload(noise.view(np.uint8))
-    times = [
-        _between_events(device, lambda: runner.start(x.address, y.address, frames), runner.queue)
-        for _ in range(REPEATS + WARM_UP)
-    ]
-    return float(np.median(times[WARM_UP:]))
+    found = []
+    for kernel in kernels:
+        runner = make_runner(artifact, kernel, streams)
+
+        def launch(runner: StreamRunner = runner) -> None:
+            runner.start(x.address, y.address, frames)
+
+        times = [_between_events(device, launch, runner.queue) for _ in range(REPEATS + WARM_UP)]
+        found.append(float(np.median(times[WARM_UP:])))
+    return found
 
 
 def time_steps(session: Session) -> tuple[float, float]:

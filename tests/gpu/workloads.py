@@ -22,6 +22,7 @@ class Workload:
         layers: how many.
         shape: of the kernel for one stream, "auto" for the router's choice.
         math: "fp32", or "fp16" for tensor cores where there are many streams.
+        groups: sizes of groups there, "auto" for the router's choice.
         chunk: frames of a timed chunk of one stream; 0 for none.
         streams: many streams, timed together; 0 for none.
         doorbell: single steps are also taken by the kernel that stays.
@@ -34,6 +35,7 @@ class Workload:
     layers: int = 1
     shape: str = "auto"
     math: str = "fp32"
+    groups: str = "auto"
     chunk: int = 2048
     streams: int = 0
     doorbell: bool = False
@@ -43,7 +45,8 @@ class Workload:
     def name(self) -> str:
         """Of files and rows."""
         parts = [f"{self.op.lower()}_{self.features}_{self.hidden}x{self.layers}"]
-        parts += [each for each in (self.shape, self.math) if each not in ("auto", "fp32")]
+        chosen = (self.shape, self.math, self.groups)
+        parts += [each for each in chosen if each not in ("auto", "fp32")]
         return "_".join(parts)
 
     @property
@@ -55,7 +58,9 @@ class Workload:
     def options(self) -> dict[str, str]:
         """Options of the target."""
         options = {"shape": self.shape, "doorbell": "yes" if self.doorbell else "no"}
-        return options if self.math == "fp32" else {**options, "math": self.math}
+        if self.math == "fp32":
+            return options
+        return {**options, "math": self.math, "groups": self.groups}
 
 
 WORKLOADS = (
@@ -68,6 +73,9 @@ WORKLOADS = (
     Workload("LSTM", 9, 64, math="fp16", chunk=0, streams=33792, peers=True),
     Workload("GRU", 9, 64, math="fp16", chunk=0, streams=33792, peers=True),
     Workload("LSTM", 16, 128, math="fp16", chunk=0, streams=16896, peers=True),
+    Workload("LSTM", 9, 64, math="fp16", groups="16+32+64", chunk=0, streams=33792),
+    Workload("GRU", 9, 64, math="fp16", groups="16+32+64", chunk=0, streams=33792),
+    Workload("LSTM", 16, 128, math="fp16", groups="16+32+64", chunk=0, streams=16896),
     Workload("LSTM", 9, 64, layers=2, peers=True),
     Workload("LSTM", 64, 256, layers=2, peers=True),
     Workload("LSTM", 9, 32, shape="block"),

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgelstm.engines.cuda_cubin import Resources, read_cubin
+from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Emission
 from edgelstm_targets.numba_cuda.chips import Chip
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement
-from edgelstm_targets.numba_cuda.mma_routing import choose_math_routes
+from edgelstm_targets.numba_cuda.mma_routing import choose_math_routes, place_again
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
 from edgelstm_targets.numba_cuda.placement import RESERVE
 from edgelstm_targets.numba_cuda.routing import Route
 from edgelstm_targets.numba_cuda.toolkit import compile_ptx, link_cubin, versions
 
-_RESERVES = tuple(range(RESERVE, RESERVE + 81, 16))
+_RESERVES = tuple(range(RESERVE + 16, RESERVE + 81, 16))
+"""Registers that are left free where a kernel spills, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,7 @@ def compile_kernels(
     shape: str,
     doorbell: bool = False,
     math: str = "fp32",
+    groups: tuple[int, ...] | None = None,
 ) -> Kernels:
     """Every kernel, for every chip.
 
@@ -69,29 +72,31 @@ def compile_kernels(
         ToolchainError: a compiler failed.
     """
     made = [
-        each
+        _compile_unspilled(program, pipeline, chip, route)
         for chip in chips
-        for each in _compile_chip(program, pipeline, chip, shape, doorbell, math)
+        for route in choose_math_routes(pipeline, chip, shape, RESERVE, math, doorbell, groups)
     ]
     return Kernels(program, tuple(made))
 
 
-def _compile_chip(
-    program: Program, pipeline: Pipeline, chip: Chip, shape: str, doorbell: bool, math: str
-) -> list[Compiled]:
-    made = []
-    for route in choose_math_routes(pipeline, chip, shape, RESERVE, math, doorbell):
-        tried: list[Compiled] = []
+def _compile_unspilled(program: Program, pipeline: Pipeline, chip: Chip, route: Route) -> Compiled:
+    """The first placement of a kernel that spills nothing, or the one that spills least."""
+    tried: list[Compiled] = []
+    for again in _places(pipeline, chip, route):
+        tried.append(_compile_route(program, pipeline, chip, again))
+        if tried[-1].resources.frame_bytes == 0:
+            break
+    return _least_spilled(tried)
+
+
+def _places(pipeline: Pipeline, chip: Chip, route: Route) -> Iterator[Route]:
+    """The kernel as it is, then with ever more registers left free, as long as there is room."""
+    yield route
+    try:
         for reserve in _RESERVES:
-            if reserve != RESERVE:
-                again = choose_math_routes(pipeline, chip, route.shape, reserve, math, doorbell)
-                same = next(each for each in again if each.streams == route.streams)
-                route = replace(same, why=route.why)
-            tried.append(_compile_route(program, pipeline, chip, route))
-            if tried[-1].resources.frame_bytes == 0:
-                break
-        made.append(_least_spilled(tried))
-    return made
+            yield place_again(pipeline, chip, route, reserve)
+    except CapabilityError:
+        return
 
 
 def _least_spilled(tried: Sequence[Compiled]) -> Compiled:
@@ -111,7 +116,7 @@ def _compile_route(program: Program, pipeline: Pipeline, chip: Chip, route: Rout
     from edgelstm_targets.numba_cuda.device.wavefront import mail_size, make_team, make_wavefront
 
     signature = program.signature
-    entry = f"{signature.name}_{route.streams}"
+    entry = f"{signature.name}_{route.name}"
     team = make_team(route.shape, route.placement.team)
     shared_bytes = route.placement.shared_bytes
     sizes = (len(program.state_init), signature.input_bytes, signature.output_bytes)
@@ -143,13 +148,13 @@ def emit(kernels: Kernels) -> Emission:
     facts: list[dict[str, Any]] = []
     newest = max(each.chip.capability for each in kernels.compiled)
     for each in kernels.compiled:
-        section = f"cubin/{each.chip.name}/{each.route.streams}"
+        section = f"cubin/{each.chip.name}/{each.route.name}"
         sections[section] = each.cubin
         facts.append(_facts(each, section, "cubin"))
     for each in kernels.compiled:
         # Clusters and exchanges are tuned to a chip: what is to come gets the plain shape.
         if each.chip.capability == newest and each.route.shape in ("block", "tensor"):
-            section = f"ptx/{each.chip.name}/{each.route.streams}"
+            section = f"ptx/{each.chip.name}/{each.route.name}"
             sections[section] = each.ptx.encode()
             facts.append(_facts(each, section, "ptx"))
     return Emission(
@@ -166,13 +171,14 @@ def _facts(each: Compiled, section: str, form: str) -> dict[str, Any]:
         "entry": each.entry,
         "shape": each.route.shape,
         "team": placement.team,
-        "group": placement.group if isinstance(placement, GroupPlacement) else 1,
+        "group": each.route.group,
         "threads": placement.threads,
         "shared_bytes": each.shared_bytes,
         "mail_bytes": each.mail_bytes,
         "registers": each.resources.registers,
         "image": [layout.to_json() for layout in placement.layouts],
         "streams": each.route.streams,
+        "above": each.route.above,
         "why": each.route.explanation,
         "cycles": math.ceil(each.route.cycles),
         "work": {} if isinstance(placement, GroupPlacement) else dataclasses.asdict(placement.work),

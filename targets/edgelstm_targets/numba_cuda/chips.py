@@ -31,6 +31,13 @@ def register_limit(threads: int) -> int:
     return min(THREAD_REGISTERS, REGISTER_FILE // SCHEDULERS // fullest // 8 * 8)
 
 
+PROCESSOR_WARPS = 64
+"""Of a multiprocessor; some chips have 48, but registers or shared memory run out before."""
+
+_BLOCK_SHARED = 1024
+"""Shared memory of a block that the driver keeps for itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
     """One compute capability.
@@ -54,6 +61,26 @@ class Chip:
     toolkits: tuple[int, ...]
     product: str
     costs: Costs = MODEL
+
+    def resident_blocks(self, threads: int, registers: int, shared_bytes: int) -> int:
+        """How many blocks share a multiprocessor, 1 at least.
+
+        Args:
+            threads: of a block.
+            registers: of a thread.
+            shared_bytes: of a block.
+        """
+        warps = -(-threads // WARP)
+        granted = min(THREAD_REGISTERS, -(-registers // 8) * 8)
+        of_scheduler = REGISTER_FILE // SCHEDULERS // WARP // granted
+        return max(
+            1,
+            min(
+                of_scheduler * SCHEDULERS // warps,
+                self.shared_bytes // (shared_bytes + _BLOCK_SHARED),
+                PROCESSOR_WARPS // warps,
+            ),
+        )
 
 
 CHIPS = (

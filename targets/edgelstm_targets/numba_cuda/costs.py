@@ -55,6 +55,9 @@ class Costs:
 
 MODEL = Costs()
 
+WAITING = 1.3
+"""Blocks that share a multiprocessor do not fill each other's gaps quite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -83,6 +86,16 @@ class Work:
         if self.streamed_bytes:
             streaming += self.streamed_bytes / costs.l2_bytes_a_cycle + costs.l2_latency
         return max(self.fma / costs.fma_a_cycle, chain) + self.warps * costs.barrier + streaming
+
+    def busy_cycles(self, costs: Costs, residents: int) -> float:
+        """Clock cycles of a multiprocessor for each of so many blocks that share it."""
+        pipes = (
+            self.fma / costs.fma_a_cycle,
+            self.shared_bytes / costs.shared_bytes_a_cycle,
+            self.streamed_bytes / costs.l2_bytes_a_cycle,
+        )
+        alone = self.cycles(costs)
+        return min(alone, max(*pipes, WAITING * alone / residents))
 
 
 def read_costs(path: str) -> Mapping[str, Costs]:

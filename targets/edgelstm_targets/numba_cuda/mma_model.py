@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelstm_compiler.ir.ops import GRU, LSTM
-from edgelstm_targets.numba_cuda.chips import REGISTER_FILE, SCHEDULERS, WARP, Chip
+from edgelstm_targets.numba_cuda.chips import WARP
+from edgelstm_targets.numba_cuda.costs import WAITING
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole
 from edgelstm_targets.numba_cuda.precision import Bytes, Full, Integer
@@ -45,7 +46,6 @@ _CELLS = {
 }
 _OTHER = Cell(2, 8)
 
-_WARPS = 64
 _SPECIAL_RATE = 16
 _ISSUE_RATE = 4
 _WHOLE_RATE = 64
@@ -59,9 +59,6 @@ _CELL_LATENCY = 250
 _PLAIN_ROLE = 150
 _BARRIER = 80
 _IN_THE_WAY = 0.15
-_WAITING = 1.3
-"""Blocks that share a multiprocessor do not fill each other's gaps quite."""
-
 _ENOUGH_WARPS = 16
 
 
@@ -93,24 +90,22 @@ def frame_cycles(placement: GroupPlacement) -> float:
     )
     # The busiest pipe decides; the others get a little in its way.
     busiest = max(pipes) + _IN_THE_WAY * (sum(pipes) - max(pipes))
+    return max(
+        busiest + _BARRIER / 2, WAITING * alone_cycles(placement) / resident_blocks(placement)
+    )
+
+
+def alone_cycles(placement: GroupPlacement) -> float:
+    """Clock cycles of a frame of one block, waiting for its own results."""
+    rows = placement.group // ROWS
     layers = max((_alone(place, rows) for place in placement.layers), default=0)
-    alone = layers + sum(_alone(place, rows) for place in placement.side) + _BARRIER
-    return max(busiest + _BARRIER / 2, _WAITING * alone / resident_blocks(placement))
+    return layers + sum(_alone(place, rows) for place in placement.side) + _BARRIER
 
 
 def resident_blocks(placement: GroupPlacement) -> int:
     """Blocks that share a multiprocessor."""
-    chip: Chip = placement.chip
-    registers = min(255, -(-placement.most_registers // 8) * 8)
-    of_scheduler = REGISTER_FILE // SCHEDULERS // WARP // registers
-    warps = placement.threads // WARP
-    return max(
-        1,
-        min(
-            of_scheduler * SCHEDULERS // warps,
-            chip.shared_bytes // (placement.shared_bytes + 1024),
-            _WARPS // warps,
-        ),
+    return placement.chip.resident_blocks(
+        placement.threads, placement.most_registers, placement.shared_bytes
     )
 
 

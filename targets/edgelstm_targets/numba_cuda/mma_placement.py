@@ -64,13 +64,16 @@ _PLAIN = 38
 _PAIR_WORDS, _TAIL_WORDS = 4, 2
 
 
-def place_groups(pipeline: Pipeline, chip: Chip, spare: int = 0) -> GroupPlacement:
+def place_groups(
+    pipeline: Pipeline, chip: Chip, spare: int = 0, groups: Sequence[int] = GROUPS
+) -> GroupPlacement:
     """The placement with the cheapest frame of a stream.
 
     Args:
         pipeline: what is to be done.
         chip: for which chip.
         spare: registers of a thread left unused, more where the compiler spills.
+        groups: streams of a block that are tried.
 
     Raises:
         CapabilityError: a role that tensor cores do not do here, or a layer too large for them.
@@ -82,11 +85,11 @@ def place_groups(pipeline: Pipeline, chip: Chip, spare: int = 0) -> GroupPlaceme
                 "point, for which tensor cores have no code here; leave out the option math, or "
                 "quantize with fp16, int8 or int8-full"
             )
-    found = list(_placements(pipeline, chip, spare))
+    found = list(_placements(pipeline, chip, spare, groups))
     if not found:
         largest = max(role.target.extent for role in pipeline.roles)
         raise CapabilityError(
-            f"a group of {GROUPS[-1]} streams with vectors of {largest} does not fit into a "
+            f"a group of {min(groups)} streams with vectors of {largest} does not fit into a "
             f"multiprocessor of {chip.name} for its tensor cores; use math=fp32 and another shape"
         )
     best = min(each.cost / each.group for each in found)
@@ -112,9 +115,11 @@ def _operands(role: Role) -> set[Operand | None]:
     }
 
 
-def _placements(pipeline: Pipeline, chip: Chip, spare: int) -> Iterator[GroupPlacement]:
+def _placements(
+    pipeline: Pipeline, chip: Chip, spare: int, groups: Sequence[int]
+) -> Iterator[GroupPlacement]:
     layers = [role for role in pipeline.roles if isinstance(role, RecurrentRole)]
-    for group in GROUPS:
+    for group in groups:
         for most in LAYER_WARPS:
             warps = [_layer_warps(role, most) for role in layers]
             if sum(warps) * WARP > BLOCK_THREADS:

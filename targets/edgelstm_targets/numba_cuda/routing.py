@@ -7,10 +7,11 @@ one block unless more of them are clearly cheaper. `--option shape=` takes the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.chips import Chip, register_limit
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement
 from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
 from edgelstm_targets.numba_cuda.placement import place_pipeline
@@ -28,17 +29,38 @@ class Route:
         streams: "one", "many", or "doorbell" (one stream, and the kernel stays).
         shape: "block", "exchange", "cluster" or "tensor" (`mma_routing.py`).
         placement: what stands where; `placement.team` blocks share a stream.
-        cycles: of a frame, by `costs.py`.
+        cycles: of a frame where a block has its multiprocessor for itself.
+        busy_cycles: of a frame, of a multiprocessor for each of the blocks that fill it.
         why: what was compared.
         exchanges: how often a frame is exchanged between blocks.
+        above: streams a multiprocessor above which a session takes it (`mma_routing.py`).
     """
 
     streams: str
     shape: str
     placement: Placement | GroupPlacement
     cycles: float
+    busy_cycles: float
     why: str
     exchanges: int = 0
+    above: float = 0.0
+
+    @property
+    def group(self) -> int:
+        """Streams of a block."""
+        return self.placement.group if isinstance(self.placement, GroupPlacement) else 1
+
+    @property
+    def name(self) -> str:
+        """Of its code: "one", "many", "doorbell", "many_16"."""
+        return self.streams if self.group == 1 else f"{self.streams}_{self.group}"
+
+    def price_above(self, load: float) -> float:
+        """Clock cycles of a frame of all streams, a little more than `load` a multiprocessor."""
+        blocks = math.floor(load * self.placement.team / self.group) + 1
+        if self.placement.team > 1 and blocks > 1:
+            return math.inf  # blocks that wait for each other are all on the chip at once
+        return max(self.cycles, blocks * self.busy_cycles)
 
     @property
     def explanation(self) -> str:
@@ -59,10 +81,13 @@ def choose_routes(
         doorbell: a kernel that waits for frames is wanted, too.
     """
     alone = place_pipeline(pipeline, chip, 1, reserve)
-    many = Route("many", "block", alone, alone.cost, "one block a stream")
+    many = Route(
+        "many", "block", alone, alone.cost, _busy_cycles(alone, reserve), "one block a stream"
+    )
     teams = [
-        Route("one", name, placement, placement.cost + price * exchanges, "", exchanges)
+        Route("one", name, placement, cycles, cycles, "", exchanges)
         for name, placement, price, exchanges in _teams(pipeline, chip, shape, reserve)
+        for cycles in (placement.cost + price * exchanges,)
     ]
     asked = [route for route in teams if route.shape == shape]
     best = min(asked or teams, key=lambda route: route.cycles, default=many)
@@ -77,6 +102,15 @@ def choose_routes(
         many,
         *((waiting,) if doorbell else ()),
     )
+
+
+def _busy_cycles(placement: Placement, reserve: int) -> float:
+    """Cycles of a multiprocessor that is full of its blocks, for each of them."""
+    chip, threads = placement.chip, placement.threads
+    words = max(place.words for place in placement.roles)
+    registers = min(register_limit(threads), words + reserve)
+    residents = chip.resident_blocks(threads, registers, placement.shared_bytes)
+    return placement.work.busy_cycles(chip.costs, residents)
 
 
 def _why(alone: Placement, teams: list[Route], shape: str) -> str:

@@ -13,6 +13,7 @@ from edgelstm_compiler.target import Capabilities, Emission, Probe, Stage, Targe
 from edgelstm_targets.numba_cuda.builder import make_pipeline
 from edgelstm_targets.numba_cuda.chips import find_chips
 from edgelstm_targets.numba_cuda.costs import Costs, read_costs
+from edgelstm_targets.numba_cuda.mma_routing import read_groups
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
 from edgelstm_targets.numba_cuda.toolkit import expect_toolkit, obstacle, toolkit_version
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 SHAPES = ("auto", "block", "exchange", "cluster", "tensor")
 MATHS = ("fp32", "fp16")
-_OPTIONS = ("variant", "cuda", "shape", "doorbell", "costs", "math")
+_OPTIONS = ("variant", "cuda", "shape", "doorbell", "costs", "math", "groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class CudaOptions(TargetOptions):
         doorbell: a kernel that stays on the GPU and waits for frames is there, too.
         costs: what routing chooses by, for chips where it is not the default.
         math: "fp16" lets many streams be multiplied on tensor cores in float16.
+        groups: streams of a block on tensor cores, a kernel for each; None chooses by the model.
     """
 
     chips: str = "all"
@@ -43,6 +45,7 @@ class CudaOptions(TargetOptions):
     doorbell: bool = False
     costs: tuple[tuple[str, Costs], ...] = ()
     math: str = "fp32"
+    groups: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the manifest."""
@@ -53,6 +56,7 @@ class CudaOptions(TargetOptions):
             "doorbell": self.doorbell,
             "costs": {chip: costs.changes() for chip, costs in self.costs},
             "math": self.math,
+            "groups": None if self.groups is None else list(self.groups),
         }
 
 
@@ -96,7 +100,7 @@ class CudaTarget:
         if unknown:
             raise CapabilityError(
                 f"target cuda has no option {unknown[0]!r}; it has: cuda, shape, doorbell, costs, "
-                "math, and chips behind a colon (--target cuda:sm_87)"
+                "math, groups, and chips behind a colon (--target cuda:sm_87)"
             )
         cuda, shape = raw.get("cuda"), raw.get("shape", "auto")
         if cuda not in (None, "12", "13"):
@@ -109,6 +113,7 @@ class CudaTarget:
         math = raw.get("math", "fp32")
         if math not in MATHS:
             raise CapabilityError(f"option math is {math!r}; expected {', '.join(MATHS)}")
+        groups = read_groups(raw.get("groups", "auto"))
         chips = raw.get("variant", self.default_chips)
         costs = read_costs(raw["costs"]) if "costs" in raw else {}
         options = CudaOptions(
@@ -118,6 +123,7 @@ class CudaTarget:
             doorbell == "yes",
             tuple(sorted(costs.items())),
             math,
+            groups,
         )
         find_chips(chips, options.cuda or toolkit_version() or 13)
         return options
@@ -162,7 +168,13 @@ def _compile(piped: Piped, options: CudaOptions) -> Kernels:
         for chip in find_chips(options.chips, toolkit)
     )
     return compile_kernels(
-        piped.program, piped.pipeline, chips, options.shape, options.doorbell, options.math
+        piped.program,
+        piped.pipeline,
+        chips,
+        options.shape,
+        options.doorbell,
+        options.math,
+        options.groups,
     )
 
 
