@@ -38,7 +38,14 @@ MODELS: Mapping[str, Any] = {
 
 
 def compile_pair(
-    name: str, scheme: str, target: str, folder: Path, shape: str, *, integer_io: bool = False
+    name: str,
+    scheme: str,
+    target: str,
+    folder: Path,
+    shape: str,
+    *,
+    groups: str = "none",
+    integer_io: bool = False,
 ) -> tuple[Artifact, str, Artifact]:
     """A quantized model for a chip, the PTX of its kernels, and the same for the reference."""
     model = MODELS[name]
@@ -48,7 +55,7 @@ def compile_pair(
         "quantize_options": QuantizeOptions(integer_io=integer_io),
         "check": False,
     }
-    options = {"shape": shape}
+    options = {"shape": shape, "groups": groups}
     made = compile_model(model, target=target, target_options=options, dump=folder, **asked)
     (listing,) = folder.glob("*_kernels.txt")
     return (

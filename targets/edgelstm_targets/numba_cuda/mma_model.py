@@ -28,21 +28,23 @@ class Cell:
         plain: other instructions.
         whole: those of them on whole numbers, which go at half the rate.
         look_ups: of tables in shared memory.
+        latency: cycles from its sums to its h.
     """
 
     special: int
     plain: int
     whole: int = 0
     look_ups: int = 0
+    latency: int = 250
 
 
 _CELLS = {
     (LSTM, Full): Cell(7, 33),
     (GRU, Full): Cell(4, 27),
-    (LSTM, Bytes): Cell(19, 70),
-    (GRU, Bytes): Cell(15, 60),
-    (LSTM, Integer): Cell(0, 96, 70, 5),
-    (GRU, Integer): Cell(0, 76, 56, 3),
+    (LSTM, Bytes): Cell(19, 70, latency=350),
+    (GRU, Bytes): Cell(15, 60, latency=350),
+    (LSTM, Integer): Cell(0, 96, 70, 5, 500),
+    (GRU, Integer): Cell(0, 76, 56, 3, 450),
 }
 _OTHER = Cell(2, 8)
 
@@ -55,7 +57,6 @@ _LOOK_UP_BYTES = 14
 
 _L2_RATE = 32
 _PRODUCT_LATENCY = 35
-_CELL_LATENCY = 250
 _PLAIN_ROLE = 150
 _BARRIER = 80
 _IN_THE_WAY = 0.15
@@ -141,4 +142,5 @@ def _alone(place: GroupRole, rows: int) -> float:
         return _PLAIN_ROLE
     turns = place.passes if isinstance(place.role, DenseRole) else place.passes * rows
     steps = sum(section.products for phase in place.phases for section in phase.sections)
-    return turns * (steps * _PRODUCT_LATENCY + _CELL_LATENCY * len(place.phases))
+    latency = _OTHER.latency if isinstance(place.role, DenseRole) else _cell(place).latency
+    return turns * (steps * _PRODUCT_LATENCY + latency * len(place.phases))
