@@ -16,7 +16,6 @@ from edgelstm.engines.cuda_launch import PARAMETERS
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.target import find_target
-from edgelstm_targets.numba_cuda import toolkit
 from edgelstm_targets.numba_cuda.toolkit import toolkit_version
 from tests import models
 from tests.quantized_models import recordings, step_graph
@@ -160,18 +159,6 @@ def test_bytes_repeat_and_names_are_stable(tmp_path: Path) -> None:
     assert first.container.digest == compile_elsewhere(path, "sm_87")
     kernels = first.manifest["target"]["facts"]["kernels"]
     assert [kernel["entry"] for kernel in kernels] == ["gated_many"] * 2
-
-
-def test_shared_scopes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shortcut through Numba's inlining gives the PTX that is made without it."""
-
-    def ptx() -> bytes:
-        artifact = compile_model(TINY, target="cuda:sm_90", check=False)
-        return bytes(artifact.container.section("ptx/sm_90/many"))
-
-    shared = ptx()
-    monkeypatch.setattr(toolkit, "_SCOPES_MAY_BE_SHARED", ())
-    assert ptx() == shared
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,8 +33,7 @@ _WHEELS = {
 }
 # Never read; its name holds a counter of the process, and so would the bytes of the cubin.
 _ENVIRONMENT = re.compile(r"^\.common \.global [^\n]*_ZN08NumbaEnv[^\n]*;\n", re.MULTILINE)
-_SCOPES_MAY_BE_SHARED = ("0.30.4",)
-_COMPILING = threading.Lock()
+_SHORTCUTS_FOR = {"numba": "0.68.1", "numba-cuda": "0.30.4"}
 _COMMENT = re.compile(r"^\s*//.*\n", re.MULTILINE)
 
 
@@ -106,7 +104,7 @@ def compile_ptx(source: KernelSource, chip: Chip) -> str:
     if source.cluster > 1:
         bounds = (source.threads, 1, source.cluster)
     try:
-        with _shared_scopes():
+        with _shortcuts():
             return _compile(source, chip, bounds)
     except Exception as error:  # Numba raises whatever its passes raise
         raise ToolchainError(f"Numba could not compile {source.name}: {error}") from error
@@ -130,30 +128,15 @@ def _compile(source: KernelSource, chip: Chip, bounds: tuple[int, ...]) -> str:
 
 
 @contextmanager
-def _shared_scopes() -> Iterator[None]:
-    """Let Numba share scopes where it copies them: a fifth of the compile time.
-
-    Whenever it inlines a function, it copies that function's blocks, and each block with its whole
-    scope and the places in the source, for all that was inlined there before. Variables are renamed
-    by name afterwards, so that one scope for all of them does as well; a test compares the PTX.
-    Versions that nobody looked at get no such treatment.
-    """
-    from numba.cuda.core import ir
-
-    if version("numba-cuda") not in _SCOPES_MAY_BE_SHARED:
+def _shortcuts() -> Iterator[None]:
+    """Less time in Numba's front end, for versions that it was compared with; others go without."""
+    if {name: version(name) for name in _SHORTCUTS_FOR} != _SHORTCUTS_FOR:
         yield
         return
+    from edgelstm_targets.numba_cuda.frontend import shortcuts
 
-    def keep(item: Any, memo: Any) -> Any:
-        del memo
-        return item
-
-    with _COMPILING:  # numba compiles one function at a time anyway
-        ir.Scope.__deepcopy__ = ir.Loc.__deepcopy__ = keep
-        try:
-            yield
-        finally:
-            del ir.Scope.__deepcopy__, ir.Loc.__deepcopy__
+    with shortcuts():
+        yield
 
 
 def link_cubin(ptx: str, chip: Chip) -> bytes:
