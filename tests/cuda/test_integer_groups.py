@@ -106,9 +106,9 @@ def test_many_streams_go_in_groups_without_leave(gpu: EmulatedGpu, tmp_path: Pat
     gpu.prepare((9, 0), 1)
     shapes = {kernel["shape"] for kernel in made.manifest["target"]["facts"]["kernels"]}
     assert shapes == {"block", "tensor"}
-    x = make_frames(made, 3, STREAMS)
+    x = make_frames(made, 3, 50)
     wanted, _ = run_reference(reference, x)
-    for streams, entry in ((2, "tiny_many"), (STREAMS, "tiny_many_16")):
+    for streams, entry in ((2, "tiny_many"), (50, "tiny_many_16")):
         gpu.clear()
         found, _ = run_streams(made, x[:, :streams], [1])
         assert any(note.startswith(f"cuLaunchKernel {entry} ") for note in gpu.notes())

@@ -6,9 +6,10 @@ import importlib
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from edgelstm.artifact import Artifact, load
-from tests.gpu.workloads import WORKLOADS, Workload, make_model
+from tests.gpu.workloads import WORKLOADS, Workload, make_model, make_recordings
 
 CARRIED = Path(__file__).parent / "artifacts"
 """Where `--build` leaves them; not in git (`*.edgelstm`)."""
@@ -43,10 +44,13 @@ def build(workload: Workload, chips: str, folder: Path) -> None:
     driver = importlib.import_module("edgelstm_compiler.driver")
     model = make_model(workload)
     folder.mkdir(exist_ok=True, parents=True)
-    reference = driver.compile_model(model, target="reference", check=False)
+    asked: dict[str, Any] = {"check": False}
+    if workload.scheme:
+        asked |= {"quantize": workload.scheme, "calibration": make_recordings(workload)}
+    reference = driver.compile_model(model, target="reference", **asked)
     reference.save(artifact_path(folder, workload, "reference"))
     made = driver.compile_model(
-        model, target=f"cuda:{chips}", target_options=workload.options, check=False
+        model, target=f"cuda:{chips}", target_options=workload.options, **asked
     )
     made.save(artifact_path(folder, workload, "cuda"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ class Workload:
         shape: of the kernel for one stream, "auto" for the router's choice.
         math: "fp32", or "fp16" for tensor cores where there are many streams.
         groups: sizes of groups there, "auto" for the router's choice.
+        scheme: how it is quantized, "" for not at all.
         chunk: frames of a timed chunk of one stream; 0 for none.
         streams: many streams, timed together; 0 for none.
         doorbell: single steps are also taken by the kernel that stays.
@@ -36,6 +38,7 @@ class Workload:
     shape: str = "auto"
     math: str = "fp32"
     groups: str = "auto"
+    scheme: str = ""
     chunk: int = 2048
     streams: int = 0
     doorbell: bool = False
@@ -45,21 +48,21 @@ class Workload:
     def name(self) -> str:
         """Of files and rows."""
         parts = [f"{self.op.lower()}_{self.features}_{self.hidden}x{self.layers}"]
-        chosen = (self.shape, self.math, self.groups)
-        parts += [each for each in chosen if each not in ("auto", "fp32")]
+        chosen = (self.shape, self.math, self.scheme, self.groups)
+        parts += [each for each in chosen if each not in ("auto", "fp32", "")]
         return "_".join(parts)
 
     @property
     def tolerance(self) -> float:
         """Largest error, relative to the largest expected value where that exceeds 1."""
+        if self.scheme == "int8-full":
+            return 0.0
         return 2e-6 if self.math == "fp32" else 1e-3
 
     @property
     def options(self) -> dict[str, str]:
         """Options of the target."""
         options = {"shape": self.shape, "doorbell": "yes" if self.doorbell else "no"}
-        if self.math == "fp32":
-            return options
         return {**options, "math": self.math, "groups": self.groups}
 
 
@@ -76,6 +79,9 @@ WORKLOADS = (
     Workload("LSTM", 9, 64, math="fp16", groups="16+32+64", chunk=0, streams=33792),
     Workload("GRU", 9, 64, math="fp16", groups="16+32+64", chunk=0, streams=33792),
     Workload("LSTM", 16, 128, math="fp16", groups="16+32+64", chunk=0, streams=16896),
+    Workload("LSTM", 9, 64, scheme="int8-full", chunk=512, streams=33792, doorbell=True),
+    Workload("GRU", 9, 64, scheme="int8-full", chunk=512, streams=33792),
+    Workload("LSTM", 64, 256, scheme="int8-full", chunk=512, streams=16896),
     Workload("LSTM", 9, 64, layers=2, peers=True),
     Workload("LSTM", 64, 256, layers=2, peers=True),
     Workload("LSTM", 9, 32, shape="block"),
@@ -87,6 +93,13 @@ WORKLOADS = (
     Workload("LSTM", 64, 512, chunk=512, peers=True),
 )
 """The most wanted first: what there is no time for is left out at the end."""
+
+
+def make_recordings(workload: Workload) -> list[dict[str, Any]]:
+    """What a scheme is calibrated on: noise as the timed frames are."""
+    rng = np.random.default_rng(8)
+    shape = (200, 1, workload.features)
+    return [{"X": rng.standard_normal(shape).astype(np.float32)} for _ in range(2)]
 
 
 def make_model(workload: Workload) -> onnx.ModelProto:
