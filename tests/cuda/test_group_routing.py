@@ -116,7 +116,9 @@ def test_a_group_that_is_never_the_cheapest_is_left_out() -> None:
     block, small = routes("LSTM", 64)
     dear = replace(small, busy_cycles=16 * block.busy_cycles + 1)
     assert add_groups([block], [dear]) == (block,)
-    assert add_groups([block], [dear], True)[1].above == 1024
+    kept = add_groups([block], [dear], True)[1]
+    assert kept.above == 1024
+    assert kept.why.startswith("asked for, though never the cheapest; float16")
 
 
 def test_the_kernel_that_waits_stays_the_last() -> None:

@@ -96,10 +96,13 @@ def add_groups(
     waiting = [route for route in plain if route.streams == "doorbell"]
     for group in groups:
         cheaper = (load for load in _loads(routes) if _is_cheaper(group, routes, load))
-        above = next(cheaper, float(_MOST_STREAMS))
-        if above < _MOST_STREAMS or all_of_them:
-            why = f"{group.why}, the cheapest above {above:g} streams a multiprocessor"
-            routes.append(replace(group, above=above, why=why if routes else group.why))
+        above = next(cheaper, None)
+        if above is not None:
+            where = f", the cheapest above {above:g} streams a multiprocessor" if routes else ""
+            routes.append(replace(group, above=above, why=group.why + where))
+        elif all_of_them:
+            why = f"asked for, though never the cheapest; {group.why}"
+            routes.append(replace(group, above=float(_MOST_STREAMS), why=why))
     return (*routes, *waiting)
 
 
