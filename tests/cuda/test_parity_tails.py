@@ -79,6 +79,9 @@ TAILS: dict[str, Any] = {
         half=np.array(0.5, np.float32),
         factors=RNG.normal(0, 2, HIDDEN).astype(np.float32),
     ),
+    "square_of_a_function": layer_with_tail(
+        chain(("Softplus", [], {}), ("Mul", ["v1"], {}), ("Neg", [], {})), HIDDEN
+    ),
 }
 
 

@@ -46,8 +46,12 @@ def compile_pair(
     *,
     groups: str = "none",
     integer_io: bool = False,
+    **more: str,
 ) -> tuple[Artifact, str, Artifact]:
-    """A quantized model for a chip, the PTX of its kernels, and the same for the reference."""
+    """A quantized model for a chip, the PTX of its kernels, and the same for the reference.
+
+    `more` are further options of the target.
+    """
     model = MODELS[name]
     asked: dict[str, Any] = {
         "quantize": scheme,
@@ -55,7 +59,7 @@ def compile_pair(
         "quantize_options": QuantizeOptions(integer_io=integer_io),
         "check": False,
     }
-    options = {"shape": shape, "groups": groups}
+    options = {"shape": shape, "groups": groups, **more}
     made = compile_model(model, target=target, target_options=options, dump=folder, **asked)
     (listing,) = folder.glob("*_kernels.txt")
     return (
@@ -188,8 +192,9 @@ def assert_near(gpu: EmulatedGpu, made: Artifact, reference: Artifact, tolerance
     found, _ = run_streams(made, x, [1, 14])
     assert gpu.failure is None
     for output, values in wanted.items():
-        assert _error(found[output], values) <= tolerance, output
+        assert error_of(found[output], values) <= tolerance, output
 
 
-def _error(found: Array, wanted: Array) -> float:
+def error_of(found: Array, wanted: Array) -> float:
+    """The largest error, relative to the largest expected value where that exceeds 1."""
     return float(np.max(np.abs(found - wanted)) / max(1.0, float(np.max(np.abs(wanted)))))

@@ -288,13 +288,13 @@ def arrange(roles: Sequence[Role]) -> Pipeline:
 
 
 def _fuse(roles: tuple[Role, ...]) -> tuple[Role, ...]:
-    """Element-wise roles that only feed another one become part of it."""
+    """Element-wise roles that only feed another one, and as its source only, become part of it."""
     result: list[Role] = []
     for role in roles:
         if isinstance(role, ElementwiseRole) and isinstance(role.source, Vector):
             maker = next((each for each in result if each.target is role.source), None)
-            readers = [each for each in roles if role.source in each.sources()]
-            if isinstance(maker, ElementwiseRole) and not maker.outputs and len(readers) == 1:
+            uses = sum(each.sources().count(role.source) for each in roles)
+            if isinstance(maker, ElementwiseRole) and not maker.outputs and uses == 1:
                 result.remove(maker)
                 changes = maker.changes + role.changes
                 role = dataclasses.replace(
