@@ -65,18 +65,29 @@ class Compiled:
 _KNOWN: dict[tuple[Any, ...], Compiled] = {}
 
 
-def compile_for(model: Any, target: str, folder: Path, **options: str) -> Compiled:
+def compile_for(
+    model: Any, target: str, folder: Path, *, quantize: str | None = None, **options: str
+) -> Compiled:
     """Compile for a chip, keeping the PTX; the same model only once."""
     content = model if isinstance(model, Path) else model.SerializeToString(deterministic=True)
-    key = (content, target, *sorted(options.items()))
+    key = (content, target, quantize, *sorted(options.items()))
     if key not in _KNOWN:
-        _KNOWN[key] = _compile(model, target, folder, options)
+        _KNOWN[key] = _compile(model, target, folder, quantize, options)
     # Nothing of another test's GPU is loaded in it.
     return Compiled(Artifact(_KNOWN[key].artifact.container), _KNOWN[key].ptx)
 
 
-def _compile(model: Any, target: str, folder: Path, options: dict[str, str]) -> Compiled:
-    artifact = compile_model(model, target=target, target_options=options, dump=folder, check=False)
+def _compile(
+    model: Any, target: str, folder: Path, quantize: str | None, options: dict[str, str]
+) -> Compiled:
+    artifact = compile_model(
+        model,
+        target=target,
+        target_options=options,
+        quantize=quantize,
+        dump=folder,
+        check=False,
+    )
     (listing,) = folder.glob("*_kernels.txt")
     return Compiled(artifact, listing.read_text(encoding="utf-8"))
 

@@ -144,14 +144,14 @@ def test_weights_in_shared_memory_and_streamed(
 ) -> None:
     """A warp with several tiles, on a chip whose shared memory does not hold all weights."""
     monkeypatch.setattr(mma_placement, "LAYER_WARPS", (2,))
-    small = tuple(dataclasses.replace(chip, shared_bytes=44000) for chip in chips.CHIPS)
+    small = tuple(dataclasses.replace(chip, shared_bytes=31000) for chip in chips.CHIPS)
     monkeypatch.setattr(chips, "CHIPS", small)
     asked: dict[str, Any] = {
         "quantize": "int8-full",
         "calibration": recordings(step_graph(WIDE), frames=60),
         "check": False,
     }
-    options = {"shape": "tensor", "groups": "32"}
+    options = {"shape": "tensor", "groups": "16"}
     made = compile_model(WIDE, target="cuda:sm_90", target_options=options, dump=tmp_path, **asked)
     (listing,) = tmp_path.glob("*_kernels.txt")
     gpu.ptx = listing.read_text(encoding="utf-8")

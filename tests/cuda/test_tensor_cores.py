@@ -195,21 +195,26 @@ def test_registers_and_spills(tmp_path: Path, hidden: int, chip: str, group: int
     ("options", "words"),
     [
         ({"math": "fp8"}, "expected fp32, fp16"),
-        ({"shape": "tensor"}, "add --option math=fp16"),
-        ({"groups": "16"}, "option groups is for tensor cores: add --option math=fp16"),
-        ({"math": "fp16", "groups": "16+8"}, "expected auto, or some of 16, 32, 64 joined by"),
+        ({"math": "fp16", "groups": "16+8"}, "expected auto, none, or some of 16, 32, 64 joined"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, str], words: str) -> None:
-    """Other arithmetics are named; nobody gets float16 without asking for it."""
+    """Other arithmetics and groups are named."""
     with pytest.raises(CapabilityError, match=words):
         find_target("cuda:sm_90").options(options)
 
 
-def test_quantized_layers_are_refused() -> None:
-    """How weights are stored is another choice; both at once is not offered."""
-    options = {"math": "fp16", "shape": "tensor"}
-    with pytest.raises(CapabilityError, match="math=fp16 multiplies float32 layers"):
-        compile_model(
-            SMALL, target="cuda:sm_90", target_options=options, quantize="fp16", check=False
-        )
+@pytest.mark.parametrize("options", [{"shape": "tensor"}, {"groups": "16"}])
+def test_nobody_gets_float16_without_asking(options: dict[str, str]) -> None:
+    """Groups of a float32 model want `math=fp16`."""
+    with pytest.raises(CapabilityError, match="add --option math=fp16"):
+        compile_model(SMALL, target="cuda:sm_90", target_options=options, check=False)
+
+
+def test_stored_halves_are_multiplied_as_they_are(gpu: EmulatedGpu, tmp_path: Path) -> None:
+    """Weights of --quantize fp16 are fragments already; what is near float32 stays near it."""
+    options = {"math": "fp16", "shape": "tensor", "groups": "16"}
+    compiled = compile_for(SMALL, "cuda:sm_90", tmp_path, quantize="fp16", **options)
+    gpu.ptx = compiled.ptx
+    x = samples(4, STREAMS, 5)
+    assert_near(compiled.artifact.session(streams=STREAMS).run(x), expected_outputs(SMALL, x))
