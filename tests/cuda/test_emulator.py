@@ -203,17 +203,19 @@ def of_words(instruction: str, a: Array, b: Array) -> Array:
 
 
 def test_dot_products_of_bytes_and_pairs() -> None:
-    """dp4a: four signed bytes; dp2a: two int16 with the lower, or the upper, two bytes."""
+    """dp4a: four bytes; dp2a: two int16 with the lower, or the upper, two bytes, of either sign."""
     rng = np.random.default_rng(0)
     a8, b8 = (rng.integers(-128, 128, (64, 4)).astype(np.int8) for _ in range(2))
     a16 = rng.integers(-32768, 32768, (64, 2)).astype(np.int16)
     four = of_words("dp4a.s32.s32 %r5, %r3, %r4, 7;", a8, b8)
     low = of_words("dp2a.lo.s32.s32 %r5, %r3, %r4, 0;", a16, b8)
     high = of_words("dp2a.hi.s32.s32 %r5, %r3, %r4, -1;", a16, b8)
+    positive = of_words("dp2a.lo.s32.u32 %r5, %r3, %r4, 64;", a16, b8)
     wide, pairs = b8.astype(np.int32), a16.astype(np.int32)
     np.testing.assert_array_equal(four, (a8.astype(np.int32) * wide).sum(1) + 7)
     np.testing.assert_array_equal(low, (pairs * wide[:, :2]).sum(1))
     np.testing.assert_array_equal(high, (pairs * wide[:, 2:]).sum(1) - 1)
+    np.testing.assert_array_equal(positive, (pairs * (wide[:, :2] & 255)).sum(1) + 64)
 
 
 def test_bytes_are_permuted() -> None:

@@ -83,7 +83,7 @@ def function_of(parts: tuple[str, ...]) -> Function | None:
     if name in _BINARY:
         return _BINARY[name]
     if name in ("dp4a", "dp2a"):
-        return _dot_of_bytes if name == "dp4a" else _DOTS_OF_PAIRS[parts[1]]
+        return _dot_product(parts)
     if name in ("div", "rem"):
         return _division(name, is_float)
     if name in ("shl", "shr"):
@@ -179,27 +179,26 @@ def _shift(name: str, a: Array, b: Any) -> Array:
     return moved if a.dtype.kind == "i" else np.where(count < bits, moved, a.dtype.type(0))
 
 
-def _dot_of_bytes(a: Array, b: Array, c: Array) -> Array:
-    """The products of four signed bytes, added to c."""
-    pairs = zip(_fields(a, np.int8), _fields(b, np.int8), strict=True)
-    return np.asarray(c + sum(left * right for left, right in pairs))
+def _dot_product(parts: tuple[str, ...]) -> Function:
+    """dp4a: four bytes of a times those of b, added to c; dp2a: two words of 16 bits times two.
 
-
-def _dot_of_pairs(first: int) -> Function:
-    """Two int16 of a times two signed bytes of b, from a place on, added to c."""
+    The types say whether a's, and b's, are signed (PTX ISA, "dp2a").
+    """
+    signs = [kind == "s32" for kind in parts[-2:]]
+    first = 2 if "hi" in parts else 0
+    left_kind = (np.uint8, np.int8) if parts[0] == "dp4a" else (np.uint16, np.int16)
 
     def dot(a: Array, b: Array, c: Array) -> Array:
-        pairs = zip(_fields(a, np.int16), _fields(b, np.int8)[first:], strict=False)
-        return np.asarray(c + sum(left * right for left, right in pairs))
+        left = _fields(a, left_kind[signs[0]])
+        right = _fields(b, (np.uint8, np.int8)[signs[1]])[first:]
+        total = sum(one * other for one, other in zip(left, right, strict=False))
+        return np.asarray(np.asarray(c).astype(np.int32) + total)
 
     return dot
 
 
-_DOTS_OF_PAIRS = {"lo": _dot_of_pairs(0), "hi": _dot_of_pairs(2)}
-
-
 def _fields(words: Array, kind: Any) -> list[Array]:
-    """The signed numbers in a word, the lowest first, in 32 bits."""
+    """The numbers in a word, the lowest first, in 32 bits."""
     parts = np.ascontiguousarray(words).view(kind).reshape(len(words), -1)
     return [parts[:, index].astype(np.int32) for index in range(parts.shape[1])]
 

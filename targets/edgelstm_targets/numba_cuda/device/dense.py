@@ -21,9 +21,9 @@ from edgelstm_targets.numba_cuda.device.product import make_product
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
 from edgelstm_targets.numba_cuda.device.rounding import (
     look_up,
+    look_up_unit,
     make_clamp,
     saturate16,
-    unit_gate,
 )
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
 from edgelstm_targets.numba_cuda.mma_places import GroupRole
@@ -87,7 +87,7 @@ def _make_function(role: DenseRole, place: RolePlace) -> Any:
 
 def make_integer_function(op: IntegerDense, place: RolePlace | GroupRole) -> Any:
     """clamp(z >> sum_shift), or a table's function of it."""
-    clamp, final, is_unit = make_clamp(op.low, op.high), op.sum_shift, op.is_unit
+    clamp, final = make_clamp(op.low, op.high), op.sum_shift
     if place.tables < 0:
 
         @inline
@@ -95,13 +95,10 @@ def make_integer_function(op: IntegerDense, place: RolePlace | GroupRole) -> Any
             return clamp(shift_right(z, U32(final)))
 
         return bounded
-    table = table_address(place, 0)
+    table, function = table_address(place, 0), look_up_unit if op.is_unit else look_up
 
     @inline
     def looked_up(z, base):
-        value = look_up(add(base, U32(table)), saturate16(shift_right(z, U32(final))))
-        if is_unit:
-            value = unit_gate(value)
-        return clamp(value)
+        return clamp(function(add(base, U32(table)), saturate16(shift_right(z, U32(final)))))
 
     return looked_up

@@ -23,16 +23,16 @@ from edgelstm_targets.numba_cuda.device.numbers import make_narrow
 from edgelstm_targets.numba_cuda.device.rounding import (
     ONE,
     look_up,
+    look_up_unit,
     saturate16,
-    unit_gate,
 )
 from edgelstm_targets.numba_cuda.places import RolePlace
 
 
 @inline
 def mix(z, n, h):
-    """((2^15 - z) n + z h) / 2^15, rounded."""
-    return saturate16(to_q15(add(mul(sub(U32(ONE), z), n), mul(z, h))))
+    """((2^15 - z) n + z h) / 2^15, rounded; between n and h, and so within int16."""
+    return to_q15(add(mul(sub(U32(ONE), z), n), mul(z, h)))
 
 
 def make_integer_gru_after(op: IntegerGRU, place: RolePlace) -> Any:
@@ -48,7 +48,7 @@ def make_integer_gru_after(op: IntegerGRU, place: RolePlace) -> Any:
     @inline
     def update(sums, h, lane, base):
         total = shift_right(sums, U32(final))
-        gate = unit_gate(look_up(add(base, U32(unit_table)), bound_unit(total)))
+        gate = look_up_unit(add(base, U32(unit_table)), bound_unit(total))
         value = cuda.selp(band(lane, U32(1)) == U32(0), gate, total)
         first = sub(lane_index(), lane)
         z = shuffle_word(value, first)
@@ -77,7 +77,7 @@ def make_integer_gru_before(op: IntegerGRU, place: RolePlace) -> tuple[Any, Any,
     @inline
     def gates(sums, lane, base):
         total = bound_unit(shift_right(sums, U32(final)))
-        value = unit_gate(look_up(add(base, U32(unit_table)), total))
+        value = look_up_unit(add(base, U32(unit_table)), total)
         first = sub(lane_index(), lane)
         z = shuffle_word(value, first)
         r = shuffle_word(value, add(first, U32(1)))

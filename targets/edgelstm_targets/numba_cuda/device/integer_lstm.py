@@ -27,10 +27,11 @@ from edgelstm_targets.numba_cuda.device.numbers import make_narrow
 from edgelstm_targets.numba_cuda.device.rounding import (
     ONE,
     look_up,
+    look_up_either,
+    look_up_unit,
     make_clamp,
     make_rounding_shift,
     saturate16,
-    unit_gate,
 )
 from edgelstm_targets.numba_cuda.places import RolePlace
 
@@ -103,7 +104,7 @@ def _with_peepholes(
         total = shift_right(z, U32(final))
         after = combine(activate(add(total, shift(mul(p, c))), lane, base), c, lane)
         seen = bound(add(total, shift(mul(p_o, after))))
-        o = unit_gate(look_up(add(base, U32(unit_table)), seen))
+        o = look_up_unit(add(base, U32(unit_table)), seen)
         o = shuffle_word(o, add(sub(lane_index(), lane), U32(_LANE_O)))
         return result(o, after, base), after
 
@@ -120,8 +121,7 @@ def _make_activation(gates: Gates) -> Any:
         is_candidate = band(lane, U32(3)) == U32(_LANE_N)
         bounded = cuda.selp(is_candidate, bound_signed(total), bound_unit(total))
         table = cuda.selp(is_candidate, U32(signed_table), U32(unit_table))
-        value = look_up(add(base, table), bounded)
-        return cuda.selp(is_candidate, value, unit_gate(value))
+        return look_up_either(add(base, table), bounded, is_candidate)
 
     return activate
 
@@ -129,7 +129,7 @@ def _make_activation(gates: Gates) -> Any:
 def make_table_input(exponent: int) -> Any:
     """u(c): the cell state, whose range is 2^exponent, in Q3.12."""
     steps = exponent - _CELL_FRACTION
-    if steps < 0:
+    if steps <= 0:
         return make_rounding_shift(-steps)
 
     @inline

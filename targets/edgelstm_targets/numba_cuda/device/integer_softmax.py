@@ -25,7 +25,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
 )
 from edgelstm_targets.numba_cuda.device.output import make_output
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
-from edgelstm_targets.numba_cuda.device.rounding import look_up, make_rounding_shift, unit_gate
+from edgelstm_targets.numba_cuda.device.rounding import look_up_unit, make_rounding_shift
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
 from edgelstm_targets.numba_cuda.pipeline import IntegerSoftmaxRole
 from edgelstm_targets.numba_cuda.places import Placement, RolePlace
@@ -51,7 +51,7 @@ def make_integer_softmax(placement: Placement, place: RolePlace) -> RoleCode:
     def power(base, frame, element, top):
         x = load(at(base, frame, min(element, U32(extent - 1))))
         below = most(scaled(mul(sub(x, top), U32(multiplier))), U32(_LOWEST))
-        return unit_gate(look_up(add(base, U32(table)), below))
+        return look_up_unit(add(base, U32(table)), below)
 
     @inline
     def prepare(w, t, rank, base, weights, state, x):

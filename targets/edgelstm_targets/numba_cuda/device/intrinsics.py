@@ -348,6 +348,10 @@ dot2_high = _assembly(
     "dot2_high", "dp2a.hi.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
 )
 """dot2_high(a, b, sum): the same with the two upper bytes of b."""
+dot2_unsigned = _assembly(
+    "dot2_unsigned", "dp2a.lo.s32.u32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
+)
+"""dot2_unsigned(a, b, sum): as dot2_low, bytes from 0 to 255."""
 permute = _assembly("permute", "prmt.b32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
 """permute(a, b, selector): four of the eight bytes of a and b, one for each digit of 4 bits."""
 halves = _assembly(

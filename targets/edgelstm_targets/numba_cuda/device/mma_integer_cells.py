@@ -24,10 +24,10 @@ from edgelstm_targets.numba_cuda.device.numbers import make_narrow
 from edgelstm_targets.numba_cuda.device.rounding import (
     ONE,
     look_up,
+    look_up_unit,
     make_clamp,
     make_rounding_shift,
     saturate16,
-    unit_gate,
 )
 from edgelstm_targets.numba_cuda.mma_places import GroupRole
 
@@ -112,7 +112,7 @@ def _make_functions(gates: Gates) -> tuple[Any, Any]:
 
     @inline
     def unit(total, base):
-        return unit_gate(look_up(add(base, U32(unit_table)), bound_unit(total)))
+        return look_up_unit(add(base, U32(unit_table)), bound_unit(total))
 
     @inline
     def signed(total, base):

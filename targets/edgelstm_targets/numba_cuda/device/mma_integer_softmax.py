@@ -22,7 +22,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
 )
 from edgelstm_targets.numba_cuda.device.mma_normalization import make_access, share_lanes
 from edgelstm_targets.numba_cuda.device.mma_rows import BlockSizes, GroupCode, nothing_to_finish
-from edgelstm_targets.numba_cuda.device.rounding import look_up, make_rounding_shift, unit_gate
+from edgelstm_targets.numba_cuda.device.rounding import look_up_unit, make_rounding_shift
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import IntegerSoftmaxRole
@@ -48,7 +48,7 @@ def make_group_integer_softmax(
     def power(base, frame, stream, element, top):
         x = read(base, frame, stream, element)
         below = most(scaled(mul(sub(x, top), U32(multiplier))), U32(_LOWEST))
-        return unit_gate(look_up(add(base, U32(table)), below))
+        return look_up_unit(add(base, U32(table)), below)
 
     @inline
     def prepare(w, t, live, base, weights, state, x):

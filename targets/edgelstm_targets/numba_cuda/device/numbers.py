@@ -14,7 +14,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     multiply,
     word_of_float,
 )
-from edgelstm_targets.numba_cuda.device.rounding import make_rounding_shift, saturate8
+from edgelstm_targets.numba_cuda.device.rounding import ONE, make_rounding_shift, saturate8
 from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
 from edgelstm_targets.numba_cuda.precision import Bytes, Integer
 
@@ -36,12 +36,15 @@ def make_show(role: RecurrentRole) -> Any:
 
 
 def make_narrow(op: IntegerRecurrent) -> Any:
-    """narrow(v): h in Q0.15 as int8."""
+    """narrow(v): h in Q0.15, from -1 to 1, as int8."""
     factor: int = op.output_multiplier  # type: ignore[attr-defined]
-    shift = make_rounding_shift(op.output_shift)  # type: ignore[attr-defined]
+    bits: int = op.output_shift  # type: ignore[attr-defined]
+    shift, half = make_rounding_shift(bits), 1 << bits >> 1
+    ends = [(end * factor + half) >> bits for end in (-ONE, ONE)]
+    bound = same if min(ends) >= -128 and max(ends) <= 127 else saturate8
 
     @inline
     def narrow(value):
-        return saturate8(shift(mul(value, U32(factor))))
+        return bound(shift(mul(value, U32(factor))))
 
     return narrow
