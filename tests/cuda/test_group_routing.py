@@ -11,8 +11,11 @@ import pytest
 from edgelstm.engines.cuda_kernels import KernelEntry
 from edgelstm_targets.numba_cuda.chips import Chip
 from edgelstm_targets.numba_cuda.costs import WAITING, Costs, Work
+from edgelstm_targets.numba_cuda.mma_model import cell_cycles
 from edgelstm_targets.numba_cuda.mma_routing import add_groups, choose_math_routes, place_again
+from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
 from edgelstm_targets.numba_cuda.placement import RESERVE
+from edgelstm_targets.numba_cuda.places import Placement
 from edgelstm_targets.numba_cuda.routing import Route
 from tests.cuda.test_routing import HOPPER, ORIN, pipeline
 
@@ -137,6 +140,17 @@ def test_a_kernel_that_spills_is_placed_again_as_it_is() -> None:
         assert (again.name, again.above, again.why) == (route.name, route.above, route.why)
         assert again.placement.team == route.placement.team
         assert again.placement is not route.placement
+
+
+def test_cells_count_beside_products() -> None:
+    """A block is busy with its products, and with what follows them."""
+    (role,) = (r for r in pipeline("LSTM", 64).roles if isinstance(r, RecurrentRole))
+    block, _ = routes("LSTM", 64)
+    assert isinstance(block.placement, Placement)
+    products = block.placement.work.fma / HOPPER.costs.fma_a_cycle
+    # 8 warps, each with 40 instructions, four a cycle; 7 of them on units for 16 lanes a cycle.
+    assert cell_cycles(role, 8) == (80, 112)
+    assert block.busy_cycles == products + 80
 
 
 def test_blocks_that_share_a_multiprocessor() -> None:

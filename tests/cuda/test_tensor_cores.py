@@ -196,10 +196,11 @@ def test_registers_and_spills(tmp_path: Path, hidden: int, chip: str, group: int
     [
         ({"math": "fp8"}, "expected fp32, fp16"),
         ({"math": "fp16", "groups": "16+8"}, "expected auto, none, or some of 16, 32, 64 joined"),
+        ({"math": "fp16", "shape": "tensor", "groups": "none"}, "leave no kernel"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, str], words: str) -> None:
-    """Other arithmetics and groups are named."""
+    """Other arithmetics and groups, and what leaves nothing, are named."""
     with pytest.raises(CapabilityError, match=words):
         find_target("cuda:sm_90").options(options)
 

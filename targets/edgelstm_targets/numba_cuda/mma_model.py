@@ -12,7 +12,7 @@ from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import WARP
 from edgelstm_targets.numba_cuda.costs import WAITING
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
-from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole
+from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole, Role
 from edgelstm_targets.numba_cuda.precision import Bytes, Full, Integer
 
 _PRODUCT_CYCLES = {"sm_90": 1.7, "sm_100": 1.7, "sm_87": 2.0}
@@ -70,7 +70,7 @@ def frame_cycles(placement: GroupPlacement) -> float:
     products = rows * sum(_products(place) for place in places)
     special, plain, whole, look_ups = 0, 0, 0, 0
     for place in placement.layers:
-        cell = _cell(place)
+        cell = _cell(place.role)
         cells = place.tiles * 8 * placement.group
         special += cells * cell.special
         plain += cells * (cell.special + cell.plain)
@@ -115,11 +115,17 @@ def shared_blocks(placement: GroupPlacement) -> int:
     return max(1, min(resident_blocks(placement), _ENOUGH_WARPS // (placement.threads // WARP)))
 
 
-def _cell(place: GroupRole) -> Cell:
-    assert isinstance(place.role, RecurrentRole)
-    precision = place.role.precision
-    kind = type(precision) if isinstance(precision, (Bytes, Integer)) else Full
-    return _CELLS.get((type(place.role.kernel.op), kind), _OTHER)
+def cell_cycles(role: RecurrentRole, warps: int) -> tuple[float, float]:
+    """Cycles of a multiprocessor for cells of so many warps: to issue them, and of other pipes."""
+    cell = _cell(role)
+    issue = warps * (cell.special + cell.plain) / _ISSUE_RATE
+    return issue, warps * WARP * max(cell.special / _SPECIAL_RATE, cell.whole / _WHOLE_RATE)
+
+
+def _cell(role: Role) -> Cell:
+    assert isinstance(role, RecurrentRole)
+    kind = type(role.precision) if isinstance(role.precision, (Bytes, Integer)) else Full
+    return _CELLS.get((type(role.kernel.op), kind), _OTHER)
 
 
 def _products(place: GroupRole) -> int:
@@ -142,5 +148,5 @@ def _alone(place: GroupRole, rows: int) -> float:
         return _PLAIN_ROLE
     turns = place.passes if isinstance(place.role, DenseRole) else place.passes * rows
     steps = sum(section.products for phase in place.phases for section in phase.sections)
-    latency = _OTHER.latency if isinstance(place.role, DenseRole) else _cell(place).latency
+    latency = _OTHER.latency if isinstance(place.role, DenseRole) else _cell(place.role).latency
     return turns * (steps * _PRODUCT_LATENCY + latency * len(place.phases))

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgelstm_targets.numba_cuda.chips import Chip, register_limit
+from edgelstm_targets.numba_cuda.chips import WARP, Chip, register_limit
+from edgelstm_targets.numba_cuda.mma_model import cell_cycles
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement
 from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
 from edgelstm_targets.numba_cuda.placement import place_pipeline
@@ -110,7 +111,17 @@ def _busy_cycles(placement: Placement, reserve: int) -> float:
     words = max(place.words for place in placement.roles)
     registers = min(register_limit(threads), words + reserve)
     residents = chip.resident_blocks(threads, registers, placement.shared_bytes)
-    return placement.work.busy_cycles(chip.costs, residents)
+    cells = [
+        cell_cycles(place.role, place.passes * place.threads // WARP)
+        for place in placement.roles
+        if isinstance(place.role, RecurrentRole)
+    ]
+    products = placement.work.fma / chip.costs.fma_a_cycle
+    return max(
+        products + sum(issue for issue, _ in cells),
+        sum(others for _, others in cells),
+        placement.work.busy_cycles(chip.costs, residents),
+    )
 
 
 def _why(alone: Placement, teams: list[Route], shape: str) -> str:

@@ -114,6 +114,10 @@ class CudaTarget:
         if math not in MATHS:
             raise CapabilityError(f"option math is {math!r}; expected {', '.join(MATHS)}")
         groups = read_groups(raw.get("groups", "auto"))
+        if shape == "tensor" and groups == ():
+            raise CapabilityError(
+                "options shape=tensor and groups=none leave no kernel: leave out one of them"
+            )
         chips = raw.get("variant", self.default_chips)
         costs = read_costs(raw["costs"]) if "costs" in raw else {}
         options = CudaOptions(
