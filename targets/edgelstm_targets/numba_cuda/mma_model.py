@@ -41,10 +41,10 @@ class Cell:
 _CELLS = {
     (LSTM, Full): Cell(7, 33),
     (GRU, Full): Cell(4, 27),
-    (LSTM, Bytes): Cell(19, 70, latency=350),
-    (GRU, Bytes): Cell(15, 60, latency=350),
-    (LSTM, Integer): Cell(0, 96, 70, 5, 500),
-    (GRU, Integer): Cell(0, 76, 56, 3, 450),
+    (LSTM, Bytes): Cell(12, 80, latency=350),
+    (GRU, Bytes): Cell(8, 68, latency=350),
+    (LSTM, Integer): Cell(0, 105, 52, 5, 500),
+    (GRU, Integer): Cell(0, 80, 36, 3, 450),
 }
 _OTHER = Cell(2, 8)
 

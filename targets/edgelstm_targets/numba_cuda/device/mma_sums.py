@@ -20,6 +20,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     load_shared_word2,
     mul,
     shift_left,
+    shift_right,
 )
 from edgelstm_targets.numba_cuda.device.mma_product import (
     make_group_product,
@@ -29,7 +30,6 @@ from edgelstm_targets.numba_cuda.device.mma_product import (
     make_words_load,
 )
 from edgelstm_targets.numba_cuda.device.product import input_shift
-from edgelstm_targets.numba_cuda.device.rounding import make_rounding_shift
 from edgelstm_targets.numba_cuda.mma_places import FragmentPlace, GroupPhase, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole
 from edgelstm_targets.numba_cuda.precision import Integer
@@ -60,7 +60,8 @@ def _make_scaled(
     assert section.scales is not None
     load_scales = make_words_load(place, section.scales)
     join = _make_join(place, phase, section)
-    size = 4 * phase.accumulators * place.chunk * section.planes
+    size, rounding = 4 * phase.accumulators * place.chunk, _rounding(place, section)
+    behind, whole = size * (section.planes - 1), size * section.planes
 
     @inline
     def load_all(w, t, base, weights):
@@ -71,9 +72,11 @@ def _make_scaled(
     @inline
     def total_all(acc, w, lane, tile, row, base, weights, frame):
         total(acc, w, lane, tile, row, base, weights, frame)
-        part = cuda.local.array(size, U32)
-        for n in range(size):
+        part = cuda.local.array(whole, U32)
+        for n in range(behind):
             part[n] = U32(0)
+        for n in range(size):
+            part[behind + n] = U32(rounding)
         add_up(part, w, lane, tile, row, base, weights, frame)
         join(acc, part, lane, tile, base)
 
@@ -121,20 +124,30 @@ def _make_value(section: FragmentPlace, behind: int) -> Any:
     return joined
 
 
+def _rounding(place: GroupRole, section: FragmentPlace) -> int:
+    """What a section's sums begin with: then a shift alone rounds half up."""
+    shift = _shift(place, section)
+    return 1 << (shift - 1) if shift else 0
+
+
+def _shift(place: GroupRole, section: FragmentPlace) -> int:
+    precision = place.role.precision  # type: ignore[attr-defined]
+    return input_shift(precision, section.source) if isinstance(precision, Integer) else 0
+
+
 def _make_scale(place: GroupRole, section: FragmentPlace) -> Any:
     """scale(before, sum, factor): `before` and the scaled sum."""
-    precision = place.role.precision  # type: ignore[attr-defined]
-    if not isinstance(precision, Integer):
+    if number_of(place) is F32:
 
         @inline
         def scaled(before, value, factor):
             return before + float_of_word(value) * factor
 
         return scaled
-    narrow = make_rounding_shift(input_shift(precision, section.source))
+    shift = _shift(place, section)
 
     @inline
     def multiplied(before, value, factor):
-        return add(before, mul(narrow(value), factor))
+        return add(before, mul(shift_right(value, U32(shift)), factor))
 
     return multiplied
