@@ -93,7 +93,7 @@ def test_few_streams_go_to_many_small_blocks() -> None:
     _, small, large = routes("GRU", 64)
     assert 0 < small.above < large.above
     assert large.above >= small.group
-    assert "the cheapest above 3 streams a multiprocessor" in small.explanation
+    assert f"the cheapest above {small.above:g} streams a multiprocessor" in small.explanation
 
 
 def test_a_team_keeps_the_streams_that_it_has_blocks_for() -> None:
@@ -145,7 +145,9 @@ def test_a_kernel_that_spills_is_placed_again_as_it_is() -> None:
 def test_cells_count_beside_products() -> None:
     """A block is busy with its products, and with what follows them."""
     (role,) = (r for r in pipeline("LSTM", 64).roles if isinstance(r, RecurrentRole))
-    block, _ = routes("LSTM", 64)
+    # Where nothing waits for anything, so that pipes decide.
+    quick = replace(HOPPER, costs=replace(HOPPER.costs, start=0.0))
+    block, _ = routes("LSTM", 64, quick)
     assert isinstance(block.placement, Placement)
     products = block.placement.work.fma / HOPPER.costs.fma_a_cycle
     # 8 warps, each with 40 instructions, four a cycle; 7 of them on units for 16 lanes a cycle.

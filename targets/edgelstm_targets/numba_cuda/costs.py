@@ -36,11 +36,11 @@ class Costs:
         l2_latency: until the first of those is there.
     """
 
-    exchange: float = 1400.0
-    cluster: float = 450.0
+    exchange: float = 800.0
+    cluster: float = 230.0
     gain: float = 0.8
     fma_a_cycle: float = 128.0
-    start: float = 80.0
+    start: float = 300.0
     multiply: float = 4.0
     barrier: float = 4.0
     shared_bytes_a_cycle: float = 128.0

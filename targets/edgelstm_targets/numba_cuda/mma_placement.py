@@ -31,7 +31,7 @@ from edgelstm_targets.numba_cuda.mma_image import (
     TiledPhase,
     operand_of,
 )
-from edgelstm_targets.numba_cuda.mma_model import frame_cycles, shared_blocks
+from edgelstm_targets.numba_cuda.mma_model import alone_cycles, frame_cycles, shared_blocks
 from edgelstm_targets.numba_cuda.mma_places import (
     FLAG_BYTES,
     ROWS,
@@ -59,6 +59,7 @@ MOST_AHEAD = 24
 LAYER_WARPS = (1, 2, 4, 8, 12, 16, 20, 24)
 _BLOCK_SHARED = 1024
 _NEAR = 1.05
+_ABOUT = 1.1
 # Registers of a thread beside weights, sums and cell states: addresses, a piece of the vector.
 _PLAIN = 38
 _PAIR_WORDS, _TAIL_WORDS = 4, 2
@@ -94,8 +95,12 @@ def place_groups(
         )
     best = min(each.cost / each.group for each in found)
     # A smaller group fills the chip with fewer streams; that is worth a little.
-    near = [each for each in found if each.cost / each.group <= _NEAR * best]
-    return min(near, key=lambda each: (each.group, each.cost))
+    group = min(each.group for each in found if each.cost / each.group <= _NEAR * best)
+    same = [each for each in found if each.group == group]
+    least = min(each.cost for each in same)
+    # Of those that cost about the same the quickest where a block is alone.
+    near = [each for each in same if each.cost <= _ABOUT * least]
+    return min(near, key=lambda each: (alone_cycles(each), each.cost))
 
 
 def is_exact(pipeline: Pipeline) -> bool:
@@ -119,14 +124,14 @@ def _placements(
     pipeline: Pipeline, chip: Chip, spare: int, groups: Sequence[int]
 ) -> Iterator[GroupPlacement]:
     layers = [role for role in pipeline.roles if isinstance(role, RecurrentRole)]
+    spread = (tuple(_layer_warps(role, most) for role in layers) for most in LAYER_WARPS)
+    # Without a layer the roles share warps of their own.
+    counts = dict.fromkeys(spread) if layers else ((most,) for most in LAYER_WARPS)
+    fitting = [warps for warps in counts if sum(warps) * WARP <= BLOCK_THREADS]
     for group in groups:
-        for most in LAYER_WARPS:
-            warps = [_layer_warps(role, most) for role in layers]
-            if sum(warps) * WARP > BLOCK_THREADS:
-                continue
+        for warps in fitting:
             for chunk in sorted({1, group // ROWS}):
-                placing = _Placing(pipeline, chip, group, warps or [most], chunk, spare)
-                placement = placing.place()
+                placement = _Placing(pipeline, chip, group, warps, chunk, spare).place()
                 if placement is not None:
                     yield placement
 
