@@ -62,7 +62,8 @@ def place_pipeline(
         pipeline: what is to be done.
         chip: for which chip.
         team: blocks that share one stream.
-        reserve: registers of a thread left to everything but weights.
+        reserve: registers of a thread left to everything but weights; more than `RESERVE` where it
+            had spilled.
     """
     found: list[Placement] = []
     for lanes in _LANES:
@@ -94,7 +95,8 @@ def _try(
     if total > BLOCK_THREADS:
         return None
     limit = register_limit(total)
-    return _Placing(pipeline, chip, team, drafts, max(0, limit - reserve)).place()
+    has_spilled = reserve > RESERVE
+    return _Placing(pipeline, chip, team, drafts, max(0, limit - reserve), has_spilled).place()
 
 
 def _draft(role: Role, team: int, lanes: int, cap: int) -> _Draft:
@@ -121,13 +123,20 @@ class _Placing:
     """Gives every vector and weight its place."""
 
     def __init__(
-        self, pipeline: Pipeline, chip: Chip, team: int, drafts: Sequence[_Draft], budget: int
+        self,
+        pipeline: Pipeline,
+        chip: Chip,
+        team: int,
+        drafts: Sequence[_Draft],
+        budget: int,
+        has_spilled: bool,
     ) -> None:
         self.pipeline = pipeline
         self.chip = chip
         self.team = team
         self.drafts = drafts
         self.budget = budget
+        self.has_spilled = has_spilled
         self.at = 0
         self.image = ImageBuilder()
         self.register_bytes = 0
@@ -254,6 +263,7 @@ class _Placing:
             peepholes,
             kept,
             reset,
+            max(0, self.budget - words) if self.has_spilled else None,
         )
 
     def _phase(

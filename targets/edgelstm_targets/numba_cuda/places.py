@@ -97,6 +97,8 @@ class RolePlace:
         peepholes: offset in the image, or -1.
         kept: ring of what a first phase keeps for the second (GRU's z), or None.
         reset: ring of r*h, or None.
+        spare: registers of a thread that weights may take beyond their words, made float32 ahead
+            of the first frame; None: as the compiler likes.
         tables: offset of tables of functions in shared memory, or -1.
         tables_image: in the image.
         tables_bytes: of them.
@@ -115,6 +117,7 @@ class RolePlace:
     peepholes: int = -1
     kept: Ring | None = None
     reset: Ring | None = None
+    spare: int | None = None
     tables: int = -1
     tables_image: int = 0
     tables_bytes: int = 0

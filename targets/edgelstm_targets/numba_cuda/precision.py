@@ -44,6 +44,11 @@ class WeightForm(Enum):
         return self.value[0]
 
     @property
+    def numbers(self) -> int:
+        """Registers that a word takes where it is multiplied: float32 weights, or itself."""
+        return self.inputs if self.vector_bytes == 4 else 1
+
+    @property
     def stored(self) -> str:
         """Type of a weight."""
         return self.value[1]

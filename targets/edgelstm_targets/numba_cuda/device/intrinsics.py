@@ -352,6 +352,8 @@ dot2_unsigned = assembly(
     "dot2_unsigned", "dp2a.lo.s32.u32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
 )
 """dot2_unsigned(a, b, sum): as dot2_low, bytes from 0 to 255."""
+anew = assembly("anew", "mov.b32 $0, $1;", U32, (U32,), memory=False)
+"""anew(word): the same; what is computed of it is computed here, for every frame."""
 permute = assembly("permute", "prmt.b32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
 """permute(a, b, selector): four of the eight bytes of a and b, one for each digit of 4 bits."""
 halves = assembly(

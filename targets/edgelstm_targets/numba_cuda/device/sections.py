@@ -17,6 +17,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     U64,
     add,
     add64,
+    anew,
     band,
     bits_of,
     float_of,
@@ -141,6 +142,7 @@ def _make_sum_registers(place: RolePlace, section: SectionPlace) -> Any:
     begin, close = _make_close(place, section)
     gates, skip, words = section.gates, section.skip, section.words
     held, first = section.in_registers, section.first_word
+    word = _make_word(place, section)
 
     @inline
     def add_up(acc, w, t, rank, turn, base, weights, frame):
@@ -152,10 +154,37 @@ def _make_sum_registers(place: RolePlace, section: SectionPlace) -> Any:
                 a = g + skip * (g >> 1)
                 total = begin(acc[a])
                 for k in range(words):
-                    total = step(total, bits_of(w[first + (q * gates + g) * words + k]), x, k)
+                    value = word(w, first + (q * gates + g) * words + k)
+                    total = step(total, value, x, k)
                 acc[a] = close(acc[a], total, t, rank, turn, q, g, weights)
 
     return add_up
+
+
+def _make_word(place: RolePlace, section: SectionPlace) -> Any:
+    """word(w, i): word i of a thread's weights.
+
+    What the compiler makes of it ahead of the first frame takes registers for good; that is left to
+    it, or to as many words as there are registers for.
+    """
+    numbers, spare = section.form.numbers, place.spare
+    if spare is None or numbers == 1:
+
+        @inline
+        def kept(w, i):
+            return bits_of(w[i])
+
+        return kept
+    ahead = spare // (numbers - 1)
+
+    @inline
+    def word(w, i):
+        value = bits_of(w[i])
+        if i >= ahead:
+            value = anew(value)
+        return value
+
+    return word
 
 
 def _make_sum_shared(place: RolePlace, section: SectionPlace) -> Any:
