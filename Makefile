@@ -32,7 +32,7 @@ test-cuda: $(VENV)/.cuda-ready
 
 # Registers and repeatable bytes of all sizes, by hand: takes minutes.
 gates-cuda: $(VENV)/.cuda-ready
-	EDGELSTM_CUDA_GATES=all $(BIN)/pytest $(PYTEST_ARGS) tests/cuda/test_resources.py tests/cuda/test_tensor_cores.py -k registers
+	EDGELSTM_CUDA_GATES=all $(BIN)/pytest $(PYTEST_ARGS) tests/cuda/test_resources.py tests/cuda/test_tensor_cores.py tests/cuda/test_integer_groups.py -k registers
 
 # Parity and speed on a machine with a GPU, torch, numba and numba-cuda; installs nothing.
 bench-gpu:

@@ -146,7 +146,7 @@ def test_cells_count_beside_products() -> None:
     """A block is busy with its products, and with what follows them."""
     (role,) = (r for r in pipeline("LSTM", 64).roles if isinstance(r, RecurrentRole))
     # Where nothing waits for anything, so that pipes decide.
-    quick = replace(HOPPER, costs=replace(HOPPER.costs, start=0.0))
+    quick = replace(HOPPER, costs=replace(HOPPER.costs, frame=0.0))
     block, _ = routes("LSTM", 64, quick)
     assert isinstance(block.placement, Placement)
     products = block.placement.work.fma / HOPPER.costs.fma_a_cycle

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgelstm.artifact import Artifact
+from edgelstm.engines.cuda_cubin import read_cubin
 from edgelstm.errors import CapabilityError, EdgeLSTMError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_targets.numba_cuda import chips, mma_placement
@@ -27,6 +28,8 @@ from tests.cuda.test_quantized import (
     run_reference,
     run_streams,
 )
+from tests.cuda.test_resources import ALL
+from tests.cuda.test_resources import GATES as MODEL_GATES
 from tests.quantized_models import recordings, step_graph
 
 Array = NDArray[Any]
@@ -83,7 +86,7 @@ def test_integers_at_the_borders(gpu: EmulatedGpu, tmp_path: Path) -> None:
     assert_same_bits(gpu, made, reference, 8)
 
 
-@pytest.mark.parametrize("name", ["stack", "gru"])
+@pytest.mark.parametrize("name", ["stack", "gru", "rnn"])
 def test_bytes_between_floating_point(gpu: EmulatedGpu, tmp_path: Path, name: str) -> None:
     """Scheme int8: exact sums, scaled by row, in front of cells in float32."""
     made, gpu.ptx, reference = compile_pair(
@@ -181,6 +184,37 @@ def test_a_missing_barrier_is_caught(gpu: EmulatedGpu, tmp_path: Path) -> None:
     assert not is_caught(0)
     gpu.change, gpu.limit = without_loop_barriers, 60_000
     assert any(is_caught(seed) for seed in range(3))
+
+
+GATES = {"LSTM (9, 64) x 1": 128, "GRU (9, 64) x 1": 128, "LSTM (64, 256) x 1": 128}
+"""Registers that no thread of a group of 16 exceeds."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "chip"),
+    [(name, chip) for name in GATES for chip in ("sm_87", "sm_90")]
+    if ALL
+    else [("LSTM (9, 64) x 1", "sm_90"), ("GRU (9, 64) x 1", "sm_87")],
+)
+def test_registers_and_spills(name: str, chip: str) -> None:
+    """int8-full in groups: no spills; weights of 64 units stand in registers."""
+    model = MODEL_GATES[name][0]
+    artifact = compile_model(
+        model,
+        target=f"cuda:{chip}",
+        target_options={"shape": "tensor", "groups": "16"},
+        quantize="int8-full",
+        calibration=recordings(step_graph(model), frames=40, count=2),
+        check=False,
+    )
+    for kernel in artifact.manifest["target"]["facts"]["kernels"]:
+        if kernel["form"] == "cubin":
+            code = bytes(artifact.container.section(kernel["section"]))
+            resources = read_cubin(code)[kernel["entry"]]
+            assert resources.frame_bytes == 0
+            assert resources.registers <= GATES[name]
+            assert ("in registers" in kernel["why"]) == (name != "LSTM (64, 256) x 1")
 
 
 @pytest.mark.parametrize("scheme", ["w8", "w4"])

@@ -33,6 +33,7 @@ MODELS: Mapping[str, Any] = {
     "lstm": models.lstm_model(hidden=37, features=5, peepholes=True, clip=3.0, steps=None),
     "lstm_input_forget": models.lstm_model(hidden=12, features=6, input_forget=True, steps=None),
     "gru": models.gru_model(hidden=21, features=7, steps=None),
+    "rnn": models.rnn_model(hidden=9, features=4, steps=None, gain=0.5),
     "gru_linear": models.gru_model(hidden=33, features=3, linear_before_reset=True, steps=None),
 }
 

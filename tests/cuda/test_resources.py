@@ -103,7 +103,12 @@ def test_registers_and_spills_of_integers(name: str, target: str) -> None:
     loaded = onnx.load(model) if isinstance(model, Path) else model
     given = recordings(step_graph(loaded), frames=40, count=2)
     artifact = compile_model(
-        loaded, target=target, quantize="int8-full", calibration=given, check=False
+        loaded,
+        target=target,
+        target_options={"groups": "none"},
+        quantize="int8-full",
+        calibration=given,
+        check=False,
     )
     kernels = [k for k in artifact.manifest["target"]["facts"]["kernels"] if k["form"] == "cubin"]
     assert kernels
@@ -125,6 +130,10 @@ def test_bytes_of_integers_repeat() -> None:
         )
         for _ in range(2)
     )
+    assert {kernel["shape"] for kernel in first.manifest["target"]["facts"]["kernels"]} == {
+        "block",
+        "tensor",
+    }
     assert first.container.digest == second.container.digest
 
 

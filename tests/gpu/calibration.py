@@ -37,11 +37,12 @@ def fit_costs(rows: dict[str, Row]) -> dict[str, float]:
 
 
 def _fit_chain(blocks: list[Row], found: dict[str, float]) -> None:
-    """Least squares of start and multiply; barriers are taken as the model has them."""
+    """Least squares of start and multiply; the rest of a frame is taken as the model has it."""
     if len({each["work"]["multiplies"] for each in blocks}) < 2:
         return
     left = np.array([[each["work"]["starts"], each["work"]["multiplies"]] for each in blocks])
-    right = np.array([each["cycles"] - each["work"]["warps"] * MODEL.barrier for each in blocks])
+    anyway = [MODEL.frame + each["work"]["warps"] * MODEL.barrier for each in blocks]
+    right = np.array([each["cycles"] for each in blocks]) - anyway
     start, multiply = np.linalg.lstsq(left.astype(float), right, rcond=None)[0]
     if start > 0 and multiply > 0:
         found["start"], found["multiply"] = float(start), float(multiply)

@@ -28,6 +28,8 @@ class Costs:
         cluster: a store into all blocks of a cluster and its barrier.
         gain: more blocks are worth it below this part of the cost of one block.
         fma_a_cycle: multiply-adds of a multiprocessor.
+        frame: what each of them takes anyway: vectors through shared memory, the functions of a
+            cell one behind the other, the barrier.
         start: a product's sum over lanes and its cell, once for each pass.
         multiply: a multiply-add of one thread, waiting for its operands.
         barrier: of a block, for each of its warps.
@@ -36,11 +38,12 @@ class Costs:
         l2_latency: until the first of those is there.
     """
 
-    exchange: float = 800.0
+    exchange: float = 900.0
     cluster: float = 230.0
     gain: float = 0.8
     fma_a_cycle: float = 128.0
-    start: float = 300.0
+    frame: float = 220.0
+    start: float = 80.0
     multiply: float = 4.0
     barrier: float = 4.0
     shared_bytes_a_cycle: float = 128.0
@@ -85,7 +88,8 @@ class Work:
         streaming = self.shared_bytes / costs.shared_bytes_a_cycle
         if self.streamed_bytes:
             streaming += self.streamed_bytes / costs.l2_bytes_a_cycle + costs.l2_latency
-        return max(self.fma / costs.fma_a_cycle, chain) + self.warps * costs.barrier + streaming
+        anyway = costs.frame + self.warps * costs.barrier
+        return max(self.fma / costs.fma_a_cycle, chain) + anyway + streaming
 
     def busy_cycles(self, costs: Costs, residents: int) -> float:
         """Clock cycles of a multiprocessor for each of so many blocks that share it."""
