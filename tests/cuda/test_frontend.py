@@ -17,6 +17,7 @@ from tests import models
 CHIP = next(chip for chip in CHIPS if chip.name == "sm_87")
 TINY = models.stacked_model(ops=("RNN",), hidden=4, features=2, steps=None)
 LSTM = models.stacked_model(ops=("LSTM",), hidden=8, features=3, steps=None)
+ONE_GROUP = {"math": "fp16", "shape": "tensor", "groups": "16"}
 
 
 def kernel_of_all_kinds() -> KernelSource:
@@ -80,7 +81,7 @@ def test_functions_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     ("model", "options"),
     [
         (TINY, {}),
-        pytest.param(LSTM, {"math": "fp16"}, marks=pytest.mark.slow),
+        pytest.param(LSTM, ONE_GROUP, marks=pytest.mark.slow),
     ],
 )
 def test_models(model: Any, options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

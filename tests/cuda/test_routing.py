@@ -107,11 +107,11 @@ def test_the_kernel_that_waits_has_the_shape_of_the_one_for_one_stream() -> None
 def test_a_table_of_costs(tmp_path: Path) -> None:
     """The option reads a chip's constants; what is not named keeps the default."""
     path = tmp_path / "costs.json"
-    path.write_text(json.dumps({"costs": {"sm_90": {"exchange": 900, "cluster": 300.5}}}))
+    path.write_text(json.dumps({"costs": {"sm_90": {"exchange": 950, "cluster": 300.5}}}))
     options = find_target("cuda:sm_90").options({"costs": str(path)})
     (found,) = dict(options.costs).items()  # type: ignore[attr-defined]
-    assert found == ("sm_90", Costs(exchange=900.0, cluster=300.5))
-    assert options.to_json()["costs"] == {"sm_90": {"exchange": 900.0, "cluster": 300.5}}
+    assert found == ("sm_90", Costs(exchange=950.0, cluster=300.5))
+    assert options.to_json()["costs"] == {"sm_90": {"exchange": 950.0, "cluster": 300.5}}
 
 
 @pytest.mark.parametrize(

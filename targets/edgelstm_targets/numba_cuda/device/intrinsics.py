@@ -74,7 +74,7 @@ def _define(name: str, arguments: Sequence[Any], result: Any, emit: Emit) -> Any
     return intrinsic(typing)
 
 
-def assembly(
+def _assembly(
     name: str,
     text: str,
     result: Any,
@@ -150,13 +150,13 @@ def _load_narrow(name: str, address: Any, space: int, bits: int) -> Any:
 def _load_narrow_if(name: str, kind: str) -> Any:
     """name(address, flag): a signed number as a word; 0, and nothing read, where the flag is 0."""
     text = f"{{ .reg .pred p; setp.ne.u32 p, $2, 0; mov.b32 $0, 0; @p ld.global.{kind} $0, [$1]; }}"
-    return assembly(name, text, U32, (U64, U32))
+    return _assembly(name, text, U32, (U64, U32))
 
 
 def _store_if(name: str, address: Any, space: str, kind: str, value: Any) -> Any:
     """name(address, value, flag): no branch, behind which the warp would have to meet."""
     text = f"{{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.{space}.{kind} [$0], $1; }}"
-    return assembly(name, text, None, (address, value, U32))
+    return _assembly(name, text, None, (address, value, U32))
 
 
 def _store_peer_if(name: str, kind: str, value: Any) -> Any:
@@ -165,7 +165,7 @@ def _store_peer_if(name: str, kind: str, value: Any) -> Any:
         "{ .reg .pred p; .reg .u32 a; setp.ne.u32 p, $3, 0; "
         f"mapa.shared::cluster.u32 a, $0, $1; @p st.shared::cluster.{kind} [a], $2; }}"
     )
-    return assembly(name, text, None, (U32, U32, value, U32))
+    return _assembly(name, text, None, (U32, U32, value, U32))
 
 
 def _store(name: str, address: Any, space: int, count: int, element: Any = F32) -> Any:
@@ -255,27 +255,27 @@ load_global4 = _load("load_global4", U64, _GLOBAL, 4)
 store_global = _store("store_global", U64, _GLOBAL, 1)
 store_shared_if = _store_if("store_shared_if", U32, "shared", "f32", F32)
 store_global_if = _store_if("store_global_if", U64, "global", "f32", F32)
-store_global2_if = assembly(
+store_global2_if = _assembly(
     "store_global2_if",
     "{ .reg .pred p; setp.ne.u32 p, $3, 0; @p st.global.v2.f32 [$0], {$1,$2}; }",
     None,
     (U64, F32, F32, U32),
 )
-load_global_if = assembly(
+load_global_if = _assembly(
     "load_global_if",
     "{ .reg .pred p; setp.ne.u32 p, $2, 0; mov.b32 $0, 0; @p ld.global.f32 $0, [$1]; }",
     F32,
     (U64, U32),
 )
 """load_global_if(address, flag): zero where the flag is 0, and then nothing is read."""
-load_global2_if = assembly(
+load_global2_if = _assembly(
     "load_global2_if",
     "{ .reg .pred p; setp.ne.u32 p, $3, 0; mov.b32 $0, 0; mov.b32 $1, 0; "
     "@p ld.global.v2.f32 {$0,$1}, [$2]; }",
     (F32, F32),
     (U64, U32),
 )
-load_global4_if = assembly(
+load_global4_if = _assembly(
     "load_global4_if",
     "{ .reg .pred p; setp.ne.u32 p, $5, 0; mov.b32 $0, 0; mov.b32 $1, 0; mov.b32 $2, 0; "
     "mov.b32 $3, 0; @p ld.global.v4.f32 {$0,$1,$2,$3}, [$4]; }",
@@ -284,33 +284,33 @@ load_global4_if = assembly(
 )
 load_global_i8_if = _load_narrow_if("load_global_i8_if", "s8")
 load_global_i16_if = _load_narrow_if("load_global_i16_if", "s16")
-store_word_if = assembly(
+store_word_if = _assembly(
     "store_word_if",
     "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.relaxed.gpu.global.u64 [$0], $1; }",
     None,
     (U64, U64, U32),
 )
-load_word = assembly("load_word", "ld.relaxed.gpu.global.u64 $0, [$1];", U64, (U64,))
-load_counter = assembly("load_counter", "ld.relaxed.gpu.global.u32 $0, [$1];", U32, (U64,))
-store_counter = assembly("store_counter", "st.relaxed.gpu.global.u32 [$0], $1;", None, (U64, U32))
-load_bell = assembly("load_bell", "ld.acquire.sys.global.u32 $0, [$1];", U32, (U64,))
-store_answer_if = assembly(
+load_word = _assembly("load_word", "ld.relaxed.gpu.global.u64 $0, [$1];", U64, (U64,))
+load_counter = _assembly("load_counter", "ld.relaxed.gpu.global.u32 $0, [$1];", U32, (U64,))
+store_counter = _assembly("store_counter", "st.relaxed.gpu.global.u32 [$0], $1;", None, (U64, U32))
+load_bell = _assembly("load_bell", "ld.acquire.sys.global.u32 $0, [$1];", U32, (U64,))
+store_answer_if = _assembly(
     "store_answer_if",
     "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.release.sys.global.u32 [$0], $1; }",
     None,
     (U64, U32, U32),
 )
 """store_answer_if(address, value, flag): all that the block stored before is there for the host."""
-load_relay = assembly("load_relay", "ld.acquire.gpu.global.u64 $0, [$1];", U64, (U64,))
-store_relay_if = assembly(
+load_relay = _assembly("load_relay", "ld.acquire.gpu.global.u64 $0, [$1];", U64, (U64,))
+store_relay_if = _assembly(
     "store_relay_if",
     "{ .reg .pred p; setp.ne.u32 p, $2, 0; @p st.release.gpu.global.u64 [$0], $1; }",
     None,
     (U64, U64, U32),
 )
-global_timer = assembly("global_timer", "mov.u64 $0, %globaltimer;", U64, ())
-nanosleep = assembly("nanosleep", "nanosleep.u32 $0;", None, (U32,))
-load_flag = assembly("load_flag", "ld.global.nc.u32 $0, [$1];", U32, (U64,))
+global_timer = _assembly("global_timer", "mov.u64 $0, %globaltimer;", U64, ())
+nanosleep = _assembly("nanosleep", "nanosleep.u32 $0;", None, (U32,))
+load_flag = _assembly("load_flag", "ld.global.nc.u32 $0, [$1];", U32, (U64,))
 
 load_shared_word = _load("load_shared_word", U32, _SHARED, 1, U32)
 load_shared_word2 = _load("load_shared_word2", U32, _SHARED, 2, U32)
@@ -338,25 +338,25 @@ store_global_i16_if = _store_if("store_global_i16_if", U64, "global", "u16", U32
 store_peer_i8_if = _store_peer_if("store_peer_i8_if", "u8", U32)
 store_peer_i16_if = _store_peer_if("store_peer_i16_if", "u16", U32)
 
-dot4 = assembly("dot4", "dp4a.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
+dot4 = _assembly("dot4", "dp4a.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
 """dot4(a, b, sum): sum plus the products of four signed bytes each."""
-dot2_low = assembly(
+dot2_low = _assembly(
     "dot2_low", "dp2a.lo.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
 )
 """dot2_low(a, b, sum): sum plus the two int16 of a times the two lower bytes of b."""
-dot2_high = assembly(
+dot2_high = _assembly(
     "dot2_high", "dp2a.hi.s32.s32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
 )
 """dot2_high(a, b, sum): the same with the two upper bytes of b."""
-dot2_unsigned = assembly(
+dot2_unsigned = _assembly(
     "dot2_unsigned", "dp2a.lo.s32.u32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False
 )
 """dot2_unsigned(a, b, sum): as dot2_low, bytes from 0 to 255."""
-anew = assembly("anew", "mov.b32 $0, $1;", U32, (U32,), memory=False)
+anew = _assembly("anew", "mov.b32 $0, $1;", U32, (U32,), memory=False)
 """anew(word): the same; what is computed of it is computed here, for every frame."""
-permute = assembly("permute", "prmt.b32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
+permute = _assembly("permute", "prmt.b32 $0, $1, $2, $3;", U32, (U32, U32, U32), effect=False)
 """permute(a, b, selector): four of the eight bytes of a and b, one for each digit of 4 bits."""
-halves = assembly(
+halves = _assembly(
     "halves",
     "{ .reg .b16 low; .reg .b16 high; mov.b32 {low,high}, $2; "
     "cvt.f32.f16 $0, low; cvt.f32.f16 $1, high; }",
@@ -365,41 +365,43 @@ halves = assembly(
     effect=False,
 )
 """halves(word) -> (low, high): two half-precision numbers."""
-multiply = assembly("multiply", "mul.rn.f32 $0, $1, $2;", F32, (F32, F32), effect=False)
+multiply = _assembly("multiply", "mul.rn.f32 $0, $1, $2;", F32, (F32, F32), effect=False)
 """A product rounded by itself: no sum is fused with it."""
-round_even = assembly("round_even", "cvt.rni.f32.f32 $0, $1;", F32, (F32,), effect=False)
+round_even = _assembly("round_even", "cvt.rni.f32.f32 $0, $1;", F32, (F32,), effect=False)
 """To the nearest whole number, halves to even."""
-float_of_word = assembly("float_of_word", "cvt.rn.f32.s32 $0, $1;", F32, (U32,), effect=False)
+float_of_word = _assembly("float_of_word", "cvt.rn.f32.s32 $0, $1;", F32, (U32,), effect=False)
 """A signed word as a number."""
-word_of_float = assembly("word_of_float", "cvt.rni.s32.f32 $0, $1;", U32, (F32,), effect=False)
+word_of_float = _assembly("word_of_float", "cvt.rni.s32.f32 $0, $1;", U32, (F32,), effect=False)
 """The nearest whole number."""
 
-exp2_approx = assembly("exp2_approx", "ex2.approx.ftz.f32 $0, $1;", F32, (F32,), effect=False)
-reciprocal_approx = assembly(
+exp2_approx = _assembly("exp2_approx", "ex2.approx.ftz.f32 $0, $1;", F32, (F32,), effect=False)
+reciprocal_approx = _assembly(
     "reciprocal_approx", "rcp.approx.ftz.f32 $0, $1;", F32, (F32,), effect=False
 )
 
-fused = assembly("fused", "fma.rn.f32 $0, $1, $2, $3;", F32, (F32, F32, F32), effect=False)
+fused = _assembly("fused", "fma.rn.f32 $0, $1, $2, $3;", F32, (F32, F32, F32), effect=False)
 """fused(a, b, c): a * b + c; the compiler makes two additions of twice a value and one."""
 
-tanh_approx = assembly("tanh_approx", "tanh.approx.f32 $0, $1;", F32, (F32,), effect=False)
+tanh_approx = _assembly("tanh_approx", "tanh.approx.f32 $0, $1;", F32, (F32,), effect=False)
 """Within 2^-11 of tanh, relatively: as good as float16, not better."""
 
-pack_halves = assembly("pack_halves", "cvt.rn.f16x2.f32 $0, $2, $1;", U32, (F32, F32), effect=False)
+pack_halves = _assembly(
+    "pack_halves", "cvt.rn.f16x2.f32 $0, $2, $1;", U32, (F32, F32), effect=False
+)
 """pack_halves(low, high): two values as float16 in one word."""
-load_half = assembly(
+load_half = _assembly(
     "load_half",
     "{ .reg .b16 half; ld.shared.b16 half, [$1]; cvt.f32.f16 $0, half; }",
     F32,
     (U32,),
 )
-store_half = assembly(
+store_half = _assembly(
     "store_half",
     "{ .reg .b16 half; cvt.rn.f16.f32 half, $1; st.shared.b16 [$0], half; }",
     None,
     (U32, F32),
 )
-multiply_halves = assembly(
+multiply_halves = _assembly(
     "multiply_halves",
     "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
     "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};",
@@ -415,7 +417,7 @@ def _multiply_bytes(name: str, left: str) -> Any:
         f"mma.sync.aligned.m16n8k32.row.col.s32.{left}.s8.s32 "
         "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
     )
-    return assembly(name, text, (U32,) * 4, (U32,) * 10, memory=False)
+    return _assembly(name, text, (U32,) * 4, (U32,) * 10, memory=False)
 
 
 multiply_bytes = _multiply_bytes("multiply_bytes", "s8")
@@ -423,29 +425,29 @@ multiply_bytes = _multiply_bytes("multiply_bytes", "s8")
 multiply_unsigned = _multiply_bytes("multiply_unsigned", "u8")
 """The same of unsigned bytes with signed ones."""
 
-thread_index = assembly("thread_index", "mov.u32 $0, %tid.x;", U32, (), effect=False)
-block_index = assembly("block_index", "mov.u32 $0, %ctaid.x;", U32, (), effect=False)
-lane_index = assembly("lane_index", "mov.u32 $0, %laneid;", U32, (), effect=False)
+thread_index = _assembly("thread_index", "mov.u32 $0, %tid.x;", U32, (), effect=False)
+block_index = _assembly("block_index", "mov.u32 $0, %ctaid.x;", U32, (), effect=False)
+lane_index = _assembly("lane_index", "mov.u32 $0, %laneid;", U32, (), effect=False)
 
-shuffle = assembly(
+shuffle = _assembly(
     "shuffle", "shfl.sync.idx.b32 $0, $1, $2, 31, -1;", F32, (F32, U32), memory=False
 )
 """shuffle(value, lane): that lane's value; of all lanes of the warp, as the next two."""
-shuffle_xor = assembly(
+shuffle_xor = _assembly(
     "shuffle_xor", "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", F32, (F32, U32), memory=False
 )
-shuffle_word = assembly(
+shuffle_word = _assembly(
     "shuffle_word", "shfl.sync.idx.b32 $0, $1, $2, 31, -1;", U32, (U32, U32), memory=False
 )
-shuffle_xor_word = assembly(
+shuffle_xor_word = _assembly(
     "shuffle_xor_word", "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", U32, (U32, U32), memory=False
 )
-uniform = assembly("uniform", "shfl.sync.idx.b32 $0, $1, 0, 31, -1;", U32, (U32,), memory=False)
+uniform = _assembly("uniform", "shfl.sync.idx.b32 $0, $1, 0, 31, -1;", U32, (U32,), memory=False)
 """uniform(value): lane 0's, so that the assembler knows that the warp branches as a whole."""
 
-barrier = assembly("barrier", "barrier.sync.aligned $0, $1;", None, (U32, U32))
+barrier = _assembly("barrier", "barrier.sync.aligned $0, $1;", None, (U32, U32))
 """barrier(number, threads): that many threads, whole warps, meet; number 0 is for the block."""
-cluster_barrier = assembly(
+cluster_barrier = _assembly(
     "cluster_barrier",
     "barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;",
     None,
