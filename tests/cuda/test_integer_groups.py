@@ -17,6 +17,13 @@ from edgelstm.artifact import Artifact
 from edgelstm.engines.cuda_cubin import read_cubin
 from edgelstm.errors import CapabilityError, EdgeLSTMError
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.ir.ops import Dense
+from edgelstm_compiler.lowering.lower import lower
+from edgelstm_compiler.quant.calibrate import calibrate
+from edgelstm_compiler.quant.convert import quantize_graph
+from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant_report.trials import trial_graph
+from edgelstm_compiler.target import find_target
 from edgelstm_targets.numba_cuda import chips, mma_placement
 from tests import models
 from tests.cuda.emulated import EmulatedGpu
@@ -35,6 +42,21 @@ from tests.quantized_models import recordings, step_graph
 Array = NDArray[Any]
 STREAMS = 19
 """Of no group a multiple: the last block is a part of one."""
+
+
+def compile_as(
+    model: Any, scheme: str, folder: Path, options: dict[str, str]
+) -> tuple[Artifact, str, Artifact]:
+    """A model for sm_90, the PTX of its kernels, and the same for the reference."""
+    asked: dict[str, Any] = {
+        "quantize": scheme,
+        "calibration": recordings(step_graph(model), frames=60),
+        "check": False,
+    }
+    made = compile_model(model, target="cuda:sm_90", target_options=options, dump=folder, **asked)
+    (listing,) = folder.glob("*_kernels.txt")
+    reference = compile_model(model, target="reference", **asked)
+    return made, listing.read_text(encoding="utf-8"), reference
 
 
 def assert_same_bits(gpu: EmulatedGpu, made: Artifact, reference: Artifact, frames: int) -> None:
@@ -84,6 +106,20 @@ def test_integers_at_the_borders(gpu: EmulatedGpu, tmp_path: Path) -> None:
     )
     assert make_frames(made, 1, 1).dtype == np.int16
     assert_same_bits(gpu, made, reference, 8)
+
+
+@pytest.mark.parametrize("scheme", [Scheme.INT8, Scheme.INT8_FULL])
+def test_a_dense_layer_alone(scheme: Scheme) -> None:
+    """What `edgelstm schemes` compiles: without a recurrent layer all warps share the tiles."""
+    graph = trial_graph(Dense())
+    frames = {"x": np.random.default_rng(1).standard_normal((64, 1, 1, 3)).astype(np.float32)}
+    quantized = quantize_graph(graph, calibrate(graph, [frames]), scheme, QuantizeOptions())
+    target = find_target("cuda:sm_90")
+    takes = target.capabilities()
+    result: Any = lower(quantized.graph, takes.unit_block, None, takes.weight_offset, takes.packing)
+    for stage in target.stages(target.options({"shape": "tensor", "groups": "16"})):
+        result = stage.run(result)
+    assert result.facts["kernels"][0]["group"] == 16
 
 
 @pytest.mark.parametrize("name", ["stack", "gru", "rnn"])
@@ -149,19 +185,12 @@ def test_weights_in_shared_memory_and_streamed(
     monkeypatch.setattr(mma_placement, "LAYER_WARPS", (2,))
     small = tuple(dataclasses.replace(chip, shared_bytes=48000) for chip in chips.CHIPS)
     monkeypatch.setattr(chips, "CHIPS", small)
-    asked: dict[str, Any] = {
-        "quantize": "int8-full",
-        "calibration": recordings(step_graph(WIDE), frames=60),
-        "check": False,
-    }
     options = {"shape": "tensor", "groups": "16"}
-    made = compile_model(WIDE, target="cuda:sm_90", target_options=options, dump=tmp_path, **asked)
-    (listing,) = tmp_path.glob("*_kernels.txt")
-    gpu.ptx = listing.read_text(encoding="utf-8")
+    made, gpu.ptx, reference = compile_as(WIDE, "int8-full", tmp_path, options)
     why = made.manifest["target"]["facts"]["kernels"][0]["why"]
     assert "in shared memory" in why
     assert "read from L2" in why
-    assert_same_bits(gpu, made, compile_model(WIDE, target="reference", **asked), 6)
+    assert_same_bits(gpu, made, reference, 6)
 
 
 def test_a_missing_barrier_is_caught(gpu: EmulatedGpu, tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ class _Placing:
                 side.append(_with_tables(place, tables[role]))
                 word += place.words
             self.image.add_constants(role)
+        self.most_registers = max(self.most_registers, _PLAIN + self._side_words())
         if self.most_registers > self.limit + self._side_words():
             return None
         placement = GroupPlacement(
