@@ -39,12 +39,28 @@ class ProductShape:
         return self.team * self.passes * self.tile
 
 
+@dataclass(frozen=True, slots=True)
+class SharedWords:
+    """What a kernel copies from the image to shared memory before the first frame.
+
+    Args:
+        image: offset there.
+        shared: offset in shared memory.
+        nbytes: size, of whole words.
+    """
+
+    image: int
+    shared: int
+    nbytes: int
+
+
 class ImageParts:
     """Parts of an image, one behind the other."""
 
     def __init__(self) -> None:
         self.layouts: list[Layout] = []
         self.constants: dict[int, int] = {}
+        self._tables: dict[int, SharedWords] = {}
         self._at = 0
 
     def add_constants(self, role: Role) -> None:
@@ -62,10 +78,20 @@ class ImageParts:
                     item.offset_bytes, extents, (1,), extents, extents, (0,)
                 )
 
-    def add_table(self, offset: int, count: int) -> int:
-        """Tables of 513 int16 as pairs (entry, next entry); returns the place in the image."""
-        pairs = (count, TABLE_PAIRS, 2)
-        return self._add(offset, pairs, (TABLE_PAIRS + 1, 1, 1), pairs, pairs, (0, 1, 2), "i16")
+    def add_tables(self, role: Role, at: int) -> SharedWords | None:
+        """The tables of functions that a role looks up, or None: 513 int16 become pairs of ends.
+
+        In shared memory they stand from `at` on, or where another role has them already.
+        """
+        offset, count = role.tables()
+        if offset is None:
+            return None
+        if offset not in self._tables:
+            pairs = (count, TABLE_PAIRS, 2)
+            strides = (TABLE_PAIRS + 1, 1, 1)
+            image = self._add(offset, pairs, strides, pairs, pairs, (0, 1, 2), "i16")
+            self._tables[offset] = SharedWords(image, at, count * TABLE_BYTES)
+        return self._tables[offset]
 
     def _add(
         self,

@@ -21,7 +21,7 @@ from edgelstm_targets.numba_cuda.chips import (
     Chip,
     register_limit,
 )
-from edgelstm_targets.numba_cuda.image import TABLE_BYTES
+from edgelstm_targets.numba_cuda.image import SharedWords
 from edgelstm_targets.numba_cuda.mma_image import (
     PAIR_BYTES,
     TAIL_BYTES,
@@ -40,7 +40,6 @@ from edgelstm_targets.numba_cuda.mma_places import (
     GroupPlacement,
     GroupRole,
     Rows,
-    SharedWords,
 )
 from edgelstm_targets.numba_cuda.mma_vectors import VectorRows
 from edgelstm_targets.numba_cuda.pipeline import (
@@ -50,7 +49,7 @@ from edgelstm_targets.numba_cuda.pipeline import (
     RecurrentRole,
     Role,
 )
-from edgelstm_targets.numba_cuda.precision import FULL, Part, weight_form
+from edgelstm_targets.numba_cuda.precision import Part, weight_form
 
 GROUPS = (64, 32, 16)
 MOST_AHEAD = 24
@@ -154,7 +153,7 @@ def _operand_of(role: RecurrentRole | DenseRole, section: Section) -> Operand:
 
 def _sum_words(role: RecurrentRole, chunk: int) -> int:
     """Registers of a thread for the sums of as many rows; those that are scaled stand apart."""
-    if role.precision == FULL:
+    if _operand_of(role, role.kernel.phases[0].sections[0]) is Operand.HALVES:
         return 16 * chunk
     most = max(phase.accumulators for phase in role.kernel.phases)
     return 4 * most * chunk * (2 if role.x.dtype is not DType.I16 else 3)
@@ -194,7 +193,6 @@ class _Placing:
         self.shared_weights = 0
         self.streamed = 0
         self.most_registers = 0
-        self.tables: dict[int, tuple[int, int]] = {}
 
     def place(self) -> GroupPlacement | None:
         """The placement, or None where vectors and states or the sums do not fit."""
@@ -214,13 +212,13 @@ class _Placing:
                 number = len(layers)
                 threads = self.warps[role] * WARP
                 place = self._layer(role, number, first, threads, cells[role], resets.get(role))
-                layers.append(_with_tables(place, tables[role]))
+                layers.append(dataclasses.replace(place, tables=tables[role]))
                 first += threads
         word = max((place.words for place in layers), default=0)
         for role in self.pipeline.roles:
             if not isinstance(role, RecurrentRole):
                 place = self._side(role, len(layers) + len(side), word)
-                side.append(_with_tables(place, tables[role]))
+                side.append(dataclasses.replace(place, tables=tables[role]))
                 word += place.words
             self.image.add_constants(role)
         self.most_registers = max(self.most_registers, _PLAIN + self._side_words())
@@ -270,15 +268,11 @@ class _Placing:
     def _reset(self, role: RecurrentRole) -> Rows:
         return self.rows.add_operand(TILE_UNITS * self._tiles(role), role.seen.dtype, 1)
 
-    def _tables(self, role: Role) -> tuple[int, int, int]:
-        """Shared memory, image and size of the tables that a role looks up; each table once."""
-        offset, count = role.tables()
-        if offset is None:
-            return -1, 0, 0
-        if offset not in self.tables:
-            self.tables[offset] = self.at, self.image.add_table(offset, count)
-            self.at += count * TABLE_BYTES
-        return *self.tables[offset], count * TABLE_BYTES
+    def _tables(self, role: Role) -> SharedWords | None:
+        found = self.image.add_tables(role, self.at)
+        if found is not None:
+            self.at = max(self.at, found.shared + found.nbytes)
+        return found
 
     def _cells(self, role: Role) -> tuple[int, int]:
         """How many values a lane carries for each unit and stream, and where."""
@@ -434,8 +428,3 @@ class _Placing:
         self.at += found.nbytes
         self.room += found.nbytes
         return found
-
-
-def _with_tables(place: GroupRole, tables: tuple[int, int, int]) -> GroupRole:
-    shared, image, size = tables
-    return dataclasses.replace(place, tables=shared, tables_image=image, tables_bytes=size)

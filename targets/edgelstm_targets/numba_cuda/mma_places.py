@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgelstm.engines.cuda_image import Layout
 from edgelstm_compiler.ir.kernels import Source
 from edgelstm_targets.numba_cuda.chips import Chip
+from edgelstm_targets.numba_cuda.image import SharedWords
 from edgelstm_targets.numba_cuda.mma_image import Operand
 from edgelstm_targets.numba_cuda.pipeline import Role, Vector
 
@@ -40,15 +41,6 @@ class Rows:
     step: int
     mask: int
     low: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SharedWords:
-    """Words of every unit (biases, scales) that go from the image to shared memory."""
-
-    image: int
-    shared: int
-    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +133,7 @@ class GroupRole:
         cells_at: where they stand in shared memory.
         peepholes: offset in the image, or -1.
         reset: r*h of a GRU with two phases, or None.
-        tables: offset of tables of functions in shared memory, or -1.
-        tables_image: in the image.
-        tables_bytes: of them.
+        tables: of functions that it looks up, or None.
     """
 
     role: Role
@@ -161,9 +151,7 @@ class GroupRole:
     cells_at: int = 0
     peepholes: int = -1
     reset: Rows | None = None
-    tables: int = -1
-    tables_image: int = 0
-    tables_bytes: int = 0
+    tables: SharedWords | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

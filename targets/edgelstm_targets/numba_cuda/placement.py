@@ -20,7 +20,7 @@ from edgelstm_targets.numba_cuda.chips import (
     Chip,
     register_limit,
 )
-from edgelstm_targets.numba_cuda.image import TABLE_BYTES, ImageBuilder, ProductShape
+from edgelstm_targets.numba_cuda.image import ImageBuilder, ProductShape, SharedWords
 from edgelstm_targets.numba_cuda.pipeline import (
     DenseRole,
     ElementwiseRole,
@@ -142,7 +142,6 @@ class _Placing:
         self.register_bytes = 0
         self.shared_weights = 0
         self.streamed = 0
-        self.tables: dict[int, tuple[int, int]] = {}
 
     def place(self) -> Placement | None:
         """The placement, or None where not even the vectors fit."""
@@ -156,8 +155,7 @@ class _Placing:
         roles, first = [], 0
         for number, draft in enumerate(self.drafts):
             place = self._role(number, first, draft, rings, extra[draft.role], room)
-            shared, image, size = tables[draft.role]
-            roles.append(replace(place, tables=shared, tables_image=image, tables_bytes=size))
+            roles.append(replace(place, tables=tables[draft.role]))
             first += draft.threads
         for role in self.pipeline.roles:
             self.image.add_constants(role)
@@ -210,15 +208,11 @@ class _Placing:
         self.at += step * depth
         return ring
 
-    def _tables(self, role: Role) -> tuple[int, int, int]:
-        """Shared memory, image and size of the tables that a role looks up; each table once."""
-        offset, count = role.tables()
-        if offset is None:
-            return -1, 0, 0
-        if offset not in self.tables:
-            self.tables[offset] = self.at, self.image.add_table(offset, count)
-            self.at += count * TABLE_BYTES
-        return *self.tables[offset], count * TABLE_BYTES
+    def _tables(self, role: Role) -> SharedWords | None:
+        found = self.image.add_tables(role, self.at)
+        if found is not None:
+            self.at = max(self.at, found.shared + found.nbytes)
+        return found
 
     def _role(
         self,

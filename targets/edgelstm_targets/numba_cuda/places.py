@@ -12,6 +12,7 @@ from edgelstm_targets.numba_cuda.chips import (
     Chip,
 )
 from edgelstm_targets.numba_cuda.costs import Work
+from edgelstm_targets.numba_cuda.image import SharedWords
 from edgelstm_targets.numba_cuda.pipeline import (
     Role,
     Vector,
@@ -99,9 +100,7 @@ class RolePlace:
         reset: ring of r*h, or None.
         spare: registers of a thread that weights may take beyond their words, made float32 ahead
             of the first frame; None: as the compiler likes.
-        tables: offset of tables of functions in shared memory, or -1.
-        tables_image: in the image.
-        tables_bytes: of them.
+        tables: of functions that it looks up, or None.
     """
 
     role: Role
@@ -118,9 +117,7 @@ class RolePlace:
     kept: Ring | None = None
     reset: Ring | None = None
     spare: int | None = None
-    tables: int = -1
-    tables_image: int = 0
-    tables_bytes: int = 0
+    tables: SharedWords | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -88,7 +88,7 @@ def _make_function(role: DenseRole, place: RolePlace) -> Any:
 def make_integer_function(op: IntegerDense, place: RolePlace | GroupRole) -> Any:
     """clamp(z >> sum_shift), or a table's function of it."""
     clamp, final = make_clamp(op.low, op.high), op.sum_shift
-    if place.tables < 0:
+    if place.tables is None:
 
         @inline
         def bounded(z, base):

@@ -33,6 +33,7 @@ from edgelstm_targets.numba_cuda.device.mma_rows import (
     nothing_to_finish,
     nothing_to_prepare,
 )
+from edgelstm_targets.numba_cuda.device.reduction import plus
 from edgelstm_targets.numba_cuda.mma_places import GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import IntegerSoftmaxRole, LayerNormRole, SoftmaxRole
 
@@ -47,7 +48,8 @@ def make_group_softmax(placement: GroupPlacement, place: GroupRole, sizes: Block
     extent, is_log = role.target.extent, role.is_log
     lanes = share_lanes(extent)
     locate, read, store = make_access(placement, place, role, sizes, lanes)
-    total_of, largest_of = _make_sum(lanes), _make_maximum(lanes)
+    total_of = make_meeting(lanes, plus, shuffle_xor)
+    largest_of = make_meeting(lanes, _larger, shuffle_xor)
     passes, rounds = -(-placement.group * lanes // place.threads), -(-extent // lanes)
 
     @inline
@@ -85,7 +87,7 @@ def make_group_layer_norm(
     extent, epsilon = role.target.extent, role.epsilon
     lanes = share_lanes(extent)
     locate, read, store = make_access(placement, place, role, sizes, lanes)
-    total_of = _make_sum(lanes)
+    total_of = make_meeting(lanes, plus, shuffle_xor)
     passes, rounds = -(-placement.group * lanes // place.threads), -(-extent // lanes)
     scale = placement.constants[role.scale.offset_bytes]
     has_bias = role.bias is not None
@@ -165,25 +167,19 @@ def make_access(
     return locate, read, store
 
 
-def _make_sum(lanes: int) -> Any:
+def make_meeting(lanes: int, combine: Any, shuffle: Any) -> Any:
+    """meet(value): combined over the lanes that share a stream, by a shuffle of its type."""
     rounds = lanes.bit_length() - 1
 
     @inline
-    def total(value):
+    def meet(value):
         for k in range(rounds):
-            value = value + shuffle_xor(value, U32(1 << k))
+            value = combine(value, shuffle(value, U32(1 << k)))
         return value
 
-    return total
+    return meet
 
 
-def _make_maximum(lanes: int) -> Any:
-    rounds = lanes.bit_length() - 1
-
-    @inline
-    def largest(value):
-        for k in range(rounds):
-            value = max(value, shuffle_xor(value, U32(1 << k)))
-        return value
-
-    return largest
+@inline
+def _larger(a, b):
+    return max(a, b)

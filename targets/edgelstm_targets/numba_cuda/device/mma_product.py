@@ -23,7 +23,6 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     bits_of,
     div,
     inline,
-    load_global,
     load_global2,
     load_global4,
     load_shared2,
@@ -33,16 +32,16 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     multiply_halves,
     multiply_unsigned,
     rem,
-    store_shared,
     store_shared4,
 )
 from edgelstm_targets.numba_cuda.device.mma_rows import make_rows_slot
+from edgelstm_targets.numba_cuda.device.tables import make_words_load
+from edgelstm_targets.numba_cuda.image import SharedWords
 from edgelstm_targets.numba_cuda.mma_image import PAIR_BYTES, TAIL_BYTES, Operand
 from edgelstm_targets.numba_cuda.mma_places import (
     FragmentPlace,
     GroupPhase,
     GroupRole,
-    SharedWords,
 )
 
 PRODUCT_BYTES = 64
@@ -62,7 +61,7 @@ def make_group_product(place: GroupRole, phase: GroupPhase) -> tuple[Any, Any]:
         total(acc, w, lane, tile, row, base, weights, frame): sets the sums of a tile, for
         `place.chunk` times 16 streams, the first of them the lane's row `row` of two streams.
     """
-    load = make_words_load(place, phase.bias)
+    load = make_copy_in(place, phase.bias)
     total = make_start(place, phase, load_shared2)
     for section in phase.sections:
         section_load, add_up = make_section(place, phase, section)
@@ -97,17 +96,13 @@ def _then_total(first: Any, second: Any) -> Any:
     return total
 
 
-def make_words_load(place: GroupRole, words: SharedWords) -> Any:
-    """load(w, t, base, weights): from the image to shared memory."""
-    image, shared, count, threads = words.image, words.shared, words.nbytes // 4, place.threads
+def make_copy_in(place: GroupRole, words: SharedWords) -> Any:
+    """load(w, t, base, weights): words of units, by the role's threads."""
+    copy = make_words_load(words, place.threads)
 
     @inline
     def load(w, t, base, weights):
-        at = t
-        while at < U32(count):
-            value = load_global(add64(weights, U64(image) + U64(at) * U64(4)))
-            store_shared(add(base, add(U32(shared), mul(at, U32(4)))), value)
-            at = add(at, U32(threads))
+        copy(t, base, weights)
 
     return load
 

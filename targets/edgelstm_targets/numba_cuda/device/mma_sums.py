@@ -23,11 +23,11 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     shift_right,
 )
 from edgelstm_targets.numba_cuda.device.mma_product import (
+    make_copy_in,
     make_group_product,
     make_section,
     make_start,
     make_words_address,
-    make_words_load,
 )
 from edgelstm_targets.numba_cuda.device.product import input_shift
 from edgelstm_targets.numba_cuda.mma_places import FragmentPlace, GroupPhase, GroupRole
@@ -45,7 +45,7 @@ def make_sums(place: GroupRole, phase: GroupPhase) -> tuple[Any, Any]:
     """Load and total, as of `make_group_product`; sums are of the type `number_of`."""
     if not phase.is_scaled:
         return make_group_product(place, phase)
-    load = make_words_load(place, phase.bias)
+    load = make_copy_in(place, phase.bias)
     total = make_start(place, phase, load_shared_word2 if number_of(place) is U32 else load_shared2)
     for section in phase.sections:
         load, total = _make_scaled(place, phase, section, load, total)
@@ -58,7 +58,7 @@ def _make_scaled(
     """The same with one section more."""
     load_section, add_up = make_section(place, phase, section)
     assert section.scales is not None
-    load_scales = make_words_load(place, section.scales)
+    load_scales = make_copy_in(place, section.scales)
     join = _make_join(place, phase, section)
     size, rounding = 4 * phase.accumulators * place.chunk, _rounding(place, section)
     behind, whole = size * (section.planes - 1), size * section.planes
