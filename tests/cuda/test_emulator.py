@@ -167,19 +167,82 @@ def test_peers_of_a_cluster() -> None:
     np.testing.assert_array_equal(y, np.repeat([1.0, 0.0], 64))
 
 
-def test_matrix_product_of_a_warp() -> None:
-    """Ones times ones: each sum is the depth of the product."""
-    y = np.zeros(64, np.float32)
-    ones = "%r3, %r3, %r3, %r3"
-    body = f"""
-	mov.u32 %r3, 1006648320;
-	mov.f32 %f1, 0f3F800000;
-	mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {{%f2, %f3, %f4, %f5}}, {{{ones}}}, """
-    body += """{%r3, %r3}, {%f1, %f1, %f1, %f1};
-	st.global.f32 [%rd5], %f5;
+PRODUCT = """
+	ld.global.u32 %r3, [%rd4];
+	ld.global.u32 %r4, [%rd4+256];
+	ld.global.u32 %r5, [%rd4+512];
+	ld.global.u32 %r6, [%rd4+768];
+	ld.global.u32 %r7, [%rd4+1024];
+	ld.global.u32 %r8, [%rd4+1280];
+	ld.global.KIND SUM1, [%rd4+1536];
+	ld.global.KIND SUM2, [%rd4+1792];
+	ld.global.KIND SUM3, [%rd4+2048];
+	ld.global.KIND SUM4, [%rd4+2304];
+	mma.sync.aligned.SHAPE {SUM1, SUM2, SUM3, SUM4}, {%r3, %r4, %r5, %r6}, {%r7, %r8}, SUMS;
+	st.global.KIND [%rd5], SUM1;
+	st.global.KIND [%rd5+256], SUM2;
+	st.global.KIND [%rd5+512], SUM3;
+	st.global.KIND [%rd5+768], SUM4;
 """
-    launch(body, np.zeros(64, np.float32), y)
-    np.testing.assert_array_equal(y, np.full(64, 17.0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "left", "right", "sums"),
+    [
+        ("m16n8k16.row.col.f32.f16.f16.f32", np.float16, np.float16, np.float32),
+        ("m16n8k32.row.col.s32.s8.s8.s32", np.int8, np.int8, np.int32),
+        ("m16n8k32.row.col.s32.u8.s8.s32", np.uint8, np.int8, np.int32),
+    ],
+)
+def test_matrix_product_of_a_warp(shape: str, left: Any, right: Any, sums: Any) -> None:
+    """Every element stands where PTX ISA says, "Matrix fragments for mma.m16n8k16", "... k32"."""
+    rng = np.random.default_rng(3)
+    each = 4 // np.dtype(left).itemsize
+    a, b = (rng.integers(0, 256, (k, 64, 4)).astype(np.uint8) for k in (4, 2))
+    if left is np.float16:
+        a, b = (
+            rng.normal(size=(k, 64, 2)).astype(left).view(np.uint8).reshape(k, 64, 4)
+            for k in (4, 2)
+        )
+    c = rng.integers(-9, 9, (4, 64)).astype(sums)
+    x = np.concatenate([a.reshape(-1), b.reshape(-1), c.view(np.uint8).reshape(-1)])
+    y = np.zeros(256, np.float32)
+    kind, register = ("f32", "%f") if sums is np.float32 else ("u32", "%r1")
+    body = PRODUCT.replace("SUMS", "{SUM1, SUM2, SUM3, SUM4}").replace("SHAPE", shape)
+    launch(body.replace("KIND", kind).replace("SUM", register), x.view(np.float32), y)
+    found = y.view(sums).reshape(4, 2, 32)
+    for warp in range(2):
+        lanes = slice(32 * warp, 32 * warp + 32)
+        a_parts = a[:, lanes].copy().view(left).reshape(4, 32, each)
+        b_parts = b[:, lanes].copy().view(right).reshape(2, 32, each)
+        exact = np.float64 if sums is np.float32 else np.int64
+        matrix_a, matrix_b = np.zeros((16, 8 * each), exact), np.zeros((8 * each, 8), exact)
+        for lane in range(32):
+            group, member = lane >> 2, lane % 4
+            for i in range(4 * each):
+                row = group if i < each or 2 * each <= i < 3 * each else group + 8
+                column = member * each + i % each + (4 * each if i >= 2 * each else 0)
+                matrix_a[row, column] = a_parts[i // each, lane, i % each]
+            for i in range(2 * each):
+                row = member * each + i % each + (4 * each if i >= each else 0)
+                matrix_b[row, group] = b_parts[i // each, lane, i % each]
+        product = matrix_a @ matrix_b
+        for lane in range(32):
+            for i in range(4):
+                row = (lane >> 2) + (8 if i >= 2 else 0)
+                wanted = product[row, 2 * (lane % 4) + (i & 1)] + c[i, 32 * warp + lane]
+                assert found[i, warp, lane] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_sums_of_bytes_wrap() -> None:
+    """Beyond int32 they go on at the other end, as on the device."""
+    a, b = np.full((4, 64), 0x7F7F7F7F, np.uint32), np.full((2, 64), 0x7F7F7F7F, np.uint32)
+    c = np.full((4, 64), 0x7FFFFFFF, np.uint32)
+    x, y = np.concatenate([part.reshape(-1) for part in (a, b, c)]), np.zeros(256, np.float32)
+    body = PRODUCT.replace("SUMS", "{SUM1, SUM2, SUM3, SUM4}").replace("KIND", "u32")
+    body = body.replace("SHAPE", "m16n8k32.row.col.s32.s8.s8.s32").replace("SUM", "%r1")
+    launch(body, x.view(np.float32), y)
+    np.testing.assert_array_equal(y.view(np.int32), -(2**31) - 1 + 32 * 127 * 127)
 
 
 WORDS = """
