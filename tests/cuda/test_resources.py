@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgelstm.engines.cuda_launch import PARAMETERS
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.target import find_target
+from edgelstm_targets.numba_cuda import toolkit
 from edgelstm_targets.numba_cuda.toolkit import toolkit_version
 from tests import models
 from tests.quantized_models import recordings, step_graph
@@ -209,6 +211,13 @@ def test_wheels_of_another_version_are_refused() -> None:
             target_options={"cuda": other},
             check=False,
         )
+
+
+def test_a_numpy_without_what_numba_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba-CUDA would fail somewhere inside, at its import."""
+    monkeypatch.setattr(toolkit, "_NUMPY_TOO_NEW", {version("numba-cuda"): (1, 0)})
+    with pytest.raises(TargetUnavailableError, match=r"NumPy .*: pip install 'numpy<1\.0'"):
+        compile_model(TINY, target="cuda:sm_87", check=False)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ _WHEELS = {
         "nvidia-nvjitlink-cu12",
     ),
 }
+# By version of Numba-CUDA: the NumPy with which it cannot be imported any more.
+_NUMPY_TOO_NEW = {"0.30.4": (2, 5)}
 # Never read; its name holds a counter of the process, and so would the bytes of the cubin.
 _ENVIRONMENT = re.compile(r"^\.common \.global [^\n]*_ZN08NumbaEnv[^\n]*;\n", re.MULTILINE)
 _SHORTCUTS_FOR = {"numba": "0.68.1", "numba-cuda": "0.30.4"}
@@ -78,6 +80,11 @@ def obstacle(toolkit: int | None = None) -> str | None:
     absent = [wheel for wheel in _WHEELS.get(found, ()) if not _is_installed(wheel)]
     if found not in _WHEELS or absent:
         return f"wheels of CUDA {found} missing ({', '.join(absent)}): {_REMEDY}"
+    cuda = version("numba-cuda")
+    too_new = _NUMPY_TOO_NEW.get(cuda)
+    if too_new is not None and _release("numpy") >= too_new:
+        dropped = f"NumPy {version('numpy')} has dropped what numba-cuda {cuda} needs"
+        return f"{dropped}: pip install 'numpy<{'.'.join(map(str, too_new))}'"
     return None
 
 
@@ -171,6 +178,11 @@ def _has(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _release(package: str) -> tuple[int, ...]:
+    """Major and minor version."""
+    return tuple(int(part) for part in version(package).split(".")[:2])
 
 
 def _is_installed(package: str) -> bool:
