@@ -121,8 +121,8 @@ def _describe_devices(artifact: Artifact) -> list[dict[str, Any]]:
 def _describe_kernels(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Kernels for GPUs: for which chip and how many streams, what they take, and why this shape.
 
-    `above`: of those that fit, a session takes the kernel with the most streams a multiprocessor
-    that it has more of, and that are a group.
+    Of the kernels whose blocks fit on a GPU a session takes the last that it has more streams for
+    than `above` times the multiprocessors, and at least a group.
     """
     names = ("group", "above", "shape", "team", "threads", "registers", "shared_bytes", "cycles")
     return [
