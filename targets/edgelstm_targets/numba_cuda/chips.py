@@ -34,7 +34,7 @@ def register_limit(threads: int) -> int:
 PROCESSOR_WARPS = 64
 """Of a multiprocessor; some chips have 48, but registers or shared memory run out before."""
 
-_BLOCK_SHARED = 1024
+BLOCK_SHARED = 1024
 """Shared memory of a block that the driver keeps for itself."""
 
 
@@ -77,7 +77,7 @@ class Chip:
             1,
             min(
                 of_scheduler * SCHEDULERS // warps,
-                self.shared_bytes // (shared_bytes + _BLOCK_SHARED),
+                self.shared_bytes // (shared_bytes + BLOCK_SHARED),
                 PROCESSOR_WARPS // warps,
             ),
         )

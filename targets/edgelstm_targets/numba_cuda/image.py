@@ -78,20 +78,24 @@ class ImageParts:
                     item.offset_bytes, extents, (1,), extents, extents, (0,)
                 )
 
-    def add_tables(self, role: Role, at: int) -> SharedWords | None:
+    def add_tables(self, role: Role, at: int) -> tuple[SharedWords | None, int]:
         """The tables of functions that a role looks up, or None: 513 int16 become pairs of ends.
 
         In shared memory they stand from `at` on, or where another role has them already.
+
+        Returns:
+            the tables, and the first byte that is free then.
         """
         offset, count = role.tables()
         if offset is None:
-            return None
+            return None, at
         if offset not in self._tables:
             pairs = (count, TABLE_PAIRS, 2)
             strides = (TABLE_PAIRS + 1, 1, 1)
             image = self._add(offset, pairs, strides, pairs, pairs, (0, 1, 2), "i16")
             self._tables[offset] = SharedWords(image, at, count * TABLE_BYTES)
-        return self._tables[offset]
+            at += count * TABLE_BYTES
+        return self._tables[offset], at
 
     def _add(
         self,

@@ -16,6 +16,7 @@ from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.kernels import Section, Source
 from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import (
+    BLOCK_SHARED,
     BLOCK_THREADS,
     WARP,
     Chip,
@@ -56,7 +57,6 @@ MOST_AHEAD = 24
 """Elements of the next frame that a thread holds; larger frames are fetched when they are due."""
 
 LAYER_WARPS = (1, 2, 4, 8, 12, 16, 20, 24)
-_BLOCK_SHARED = 1024
 _NEAR = 1.05
 _ABOUT = 1.1
 # Registers of a thread beside weights, sums and cell states: addresses, a piece of the vector.
@@ -200,8 +200,10 @@ class _Placing:
         resets = {role: self._reset(role) for role in self.warps if len(role.kernel.phases) == 2}
         self.at = cleared = self.rows.at
         cells = {role: self._cells(role) for role in self.warps}
-        tables = {role: self._tables(role) for role in self.pipeline.roles}
-        self.room = self.chip.shared_bytes - _BLOCK_SHARED - self._unit_bytes()
+        tables: dict[Role, SharedWords | None] = {}
+        for role in self.pipeline.roles:
+            tables[role], self.at = self.image.add_tables(role, self.at)
+        self.room = self.chip.shared_bytes - BLOCK_SHARED - self._unit_bytes()
         if self.at > self.room:
             return None
         layers: list[GroupRole] = []
@@ -267,12 +269,6 @@ class _Placing:
 
     def _reset(self, role: RecurrentRole) -> Rows:
         return self.rows.add_operand(TILE_UNITS * self._tiles(role), role.seen.dtype, 1)
-
-    def _tables(self, role: Role) -> SharedWords | None:
-        found = self.image.add_tables(role, self.at)
-        if found is not None:
-            self.at = max(self.at, found.shared + found.nbytes)
-        return found
 
     def _cells(self, role: Role) -> tuple[int, int]:
         """How many values a lane carries for each unit and stream, and where."""

@@ -10,7 +10,8 @@ from edgelstm_compiler.ir.kernels import Source
 from edgelstm_targets.numba_cuda.chips import Chip
 from edgelstm_targets.numba_cuda.image import SharedWords
 from edgelstm_targets.numba_cuda.mma_image import Operand
-from edgelstm_targets.numba_cuda.pipeline import Role, Vector
+from edgelstm_targets.numba_cuda.pipeline import Vector
+from edgelstm_targets.numba_cuda.places import RoleThreads
 
 ROWS = 16
 """Streams of one product."""
@@ -114,15 +115,10 @@ class GroupPhase:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupRole:
-    """A role on its warps.
+class GroupRole(RoleThreads):
+    """A role on its warps, with its weights in fragments; layers are numbered first.
 
     Args:
-        role: what is done.
-        number: layers first; its named barrier is number + 1.
-        lag: frames behind the first role.
-        first_thread: of the block.
-        threads: whole warps.
         tiles: of units, with those that overhang.
         passes: of a warp over tiles (a layer) or over tiles and rows of streams (a dense layer).
         chunk: rows of 16 streams in hand at once.
@@ -133,14 +129,8 @@ class GroupRole:
         cells_at: where they stand in shared memory.
         peepholes: offset in the image, or -1.
         reset: r*h of a GRU with two phases, or None.
-        tables: of functions that it looks up, or None.
     """
 
-    role: Role
-    number: int
-    lag: int
-    first_thread: int
-    threads: int
     tiles: int = 0
     passes: int = 1
     chunk: int = 1
@@ -151,7 +141,6 @@ class GroupRole:
     cells_at: int = 0
     peepholes: int = -1
     reset: Rows | None = None
-    tables: SharedWords | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -148,7 +148,9 @@ class _Placing:
         rings = dict(self._rings())
         extra = {draft.role: self._extra_rings(draft) for draft in self.drafts}
         vector_bytes = self.at
-        tables = {draft.role: self._tables(draft.role) for draft in self.drafts}
+        tables: dict[Role, SharedWords | None] = {}
+        for draft in self.drafts:
+            tables[draft.role], self.at = self.image.add_tables(draft.role, self.at)
         room = self.chip.shared_bytes - _SHARED_MARGIN
         if self.at > room:
             return None
@@ -207,12 +209,6 @@ class _Placing:
         ring = Ring(self.at, step, depth - 1, dtype)
         self.at += step * depth
         return ring
-
-    def _tables(self, role: Role) -> SharedWords | None:
-        found = self.image.add_tables(role, self.at)
-        if found is not None:
-            self.at = max(self.at, found.shared + found.nbytes)
-        return found
 
     def _role(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgelstm.dtypes import DType
 from edgelstm.engines.cuda_image import Layout
@@ -81,8 +81,8 @@ class PhasePlace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RolePlace:
-    """A role on its threads.
+class RoleThreads:
+    """A role on its threads, whatever they do for it.
 
     Args:
         role: what is done.
@@ -90,6 +90,22 @@ class RolePlace:
         lag: frames behind the first role.
         first_thread: of the block.
         threads: whole warps.
+        tables: of functions that it looks up, or None.
+    """
+
+    role: Role
+    number: int
+    lag: int
+    first_thread: int
+    threads: int
+    tables: SharedWords | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolePlace(RoleThreads):
+    """A role on its threads, with its weights in words.
+
+    Args:
         lanes: threads that share a sum.
         tile: units in hand at once.
         passes: over the units.
@@ -100,14 +116,8 @@ class RolePlace:
         reset: ring of r*h, or None.
         spare: registers of a thread that weights may take beyond their words, made float32 ahead
             of the first frame; None: as the compiler likes.
-        tables: of functions that it looks up, or None.
     """
 
-    role: Role
-    number: int
-    lag: int
-    first_thread: int
-    threads: int
     lanes: int = 1
     tile: int = 0
     passes: int = 1
@@ -117,7 +127,6 @@ class RolePlace:
     kept: Ring | None = None
     reset: Ring | None = None
     spare: int | None = None
-    tables: SharedWords | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

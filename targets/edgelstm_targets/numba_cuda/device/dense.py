@@ -26,9 +26,8 @@ from edgelstm_targets.numba_cuda.device.rounding import (
     saturate16,
 )
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
-from edgelstm_targets.numba_cuda.mma_places import GroupRole
 from edgelstm_targets.numba_cuda.pipeline import DenseRole
-from edgelstm_targets.numba_cuda.places import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace, RoleThreads
 from edgelstm_targets.numba_cuda.precision import Integer
 
 
@@ -85,7 +84,7 @@ def _make_function(role: DenseRole, place: RolePlace) -> Any:
     return function
 
 
-def make_integer_function(op: IntegerDense, place: RolePlace | GroupRole) -> Any:
+def make_integer_function(op: IntegerDense, place: RoleThreads) -> Any:
     """clamp(z >> sum_shift), or a table's function of it."""
     clamp, final = make_clamp(op.low, op.high), op.sum_shift
     if place.tables is None:

@@ -18,8 +18,7 @@ from edgelstm_targets.numba_cuda.device.rounding import (
     saturate16,
 )
 from edgelstm_targets.numba_cuda.device.tables import table_address
-from edgelstm_targets.numba_cuda.mma_places import GroupRole
-from edgelstm_targets.numba_cuda.places import RolePlace
+from edgelstm_targets.numba_cuda.places import RoleThreads
 
 to_q15 = make_rounding_shift(15)
 """A product of two numbers in Q0.15, as one."""
@@ -38,7 +37,7 @@ class Gates:
         return self.tables[function]
 
 
-def make_gates(cell: LSTM | GRU, tables: Sequence[int], place: RolePlace | GroupRole) -> Gates:
+def make_gates(cell: LSTM | GRU, tables: Sequence[int], place: RoleThreads) -> Gates:
     """The gates of a cell.
 
     Args:

@@ -29,16 +29,15 @@ from edgelstm_targets.numba_cuda.device.output import make_output
 from edgelstm_targets.numba_cuda.device.recurrent import RoleCode
 from edgelstm_targets.numba_cuda.device.rounding import look_up_unit, make_rounding_shift
 from edgelstm_targets.numba_cuda.device.tables import make_table_load, table_address
-from edgelstm_targets.numba_cuda.mma_places import GroupRole
 from edgelstm_targets.numba_cuda.pipeline import IntegerSoftmaxRole
-from edgelstm_targets.numba_cuda.places import Placement, RolePlace
+from edgelstm_targets.numba_cuda.places import Placement, RolePlace, RoleThreads
 
 _WARP = 32
 LOWEST = word(-32768)
 """Of an int16, as a word."""
 
 
-def make_terms(role: IntegerSoftmaxRole, place: RolePlace | GroupRole) -> tuple[Any, Any]:
+def make_terms(role: IntegerSoftmaxRole, place: RoleThreads) -> tuple[Any, Any]:
     """Both halves of E = unit(T(max(rs((x - top) * multiplier), -32768))), (E * 2^15 + s / 2) / s.
 
     Returns:

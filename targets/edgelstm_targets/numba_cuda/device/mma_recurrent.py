@@ -66,9 +66,7 @@ def _one_phase(
     start, finish_states = make_group_states(placement, place, sizes)
     read_peepholes = _make_peepholes(place)
     cell = _make_cells(placement, place, role, sizes)
-    chunk, passes, warps = place.chunk, place.passes, place.threads // 32
-    turns = placement.group // ROWS // chunk
-    kind, sums = number_of(place), 4 * place.phases[0].accumulators * chunk
+    walk = _make_walk(placement, place, 0, total, read_peepholes, cell)
 
     @inline
     def prepare(w, t, live, base, weights, state, x):
@@ -78,25 +76,55 @@ def _one_phase(
 
     @inline
     def step(w, t, live, base, weights, x, y, frame, frames, x_step):
-        lane, warp = band(t, U32(31)), div(t, U32(32))
-        group, member = div(lane, U32(4)), band(lane, U32(3))
-        for p in range(passes):
-            turn = U32(p)
-            tile = add(warp, mul(turn, U32(warps)))
-            unit = add(mul(tile, U32(8)), mul(member, U32(2)))
-            held = read_peepholes(unit, weights)
-            for k in range(turns):
-                first = U32(k * chunk)
-                acc = cuda.local.array(sums, kind)
-                row = add(group, mul(first, U32(ROW_STEP)))
-                total(acc, w, lane, tile, row, base, weights, frame)
-                cell(acc, t, live, base, y, frame, group, unit, turn, first, held)
+        walk(w, t, live, base, weights, y, frame)
 
     @inline
     def finish(w, t, live, base, state, frames):
         finish_states(t, live, base, state, frames)
 
     return GroupCode(place.words, prepare, step, finish)
+
+
+def _make_walk(
+    placement: GroupPlacement, place: GroupRole, phase: int, total: Any, hold: Any, cells: Any
+) -> Any:
+    """walk(w, t, live, base, weights, y, frame): a warp's tiles, with the rows of all streams.
+
+    Args:
+        placement: what stands where.
+        place: of the layer.
+        phase: number of the product.
+        total: makes its sums.
+        hold: (unit, weights), what is fetched once for all rows of a tile.
+        cells: (acc, t, live, base, y, frame, group, unit, turn, first, held), for rows from `first`
+            on: what follows the sums.
+    """
+    chunk, passes, warps = place.chunk, place.passes, place.threads // 32
+    turns = placement.group // ROWS // chunk
+    kind, sums = number_of(place), 4 * place.phases[phase].accumulators * chunk
+
+    @inline
+    def walk(w, t, live, base, weights, y, frame):
+        lane, warp = band(t, U32(31)), div(t, U32(32))
+        group, member = div(lane, U32(4)), band(lane, U32(3))
+        for p in range(passes):
+            turn = U32(p)
+            tile = add(warp, mul(turn, U32(warps)))
+            unit = add(mul(tile, U32(8)), mul(member, U32(2)))
+            held = hold(unit, weights)
+            for k in range(turns):
+                first = U32(k * chunk)
+                acc = cuda.local.array(sums, kind)
+                row = add(group, mul(first, U32(ROW_STEP)))
+                total(acc, w, lane, tile, row, base, weights, frame)
+                cells(acc, t, live, base, y, frame, group, unit, turn, first, held)
+
+    return walk
+
+
+@inline
+def _hold_nothing(unit, weights):
+    return U32(0)
 
 
 def _make_cells(
@@ -220,10 +248,9 @@ def _two_phases(
     find_gates, reset, find_update = _gru_phases(place, role)
     gates = _make_gates(placement, place, role, find_gates, reset)
     update = _make_update(placement, place, role, find_update, sizes)
-    chunk, passes, warps, threads = place.chunk, place.passes, place.threads // 32, place.threads
-    turns = placement.group // ROWS // chunk
-    kind, sums_first, sums_second = number_of(place), 8 * chunk, 4 * chunk
-    own_barrier = place.number + 1
+    walk_first = _make_walk(placement, place, 0, total_first, _hold_nothing, gates)
+    walk_second = _make_walk(placement, place, 1, total_second, _hold_nothing, update)
+    own_barrier, threads = place.number + 1, place.threads
 
     @inline
     def prepare(w, t, live, base, weights, state, x):
@@ -234,29 +261,9 @@ def _two_phases(
 
     @inline
     def step(w, t, live, base, weights, x, y, frame, frames, x_step):
-        lane, warp = band(t, U32(31)), div(t, U32(32))
-        group, member = div(lane, U32(4)), band(lane, U32(3))
-        for p in range(passes):
-            turn = U32(p)
-            tile = add(warp, mul(turn, U32(warps)))
-            unit = add(mul(tile, U32(8)), mul(member, U32(2)))
-            for k in range(turns):
-                first = U32(k * chunk)
-                acc = cuda.local.array(sums_first, kind)
-                row = add(group, mul(first, U32(ROW_STEP)))
-                total_first(acc, w, lane, tile, row, base, weights, frame)
-                gates(acc, t, live, base, y, frame, group, unit, turn, first, U32(0))
+        walk_first(w, t, live, base, weights, y, frame)
         barrier(U32(own_barrier), U32(threads))
-        for p in range(passes):
-            turn = U32(p)
-            tile = add(warp, mul(turn, U32(warps)))
-            unit = add(mul(tile, U32(8)), mul(member, U32(2)))
-            for k in range(turns):
-                first = U32(k * chunk)
-                acc = cuda.local.array(sums_second, kind)
-                row = add(group, mul(first, U32(ROW_STEP)))
-                total_second(acc, w, lane, tile, row, base, weights, frame)
-                update(acc, t, live, base, y, frame, group, unit, turn, first, U32(0))
+        walk_second(w, t, live, base, weights, y, frame)
 
     @inline
     def finish(w, t, live, base, state, frames):

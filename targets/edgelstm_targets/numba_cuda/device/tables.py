@@ -15,8 +15,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     store_shared_word,
 )
 from edgelstm_targets.numba_cuda.image import TABLE_BYTES, SharedWords
-from edgelstm_targets.numba_cuda.mma_places import GroupRole
-from edgelstm_targets.numba_cuda.places import RolePlace
+from edgelstm_targets.numba_cuda.places import RoleThreads
 
 
 def make_words_load(words: SharedWords, threads: int) -> Any:
@@ -34,7 +33,7 @@ def make_words_load(words: SharedWords, threads: int) -> Any:
     return load
 
 
-def make_table_load(place: RolePlace | GroupRole) -> Any:
+def make_table_load(place: RoleThreads) -> Any:
     """load(t, base, weights): all tables of the role, by its threads."""
     if place.tables is None:
 
@@ -46,7 +45,7 @@ def make_table_load(place: RolePlace | GroupRole) -> Any:
     return make_words_load(place.tables, place.threads)
 
 
-def table_address(place: RolePlace | GroupRole, index: int) -> int:
+def table_address(place: RoleThreads, index: int) -> int:
     """Where a table of the role begins in shared memory, beyond the base."""
     assert place.tables is not None
     return place.tables.shared + index * TABLE_BYTES
