@@ -199,7 +199,7 @@ def _open(path: str | None) -> ctypes.CDLL:
     for name in (wanted,) if wanted else _NAMES:
         try:
             return ctypes.CDLL(name)
-        except OSError as error:  # noqa: PERF203 - two names at most
+        except OSError as error:
             reasons.append(str(error))
     raise TargetUnavailableError(
         f"there is no CUDA driver here ({reasons[0]}): install NVIDIA's driver, or compile the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from time import perf_counter_ns
 from typing import Any
 
@@ -18,7 +18,7 @@ from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
 
 
-class BadSamplePolicy(str, Enum):
+class BadSamplePolicy(StrEnum):
     """What to do with a frame that holds NaN, infinity or a missing value."""
 
     RAISE = "raise"  # stop there

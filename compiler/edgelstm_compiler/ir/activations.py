@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class Fn(str, Enum):
+class Fn(StrEnum):
     """An element-wise function of x, with its parameters a (alpha) and b (beta).
 
     Source: ONNX operators, LSTM-22 (activations) and the operators of the same names.

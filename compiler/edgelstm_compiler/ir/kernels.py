@@ -20,14 +20,14 @@ A block is one linear read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
 from edgelstm_compiler.ir.types import Op
 
 
-class Source(str, Enum):
+class Source(StrEnum):
     """The vector that a section is multiplied with."""
 
     X = "x"  # the frame; weight rows from W

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.kernels import Kernel
 from edgelstm_compiler.ir.types import TensorType
 
 
-class Space(str, Enum):
+class Space(StrEnum):
     """The memory block a buffer stands in; one pointer each in the native call."""
 
     INPUT = "input"

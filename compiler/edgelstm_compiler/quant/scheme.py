@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from edgelstm.errors import CapabilityError
 
 
-class Scheme(str, Enum):
+class Scheme(StrEnum):
     """How one layer computes."""
 
     FP32 = "fp32"
@@ -24,7 +24,7 @@ AUTO = "auto"
 """In place of a scheme: the cheapest one for each layer."""
 
 
-class Observer(str, Enum):
+class Observer(StrEnum):
     """How the range of an activation is read off what calibration saw."""
 
     MIN_MAX = "min-max"

@@ -54,9 +54,15 @@ ACCEPTED = (
 )
 
 REFUSED = {
+    "models/andes_dtln1": {"GlobalAveragePool"},
+    "models/dtln_model_2": {"Conv", "Pad", "ReduceMean"},
+    "models/fairtalk_lstm": {"Conv"},
     "models/gtcrn_stream_simple": {"Conv", "ConvTranspose", "Pad", "ReduceMean", "ScatterND"},
+    "models/quant_sentinel_lstm": {"Loop"},
     "models/silero_vad_openvino_16k": {"Conv", "Pad", "ReduceMean"},
+    "models/silero_vad_v4": {"Conv", "Equal", "If"},
     "models/silero_vad_v6": {"Conv", "If"},
+    "models/tract_qlstm_3-2-3_T3": {"QLinearConv", "Scan"},
     "exports/keras_conv1d_lstm_tensorflow": {"Conv", "MaxPool"},
     "exports/keras_convlstm2d_tensorflow": {"Conv", "Loop"},
     "exports/keras_gru_classic_tensorflow": {"Loop"},

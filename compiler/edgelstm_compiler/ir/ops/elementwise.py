@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
 
-class Arithmetic(str, Enum):
+class Arithmetic(StrEnum):
     """An operation on two elements."""
 
     ADD = "add"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
@@ -13,7 +13,7 @@ GROUP = 32
 """Columns of int4 weights that share a scale."""
 
 
-class Storage(str, Enum):
+class Storage(StrEnum):
     """How weights that are computed with in float32 are stored."""
 
     F16 = "f16"  # as half
