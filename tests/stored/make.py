@@ -1,4 +1,4 @@
-"""Makes the stored artifacts: `python -m tests.stored.make FOLDER`; run once a version, then kept for ever.
+"""Makes the stored artifacts: `python -m tests.stored.make FOLDER`, once a version.
 
 Each is a small seeded model compiled by the version of the day, with what it computed then: outputs
 of every instruction set that this machine has, and a snapshot taken in the middle of the stream.

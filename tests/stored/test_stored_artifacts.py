@@ -1,4 +1,4 @@
-"""Artifacts that earlier versions wrote: they run for ever, and give the bits that they gave then."""
+"""Artifacts that earlier versions wrote run for ever, and give the bits that they gave then."""
 
 from __future__ import annotations
 
