@@ -28,6 +28,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
@@ -218,6 +219,29 @@ class Artifact:
             )
         return self.kernel.with_doorbell()
 
+    def close(self) -> None:
+        """Let go of the code: it is unloaded when the last session ends.
+
+        The artifact stays usable; a later session loads the code again.
+        """
+        with self._lock:
+            self._kernel = None
+
+    def __enter__(self) -> Artifact:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its bytes: unpickling one is trusting a file, as `load` is."""
+        return (_from_bytes, (self._container.to_bytes(),))
+
     def on(self, kernel: Kernel) -> Artifact:
         """The same model, run by another kernel (an emulated processor, a test's own)."""
         other = Artifact(self._container)
@@ -264,6 +288,10 @@ class Artifact:
     def __repr__(self) -> str:
         target = self.manifest["target"]["name"]
         return f"<edgelstm.Artifact {self.name} {self._signature.mode} for {target}>"
+
+
+def _from_bytes(data: bytes) -> Artifact:
+    return Artifact(Container.parse(data))
 
 
 def load(path: str | os.PathLike[str]) -> Artifact:

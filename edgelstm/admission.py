@@ -1,0 +1,63 @@
+"""Which samples an input takes: finite ones within its limit, integers within their ranges.
+
+All engines that do not check in compiled code check with these functions, and messages are found
+with them.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.signature import Signature, TensorSpec
+
+Array = NDArray[Any]
+
+
+def is_restricted(spec: TensorSpec) -> bool:
+    """Whether there are values of the type that the input does not take."""
+    return spec.dtype.is_float or bool(spec.ranges)
+
+
+def refused(values: Array, spec: TensorSpec) -> NDArray[np.bool_]:
+    """Which elements the input does not take.
+
+    Shapes:
+        values (*frame) or (n, *frame); the result likewise.
+    """
+    if spec.dtype.is_float:
+        # NaN compares false.
+        taken = np.abs(values) <= spec.limit if math.isfinite(spec.limit) else np.isfinite(values)
+        return np.asarray(~taken)
+    if spec.ranges:
+        low, high = element_ranges(spec)
+        return np.asarray((values < low) | (values > high))
+    return np.zeros(values.shape, np.bool_)
+
+
+def takes(values: Array, spec: TensorSpec) -> bool:
+    """Whether the input takes all of these elements."""
+    return not is_restricted(spec) or not refused(values, spec).any()
+
+
+def is_kept(values: Array, signature: Signature) -> bool:
+    """Whether a new state is one to go on with: finite, and within the model's limit of states."""
+    if values.dtype.kind != "f":
+        return True
+    limit = signature.state_limit
+    kept = np.abs(values) <= limit if math.isfinite(limit) else np.isfinite(values)
+    return bool(kept.all())
+
+
+@lru_cache(maxsize=64)
+def element_ranges(spec: TensorSpec) -> tuple[Array, Array]:
+    """Smallest and largest value of each element of a frame."""
+    counts = [count for count, _, _ in spec.ranges]
+    low, high = (
+        np.repeat(np.array([run[end] for run in spec.ranges], np.int64), counts) for end in (1, 2)
+    )
+    return low.reshape(spec.shape), high.reshape(spec.shape)
