@@ -61,3 +61,41 @@ def element_ranges(spec: TensorSpec) -> tuple[Array, Array]:
         np.repeat(np.array([run[end] for run in spec.ranges], np.int64), counts) for end in (1, 2)
     )
     return low.reshape(spec.shape), high.reshape(spec.shape)
+
+
+def what_is_taken(spec: TensorSpec) -> str:
+    """In words what an input takes of its type; "" where that is everything."""
+    if spec.dtype.is_float:
+        limit = f", magnitudes up to {spec.limit:.9g}" if math.isfinite(spec.limit) else ""
+        return f"finite numbers{limit}"
+    runs = {(low, high) for _, low, high in spec.ranges}
+    if not runs:
+        return ""
+    if len(runs) == 1:
+        ((low, high),) = runs
+        return f"{low} to {high}"
+    at, parts = 0, []
+    for count, low, high in spec.ranges:
+        parts.append(f"{low} to {high} in elements {at} to {at + count - 1}")
+        at += count
+    return "; ".join(parts)
+
+
+def return_codes(signature: Signature) -> list[str]:
+    """What step and run of compiled code return, in lines of C comments."""
+    lines = ["Returns 0."]
+    if any(is_restricted(spec) for spec in signature.inputs):
+        lines = ["Returns 0, or 1 + i if input i holds what it does not take; nothing was changed:"]
+        lines += [
+            f"  input {index} takes {what_is_taken(spec)}"
+            for index, spec in enumerate(signature.inputs)
+            if is_restricted(spec)
+        ]
+    if signature.checks_states:
+        limit = signature.state_limit
+        beyond = f"beyond {limit:.9g}, infinite" if math.isfinite(limit) else "infinite"
+        lines += [
+            f"Returns -1 - n if a state would be {beyond} or NaN after the next frame: n frames",
+            "are done (0 of a single step), and the state is the one after them.",
+        ]
+    return lines

@@ -26,7 +26,7 @@ from edgelstm.container import Container
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import apply
-from edgelstm.errors import ArtifactFormatError
+from edgelstm.errors import ArtifactFormatError, StreamError
 from edgelstm.memory import Block
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 
@@ -112,9 +112,15 @@ class ReferenceKernel:
         for frame in frames:
             if code := self._check(frame):
                 return code
-        for done, (frame, result) in enumerate(zip(frames, results, strict=True)):
-            if not self._execute(state, frame, result):
-                return -1 - done
+        before = state.copy()
+        try:
+            for done, (frame, result) in enumerate(zip(frames, results, strict=True)):
+                if not self._execute(state, frame, result):
+                    return -1 - done
+        except StreamError:
+            # An index computed in the model: none of the block was fed.
+            state[...] = before
+            raise
         return 0
 
     def _step(self, state: Block, inputs: Block, outputs: Block) -> int:

@@ -11,7 +11,7 @@ phases 0 = [{"biases": [...], "sections": [...]}]
   (input+0 x: f32[1,1,2], weights+0 w: f32[60]) workspace scratch+64 w: f32[16] # "gru" "GRU 'gru'"
 ```
 A call stands on one line. Where there are such, `checks_states` (and `state_limit=`) ends the first
-line, `shadow=OFFSET` the second, `limit=` and `ranges=` that of an input. Weights and initial states
+line, `shadow=OFFSET` the second, `limit=` and `ranges=` that of an input. Weights and first states
 stand beside the text, under the first 16 digits of their SHA-256.
 """
 

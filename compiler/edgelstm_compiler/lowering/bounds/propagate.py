@@ -19,6 +19,7 @@ from edgelstm_compiler.ir.ops import (
     Concat,
     Dense,
     Dequantize,
+    DequantizeWeights,
     Gather,
     Int8Dense,
     Int8Recurrent,
@@ -33,11 +34,13 @@ from edgelstm_compiler.ir.ops import (
     Transpose,
     Unary,
 )
+from edgelstm_compiler.ir.ops.quantized import Storage
 from edgelstm_compiler.ir.ops.quantized_int8 import R_SCALE, W_SCALE, X_INVERSE
 from edgelstm_compiler.ir.ops.recurrent import R, W
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.lowering.bounds import interval as of
 from edgelstm_compiler.lowering.bounds.cells import (
+    Product,
     Products,
     float_products,
     integer_products,
@@ -71,6 +74,7 @@ class Propagation:
         self._fixed: dict[Value, Interval] = {c.value: point(c.data) for c in graph.constants}
         self._data: dict[Value, Array] = {c.value: c.data for c in graph.constants}
         self._products: dict[Node, Products] = {}
+        self._whole_numbers: set[Value] = set()
         self._nodes: list[Node] = []
         for node in graph.nodes:
             if all(value is None or value in self._data for value in node.inputs):
@@ -131,6 +135,8 @@ class Propagation:
             results = apply(node.op.kind, op_fields(node.op), given)
         for value, data in zip(node.outputs, results, strict=True):
             self._data[value], self._fixed[value] = data, point(data)
+        if isinstance(node.op, DequantizeWeights) and node.op.storage is not Storage.F16:
+            self._whole_numbers.update(node.outputs)
 
     def _bounds(self, node: Node, values: Mapping[Value, Interval]) -> list[Interval]:
         inputs = [None if value is None else values[value] for value in node.inputs]
@@ -144,7 +150,12 @@ class Propagation:
                 float_inputs = [*inputs[:W], None, None, *inputs[R + 1 : W_SCALE]]
                 cell = node.op.float_cell
                 return layer_bounds(cell, float_inputs, products, types)  # type: ignore[arg-type]
-        found = _operator(node, [item for item in inputs if item is not None])
+        given = [item for item in inputs if item is not None]
+        found = _operator(node, given)
+        if found is not None and isinstance(node.op, Dense):
+            is_scaled_last = node.inputs[1] in self._whole_numbers
+            if is_scaled_last and not _is_below(given[0].magnitude.sum(axis=-1)):
+                found = anything(found.dtype, found.shape)
         if found is not None:
             return [found]
         return [anything(t.dtype, t.shape, is_safe=_are_safe(inputs)) for t in types]
@@ -157,10 +168,25 @@ class Propagation:
             if isinstance(node.op, Int8Recurrent):
                 self._products[node] = self._integer_products(node, node.op)
             elif node.inputs[W] in self._data and node.inputs[R] in self._data:
-                self._products[node] = float_products(w, r)
+                products = float_products(w, r)
+                self._products[node] = Products(
+                    self._as_stored(node.inputs[W], products.of_x),
+                    self._as_stored(node.inputs[R], products.of_h),
+                )
             else:
                 return float_products(w, r)
         return self._products[node]
+
+    def _as_stored(self, weights: Value | None, product: Product) -> Product:
+        """Where weights are stored as integers, those are summed up first and scaled after."""
+        if weights not in self._whole_numbers:
+            return product
+
+        def scaled_last(direction: int, x: Array) -> Array:
+            scaled = product(direction, x)
+            return scaled if _is_below(x.sum()) else np.full_like(scaled, np.inf)
+
+        return scaled_last
 
     def _integer_products(self, node: Node, op: Int8Recurrent) -> Products:
         places = (W, W_SCALE, X_INVERSE, R, R_SCALE)
@@ -171,6 +197,11 @@ class Propagation:
             integer_products(w, w_scale, inverse, half + abs(op.x_zero_point)),  # type: ignore[attr-defined]
             integer_products(r, r_scale, h_inverse, _INT8_HALF),
         )
+
+
+def _is_below(sums: Array) -> bool:
+    """Whether sums of magnitudes times any int8 stay finite in float32."""
+    return bool((sums * _INT8_HALF < 2.0**127).all())
 
 
 def _are_safe(inputs: Sequence[Interval | None]) -> bool:
