@@ -29,14 +29,14 @@ def refused(values: Array, spec: TensorSpec) -> NDArray[np.bool_]:
     Shapes:
         values (*frame) or (n, *frame); the result likewise.
     """
+    taken: Any = np.ones(values.shape, np.bool_)
     if spec.dtype.is_float:
         # NaN compares false.
         taken = np.abs(values) <= spec.limit if math.isfinite(spec.limit) else np.isfinite(values)
-        return np.asarray(~taken)
     if spec.ranges:
         low, high = element_ranges(spec)
-        return np.asarray((values < low) | (values > high))
-    return np.zeros(values.shape, np.bool_)
+        taken &= (values >= low) & (values <= high)
+    return np.asarray(~taken)
 
 
 def takes(values: Array, spec: TensorSpec) -> bool:
@@ -57,27 +57,28 @@ def is_kept(values: Array, signature: Signature) -> bool:
 def element_ranges(spec: TensorSpec) -> tuple[Array, Array]:
     """Smallest and largest value of each element of a frame."""
     counts = [count for count, _, _ in spec.ranges]
+    kind = spec.dtype.numpy if spec.dtype.is_float else np.dtype(np.int64)
     low, high = (
-        np.repeat(np.array([run[end] for run in spec.ranges], np.int64), counts) for end in (1, 2)
+        np.repeat(np.array([run[end] for run in spec.ranges], kind), counts) for end in (1, 2)
     )
     return low.reshape(spec.shape), high.reshape(spec.shape)
 
 
 def what_is_taken(spec: TensorSpec) -> str:
     """In words what an input takes of its type; "" where that is everything."""
+    parts = []
     if spec.dtype.is_float:
         limit = f", magnitudes up to {spec.limit:.9g}" if math.isfinite(spec.limit) else ""
-        return f"finite numbers{limit}"
-    runs = {(low, high) for _, low, high in spec.ranges}
-    if not runs:
-        return ""
-    if len(runs) == 1:
-        ((low, high),) = runs
-        return f"{low} to {high}"
-    at, parts = 0, []
+        parts.append(f"finite numbers{limit}")
+    at, is_alike = 0, len({run[1:] for run in spec.ranges}) == 1
     for count, low, high in spec.ranges:
-        parts.append(f"{low} to {high} in elements {at} to {at + count - 1}")
+        where = "" if is_alike else f" in elements {at} to {at + count - 1}"
+        parts.append(
+            f"{low:.9g} to {high:.9g}{where}" if spec.dtype.is_float else f"{low} to {high}{where}"
+        )
         at += count
+        if is_alike:
+            break
     return "; ".join(parts)
 
 

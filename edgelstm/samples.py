@@ -126,17 +126,18 @@ def refusal_reason(
     value: Any, spec: TensorSpec, element: tuple[int, ...]
 ) -> tuple[type[StreamError], str]:
     """Why an element is refused, as the class of error and in words behind its name."""
-    if not spec.dtype.is_float:
-        low, high = (int(end[element]) for end in element_ranges(spec))
-        return SampleRangeError, (
-            f"is {value}, which the model uses as an index or a length of {low} to {high}"
-        )
-    if np.isfinite(value):
+    if spec.dtype.is_float and not np.isfinite(value):
+        return NonFiniteSampleError, f"is {value}"
+    if spec.dtype.is_float and not abs(value) <= spec.limit:
         return NonFiniteSampleError, (
             f"is {value}, and beyond a magnitude of {spec.limit:.4g} values in the model could "
             "become infinite or NaN"
         )
-    return NonFiniteSampleError, f"is {value}"
+    # What is used is the number without its fraction.
+    low, high = (int(end[element]) for end in element_ranges(spec))
+    return SampleRangeError, (
+        f"is {value}, which the model uses as an index or a length of {low} to {high}"
+    )
 
 
 def _as_array(data: Any, spec: TensorSpec) -> Array:

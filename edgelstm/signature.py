@@ -33,8 +33,9 @@ class TensorSpec:
         warm_up: frames before this output is defined.
         limit: of inputs in floating point: samples of larger magnitude are refused, because values
             in the model might become infinite; infinity: any finite number is taken.
-        ranges: of integer inputs that are used as indices or lengths: runs of elements, in order,
-            as (elements, smallest, largest); empty: any value of the type.
+        ranges: of inputs that are used as indices or lengths (numbers in floating point after they
+            are rounded towards zero): runs of elements, in order, as (elements, smallest, largest);
+            empty: any value of the type.
     """
 
     name: str
@@ -48,7 +49,7 @@ class TensorSpec:
     delay: int = 0
     warm_up: int = 0
     limit: float = math.inf
-    ranges: tuple[tuple[int, int, int], ...] = ()
+    ranges: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +85,8 @@ class TensorSpec:
         fields["model_shape"] = tuple(fields["model_shape"])
         if "limit" in fields:
             fields["limit"] = _limit(fields["limit"])
-        fields["ranges"] = tuple(_run(run) for run in fields.get("ranges", ()))
+        kind = float if fields["dtype"].is_float else int
+        fields["ranges"] = tuple(_run(run, kind) for run in fields.get("ranges", ()))
         spec = cls(**fields)
         if spec.ranges and sum(count for count, _, _ in spec.ranges) != math.prod(spec.shape):
             raise ValueError(f"the ranges of {spec.name!r} are of another number of elements")
@@ -199,8 +201,8 @@ def _limit(value: Any) -> float:
     return float(value)
 
 
-def _run(run: Any) -> tuple[int, int, int]:
+def _run(run: Any, kind: type[float]) -> tuple[int, float, float]:
     count, low, high = run
-    if any(type(number) is not int for number in (count, low, high)) or count < 1:
+    if type(count) is not int or count < 1 or not all(type(end) is kind for end in (low, high)):
         raise ValueError(f"a range of elements is {run!r}")
     return count, low, high

@@ -72,13 +72,18 @@ def _flags(values: NDArray[Any], spec: TensorSpec) -> Callable[[], bytearray]:
         low, high = (end.reshape(-1).astype(values.dtype) for end in element_ranges(spec))
         others = np.empty(values.size, np.bool_)
 
-        def look_at_integers() -> bytearray:
+        def look_at_ranges() -> bytearray:
             np.greater_equal(values, low, flags)
             np.less_equal(values, high, others)
             np.logical_and(flags, others, flags)
             return room
 
-        return look_at_integers
+        if not spec.dtype.is_float:
+            return look_at_ranges
+        # NaN and infinity lie in no range, and ranges within the limit.
+        limit = min(spec.limit, float(np.finfo(spec.dtype.numpy.name).max))
+        low, high = np.maximum(low, -limit), np.minimum(high, limit)
+        return look_at_ranges
     if not math.isfinite(spec.limit):
 
         def look_for_infinity() -> bytearray:

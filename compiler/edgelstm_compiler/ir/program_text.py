@@ -203,7 +203,7 @@ class _Parser:
         stride, delay, warm_up = (cursor.number(key) for key in ("stride=", "delay=", "warm_up="))
         limit = float(cursor.json()) if cursor.skip("limit=") else math.inf
         ranges = typed(
-            tuple[tuple[int, int, int], ...], cursor.json() if cursor.skip("ranges=") else []
+            tuple[tuple[int, float, float], ...], cursor.json() if cursor.skip("ranges=") else []
         )
         return TensorSpec(
             name,

@@ -53,9 +53,9 @@ def make_signature(
     )
 
 
-def _runs(ranges: tuple[Array, Array] | None) -> tuple[tuple[int, int, int], ...]:
+def _runs(ranges: tuple[Array, Array] | None) -> tuple[tuple[int, float, float], ...]:
     """Ranges per element as runs of equal ones."""
-    runs: list[tuple[int, int, int]] = []
+    runs: list[tuple[int, float, float]] = []
     for low, high in zip(*(end.reshape(-1).tolist() for end in ranges or ()), strict=True):
         if runs and runs[-1][1:] == (low, high):
             runs[-1] = (runs[-1][0] + 1, low, high)

@@ -150,8 +150,7 @@ def _runs(spec: TensorSpec) -> Iterator[_Run]:
         elements = spec.nbytes // spec.dtype.itemsize
         largest = tirx.const(_bits_of(spec.limit, spec.dtype), _BITS[spec.dtype])
         yield _Run(f"exceeds_{spec.dtype.value}", 0, elements, (largest,))
-        return
-    least, most = _type_range(spec.dtype) if spec.ranges else (0, 0)
+    least, most = _type_range(spec.dtype)
     at, kind = 0, tir.NAMES[spec.dtype]
     for count, low, high in spec.ranges:
         if (low, high) != (least, most):
@@ -167,7 +166,12 @@ def _bits_of(limit: float, dtype: DType) -> int:
     return int(largest.view(f"i{dtype.itemsize}"))
 
 
-def _type_range(dtype: DType) -> tuple[int, int]:
+def _type_range(dtype: DType) -> tuple[float, float]:
+    if dtype.is_float:
+        largest = float(np.finfo(dtype.numpy.name).max)
+        return -largest, largest
+    if dtype is DType.BOOL:
+        return 0, 1
     info = np.iinfo(dtype.numpy.name)
     return int(info.min), int(info.max)
 

@@ -229,11 +229,13 @@ def test_ranges_of_each_element(options: Any, expected: Any) -> None:
     assert signature.inputs[0].ranges == expected
 
 
-def computed_index(*, clipped: bool) -> StepGraph:
+def computed_index(*, scaled: bool = False, clipped: bool = False) -> StepGraph:
     """An index that is computed in floating point."""
     b = GraphBuilder()
     x = b.input("x", 2, 1)
     value = x
+    if scaled:
+        (value,) = b.node(Binary(Arithmetic.MUL), x, b.constant(np.array([2.5], np.float32)))
     if clipped:
         (value,) = b.node(Unary(Activation(Fn.CLIP, 0.0, 6.0)), x)
     (index,) = b.node(Cast(DType.I64), value)
@@ -245,8 +247,18 @@ def computed_index(*, clipped: bool) -> StepGraph:
 def test_computed_indices_that_nothing_bounds_are_refused() -> None:
     """Compiled code does not look at them; the reference engine does."""
     with pytest.raises(CapabilityError, match=r"within -7 and 6.*Clip.*--target reference"):
-        lower(computed_index(clipped=False), 16)
-    assert lower(computed_index(clipped=False), None).signature.inputs[0].ranges == ()
+        lower(computed_index(scaled=True), 16)
+    assert lower(computed_index(scaled=True), None).signature.inputs[0].ranges == ()
+
+
+def test_ids_in_floating_point_have_ranges() -> None:
+    """All numbers that are rounded towards zero to an index, and no others."""
+    ((count, low, high),) = lower(computed_index(), 16).signature.inputs[0].ranges
+    assert count == 1
+    assert np.trunc(np.float32(low)) == -7
+    assert np.trunc(np.nextafter(np.float32(low), np.float32(-np.inf))) == -8
+    assert np.trunc(np.float32(high)) == 6
+    assert np.trunc(np.nextafter(np.float32(high), np.float32(np.inf))) == 7
 
 
 def test_computed_indices_behind_a_clip_are_fine() -> None:

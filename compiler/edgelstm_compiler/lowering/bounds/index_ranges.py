@@ -1,7 +1,8 @@
-"""Which integers an input may hold, where they are used as indices or lengths.
+"""Which numbers an input may hold, where they are used as indices or lengths.
 
 Each element of an integer value is followed back to the element of an input that it is, up to a
-factor and a summand; what an index may be then says what that element may be.
+factor and a summand; what an index may be then says what that element may be. Numbers in floating
+point may be such elements, too, once they are cast: many models have ids in float32.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.fields import op_fields
@@ -31,9 +33,11 @@ from edgelstm_compiler.lowering.bounds.interval import type_range
 from edgelstm_compiler.lowering.bounds.propagate import MOVEMENTS
 
 Ranges = Mapping[Value, tuple[Array, Array]]
-"""For an integer input the smallest and the largest value per element, as int64."""
+"""For an input the smallest and the largest value per element: int64, or the input's own floats."""
 
 _NOWHERE = -1
+_ANY = 1 << 64
+"""Beyond every integer type: no restriction of a number in floating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def index_uses(graph: StepGraph) -> Iterator[IndexUse]:
 
 def find_ranges(graph: StepGraph) -> Ranges:
     """The ranges of all inputs that are restricted."""
-    inputs = [item.value for item in graph.inputs if not item.value.type.dtype.is_float]
+    inputs = [item.value for item in graph.inputs]
     uses = list(index_uses(graph))
     if not inputs or not uses:
         return {}
@@ -93,7 +97,7 @@ def find_ranges(graph: StepGraph) -> Ranges:
     low, high = (np.zeros(starts[-1], object) for _ in range(2))
     for value, start in zip(inputs, starts, strict=False):
         place = slice(start, start + value.type.size)
-        low[place], high[place] = type_range(value.type.dtype)
+        low[place], high[place] = _widest(value.type.dtype)
     origins = _origins(graph, inputs, starts)
     for use in uses:
         origin = origins.get(use.value)
@@ -102,12 +106,30 @@ def find_ranges(graph: StepGraph) -> Ranges:
     found = {}
     for value, start in zip(inputs, starts, strict=False):
         place = slice(start, start + value.type.size)
-        least, most = type_range(value.type.dtype)
+        least, most = _widest(value.type.dtype)
         if (low[place] != least).any() or (high[place] != most).any():
-            found[value] = tuple(
-                end[place].astype(np.int64).reshape(value.type.shape) for end in (low, high)
-            )
-    return found  # type: ignore[return-value]
+            ends = _as_input(value.type.dtype, low[place], high[place])
+            found[value] = (ends[0].reshape(value.type.shape), ends[1].reshape(value.type.shape))
+    return found
+
+
+def _widest(dtype: DType) -> tuple[int, int]:
+    """The whole numbers that the type can be cast to an index from."""
+    return (-_ANY, _ANY) if dtype.is_float else type_range(dtype)
+
+
+def _as_input(dtype: DType, low: Array, high: Array) -> tuple[Array, Array]:
+    """Ranges of whole numbers in the input's type: of floats all that are rounded to them."""
+    if not dtype.is_float:
+        return low.astype(np.int64), high.astype(np.int64)
+    kind = dtype.numpy
+    infinity = np.asarray(np.inf, kind)
+    below = np.nextafter((low - 1).astype(kind), infinity)
+    above = np.nextafter((high + 1).astype(kind), -infinity)
+    top = np.asarray(np.finfo(dtype.numpy.name).max, kind)
+    least = np.where(low == -_ANY, -top, np.where(low <= 0, below, low.astype(kind)))
+    most = np.where(high == _ANY, top, np.where(high >= 0, above, high.astype(kind)))
+    return least, most
 
 
 def _restrict(origin: _Origin, use: IndexUse, low: Array, high: Array) -> None:
@@ -146,7 +168,7 @@ def _followed(
 ) -> _Origin | None:
     """The origin of a node's output; None where it is another function of the inputs."""
     output = node.outputs[0].type
-    if output.dtype.is_float:
+    if output.dtype.is_float and not isinstance(node.op, MOVEMENTS):
         return None
     given = [
         _constant(constants[value]) if value in constants else origins.get(value)
@@ -158,9 +180,7 @@ def _followed(
     parts = [item for item in given if item is not None]
     match node.op:
         case Cast():
-            source = node.inputs[0]
-            is_integer = source is not None and not source.type.dtype.is_float
-            return parts[0] if is_integer else None
+            return parts[0]
         case Unary() if node.op.activation.fn is Fn.NEG:
             return _Origin(parts[0].element, -parts[0].factor, -parts[0].summand)
         case Binary():

@@ -117,7 +117,12 @@ def input_intervals(
     for item in graph.inputs:
         value = item.value
         if value.type.dtype.is_float:
-            found[value] = within(value.type.dtype, value.type.shape, bounds[value])
+            known = within(value.type.dtype, value.type.shape, bounds[value])
+            if value in ranges:
+                low, high = ranges[value]
+                low, high = np.maximum(low, known.low), np.minimum(high, known.high)
+                known = Interval(value.type.dtype, low, high)
+            found[value] = known
         elif value in ranges:
             low, high = (end.astype(np.float64) for end in ranges[value])
             found[value] = Interval(value.type.dtype, low, high)
