@@ -137,7 +137,10 @@ def _largest(proves: Callable[[float], bool]) -> float | None:
         return math.inf
     if not proves(LEAST_LIMIT):
         return None
-    low, high = _LEAST_EXPONENT, _MOST_EXPONENT
+    # Most limits are near the top: steps down from there that grow, then halves.
+    low, high = _MOST_EXPONENT, _MOST_EXPONENT + 1
+    while low > _LEAST_EXPONENT and not proves(2.0**low):
+        low, high = max(_LEAST_EXPONENT, 2 * low - high - 1), low
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if proves(2.0**middle) else (low, middle)

@@ -75,12 +75,14 @@ class Propagation:
         self._data: dict[Value, Array] = {c.value: c.data for c in graph.constants}
         self._products: dict[Node, Products] = {}
         self._whole_numbers: set[Value] = set()
+        self._settled: dict[Value, Interval] | None = None
         self._nodes: list[Node] = []
         for node in graph.nodes:
             if all(value is None or value in self._data for value in node.inputs):
                 self._fold(node)
             else:
                 self._nodes.append(node)
+        self._before, self._loop, self._behind = self._in_parts()
 
     def settle(self, inputs: Mapping[Value, Interval]) -> dict[Value, Interval] | None:
         """Bounds that hold in every step of a stream; None where the states have none.
@@ -88,21 +90,36 @@ class Propagation:
         Args:
             inputs: of the graph's inputs, in every step.
         """
+        start = self._walked(self._before, {**self._fixed, **inputs})
+        known = self._settled
+        if known is not None:
+            # What states stay within often does not depend on the inputs at all.
+            values = self._walked(self._loop, {**start, **known})
+            after = self._after(known, values)
+            if all(same(known[value], after[value]) for value in known):
+                values = self._walked(self._behind, values)
+                floats = (v for v in values if v.type.dtype.is_float)
+                if all(values[value].is_safe for value in floats):
+                    return values
         states = {state.read: point(state.init) for state in self._graph.states}
         for count in range(_STEPS):
-            values = self.walk({**inputs, **states})
-            after = {
-                state.read: states[state.read].hull(values[state.write])
-                for state in self._graph.states
-            }
+            values = self._walked(self._loop, {**start, **states})
+            after = self._after(states, values)
             if all(same(states[value], after[value]) for value in states):
-                return values
+                self._settled = states
+                return self._walked(self._behind, values)
             if not all(item.is_safe for item in after.values() if item.dtype.is_float):
                 return None
             if count >= _PLAIN_STEPS:
                 after = {value: widened(states[value], item) for value, item in after.items()}
             states = after
         return None
+
+    def _after(
+        self, states: Mapping[Value, Interval], values: Mapping[Value, Interval]
+    ) -> dict[Value, Interval]:
+        """What the states are in this step or the next."""
+        return {s.read: states[s.read].hull(values[s.write]) for s in self._graph.states}
 
     def from_states_within(
         self, ceiling: float, inputs: Mapping[Value, Interval]
@@ -123,11 +140,33 @@ class Propagation:
 
     def walk(self, sources: Mapping[Value, Interval]) -> dict[Value, Interval]:
         """Bounds of all values in one step."""
-        values = {**self._fixed, **sources}
+        return self._walked(self._nodes, {**self._fixed, **sources})
+
+    def _walked(
+        self, nodes: Sequence[Node], values: dict[Value, Interval]
+    ) -> dict[Value, Interval]:
+        """The values, with those of the nodes added."""
         with np.errstate(all="ignore"):
-            for node in self._nodes:
+            for node in nodes:
                 values.update(zip(node.outputs, self._bounds(node, values), strict=True))
         return values
+
+    def _in_parts(self) -> tuple[list[Node], list[Node], list[Node]]:
+        """Nodes in front of the states, on the way from states to states, and behind them."""
+        moved = {state.read for state in self._graph.states}
+        for node in self._nodes:
+            if not moved.isdisjoint(node.inputs):
+                moved.update(node.outputs)
+        needed = {state.write for state in self._graph.states}
+        for node in reversed(self._nodes):
+            if not needed.isdisjoint(node.outputs):
+                needed.update(value for value in node.inputs if value is not None)
+        parts: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
+        for node in self._nodes:
+            is_moved = not moved.isdisjoint(node.outputs)
+            part = 0 if not is_moved else 1 if not needed.isdisjoint(node.outputs) else 2
+            parts[part].append(node)
+        return parts
 
     def _fold(self, node: Node) -> None:
         given = [None if value is None else self._data[value] for value in node.inputs]
