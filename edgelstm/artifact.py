@@ -59,12 +59,13 @@ class Artifact:
         ArtifactFormatError: the manifest and the sections contradict each other.
     """
 
-    __slots__ = ("_container", "_kernel", "_lock", "_signature")
+    __slots__ = ("_container", "_is_borrowed", "_kernel", "_lock", "_signature")
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._signature = _check(container)
         self._kernel: Kernel | None = None
+        self._is_borrowed = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -225,7 +226,8 @@ class Artifact:
         The artifact stays usable; a later session loads the code again.
         """
         with self._lock:
-            self._kernel = None
+            if not self._is_borrowed:
+                self._kernel = None
 
     def __enter__(self) -> Artifact:
         return self
@@ -239,13 +241,22 @@ class Artifact:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its bytes: unpickling one is trusting a file, as `load` is."""
+        """Pickled as its bytes: unpickling one is trusting a file, as `load` is.
+
+        Raises:
+            TypeError: it runs on a kernel of this process (`on`), which bytes do not hold.
+        """
+        if self._is_borrowed:
+            raise TypeError(
+                f"{self!r} runs on a kernel of this process and is not pickled: pickle the "
+                "artifact that it was made of"
+            )
         return (_from_bytes, (self._container.to_bytes(),))
 
     def on(self, kernel: Kernel) -> Artifact:
         """The same model, run by another kernel (an emulated processor, a test's own)."""
         other = Artifact(self._container)
-        other._kernel = kernel
+        other._kernel, other._is_borrowed = kernel, True
         return other
 
     @property

@@ -264,6 +264,13 @@ def test_artifacts_pickle_as_their_bytes() -> None:
     assert copy.copy(artifact).name == "leaky"
 
 
+def test_artifacts_on_another_kernel_are_not_pickled() -> None:
+    """Their bytes would run on a kernel of their own."""
+    artifact = leaky_reference()
+    with pytest.raises(TypeError, match="kernel of this process"):
+        pickle.dumps(artifact.on(artifact.kernel))
+
+
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_sessions_say_why_they_are_not_copied(copying: Any) -> None:
     """A running stream has memory and code of this process."""
