@@ -44,6 +44,19 @@ def takes(values: Array, spec: TensorSpec) -> bool:
     return not is_restricted(spec) or not refused(values, spec).any()
 
 
+def nearest_taken(values: Array, spec: TensorSpec) -> Array:
+    """The values, each moved to the nearest one that the input takes; for samples that are made up.
+
+    Shapes:
+        values (*frame) or (n, *frame); the result likewise.
+    """
+    if spec.dtype.is_float and math.isfinite(spec.limit):
+        values = np.clip(values, -spec.limit, spec.limit)
+    if spec.ranges:
+        values = np.clip(values, *element_ranges(spec))
+    return np.asarray(values, spec.dtype.numpy)
+
+
 def is_kept(values: Array, signature: Signature) -> bool:
     """Whether a new state is one to go on with: finite, and within the model's limit of states."""
     if values.dtype.kind != "f":

@@ -25,6 +25,7 @@ from edgelstm.session import Session
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.streams.base import Batch
 from edgelstm.streams.replay import BadSamplePolicy, Replay
+from edgelstm.timing import random_frames
 from tests.unit.runtime.toy_models import LEAKY, leaky_program, leaky_reference
 
 
@@ -79,6 +80,13 @@ def test_integers_outside_of_their_range_are_refused(ids: tuple[int, int], place
     with pytest.raises(SampleRangeError, match=rf"\[{place}\] is {ids[place]}, .* {allowed}"):
         session.step(np.array(ids, np.int64))
     session.step(np.array([-2, 4], np.int64))
+
+
+def test_samples_that_are_made_up_are_taken() -> None:
+    """Frames for timing lie within ranges and limits."""
+    for artifact in (indexed(), limited(0.5)):
+        frames = random_frames(artifact.signature, 50)
+        artifact.session().run(frames)
 
 
 def test_a_step_that_overflows_is_undone() -> None:
