@@ -37,7 +37,8 @@ from edgelstm.memory import Block, address_of, view_aligned
 from edgelstm.signature import Signature
 
 CODE_PREFIX = "code/"
-_SIZES = ("weights", "a state", "scratch", "an input", "an output")
+SIZES = ("weights", "a state", "scratch", "an input", "an output")
+"""What the numbers of `NAME_sizes` are the bytes of."""
 
 ISA_VARIABLE = "EDGELSTM_ISA"
 """Environment variable that forces one instruction set of the artifact."""
@@ -139,12 +140,7 @@ class NativeEngine:
         variant = choose_variant(code_variants(container))
         library = load_shared_object(container.section(variant.section), signature.name)
         weights = view_aligned(container.section("weights"))
-        memory = container.manifest["memory"]
-        sizes = (
-            *(int(memory[f"{block}_bytes"]) for block in ("weights", "state", "scratch")),
-            signature.input_bytes,
-            signature.output_bytes,
-        )
+        sizes = memory_sizes(container.manifest, signature)
         return NativeKernel(library, signature.name, weights, variant.isa, sizes)
 
 
@@ -186,7 +182,8 @@ class NativeKernel:
         found = library.address(f"{name}_sizes")
         self._needs_guards = found is None
         if found is not None:
-            _expect_sizes(found, sizes, isa)
+            wanted = (ctypes.c_int64 * len(SIZES)).from_address(found)
+            expect_sizes(tuple(wanted), sizes, isa)
         read = library.address(f"{name}_read")
         self._step, self._run = _Function(step), _Function(run)
         # A step that somebody still holds keeps its code.
@@ -255,9 +252,20 @@ class _LongFunction(_ctypes.CFuncPtr):
     _restype_ = ctypes.c_int64
 
 
-def _expect_sizes(address: int, sizes: Sequence[int], isa: str) -> None:
-    wanted = tuple((ctypes.c_int64 * len(_SIZES)).from_address(address))
-    for what, code, manifest in zip(_SIZES, wanted, sizes, strict=True):
+def memory_sizes(manifest: Mapping[str, Any], signature: Signature) -> tuple[int, ...]:
+    """Bytes of the five blocks as the manifest has them, in the order of `NAME_sizes`."""
+    memory = manifest["memory"]
+    blocks = (int(memory[f"{block}_bytes"]) for block in ("weights", "state", "scratch"))
+    return (*blocks, signature.input_bytes, signature.output_bytes)
+
+
+def expect_sizes(wanted: Sequence[int], sizes: Sequence[int], isa: str) -> None:
+    """Compare what code wants with what the manifest says.
+
+    Raises:
+        ArtifactFormatError: they differ.
+    """
+    for what, code, manifest in zip(SIZES, wanted, sizes, strict=True):
         if code != manifest:
             raise ArtifactFormatError(
                 f"the code for {isa} is made for {what} of {code} bytes, the manifest says "

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import ArtifactFormatError
+from edgelstm.errors import ArtifactError, ArtifactFormatError
 from edgelstm_compiler import compile_model
+from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_targets.tvm_cpu.link import find_linkers, link
 from tests.fuzz.artifacts import LEVELS, on_every_engine
 from tests.fuzz.hostile_inputs import check, models
@@ -94,6 +95,19 @@ def test_sizes_of_the_code_and_the_manifest_must_agree(small: Artifact, size: in
     """Before the first step, and before anything is allocated."""
     with pytest.raises(ArtifactFormatError, match=f"scratch of .* manifest says {size}"):
         altered(small, scratch_bytes=size).session()
+
+
+@pytest.mark.parametrize(
+    ("target", "size"),
+    [("rpi4", 0), ("rpi4", 2**32), ("rpi4", 2**39), ("cortex-m4", 2**32), ("cortex-m4", 2**39)],
+)
+def test_emulated_processors_look_at_sizes_too(target: str, size: int) -> None:
+    """Code for Linux says what it wants; a microcontroller's is stopped by what follows."""
+    pytest.importorskip("unicorn")
+    model = lstm_model(features=3, steps=None, outputs=("Y",))
+    artifact = altered(compile_model(model, target=target, check=False), scratch_bytes=size)
+    with pytest.raises(ArtifactError, match=r"manifest says|more than the emulated"):
+        emulate(artifact)
 
 
 def test_code_without_sizes_runs_between_guards(small: Artifact) -> None:
