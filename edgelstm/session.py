@@ -12,6 +12,8 @@ from edgelstm.engines.base import Blocks, Kernel, NeedsGuards, StateKeeper
 from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
 from edgelstm.samples import (
+    Frame,
+    Result,
     by_name,
     convert_blocks,
     convert_sample,
@@ -22,8 +24,6 @@ from edgelstm.snapshot import Snapshot
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
-Result = Any
-"""An array where the model has one output, else a dict of arrays by name."""
 
 
 class Session:
@@ -103,7 +103,7 @@ class Session:
         """The model as the engine runs it; its `facts` name engine and instruction set."""
         return self._kernel
 
-    def step(self, frame: Any) -> Result:
+    def step(self, frame: Frame) -> Result:
         """Feed one frame, and get what the model says after it.
 
         Args:
@@ -139,7 +139,7 @@ class Session:
         finally:
             turn.give(None)
 
-    def run(self, frames: Any) -> Result:
+    def run(self, frames: Frame) -> Result:
         """Feed a block of frames in one native call; the same as `step` for each of them.
 
         Args:
@@ -156,7 +156,7 @@ class Session:
         with self._turn:
             return self._run(frames)
 
-    def _run(self, frames: Any) -> Result:
+    def _run(self, frames: Frame) -> Result:
         self._expect_mode("stream", "run() feeds a stream")
         signature = self._signature
         blocks = convert_blocks(frames, signature.inputs)
@@ -176,7 +176,7 @@ class Session:
         # Views of frames that also hold other outputs would keep all of those alive.
         return self._as_result([np.ascontiguousarray(result) for result in results])
 
-    def call(self, inputs: Any) -> Result:
+    def call(self, inputs: Frame) -> Result:
         """Compute the whole function once (artifacts compiled with `--mode call`).
 
         Args:
@@ -262,7 +262,7 @@ class Session:
         facts = " ".join(self._kernel.facts.values())
         return f"<edgelstm.Session {self._signature.name} {self._signature.mode} on {facts}>"
 
-    def _take_frame(self, frame: Any) -> None:
+    def _take_frame(self, frame: Frame) -> None:
         self._expect_mode("stream", "step() feeds a stream")
         self._fill(frame)
 
