@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import click
 import numpy as np
@@ -13,14 +13,12 @@ import edgelstm.artifact
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
 from edgelstm.errors import RecordingError
+from edgelstm.outputs import STANDARD, check_output, open_output
 from edgelstm.streams.columns import to_frames
 from edgelstm.streams.files import (
     FORMATS,
-    STANDARD,
     Format,
-    is_same_file,
     open_input,
-    open_output,
     open_sink,
     open_source,
 )
@@ -95,10 +93,10 @@ def run_command(
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
     model = edgelstm.artifact.load(artifact)
-    if is_same_file(input_path, output_path):
-        raise RecordingError(f"{output_path} is the input: name another file for the output")
+    protect = (artifact, input_path)
+    check_output(output_path, protect, RecordingError)
     if model.signature.mode == "call":
-        summary = _call(model, input_path, output_path, output_format)
+        summary = _call(model, input_path, output_path, output_format, protect)
     else:
         wanted = [name for name in columns.split(",") if name.strip()]
         with open_source(
@@ -106,9 +104,12 @@ def run_command(
         ) as source:
             if output_path == STANDARD and output_format is None:
                 output_format = "ndjson" if isinstance(source, NdjsonSource) else "csv"
-            with open_sink(output_path, model.signature, output_format, source.kept) as sink:
+            session = model.session()
+            with open_sink(
+                output_path, model.signature, output_format, source.kept, protect
+            ) as sink:
                 replay = Replay(
-                    model.session(),
+                    session,
                     source,
                     sink,
                     BadSamplePolicy(on_bad_sample),
@@ -166,7 +167,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 
 def _call(
-    model: Artifact, input_path: str, output_path: str, output_format: Format | None
+    model: Artifact,
+    input_path: str,
+    output_path: str,
+    output_format: Format | None,
+    protect: tuple[Path, str],
 ) -> dict[str, Any]:
     """One call on whole arrays."""
     is_npz = (output_format or Path(output_path).suffix.lower().lstrip(".")) != "npy"
@@ -190,8 +195,9 @@ def _call(
         result = session.call(inputs)
     outputs = model.signature.outputs
     results = {outputs[0].name: result} if len(outputs) == 1 else result
-    with open_output(output_path) as file:
-        write_arrays(file, cast("dict[str, np.ndarray[Any, Any]]", results), is_npz)
+    with open_output(output_path, protect, RecordingError) as file:
+        arrays = cast("dict[str, np.ndarray[Any, Any]]", results)
+        write_arrays(cast("IO[bytes]", file), arrays, is_npz)
     return {
         "artifact": model.name,
         "engine": dict(model.kernel.facts),

@@ -9,18 +9,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TextIO, cast
 
 from edgelstm.errors import RecordingError
+from edgelstm.outputs import STANDARD, Protected, open_output
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Sink, Source
+from edgelstm.streams.base import Source
 from edgelstm.streams.csv_table import CsvSink, CsvSource
+from edgelstm.streams.lines import LineWriter
 from edgelstm.streams.ndjson import NdjsonSink, NdjsonSource
 from edgelstm.streams.numpy_arrays import ArraySink, ArraySource, read_arrays
+from edgelstm.streams.output_sink import OutputSink
 
 Format = Literal["csv", "ndjson", "npy", "npz"]
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "npy", "npz")
-STANDARD = "-"
 
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -77,38 +79,41 @@ def open_source(
 
 @contextmanager
 def open_sink(
-    path: str, signature: Signature, format_name: Format | None = None, kept: Sequence[str] = ()
-) -> Iterator[Sink]:
+    path: str,
+    signature: Signature,
+    format_name: Format | None = None,
+    kept: Sequence[str] = (),
+    protect: Sequence[Protected] = (),
+) -> Iterator[OutputSink]:
     """An output, by its path or `-` for standard output (CSV, if no format is given).
 
     It is finished also after an error: what was predicted before is kept.
+
+    Args:
+        path: where to; see `edgelstm/outputs.py`.
+        signature: what the model gives.
+        format_name: instead of what the suffix says.
+        kept: names of the columns that pass through.
+        protect: what is read, and must not be written over.
 
     Raises:
         RecordingError: it cannot be opened, or the format cannot hold the outputs.
     """
     chosen = format_name or output_format(path)
-    sink: Sink
-    with open_output(path) as file:
+    with open_output(path, protect, RecordingError) as output:
         if chosen in ("npy", "npz"):
-            sink = ArraySink(file, signature, kept, is_npz=chosen == "npz")
-            with _finishing(sink):
-                yield sink
-            return
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        try:
+            arrays = ArraySink(cast("IO[bytes]", output), signature, kept, chosen == "npz")
+            sink = OutputSink(arrays, output, None)
+        else:
+            lines = LineWriter(output)
             make = CsvSink if chosen == "csv" else NdjsonSink
-            sink = make(text, signature, kept)
-            with _finishing(sink):
-                yield sink
-        finally:
-            text.detach()
-
-
-@contextmanager
-def _finishing(sink: Sink) -> Iterator[None]:
-    try:
-        yield
-    finally:
+            sink = OutputSink(make(cast("TextIO", lines), signature, kept), output, lines)
+        try:
+            yield sink
+        except BaseException:
+            if sink.has_predictions:
+                sink.finish()
+            raise
         sink.finish()
 
 
@@ -155,39 +160,12 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
         yield file
 
 
-@contextmanager
-def open_output(path: str) -> Iterator[Any]:
-    """A file, or standard output, which stays open, to write bytes to.
-
-    Raises:
-        RecordingError: it cannot be opened.
-    """
-    if path == STANDARD:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        file = open(path, "wb")  # noqa: SIM115
-    except OSError as exc:
-        raise RecordingError(f"cannot write {path}: {exc.strerror or exc}") from exc
-    with file:
-        yield file
-
-
 def is_live(file: IO[bytes]) -> bool:
     """Whether bytes arrive over time: a pipe, a terminal, a device; not a file."""
     try:
         return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (OSError, ValueError):
         return True
-
-
-def is_same_file(one: str, other: str) -> bool:
-    """Whether two paths lead to one existing file."""
-    if STANDARD in (one, other) or not os.path.exists(one) or not os.path.exists(other):
-        return False
-    return os.path.samefile(one, other)
 
 
 def _format_of(path: str, file: io.BufferedReader) -> Format:

@@ -10,6 +10,9 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.errors import ArtifactError
+from edgelstm.output_folder import check_folder
+from edgelstm.outputs import check_output
 from edgelstm.signature import Mode
 from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
 from edgelstm_compiler.commands.quantize_options import (
@@ -21,6 +24,7 @@ from edgelstm_compiler.commands.quantize_options import (
     read_calibration_data,
 )
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
@@ -120,6 +124,10 @@ def compile_command(
     quantize = parse_schemes(schemes)
     expect_consistent(quantize, calibrate, calibration, max_error)
     path = output or Path(f"{model.stem}.edgelstm")
+    protect = [*model_files(model), *calibrate, *([calibration] if calibration else [])]
+    check_output(path, protect, ArtifactError)
+    if dump is not None:
+        check_folder(dump)
     start = time.perf_counter()
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
@@ -140,8 +148,8 @@ def compile_command(
             quantize_options=make_options(ranges, percentile, equalize, integer_io),
             progress=lambda stage: advance(0 if ": " in stage else 1),
         )
-    artifact.save(path)
-    report = summarize(artifact, path, time.perf_counter() - start)
+    size = artifact.save(path, protect=protect)
+    report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
     for warning in (record.get("calibration") or {}).get("warnings", []):
         click.echo(f"warning: {warning}", err=True)
@@ -151,12 +159,12 @@ def compile_command(
         click.echo(_as_text(report))
 
 
-def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
+def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -> dict[str, Any]:
     """What was made, as JSON data."""
     manifest = artifact.manifest
     return {
         "artifact": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": size_bytes,
         "target": manifest["target"]["name"],
         "mode": artifact.signature.mode,
         "inputs": {spec.name: list(spec.shape) for spec in artifact.signature.inputs},
