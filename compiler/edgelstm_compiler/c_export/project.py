@@ -15,6 +15,9 @@ from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.packages import PACKAGES
 from edgelstm_compiler.c_export.pieces import ExportOptions, make_pieces
 
+YOURS = b"yours to change"
+"""What a generated file says that the user may edit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Export:
@@ -25,12 +28,14 @@ class Export:
         isa: which instruction set of the artifact.
         files: their names and bytes.
         memory: flash and RAM.
+        kept: files that were edited since an earlier export, and stayed as they were.
     """
 
     folder: Path
     isa: str
     files: Mapping[str, int]
     memory: Footprint
+    kept: tuple[str, ...] = ()
 
 
 def export_project(
@@ -57,5 +62,8 @@ def export_project(
     options = options or ExportOptions()
     pieces = make_pieces(artifact, golden, options)
     files = PACKAGES[options.package](pieces)
-    write_folder(folder, files, protect, ArtifactError)
-    return Export(folder, pieces.isa, {path: len(d) for path, d in files.items()}, pieces.memory)
+    yours = {path for path, data in files.items() if YOURS in data}
+    kept = write_folder(folder, files, protect, ArtifactError, yours)
+    return Export(
+        folder, pieces.isa, {path: len(d) for path, d in files.items()}, pieces.memory, kept
+    )

@@ -109,6 +109,7 @@ def export_c_command(
                 "isa": export.isa,
                 "package": package,
                 "files": dict(export.files),
+                "kept": list(export.kept),
                 "memory": export.memory.to_json(),
                 "selftest": {
                     "steps": golden.steps,
@@ -146,6 +147,8 @@ def _parse(text: str) -> tuple[str, str]:
 def _print(name: str, export: Export, origin: str) -> None:
     click.echo(f"{name} for {export.isa} in {export.folder}:")
     print_facts([(path, f"{size:>9} bytes") for path, size in export.files.items()])
+    if export.kept:
+        click.echo(f"kept as you edited it: {', '.join(export.kept)}")
     click.echo(f"self-test: {origin}")
     click.echo("memory in bytes:")
     amounts = export.memory.to_json().items()

@@ -295,6 +295,17 @@ def test_a_folder_is_regenerated_and_nothing_else_is_touched(tmp_path: Path) -> 
     assert (folder / LIST_NAME).is_file()
 
 
+def test_what_is_the_users_to_edit_stays_edited(tmp_path: Path) -> None:
+    """A regenerated folder has its example as the user left it, and the rest anew."""
+    write_folder(tmp_path, {"main.c": b"1", "model.c": b"1"})
+    (tmp_path / "main.c").write_bytes(OLD)
+    for _ in range(2):
+        kept = write_folder(tmp_path, {"main.c": b"2", "model.c": b"2"}, yours={"main.c"})
+        assert kept == ("main.c",)
+    assert (tmp_path / "main.c").read_bytes() == OLD
+    assert (tmp_path / "model.c").read_bytes() == b"2"
+
+
 @pytest.mark.parametrize("kind", ["foreign", "edited", "directory", "listed elsewhere"])
 def test_a_folder_with_files_of_the_user(kind: str, tmp_path: Path) -> None:
     """They are named, and none of the new files is written."""
