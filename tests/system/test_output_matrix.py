@@ -246,6 +246,19 @@ def accept(case: Case, desk: Desk, path: Path) -> None:
     assert result.exit_code == 0, result.stderr
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_standard_output(name: str, desk: Desk) -> None:
+    """What is written has it for itself; what is said goes to the standard error."""
+    case = CASES[name]
+    path = desk.folder / "file"
+    accept(case, desk, path)
+    result = write(case, desk, Path("-"))
+    assert result.exit_code == 0
+    assert result.stdout_bytes[:8] == path.read_bytes()[:8]
+    assert result.stdout_bytes[-8:] == path.read_bytes()[-8:]
+    assert not Path("-").exists()
+
+
 def test_every_path_of_every_command_is_in_this_file() -> None:
     """A new command cannot be forgotten here."""
     known = {(case.of, case.option) for case in (*CASES.values(), *FOLDERS.values())}
@@ -343,7 +356,9 @@ def test_write_protection(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
         path.mkdir()
     allowed = os.access
     monkeypatch.setattr(
-        os, "access", lambda p, mode: not str(p).endswith("protected") and allowed(p, mode)
+        os,
+        "access",
+        lambda p, mode: not (mode & os.W_OK and str(p).endswith("protected")) and allowed(p, mode),
     )
     refuse(case, desk, path)
     assert name in FOLDERS or path.read_bytes() == OLD

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgelstm.commands.report import json_option, print_json, progress_bar
-from edgelstm.outputs import check_output, write_output
+from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.arguments import parse_shapes
 from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
 from edgelstm_compiler.onnx_import.files import model_files
@@ -81,15 +81,17 @@ def calibrate_command(
         "values": len(found.values),
         "warnings": list(found.warnings),
     }
+    is_taken = str(path) == STANDARD
     if as_json:
-        print_json(report)
+        print_json(report, err=is_taken)
         return
     unit = "frames" if mode == "stream" else "calls"
     click.echo(
         f"{path}: ranges of {len(found.values)} values over {found.frames} {unit} "
-        f"in {len(checked)} recordings"
+        f"in {len(checked)} recordings",
+        err=is_taken,
     )
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     if not found.warnings:
-        click.echo("  every unit and gate was exercised")
+        click.echo("  every unit and gate was exercised", err=is_taken)

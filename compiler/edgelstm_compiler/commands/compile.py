@@ -12,7 +12,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar
 from edgelstm.errors import ArtifactError
 from edgelstm.output_folder import check_folder
-from edgelstm.outputs import check_output
+from edgelstm.outputs import STANDARD, check_output
 from edgelstm.signature import Mode
 from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
 from edgelstm_compiler.commands.quantize_options import (
@@ -153,10 +153,11 @@ def compile_command(
     record = artifact.manifest.get("quantization") or {}
     for warning in (record.get("calibration") or {}).get("warnings", []):
         click.echo(f"warning: {warning}", err=True)
+    # Standard output may carry the artifact.
     if as_json:
-        print_json(report)
+        print_json(report, err=str(path) == STANDARD)
     else:
-        click.echo(_as_text(report))
+        click.echo(_as_text(report), err=str(path) == STANDARD)
 
 
 def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -> dict[str, Any]:

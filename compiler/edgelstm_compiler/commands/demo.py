@@ -13,7 +13,7 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json
 from edgelstm.errors import ArtifactError, MismatchError
-from edgelstm.outputs import check_output
+from edgelstm.outputs import STANDARD, check_output
 from edgelstm.streams.recording import read_frames
 from edgelstm.timing import StepTimer
 from edgelstm_compiler.demo import MODEL_PATH, PHASES, RATE_HZ, REPORT_PATH, TRIAL_PATH
@@ -50,10 +50,11 @@ def demo_command(target: str, keep: Path | None, as_json: bool) -> None:
         result = stream_trial(Artifact.load(path))
     if keep is not None:
         artifact.save(keep, protect=protect)
+    is_taken = str(keep) == STANDARD
     if as_json:
-        print_json(result)
+        print_json(result, err=is_taken)
     else:
-        click.echo(_as_text(result))
+        click.echo(_as_text(result), err=is_taken)
     if not result["verification"]["passed"]:
         raise MismatchError("the compiled demo model does not compute what the ONNX model does")
 

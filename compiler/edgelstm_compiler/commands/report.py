@@ -10,7 +10,7 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, print_table, progress_bar
-from edgelstm.outputs import check_output, write_output
+from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.files import model_files
@@ -108,8 +108,11 @@ def report_command(
         figures = draw_all(report, curves) if drawn else {}
         page = render_page(report, figures, support_rows(), "" if drawn else NO_PLOTS)
         write_output(output, page.encode(), protect)
+    is_taken = str(output) == STANDARD
     if as_json:
-        print_json(report)
+        print_json(report, err=is_taken)
+        return
+    if is_taken:
         return
     _print(report)
     if output is not None:
