@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import secrets
@@ -94,6 +95,14 @@ class Output(io.RawIOBase):
             raise io.UnsupportedOperation("seek")
         return os.lseek(self._descriptor, offset, whence)
 
+    def end(self) -> int:
+        """How much of a file is before what is written next; 0 where nothing is a file."""
+        if not self._is_regular or self._descriptor is None:
+            return 0
+        if fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND:
+            return os.fstat(self._descriptor).st_size
+        return self.tell()
+
     def truncate(self, size: int | None = None, /) -> int:
         """Cut a file, and stand at its end."""
         end = self.tell() if size is None else size
@@ -101,6 +110,11 @@ class Output(io.RawIOBase):
             raise io.UnsupportedOperation("truncate")
         os.ftruncate(self._descriptor, end)
         return self.seek(end)
+
+    def take_back(self, size: int) -> None:
+        """Cut what was written last, where nothing stands behind it."""
+        if self._descriptor is not None and os.fstat(self._descriptor).st_size == self.end():
+            self.truncate(size)
 
     def write(self, data: Any, /) -> int:
         """Write all of the bytes.

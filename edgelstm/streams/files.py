@@ -15,11 +15,13 @@ from edgelstm.errors import RecordingError
 from edgelstm.outputs import STANDARD, Protected, open_output
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Source
+from edgelstm.streams.continuation import find_arrays, find_place
 from edgelstm.streams.csv_table import CsvSink, CsvSource
 from edgelstm.streams.lines import LineWriter
 from edgelstm.streams.ndjson import NdjsonSink, NdjsonSource
 from edgelstm.streams.numpy_arrays import ArraySink, ArraySource, read_arrays
 from edgelstm.streams.output_sink import OutputSink
+from edgelstm.streams.state_file import Written
 
 Format = Literal["csv", "ndjson", "npy", "npz"]
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "npy", "npz")
@@ -57,7 +59,9 @@ def open_source(
     """
     with open_input(path) as file:
         origin = "standard input" if path == STANDARD else path
-        chosen = format_name or _format_of(path, file)
+        chosen = format_name or input_format(path, file)
+        if not has_header and chosen != "csv":
+            raise RecordingError(f"--no-header is for CSV, and {origin} is {chosen.upper()}")
         if chosen in ("npy", "npz"):
             arrays = read_arrays(file.read() if path == STANDARD else Path(path), origin)
             yield ArraySource(arrays, origin, signature, columns, keep)
@@ -84,6 +88,9 @@ def open_sink(
     format_name: Format | None = None,
     kept: Sequence[str] = (),
     protect: Sequence[Protected] = (),
+    continued: Written | None = None,
+    is_live: bool = False,
+    is_single: bool = False,
 ) -> Iterator[OutputSink]:
     """An output, by its path or `-` for standard output (CSV, if no format is given).
 
@@ -95,19 +102,21 @@ def open_sink(
         format_name: instead of what the suffix says.
         kept: names of the columns that pass through.
         protect: what is read, and must not be written over.
+        continued: how far an earlier run wrote it; None to begin anew.
+        is_live: the frames behind that place do not come again.
+        is_single: the only prediction is written without an axis of its own, into arrays.
 
     Raises:
-        RecordingError: it cannot be opened, or the format cannot hold the outputs.
+        RecordingError: it cannot be opened, the format cannot hold the outputs, or it is not what
+            the earlier run wrote.
     """
     chosen = format_name or output_format(path)
-    with open_output(path, protect, RecordingError) as output:
-        if chosen in ("npy", "npz"):
-            arrays = ArraySink(cast("IO[bytes]", output), signature, kept, chosen == "npz")
-            sink = OutputSink(arrays, output, None)
-        else:
-            lines = LineWriter(output)
-            make = CsvSink if chosen == "csv" else NdjsonSink
-            sink = OutputSink(make(cast("TextIO", lines), signature, kept), output, lines)
+    opened = (
+        _open_arrays(path, chosen, signature, kept, protect, continued, is_single)
+        if chosen in ("npy", "npz")
+        else _open_lines(path, chosen, signature, kept, protect, continued, is_live)
+    )
+    with opened as sink:
         try:
             yield sink
         except BaseException:
@@ -115,6 +124,59 @@ def open_sink(
                 sink.finish()
             raise
         sink.finish()
+
+
+@contextmanager
+def _open_arrays(
+    path: str,
+    chosen: Format,
+    signature: Signature,
+    kept: Sequence[str],
+    protect: Sequence[Protected],
+    continued: Written | None,
+    is_single: bool,
+) -> Iterator[OutputSink]:
+    before = find_arrays(path, continued)
+    with open_output(path, protect, RecordingError) as output:
+        sink = ArraySink(cast("IO[bytes]", output), signature, kept, chosen == "npz", is_single)
+        if before:
+            named = {spec.name: before.get(spec.name, before.get("")) for spec in signature.outputs}
+            missing = [
+                name for name in (*named, *kept) if named.get(name, before.get(name)) is None
+            ]
+            if missing:
+                raise RecordingError(
+                    f"{path} has no array {', '.join(map(repr, missing))} to continue: name a new "
+                    "output"
+                )
+            sink.write(
+                {name: array for name, array in named.items() if array is not None},
+                {name: list(before[name]) for name in kept},
+            )
+        yield OutputSink(sink, output, None, len(next(iter(before.values()), ())), is_single)
+
+
+@contextmanager
+def _open_lines(
+    path: str,
+    chosen: Format,
+    signature: Signature,
+    kept: Sequence[str],
+    protect: Sequence[Protected],
+    continued: Written | None,
+    is_live: bool,
+) -> Iterator[OutputSink]:
+    make = CsvSink if chosen == "csv" else NdjsonSink
+    head = io.StringIO()
+    make(head, signature, kept)
+    place = find_place(path, continued, head.getvalue().encode(), is_live)
+    append_at = None if place is None else place.size
+    with open_output(path, protect, RecordingError, append_at) as output:
+        lines = LineWriter(output, b"" if place is None else place.tail)
+        sink = make(cast("TextIO", lines), signature, kept)
+        if place is not None or (path == STANDARD and continued is not None and output.end()):
+            lines.drop()  # the head is there
+        yield OutputSink(sink, output, lines, 0 if place is None else place.predictions)
 
 
 def output_format(path: str) -> Format:
@@ -168,7 +230,8 @@ def is_live(file: IO[bytes]) -> bool:
         return True
 
 
-def _format_of(path: str, file: io.BufferedReader) -> Format:
+def input_format(path: str, file: io.BufferedReader) -> Format:
+    """The format of an input, by its name or its first bytes."""
     if path != STANDARD:
         known = _SUFFIXES.get(Path(path).suffix.lower())
         if known:

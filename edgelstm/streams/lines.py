@@ -7,6 +7,9 @@ import select
 
 from edgelstm.outputs import Output
 
+TAIL_BYTES = 1024
+"""How much of what was written last is remembered."""
+
 _FILE_CHUNK = 1 << 16
 
 
@@ -18,15 +21,17 @@ class LineWriter(io.TextIOBase):
 
     Args:
         output: where the bytes go.
+        tail: what stands before in a file that is continued.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, tail: bytes = b"") -> None:
         super().__init__()
         self._output = output
         self._waiting = bytearray()
         self._ends: list[int] = []
         self._chunk = _FILE_CHUNK if output.is_regular else select.PIPE_BUF
-        self._good = output.tell() if output.is_regular else 0
+        self._size = output.end()
+        self._tail = tail
         self._taken = self._delivered = 0
 
     @property
@@ -42,7 +47,12 @@ class LineWriter(io.TextIOBase):
     @property
     def size(self) -> int:
         """Where the last whole record ends in a file."""
-        return self._good
+        return self._size
+
+    @property
+    def tail(self) -> bytes:
+        """The end of all that has left as a whole."""
+        return self._tail
 
     def writable(self) -> bool:
         """Always."""
@@ -54,8 +64,15 @@ class LineWriter(io.TextIOBase):
         self._ends.append(len(self._waiting))
         self._taken += 1
         if len(self._waiting) >= _FILE_CHUNK:
-            self._send()
+            self.flush()
         return len(text)
+
+    def drop(self) -> bytes:
+        """Forget the records that have not left; what they were."""
+        waiting = bytes(self._waiting)
+        self._taken -= len(self._ends)
+        self._waiting, self._ends = bytearray(), []
+        return waiting
 
     def flush(self) -> None:
         """Hand on every record.
@@ -63,12 +80,9 @@ class LineWriter(io.TextIOBase):
         Raises:
             EdgeLSTMError, BrokenPipeError: see `Output.write`; a file ends with a whole record.
         """
-        if self._ends:
-            self._send()
-
-    def _send(self) -> None:
-        waiting, ends = memoryview(bytes(self._waiting)), self._ends
+        waiting, ends = bytes(self._waiting), self._ends
         self._waiting, self._ends = bytearray(), []
+        view = memoryview(waiting)
         done = index = 0
         try:
             while index < len(ends):
@@ -77,11 +91,12 @@ class LineWriter(io.TextIOBase):
                 while last + 1 < len(ends) and ends[last + 1] - done <= self._chunk:
                     last += 1
                 while done < ends[last]:
-                    done += self._output.write_some(waiting[done : ends[last]])
+                    done += self._output.write_some(view[done : ends[last]])
                 index = last + 1
         finally:
-            whole = [end for end in ends if end <= done]
-            self._delivered += len(whole)
-            self._good += whole[-1] if whole else 0
-            if self._output.is_regular and done not in (0, *whole[-1:]):
-                self._output.truncate(self._good)
+            whole = [0, *(end for end in ends if end <= done)]
+            self._delivered += len(whole) - 1
+            self._size += whole[-1]
+            self._tail = (self._tail + waiting[: whole[-1]])[-TAIL_BYTES:]
+            if self._output.is_regular and done > whole[-1]:
+                self._output.take_back(self._size)

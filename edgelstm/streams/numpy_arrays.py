@@ -144,10 +144,16 @@ class ArraySink:
         signature: what the model gives.
         kept: names of the columns that pass through.
         is_npz: several arrays in one file; else the model must have one output.
+        is_single: the only prediction is written without an axis of its own.
     """
 
     def __init__(
-        self, file: IO[bytes], signature: Signature, kept: Sequence[str] = (), is_npz: bool = True
+        self,
+        file: IO[bytes],
+        signature: Signature,
+        kept: Sequence[str] = (),
+        is_npz: bool = True,
+        is_single: bool = False,
     ) -> None:
         if not is_npz and (len(signature.outputs) > 1 or kept):
             names = [*kept, *(spec.name for spec in signature.outputs)]
@@ -155,6 +161,7 @@ class ArraySink:
         self._file = file
         self._specs = signature.outputs
         self._is_npz = is_npz
+        self._is_single = is_single
         self._kept: dict[str, list[Any]] = {name: [] for name in kept}
         self._parts: dict[str, list[Array]] = {spec.name: [] for spec in self._specs}
 
@@ -173,7 +180,8 @@ class ArraySink:
         arrays: dict[str, Array] = {name: _column(values) for name, values in self._kept.items()}
         for spec in self._specs:
             empty = np.empty((0, *spec.shape), spec.dtype.numpy)
-            arrays[spec.name] = np.concatenate([empty, *self._parts[spec.name]])
+            stacked = np.concatenate([empty, *self._parts[spec.name]])
+            arrays[spec.name] = stacked[0] if self._is_single else stacked
         write_arrays(self._file, arrays, self._is_npz)
 
 
