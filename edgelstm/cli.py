@@ -72,7 +72,8 @@ class CommandGroup(click.Group):
         """Run the chosen command."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError as exc:
             raise _ReaderGoneError from exc
         return result
@@ -195,7 +196,7 @@ def _silence_stdout() -> None:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
         os.close(descriptor)
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return
 
 

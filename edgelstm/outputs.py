@@ -268,6 +268,8 @@ def _inspect(
 ) -> os.stat_result | None:
     """What stands at the path now, links followed; None where nothing does."""
     text = os.fspath(path)
+    if text == STANDARD and sys.stdout is None:
+        raise error("cannot write standard output: standard output is closed; name a file")
     try:
         status = _standard_status() if text == STANDARD else _status(text)
     except (OSError, ValueError) as exc:

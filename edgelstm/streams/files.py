@@ -204,6 +204,8 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
         RecordingError: it cannot be opened.
     """
     if path == STANDARD:
+        if sys.stdin is None:
+            raise RecordingError("standard input is closed: name a recording, --input FILE")
         raw: Any = sys.stdin.buffer
         if isinstance(raw, io.BufferedReader):
             yield raw

@@ -17,6 +17,7 @@ from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.streams.base import Array, Batch
 from edgelstm.streams.columns import to_frames
+from edgelstm.streams.frame_arrays import as_frames
 
 _UNREADABLE = (
     ValueError,
@@ -63,7 +64,7 @@ class ArraySource:
         if columns:
             self._arrays = self._pick_columns(columns)
         for spec in self._specs:
-            self._check_rank(spec)
+            self._arrays[spec.name] = as_frames(self._arrays[spec.name], spec, origin)
             to_frames(self._arrays[spec.name][:0], spec, origin)
         missing = [name for name in keep if name not in arrays or not arrays[name].ndim]
         if missing:
@@ -125,15 +126,6 @@ class ArraySource:
                 f"{self._origin}: --columns of an array are indices along its last axis "
                 f"(shape {array.shape}): {exc}"
             ) from exc
-
-    def _check_rank(self, spec: TensorSpec) -> None:
-        array = self._arrays[spec.name]
-        if array.ndim == 0 or array.shape[1:] != spec.shape:
-            frame = ", ".join(["n", *map(str, spec.shape)])
-            raise RecordingError(
-                f"{self._origin}: input {spec.name!r} needs an array of shape ({frame}), "
-                f"got {array.shape}"
-            )
 
 
 class ArraySink:

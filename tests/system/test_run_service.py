@@ -71,10 +71,10 @@ def run(desk: Path, *words: object, **options: Any) -> tuple[int, str]:
 def read(path: Path) -> np.ndarray:
     """The predictions of a file, which has to be whole."""
     if path.suffix == ".npy":
-        return np.load(path)
+        return array(np.load(path))
     if path.suffix == ".npz":
         with np.load(path) as arrays:
-            return arrays["y"]
+            return array(arrays["y"])
     text = path.read_bytes()
     assert text.endswith(b"\n")
     if path.suffix == ".csv":
@@ -348,6 +348,7 @@ def test_what_does_not_belong_together_is_refused(desk: Path) -> None:
     refuse("has 1 frames, the state file tells of 2", "-i", desk / "short.csv", *words, "--resume")
     foreign = desk / "foreign.csv"
     foreign.write_bytes(b"y[0],y[1]\n" + OLD * 20)
+    given: tuple[object, ...]
     given = ("-i", desk / "in.csv", "-o", foreign, "--state-file", state, "--resume")
     refuse("does not hold the 2 predictions", *given)
     refuse("has other columns", "-i", desk / "in.csv", *words, "--keep", "ax", "--resume")
@@ -400,3 +401,20 @@ def test_appending_to_standard_output(desk: Path) -> None:
     assert text.startswith(before)
     assert text.endswith(b"\n")
     assert text.count(b"\n") == before.count(b"\n") + 1 + told_predictions(said)
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_closed_standard_streams(closed: int, desk: Path) -> None:
+    """A stream that is needed and closed is an error in words; one that is not is no matter."""
+    (desk / "in.csv").write_text("ax,ay\n1,2\n")
+
+    def close() -> None:
+        os.close(closed)
+
+    code, said = run(desk, "-i", desk / "in.csv", "-o", desk / "out.csv", preexec_fn=close)
+    assert code == 0
+    np.testing.assert_array_equal(read(desk / "out.csv"), leaky_expected(array([[1, 2]])))
+    code, said = run(desk, preexec_fn=close, stdin=subprocess.DEVNULL)
+    assert code == 6
+    if closed < 2:
+        assert ("standard input is closed", "standard output is closed")[closed] in said
