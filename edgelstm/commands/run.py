@@ -170,7 +170,8 @@ def _is_given(name: str) -> bool:
 
 def _print_summary(summary: dict[str, Any]) -> None:
     if "calls" in summary:
-        click.echo(f"{summary['calls']} calls", err=True)
+        calls = summary["calls"]
+        click.echo(f"{calls} call{'' if calls == 1 else 's'}", err=True)
         return
     fed = "; ".join(f"{name} from {', '.join(names)}" for name, names in summary["columns"].items())
     text = f"{summary['predictions']} predictions from {summary['frames']} frames"

@@ -60,7 +60,7 @@ def test_one_call(out_of: str, into: str, artifact: Path, tmp_path: Path) -> Non
     source = save(tmp_path, f"in.{out_of}", X)
     result = invoke("run", artifact, "-i", source, "-o", output)
     assert result.exit_code == 0, result.stderr
-    assert "1 calls" in result.stderr
+    assert "1 call\n" in result.stderr
     got = read(output)
     is_stacked = into in ("csv", "ndjson") or out_of == "ndjson"
     np.testing.assert_array_equal(got, 2 * X[None] if is_stacked else 2 * X)

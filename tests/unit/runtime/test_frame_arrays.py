@@ -10,7 +10,7 @@ from edgelstm.errors import RecordingError
 from edgelstm.signature import TensorSpec
 from edgelstm.streams.frame_arrays import as_frames
 
-F32 = DType("float32")
+F32 = DType.F32
 TIME_FIRST = TensorSpec("x", F32, (3,), 0, (1, 1, 3), 0)
 BATCH_FIRST = TensorSpec("x", F32, (3,), 0, (1, 1, 3), 1)
 FOUR_STREAMS = TensorSpec("x", F32, (4, 3), 0, (4, 1, 3), 1)

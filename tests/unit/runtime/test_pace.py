@@ -65,6 +65,7 @@ class Deaf:
         self.bind = kernel.bind
 
     def bind_run(self, blocks: Any, inputs: Any, outputs: Any, n_steps: int) -> Any:
+        """Two milliseconds a step."""
         run = self._kernel.bind_run(blocks, inputs, outputs, n_steps)
 
         def deaf() -> int:
