@@ -31,7 +31,7 @@ def as_frames(array: Array, spec: TensorSpec, origin: str) -> Array:
             return np.moveaxis(array, axis, 0).reshape((array.shape[axis], *spec.shape))
     core = _core(spec.shape)
     # Features stay last: frames of one feature are not one frame of several.
-    has_features = not spec.shape or array.shape[-1:] == spec.shape[-1:]
+    has_features = not core or array.shape[-1:] == spec.shape[-1:]
     if has_features and array.ndim > len(core):
         found = _core(array.shape)
         if found[1:] == core and len(found) == len(core) + 1:
