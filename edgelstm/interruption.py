@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -94,7 +96,7 @@ def termination_as_interrupt() -> Iterator[None]:
 
     previous: dict[int, Callable[..., Any] | int | None] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS[1:]:
             if signal.getsignal(number) is signal.SIG_DFL:
                 previous[number] = signal.signal(number, unwind)
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import secrets
@@ -32,6 +31,11 @@ STANDARD = "-"
 READER_WAIT_S = 10.0
 """How long a FIFO may be without a reader before that is an error."""
 
+PIPE_BYTES: int = getattr(select, "PIPE_BUF", 512)
+"""What a pipe takes whole or not at all."""
+
+# Some names are there on POSIX alone, and importing this must work everywhere.
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _POLL_S = 0.05
 _LONGEST_NAME = 200
 
@@ -99,7 +103,7 @@ class Output(io.RawIOBase):
         """How much of a file is before what is written next; 0 where nothing is a file."""
         if not self._is_regular or self._descriptor is None:
             return 0
-        if fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & os.O_APPEND:
+        if _appends(self._descriptor):
             return os.fstat(self._descriptor).st_size
         return self.tell()
 
@@ -144,7 +148,7 @@ class Output(io.RawIOBase):
                 return os.write(self._descriptor, data)
             self._await_room()
             # A pipe that has room takes this much without blocking, whole or not at all.
-            return os.write(self._descriptor, data[: select.PIPE_BUF])
+            return os.write(self._descriptor, data[:PIPE_BYTES])
         except BlockingIOError:
             return 0
         except BrokenPipeError:
@@ -310,12 +314,12 @@ def _open(
         if status is not None and not stat.S_ISREG(status.st_mode):
             return Output(_open_node(text, status, error), text, error)
         if append_at is not None and status is not None:
-            output = Output(os.open(text, os.O_WRONLY | os.O_CLOEXEC), text, error)
+            output = Output(os.open(text, os.O_WRONLY | _FLAGS), text, error)
             output.truncate(append_at)
             return output
         target = os.path.realpath(text)
         temporary = _temporary_beside(target)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
         output = Output(os.open(temporary, flags, 0o666), text, error, (temporary, target))
     except (OSError, ValueError) as exc:
         raise error(f"cannot write {text}: {_reason(exc)}") from exc
@@ -326,6 +330,15 @@ def _open(
         output.close()
         raise output.failure(exc) from exc
     return output
+
+
+def _appends(descriptor: int) -> bool:
+    """Whether every write goes to the end, wherever the descriptor stands."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND)
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -398,11 +411,11 @@ def _descriptor_of(path: str) -> int | None:
 def _open_node(path: str, status: os.stat_result, error: type[EdgeLSTMError]) -> int:
     """A FIFO, when it has a reader, or a device, neither made nor replaced."""
     if not stat.S_ISFIFO(status.st_mode):
-        return os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        return os.open(path, os.O_WRONLY | os.O_NOCTTY | _FLAGS)
     deadline = time.monotonic() + READER_WAIT_S
     while True:
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | _FLAGS)
         except OSError as exc:
             if exc.errno != errno.ENXIO:
                 raise
@@ -425,6 +438,8 @@ def _temporary_beside(target: str) -> str:
 
 def _take_over(descriptor: int, old: os.stat_result) -> None:
     """Give a new file the owner, as far as this is allowed, and the mode of the old one."""
+    if sys.platform == "win32":
+        return
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         for owner in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
@@ -438,8 +453,10 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
 
 def _sync_folder(folder: str) -> None:
     """Have a new name on the medium; some file systems do not offer it."""
+    if sys.platform == "win32":
+        return
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
         try:
             os.fsync(descriptor)
         finally:

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 STRETCH_NS = 50_000_000
 """How long a stretch may take: a signal is answered only behind it."""
 
-_FIRST = 256
+_FIRST = 1
 _GROWTH = 8
 
 

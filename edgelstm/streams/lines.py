@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import select
 
-from edgelstm.outputs import Output
+from edgelstm.outputs import PIPE_BYTES, Output
 
 TAIL_BYTES = 1024
 """How much of what was written last is remembered."""
@@ -29,7 +28,7 @@ class LineWriter(io.TextIOBase):
         self._output = output
         self._waiting = bytearray()
         self._ends: list[int] = []
-        self._chunk = _FILE_CHUNK if output.is_regular else select.PIPE_BUF
+        self._chunk = _FILE_CHUNK if output.is_regular else PIPE_BYTES
         self._size = output.end()
         self._tail = tail
         self._taken = self._delivered = 0

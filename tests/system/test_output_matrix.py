@@ -192,6 +192,13 @@ FOLDERS: dict[str, Case] = {
     ),
 }
 
+STATE = Case(
+    "run",
+    "--state-file",
+    lambda d: ["run", d["gait.edgelstm"], "--input", d["walk.csv"], "-o", d.folder / "out.csv"],
+    ("gait.edgelstm", "walk.csv"),
+)
+
 READ_ONLY = {
     ("bench", "artifact"),
     ("bench", "model"),
@@ -261,7 +268,7 @@ def test_standard_output(name: str, desk: Desk) -> None:
 
 def test_every_path_of_every_command_is_in_this_file() -> None:
     """A new command cannot be forgotten here."""
-    known = {(case.of, case.option) for case in (*CASES.values(), *FOLDERS.values())}
+    known = {(case.of, case.option) for case in (*CASES.values(), *FOLDERS.values(), STATE)}
     context = click.Context(cli)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
@@ -384,6 +391,43 @@ def test_folders(name: str, desk: Desk) -> None:
     assert result.exit_code in (0, *REFUSED)
     assert {path: path.read_bytes() for path in before} == before
     assert result.exit_code or name == "compile --dump"
+
+
+def test_state_files(desk: Desk) -> None:
+    """A state is read again: it takes a file of its own, and nothing but a state is replaced."""
+    foreign, folder, fifo = (desk.folder / name for name in ("foreign", "folder", "fifo"))
+    foreign.write_bytes(OLD)
+    folder.mkdir()
+    os.mkfifo(fifo)
+    aliases = []
+    for i, read in enumerate(STATE.reads):
+        aliases += [desk[read], desk.folder / f"hard{i}", desk.folder / f"soft{i}"]
+        os.link(desk[read], aliases[-2])
+        aliases[-1].symlink_to(read)
+    output = desk.folder / "out.csv"
+    nodes = (fifo, Path("/dev/null"), Path("/dev/full"))
+    for path in (
+        *aliases,
+        foreign,
+        folder,
+        *nodes,
+        output,
+        desk.folder / "no" / "state",
+        Path("-"),
+    ):
+        result = write(STATE, desk, path)
+        assert result.exit_code == 6, path
+        assert not output.exists()
+        assert foreign.read_bytes() == OLD
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    link = desk.folder / "link"
+    link.symlink_to("target")
+    accept(STATE, desk, link)
+    target = desk.folder / "target"
+    target.chmod(0o600)
+    accept(STATE, desk, link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
 def test_a_folder_with_the_inputs_themselves(desk: Desk) -> None:
