@@ -159,8 +159,10 @@ class Session:
 
     def _run_stretches(self, inputs: Array, outputs: Array, n_steps: int) -> int:
         """Native calls that a signal can come between; unless all are done, none was."""
+        if n_steps <= self._pace.steps:
+            return self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
         state = self._blocks.state
-        before = state.copy() if n_steps > self._pace.steps else None
+        before = state.copy()
         try:
             for part in self._pace.stretches(n_steps):
                 steps = part.stop - part.start
@@ -169,10 +171,9 @@ class Session:
                 if code:
                     break
         except BaseException:
-            if before is not None:
-                state[...] = before
+            state[...] = before
             raise
-        if code and before is not None:
+        if code:
             state[...] = before
         return code
 
