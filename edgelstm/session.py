@@ -168,6 +168,8 @@ class Session:
                 steps = part.stop - part.start
                 run = self._kernel.bind_run(self._blocks, inputs[part], outputs[part], steps)
                 code = run()
+                if code < 0:  # -1 - k: the k frames before stay fed, and those of the stretches
+                    return code - part.start
                 if code:
                     break
         except BaseException:

@@ -75,7 +75,7 @@ def find_arrays(path: str, written: Written | None) -> dict[str, Array]:
     """
     if written is None or not written.predictions or not _is_file(path):
         return {}
-    arrays = read_arrays(Path(path), path)
+    arrays = dict(read_arrays(Path(path), path))
     if any(len(array) != written.predictions for array in arrays.values() if array.ndim):
         raise _other_file(path, written)
     return arrays
