@@ -206,6 +206,7 @@ READ_ONLY = {
     ("calibrate", "model"),
     ("compile", "calibrate"),
     ("compile", "calibration"),
+    ("compile", "holdout"),
     ("compile", "model"),
     ("debug", "artifact"),
     ("debug", "files"),
