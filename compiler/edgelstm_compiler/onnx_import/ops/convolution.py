@@ -14,7 +14,7 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.ops.layout import take_range
-from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, RefusedError, Results, shape_of
+from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,9 @@ def _transposed_padding(
             s * (n - 1) + g + r - o
             for s, n, g, r, o in zip(stride, extents, grown, reach, asked, strict=True)
         ]
-        if min(total) < 0:
-            raise RefusedError(f"output_shape {asked} is larger than the kernel reaches")
+        # What is asked for beyond the kernel's reach are zeros at the end.
+        grown = tuple(g + max(0, -t) for g, t in zip(grown, total, strict=True))
+        total = [max(0, t) for t in total]
         half = tuple(t // 2 for t in total)
         rest = tuple(t - t // 2 for t in total)
         begin, end = (half, rest) if auto == "SAME_UPPER" else (rest, half)

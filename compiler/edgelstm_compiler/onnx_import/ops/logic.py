@@ -7,9 +7,9 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Fn
-from edgelstm_compiler.ir.ops import Compare, Comparison, Connective, Logic, Not, Where
+from edgelstm_compiler.ir.ops import Cast, Compare, Comparison, Connective, Logic, Not, Where
 from edgelstm_compiler.onnx_import.ops import composing
-from edgelstm_compiler.onnx_import.ops.elementwise import ImportFunction, check_float
+from edgelstm_compiler.onnx_import.ops.elementwise import FLOAT32_MAX, ImportFunction, check_float
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
@@ -71,10 +71,14 @@ def import_is_inf(node: OnnxNode) -> Results:
     x = node.operand(0)
     check_float(x)
     found: list[Operand] = []
-    for name, value in (("detect_positive", np.inf), ("detect_negative", -np.inf)):
+    for name, comparison, sign in (
+        ("detect_positive", Comparison.GREATER, 1),
+        ("detect_negative", Comparison.LESS, -1),
+    ):
         if node.integer(name, 1):
-            bound = composing.number(node, name, value, x)
-            found.append(node.emit(Compare(Comparison.EQUAL), x, bound))
+            # Constants of a graph are finite: only infinity lies beyond the largest number.
+            bound = composing.number(node, name, sign * FLOAT32_MAX, x)
+            found.append(node.emit(Compare(comparison), x, bound))
     if not found:
         return [composing.array(node, "never", np.zeros(shape_of(x), np.bool_))]
     first, *rest = found
@@ -99,6 +103,9 @@ def import_one_hot(node: OnnxNode) -> Results:
     indices, depth = node.operand(0), node.constant(1, "the depth")
     off, on = _two_values(node)
     kind = type_of(indices)
+    if kind is not None and kind.dtype.is_float:
+        indices = node.emit(Cast(DType.I64), indices)
+        kind = type_of(indices)
     if depth.size != 1 or int(depth.reshape(())) < 1:
         raise ShapeError(f"{node.origin}: the depth is {depth.tolist()}")
     if kind is None or kind.dtype not in (DType.I32, DType.I64):

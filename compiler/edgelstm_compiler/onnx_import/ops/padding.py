@@ -95,17 +95,15 @@ def import_space_to_depth(node: OnnxNode) -> Results:
 
 
 def import_resize(node: OnnxNode) -> Results:
-    """Resize-10, -11, -13, -18, -19 and Upsample-7, -9: nearest and linear, by constant factors."""
+    """Resize-10 to -19 and Upsample-7, -9: nearest, linear and cubic, by constant factors."""
     x = node.operand(0)
     shape = shape_of(x)
     mode = node.text("mode", "nearest")
-    if mode not in ("nearest", "linear") or node.integer("antialias", 0):
+    if mode not in ("nearest", "linear", "cubic") or node.integer("antialias", 0):
         raise RefusedError(
             f"mode is {mode!r}, antialias {node.integer('antialias', 0)}; "
-            "nearest and linear without antialias are supported"
+            "nearest, linear and cubic without antialias are supported"
         )
-    if node.integer("exclude_outside", 0):
-        raise RefusedError("exclude_outside is 1")
     where = _coordinates(node)
     for axis, extent, scale in _resized_axes(node, shape):
         source = shape[axis]
@@ -115,8 +113,14 @@ def import_resize(node: OnnxNode) -> Results:
         if mode == "nearest":
             index = np.clip(_nearest(node, places), 0, source - 1).astype(np.int64)
             x = take_at(node, x, axis, index)
+        elif mode == "linear":
+            low = np.floor(np.clip(places, 0, source - 1))
+            upper = np.clip(places, 0, source - 1) - low
+            x = _weighted(node, x, axis, (low, low + 1), (1 - upper, upper))
         else:
-            x = _interpolated(node, x, axis, np.clip(places, 0, source - 1))
+            low = np.floor(places)
+            taps = tuple(low + k for k in (-1, 0, 1, 2))
+            x = _weighted(node, x, axis, taps, _cubic_weights(node, places, taps, source))
     return [x]
 
 
@@ -243,21 +247,43 @@ def _nearest(node: OnnxNode, places: Array) -> Array:
     raise ModelError(f"{node.origin}: nearest_mode is {mode!r}")
 
 
-def _interpolated(node: OnnxNode, x: Operand, axis: int, places: Array) -> Operand:
-    """X at fractional places along an axis: the two neighbours, weighted."""
+def _cubic_weights(
+    node: OnnxNode, places: Array, taps: tuple[Array, ...], extent: int
+) -> tuple[Array, ...]:
+    """Weights of four neighbours. Source: Keys, "Cubic convolution interpolation", 1981."""
+    a = node.number("cubic_coeff_a", -0.75)
+    weights = []
+    for tap in taps:
+        d = np.abs(places - tap)
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        weights.append(np.where(d <= 1, near, far))
+    if node.integer("exclude_outside", 0):
+        weights = [
+            np.where((t >= 0) & (t < extent), w, 0) for t, w in zip(taps, weights, strict=True)
+        ]
+        total = sum(weights)
+        weights = [w / total for w in weights]
+    return tuple(weights)
+
+
+def _weighted(
+    node: OnnxNode, x: Operand, axis: int, taps: tuple[Array, ...], weights: tuple[Array, ...]
+) -> Operand:
+    """The sum of elements at some places along an axis (the last one beyond the end), weighted."""
     check_float(x)
     extent = shape_of(x)[axis]
-    low = np.floor(places).astype(np.int64)
-    high = np.minimum(low + 1, extent - 1)
     spread = (-1, *[1] * (len(shape_of(x)) - axis - 1))
-    upper = (places - low).astype(np.float32).reshape(spread)
-    parts = (
-        composing.multiply(
-            node, take_at(node, x, axis, index), composing.array(node, f"{name}{axis}", weight)
+    total: Operand | None = None
+    for k, (tap, weight) in enumerate(zip(taps, weights, strict=True)):
+        taken = take_at(node, x, axis, np.clip(tap, 0, extent - 1).astype(np.int64))
+        factor = composing.array(
+            node, f"weight{axis}_{k}", weight.astype(np.float32).reshape(spread)
         )
-        for name, index, weight in (("low", low, 1 - upper), ("high", high, upper))
-    )
-    return composing.add(node, *parts)
+        part = composing.multiply(node, taken, factor)
+        total = part if total is None else composing.add(node, total, part)
+    assert total is not None
+    return total
 
 
 def _four(node: OnnxNode, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
