@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -14,8 +15,10 @@ from typing import IO, Any, Literal
 from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Sink, Source
-from edgelstm.streams.csv_table import CsvSink, CsvSource
+from edgelstm.streams.csv_source import CsvSource
+from edgelstm.streams.csv_table import CsvSink
 from edgelstm.streams.ndjson import NdjsonSink, NdjsonSource
+from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.numpy_arrays import ArraySink, ArraySource, read_arrays
 
 Format = Literal["csv", "ndjson", "npy", "npz"]
@@ -47,8 +50,20 @@ def open_source(
     columns: Sequence[str] = (),
     keep: Sequence[str] = (),
     has_header: bool = True,
+    described: Sequence[str] = (),
+    decimal: Decimal | None = None,
 ) -> Iterator[Source]:
     """A recording, by its path or `-` for standard input.
+
+    Args:
+        path: of the recording.
+        signature: of the model that the frames are for.
+        format_name: in place of what the suffix or the first bytes say.
+        columns: which columns feed the inputs, in order; empty: found by name.
+        keep: names of columns that pass through.
+        has_header: whether CSV begins with names.
+        described: names of the columns in the model's description, in order.
+        decimal: sign in front of decimals in CSV; None to find it.
 
     Raises:
         RecordingError: it cannot be opened, or does not fit the model.
@@ -60,19 +75,32 @@ def open_source(
             arrays = read_arrays(file.read() if path == STANDARD else Path(path), origin)
             yield ArraySource(arrays, origin, signature, columns, keep)
             return
-        total = None if is_live(file) else os.fstat(file.fileno()).st_size
-        # A live stream is worked on line by line: each sample is answered before the next comes.
-        batch_size = 1 if total is None else 4096
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="" if chosen == "csv" else None)
-        try:
-            if chosen == "csv":
-                yield CsvSource(
-                    text, origin, signature, columns, keep, batch_size, total, has_header
-                )
-            else:
-                yield NdjsonSource(text, origin, signature, columns, keep, batch_size, total)
-        finally:
-            text.detach()
+        live = is_live(file)
+        total = None if live else os.fstat(file.fileno()).st_size
+        if chosen == "csv":
+            yield CsvSource(
+                file,
+                origin,
+                signature,
+                columns,
+                keep,
+                total=total,
+                has_header=has_header,
+                is_live=live,
+                described=described,
+                decimal=decimal,
+            )
+            return
+        yield NdjsonSource(
+            file,
+            origin,
+            signature,
+            columns,
+            keep,
+            total=total,
+            is_live=live,
+            described=described,
+        )
 
 
 @contextmanager
@@ -137,6 +165,8 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
         RecordingError: it cannot be opened.
     """
     if path == STANDARD:
+        if sys.stdin is None:
+            raise RecordingError("standard input is closed: name a file, --input FILE")
         raw: Any = sys.stdin.buffer
         if isinstance(raw, io.BufferedReader):
             yield raw
@@ -163,6 +193,8 @@ def open_output(path: str) -> Iterator[Any]:
         RecordingError: it cannot be opened.
     """
     if path == STANDARD:
+        if sys.stdout is None:
+            raise RecordingError("standard output is closed: name a file, --output FILE")
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -195,7 +227,7 @@ def _format_of(path: str, file: io.BufferedReader) -> Format:
         known = _SUFFIXES.get(Path(path).suffix.lower())
         if known:
             return known
-    start = file.peek(8).lstrip()
+    start = file.peek(8).removeprefix(codecs.BOM_UTF8).lstrip()
     for magic, name in _STARTS:
         if start.startswith(magic):
             return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,15 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.errors import NonFiniteSampleError
+from edgelstm.errors import NonFiniteSampleError, RecordingError, StreamError
 from edgelstm.session import Session
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
 
+NOT_FINITE = "missing or not finite"
+"""The reason of frames that were read and cannot be fed."""
+
+_WAY_OUT = "--on-bad-sample skip, hold or reset continues after such samples"
+
 
 class BadSamplePolicy(StrEnum):
-    """What to do with a frame that holds NaN, infinity or a missing value."""
+    """What to do with a frame that is not all finite numbers, and with a line that is none."""
 
     RAISE = "raise"  # stop there
     SKIP = "skip"  # leave it out: no prediction, the state waits
@@ -37,9 +43,9 @@ class Replay:
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
         is_live: hand on each prediction at once.
-        frames_in: frames read.
+        frames_fed: good frames that went into the model.
         frames_out: predictions written.
-        bad_frames: frames that were not all finite.
+        bad_by_reason: frames and lines that were no samples, by what was wrong with them.
         model_ns: time spent in the model.
     """
 
@@ -48,11 +54,21 @@ class Replay:
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
     is_live: bool = False
-    frames_in: int = 0
+    frames_fed: int = 0
     frames_out: int = 0
-    bad_frames: int = 0
+    bad_by_reason: Counter[str] = field(default_factory=Counter)
     model_ns: int = 0
     _last_good: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def bad_frames(self) -> int:
+        """Frames and lines that were no samples."""
+        return self.bad_by_reason.total()
+
+    @property
+    def frames_in(self) -> int:
+        """Frames and lines that were read: each was fed, or is counted as bad."""
+        return self.frames_fed + self.bad_frames
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
@@ -64,23 +80,32 @@ class Replay:
             StreamError: a frame cannot be used; the predictions before it have been written.
         """
         for batch in self.source.batches():
-            self.frames_in += len(batch)
             bad = find_bad_frames(batch, self.session.signature)
             if bad.any():
-                self.bad_frames += int(bad.sum())
                 self._feed_with_bad(batch, bad)
             else:
                 self._feed(batch, np.arange(len(batch)))
+                self.frames_fed += len(batch)
             self._remember(batch, bad)
             progress()
 
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.RAISE:
             first = int(np.argmax(bad))
-            self.frames_in -= len(batch) - first - 1
-            self.bad_frames -= int(bad.sum()) - 1
             self._feed(batch, np.arange(first))
+            self.frames_fed += first
+            self._count(batch, first)
             raise _bad_sample_error(batch, first, self.session.signature)
+        self._feed_repaired(batch, bad)
+        self.frames_fed += int((~bad).sum())
+        for index in np.flatnonzero(bad):
+            self._count(batch, int(index))
+
+    def _count(self, batch: Batch, index: int) -> None:
+        fault = batch.faults.get(index)
+        self.bad_by_reason[NOT_FINITE if fault is None else fault.reason] += 1
+
+    def _feed_repaired(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.SKIP:
             self._feed(batch, np.flatnonzero(~bad))
         elif self.policy is BadSamplePolicy.HOLD:
@@ -130,15 +155,18 @@ class Replay:
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
-    """Which frames hold NaN or infinity in any input."""
+    """Which frames hold NaN or infinity in any input, or are faults."""
     bad = np.zeros(len(batch), np.bool_)
+    bad[list(batch.faults)] = True
     for spec in signature.inputs:
         if spec.dtype.is_float:
             bad |= ~np.isfinite(batch.frames[spec.name]).reshape(len(batch), -1).all(axis=1)
     return bad
 
 
-def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> NonFiniteSampleError:
+def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamError:
+    if index in batch.faults:
+        return RecordingError(f"{batch.faults[index].message}; {_WAY_OUT}")
     for spec in signature.inputs:
         values = np.asarray(batch.frames[spec.name][index]).reshape(-1)
         if not spec.dtype.is_float or np.isfinite(values).all():
@@ -146,8 +174,7 @@ def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> NonFini
         element = int(np.argmin(np.isfinite(values)))
         return NonFiniteSampleError(
             f"{batch.where(index)}: {element_names(spec)[element]} is {values[element]} "
-            "(missing or not finite); --on-bad-sample skip, hold or reset continues after such "
-            "samples"
+            f"(missing or not finite); {_WAY_OUT}"
         )
     raise AssertionError("a bad frame has a bad value")
 
