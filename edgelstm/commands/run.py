@@ -13,7 +13,7 @@ import edgelstm.artifact
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
 from edgelstm.errors import RecordingError
-from edgelstm.streams.columns import to_frames
+from edgelstm.streams.columns import split_names, to_frames
 from edgelstm.streams.files import (
     FORMATS,
     STANDARD,
@@ -25,6 +25,7 @@ from edgelstm.streams.files import (
     open_source,
 )
 from edgelstm.streams.ndjson import NdjsonSource
+from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.numpy_arrays import pick_arrays, read_arrays, write_arrays
 from edgelstm.streams.replay import BadSamplePolicy, Replay
 
@@ -63,12 +64,17 @@ _FORMAT = click.Choice(list(FORMATS))
 )
 @click.option("--no-header", is_flag=True, help="The CSV begins with numbers: columns 0, 1, ...")
 @click.option(
+    "--decimal",
+    type=click.Choice([".", ","]),
+    help="Decimal sign of the CSV.  [default: as its numbers show]",
+)
+@click.option(
     "--on-bad-sample",
     type=click.Choice([policy.value for policy in BadSamplePolicy]),
     default=BadSamplePolicy.RAISE.value,
     show_default=True,
-    help="For NaN, infinity or a missing value: stop; skip the frame; hold the last good one; or "
-    "skip it and reset the state. They are counted and reported.",
+    help="For NaN, infinity, a missing value or a malformed line: stop; skip the frame; hold the "
+    "last good one; or skip it and reset the state. They are counted and reported, by reason.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @json_option
@@ -81,6 +87,7 @@ def run_command(
     columns: str,
     keep: tuple[str, ...],
     no_header: bool,
+    decimal: Decimal | None,
     on_bad_sample: str,
     quiet: bool,
     as_json: bool,
@@ -100,10 +107,17 @@ def run_command(
     if model.signature.mode == "call":
         summary = _call(model, input_path, output_path, output_format)
     else:
-        wanted = [name for name in columns.split(",") if name.strip()]
         with open_source(
-            input_path, model.signature, input_format, wanted, keep, not no_header
+            input_path,
+            model.signature,
+            input_format,
+            split_names(columns),
+            keep,
+            not no_header,
+            decimal=decimal,
         ) as source:
+            for remark in source.remarks:
+                click.echo(f"warning: {remark}", err=True)
             if output_path == STANDARD and output_format is None:
                 output_format = "ndjson" if isinstance(source, NdjsonSource) else "csv"
             with open_sink(output_path, model.signature, output_format, source.kept) as sink:
@@ -148,7 +162,9 @@ def _summarize(replay: Replay, model: Artifact) -> dict[str, Any]:
         "engine": dict(replay.session.kernel.facts),
         "frames": replay.frames_in,
         "predictions": replay.frames_out,
+        "fed": replay.frames_fed,
         "bad_frames": replay.bad_frames,
+        "bad_by_reason": dict(replay.bad_by_reason),
         "on_bad_sample": replay.policy.value,
         "columns": {name: list(names) for name, names in replay.source.mapping.items()},
         "ns_per_step": round(replay.model_ns / max(replay.frames_out, 1), 1),
@@ -162,6 +178,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         text += f", {format_ns(summary['ns_per_step'])} a step"
     if summary["bad_frames"]:
         text += f", {summary['bad_frames']} bad frames ({summary['on_bad_sample']})"
+        text += f": {', '.join(f'{n} {why}' for why, n in summary['bad_by_reason'].items())}"
     click.echo(f"{text} ({fed})", err=True)
 
 

@@ -31,7 +31,7 @@ INDEX_NAMES = frozenset(
     """
     index idx frame frames frame_number frame_index sample sample_number sample_index sample_id
     counter packet packet_counter packetcounter seq sequence row row_number line unnamed
-    unnamed:_0 unnamed_0
+    unnamed:_0 unnamed_0 level_0
     """.split()  # noqa: SIM905
 )
 LABEL_NAMES = frozenset(
@@ -46,7 +46,7 @@ def plain_name(name: str) -> str:
     name = name.strip().strip("\"'").strip()
     if not _ELEMENT.fullmatch(name):
         name = _BRACKETS.sub("", name)
-    return re.sub(r"[\s.\-]+", "_", name.strip()).lower()
+    return re.sub(r"[\s.\-_]+", "_", name).strip("_").lower()
 
 
 def unit_in_name(name: str) -> str:
@@ -278,5 +278,5 @@ def columns_by_input(
 
 
 def _list(names: Sequence[str], limit: int = 24) -> str:
-    shown = ", ".join(names[:limit])
+    shown = ", ".join(x if x.isprintable() else ascii(x)[1:-1] for x in names[:limit])
     return f"{shown}, ... ({len(names)})" if len(names) > limit else shown or "none"

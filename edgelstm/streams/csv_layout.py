@@ -6,7 +6,6 @@ the lines agree in width and hold numbers. What two layouts explain equally well
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 
 from edgelstm.errors import RecordingError
 from edgelstm.streams.columns import plain_name, unit_in_name
+from edgelstm.streams.csv_rows import COMMENT, is_comment, split_records, split_row, split_rows
 from edgelstm.streams.numbers import Decimal, is_missing, is_number
 
 DELIMITERS = (",", ";", "\t", "|", " ")
-COMMENT = "#"
-
 _STUDIED_CHARS = 256 << 10
 
 _UNIT = re.compile(
@@ -63,38 +61,6 @@ class Layout:
         return len(self.names)
 
 
-def split_rows(lines: Sequence[str], delimiter: str) -> list[list[str]] | None:
-    """The cells of each line; None where a quoted cell goes on in another line."""
-    if delimiter == " ":
-        lines = [" ".join(line.split()) for line in lines]
-    reader = csv.reader([*lines, ""], delimiter=delimiter, skipinitialspace=delimiter != " ")
-    try:
-        rows = list(reader)
-    except csv.Error:
-        return None
-    # An open quote swallows at least the empty line at the end.
-    return rows[:-1] if len(rows) == len(lines) + 1 and not rows[-1] else None
-
-
-def split_row(line: str, delimiter: str) -> list[str] | None:
-    """The cells of one line; None where it is none by itself."""
-    rows = split_rows([line], delimiter)
-    return None if rows is None else rows[0]
-
-
-def split_record(text: str, delimiter: str) -> list[str] | None:
-    """The cells of several lines that are one record, or None."""
-    lines = text.split("\n")
-    reader = csv.reader(
-        [*(f"{line}\n" for line in lines), ""], delimiter=delimiter, skipinitialspace=True
-    )
-    try:
-        rows = list(reader)
-    except csv.Error:
-        return None
-    return rows[0] if len(rows) == 2 and not rows[1] else None
-
-
 def find_layout(
     lines: Sequence[str],
     origin: str,
@@ -119,7 +85,7 @@ def find_layout(
     Raises:
         RecordingError: it is empty, or its layout is not clear; says what to do.
     """
-    content = [i for i, line in enumerate(lines) if line.strip() and not _is_comment(line)]
+    content = [i for i, line in enumerate(lines) if line.strip() and not is_comment(line)]
     if not content:
         raise RecordingError(f"{origin} is empty: a header line was expected")
     found = _Table(lines, content, origin, first_line, decimal)
@@ -131,9 +97,9 @@ def find_layout(
 def is_first_data(lines: Sequence[str], has_header: bool, decimal: Decimal | None) -> bool:
     """Whether the last of these lines of a live stream is its first line of data."""
     last = lines[-1]
-    if not last.strip() or _is_comment(last):
+    if not last.strip() or is_comment(last):
         return False
-    before = [line for line in lines[:-1] if line.strip() and not _is_comment(line)]
+    before = [line for line in lines[:-1] if line.strip() and not is_comment(line)]
     signs: tuple[Decimal, ...] = (".", ",") if decimal is None else (decimal,)
     for delimiter in DELIMITERS:
         row = split_row(last, delimiter)
@@ -167,11 +133,13 @@ class _Table:
         candidates = [
             _Candidate(lines, studied, delimiter, sign)
             for delimiter in DELIMITERS
-            if delimiter == "," or any(delimiter in lines[i].strip() for i in studied)
+            if any(delimiter in lines[i].strip() for i in studied)
+            # A comma that is known to stand in numbers delimits quoted cells at most.
+            and (delimiter != "," or decimal != "," or any('"' in lines[i] for i in studied))
             for sign in signs
         ]
-        if "," not in lines[studied[0]]:
-            # It may be the header of a single column of numbers with decimal commas.
+        if not candidates or decimal == "," or "," not in lines[studied[0]]:
+            # A single column, perhaps of numbers with decimal commas.
             candidates += [_Candidate(lines, studied, ";", sign) for sign in signs]
         best = max(candidates, key=lambda item: item.score)
         self.best = best
@@ -180,8 +148,8 @@ class _Table:
             line, cell = best.an_ambiguous_cell()
             raise RecordingError(
                 f"{self.where(line)}: is {cell!r} a number with a decimal comma, or with a comma "
-                "between thousands? No other number tells: write the numbers with a decimal "
-                "point, or use --decimal , or --decimal ."
+                "between thousands? No other number tells: use --decimal , or write the numbers "
+                "with a decimal point and nothing between thousands"
             )
 
     def where(self, index: int) -> str:
@@ -208,9 +176,7 @@ class _Candidate:
     ) -> None:
         self.delimiter, self.decimal = delimiter, decimal
         picked = [lines[i] for i in content]
-        rows = split_rows(picked, delimiter)
-        if rows is None:
-            rows = [split_row(line, delimiter) or [] for line in picked]
+        rows = split_rows(picked, delimiter) or split_records(picked, delimiter)
         self.rows = dict(zip(content, rows, strict=True))
         self.numeric = {i: _count_numbers(row, decimal) for i, row in self.rows.items()}
         widths = Counter(len(row) for i, row in self.rows.items() if self.numeric[i])
@@ -225,7 +191,7 @@ class _Candidate:
             return (0.0, 0.0, float(most), -DELIMITERS.index(self.delimiter))
         cells = [cell for i in data for cell in self.rows[i] if not is_missing(cell)]
         share = sum(self.numeric[i] for i in data) / max(len(cells), 1)
-        share *= len(data) / sum(1 for i in self.rows if i >= data[0])
+        share *= len(data) / len(self.rows)
         heads = [len(row) for i, row in self.rows.items() if i < data[0]]
         # A comma in numbers is believed where the header has as many cells.
         agrees = 1.0 if self.width in heads else 0.5 if not heads else 0.0
@@ -288,7 +254,7 @@ def _with_header(table: _Table, wanted: Collection[str], is_live: bool) -> Layou
     if not data:
         return _only_a_header(table)
     start = _skip_preamble(table, data)
-    texts = [i for i in best.rows if i < start and _names_columns(table, i)]
+    texts = [i for i in best.rows if i < start and not best.numeric[i] and _names_columns(table, i)]
     if texts:
         header = _choose_header(table, texts, wanted, is_live)
         return _layout(table, header, [i for i in texts if i > header])
@@ -374,7 +340,7 @@ def _header_in_comment(table: _Table, start: int) -> Layout | None:
         line = table.lines[index]
         if not line.strip():
             continue
-        if not _is_comment(line):
+        if not is_comment(line):
             return None
         row = split_row(line.strip().lstrip(COMMENT).strip(), best.delimiter)
         if row and len(row) == best.width and not _count_numbers(row, best.decimal):
@@ -436,7 +402,3 @@ def _layout(table: _Table, header: int, below: Sequence[int], width: int | None 
         frozenset(skipped),
         header,
     )
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith(COMMENT)

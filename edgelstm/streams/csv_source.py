@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +10,18 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import IO, TypeAlias
 
+from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Fault
 from edgelstm.streams.columns import choose_columns, columns_by_input, find_columns, find_time
 from edgelstm.streams.csv_cells import is_plain, read_numbers, read_tensor
-from edgelstm.streams.csv_layout import (
+from edgelstm.streams.csv_layout import Layout, find_layout, is_first_data
+from edgelstm.streams.csv_rows import (
     COMMENT,
-    Layout,
-    find_layout,
-    is_first_data,
+    MAX_QUOTED_LINES,
+    is_comment,
     split_record,
+    split_records,
     split_row,
     split_rows,
 )
@@ -30,9 +33,6 @@ CUT = "cut line"
 EXTRA = "too many cells"
 EMPTY = "empty line"
 QUOTE = "open quote"
-
-_MAX_QUOTED_LINES = 20
-"""Lines that one quoted cell of a file may span."""
 
 _CLEAR_COMMA = re.compile(
     r"[+-]?(?:[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})?|0*,[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -103,16 +103,23 @@ class CsvSource:
         self._at_end = False
         self._head = _without(head, layout)
         numeric = self._numeric_columns(self._head)
-        self._chosen = choose_columns(
-            layout.names,
-            self._specs,
-            columns,
-            numeric,
-            origin,
-            described,
-            has_names=has_header,
-        )
-        self._kept = find_columns(layout.names, keep, origin)
+        place = f"{origin}:{(layout.header if layout.header >= 0 else layout.first) + 1}"
+        try:
+            self._chosen = choose_columns(
+                layout.names,
+                self._specs,
+                columns,
+                numeric,
+                place,
+                described,
+                has_names=has_header,
+            )
+        except RecordingError as exc:
+            elements = sum(math.prod(spec.shape) for spec in self._specs)
+            if layout.delimiter != "," or layout.width != 2 * elements or columns:
+                raise
+            raise RecordingError(f"{exc} (decimal commas? --decimal ,)") from exc
+        self._kept = find_columns(layout.names, keep, place)
         self._time = find_time(layout.names, numeric)
 
     @property
@@ -200,10 +207,10 @@ class CsvSource:
         """Columns that hold no text in most rows of the first block."""
         layout = self._layout
         decimal = layout.decimal or "."
-        lines = [text for text in block.texts if text.strip() and not _is_comment(text)]
+        lines = [text for text in block.texts if text.strip() and not is_comment(text)]
         rows = split_rows(lines, layout.delimiter)
         if rows is None:
-            rows = [split_row(line, layout.delimiter) or [] for line in lines]
+            rows = split_records(lines, layout.delimiter)
         rows = [row for row in rows if len(row) == layout.width]
         numeric = []
         for i, cells in enumerate(zip(*rows, strict=True)):
@@ -254,7 +261,7 @@ class CsvSource:
             number, text, fault = lines.popleft()
             row: list[str] | None = filler
             if fault is None:
-                if _is_comment(text):
+                if is_comment(text):
                     continue
                 if not text.strip() and width > 1:
                     # Blank lines at the end are none; anywhere else they are lost samples.
@@ -262,7 +269,7 @@ class CsvSource:
                     continue
                 row = self._split(text)
                 if row is None and not self._is_live:
-                    if len(lines) < _MAX_QUOTED_LINES and not self._at_end:
+                    if len(lines) < MAX_QUOTED_LINES and not self._at_end:
                         self._open = [(number, text, fault), *lines]
                         break
                     row = self._join(text, lines)
@@ -287,7 +294,7 @@ class CsvSource:
 
     def _join(self, text: str, lines: deque[_Line]) -> list[str] | None:
         """The row of a quoted cell that goes on in the next lines, which are taken; else None."""
-        for count, (_, more, fault) in enumerate(islice(lines, _MAX_QUOTED_LINES), 1):
+        for count, (_, more, fault) in enumerate(islice(lines, MAX_QUOTED_LINES), 1):
             if fault is not None:
                 return None
             text = f"{text}\n{more}"
@@ -376,7 +383,3 @@ def _without(block: Lines, layout: Layout) -> Lines:
 def _part(block: Lines, start: int, stop: int) -> Lines:
     faults = {i - start: fault for i, fault in block.faults.items() if start <= i < stop}
     return Lines(block.first + start, block.texts[start:stop], faults)
-
-
-def _is_comment(text: str) -> bool:
-    return text.lstrip().startswith(COMMENT)

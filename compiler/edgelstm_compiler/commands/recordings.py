@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature, TensorSpec
+from edgelstm.streams.columns import split_names
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.binding import bind_call, bind_stream
 from edgelstm_compiler.driver import CompileOptions, to_step_graph
@@ -53,7 +54,7 @@ def read_recordings(
     Raises:
         RecordingError: a file cannot be read or does not fit.
     """
-    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    chosen = split_names(columns or "")
     recordings: list[Recording] = []
     for file in files:
         if signature.mode == "call":

@@ -10,6 +10,7 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json
 from edgelstm.errors import MismatchError, RecordingError
+from edgelstm.streams.columns import split_names
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
@@ -100,7 +101,7 @@ def verify_command(
             count = frames or fixed_length(original, compiled) or RANDOM_FRAMES
             block = random_frames(compiled, count)
         else:
-            chosen = [name.strip() for name in columns.split(",")] if columns else []
+            chosen = split_names(columns or "")
             block = read_frames(source, compiled.signature, chosen)
             block = {name: x[:frames] for name, x in block.items()}
         result = verify_stream(compiled, original, block, tolerance)
