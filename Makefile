@@ -22,7 +22,7 @@ lint: $(VENV)/.dev-ready
 check: lint test
 
 bench: $(VENV)/.dev-ready
-	status=0; for table in table quantized; do \
+	status=0; for table in table quantized recordings; do \
 		$(BIN)/python -m tests.bench.$$table || status=1; \
 	done; exit $$status
 

@@ -223,7 +223,7 @@ def find_columns(header: Sequence[str], names: Sequence[str], origin: str) -> di
     Raises:
         RecordingError: there is none of a name, or several.
     """
-    index = _Index(header)
+    index = _Index(header if names else ())
     return {name: index.find(name, origin) for name in names}
 
 

@@ -203,7 +203,7 @@ class CsvSource:
             self._reader.use_latin1()
         return self._reader.decode(raw), layout
 
-    def _numeric_columns(self, block: Lines) -> list[int]:
+    def _numeric_columns(self, block: Lines) -> frozenset[int]:
         """Columns that hold no text in most rows of the first block."""
         layout = self._layout
         decimal = layout.decimal or "."
@@ -222,7 +222,7 @@ class CsvSource:
                 if 2 * texts > present:
                     continue
             numeric.append(i)
-        return numeric if rows else list(range(layout.width))
+        return frozenset(numeric if rows else range(layout.width))
 
     def _batch(self, block: Lines) -> Batch | None:
         """The frames of these lines; None where there are none."""

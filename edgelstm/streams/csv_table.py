@@ -32,7 +32,7 @@ class CsvSink:
         n_frames = len(outputs[self._specs[0].name])
         tables = [outputs[spec.name].reshape(n_frames, -1) for spec in self._specs]
         for i in range(n_frames):
-            row = [str(kept[name][i]) for name in self._kept]
+            row = [_text(kept[name][i]) for name in self._kept]
             for table in tables:
                 row += number_texts(table[i])
             self._writer.writerow(row)
@@ -44,3 +44,8 @@ class CsvSink:
     def finish(self) -> None:
         """All rows are out already; hand them on."""
         self._stream.flush()
+
+
+def _text(value: Any) -> str:
+    """A value that passes through; half of a surrogate pair, which UTF-8 lacks, as an escape."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -290,6 +290,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _elements(data: Any, spec: TensorSpec) -> list[float]:
     """The elements of one frame, row by row."""
+    if data is None and math.prod(spec.shape) == 1:
+        return _numbers([None], spec)
     if not isinstance(data, (list, int, float)):
         raise _NoFrameError(NOT_A_NUMBER, f"input {spec.name!r}: {_kind(data)} is no number")
     size = math.prod(spec.shape)

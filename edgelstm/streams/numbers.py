@@ -97,11 +97,9 @@ def is_missing(text: str) -> bool:
 
 def is_number(text: str, decimal: Decimal = ".") -> bool:
     """Whether a cell holds a number, or says that there is none."""
-    try:
-        parse_float(text, decimal)
-    except NotANumberError:
-        return False
-    return True
+    text = text.strip(_BLANKS)
+    pattern = _NUMBER if decimal == "." else _COMMA_NUMBER
+    return bool(pattern.fullmatch(text) or _WORD.fullmatch(text)) or text.lower() in MISSING
 
 
 def shown(text: str, limit: int = 40) -> str:

@@ -327,5 +327,5 @@ def _column(values: list[Any]) -> Array:
     """Kept values as an array of numbers where they are numbers, else of text."""
     try:
         return np.array([float(value) for value in values])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.array([str(value) for value in values], dtype=np.str_)
