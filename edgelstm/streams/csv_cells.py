@@ -50,15 +50,11 @@ def read_numbers(cells: Sequence[str], decimal: Decimal, plain: bool) -> Array:
     """
     plain = plain or is_plain("\n".join(cells))
     if plain:
-        try:
-            if decimal == ".":
-                return np.fromiter(map(float, cells), np.float64, len(cells))
-            joined = "\n".join(cells)
-            if "." not in joined:
-                points = joined.replace(",", ".").split("\n")
-                return np.fromiter(map(float, points), np.float64, len(cells))
-        except ValueError:
-            pass
+        quick = _read_plain(cells, decimal)
+        # Most columns that resist have empty cells and nothing else.
+        quick = _read_plain([cell or "nan" for cell in cells], decimal) if quick is None else quick
+        if quick is not None:
+            return quick
     numbers = np.empty(len(cells), np.float64)
     is_quick = plain and decimal == "."
     for i, cell in enumerate(cells):
@@ -67,6 +63,22 @@ def read_numbers(cells: Sequence[str], decimal: Decimal, plain: bool) -> Array:
         except ValueError:
             numbers[i] = parse_float(cell, decimal)
     return numbers
+
+
+def _read_plain(cells: Sequence[str], decimal: Decimal) -> Array | None:
+    """A plain column whose cells are all numbers for `float`; else None."""
+    if decimal == ",":
+        joined = "\n".join(cells)
+        if "." in joined:
+            return None
+        points = joined.replace(",", ".").split("\n")
+        if len(points) != len(cells):
+            return None  # a cell over several lines
+        cells = points
+    try:
+        return np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        return None
 
 
 def read_tensor(

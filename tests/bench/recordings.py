@@ -1,4 +1,4 @@
-"""Reading a CSV recording, against Python's `csv` and `float` alone: `python -m tests.bench.recordings`.
+"""Frames out of CSV, against `csv` and `float` alone: `python -m tests.bench.recordings`.
 
 Both read the same file in one run; the least of several turns counts.
 """
