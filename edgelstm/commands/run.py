@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import numpy as np
 import edgelstm.artifact
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
+from edgelstm.description import Description
 from edgelstm.errors import RecordingError
 from edgelstm.streams.columns import split_names, to_frames
 from edgelstm.streams.files import (
@@ -24,10 +26,12 @@ from edgelstm.streams.files import (
     open_sink,
     open_source,
 )
+from edgelstm.streams.named_outputs import NamedOutputs, NamedSink
 from edgelstm.streams.ndjson import NdjsonSource
 from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.numpy_arrays import pick_arrays, read_arrays, write_arrays
 from edgelstm.streams.replay import BadSamplePolicy, Replay
+from edgelstm.streams.watch import WatchedSource
 
 _FORMAT = click.Choice(list(FORMATS))
 
@@ -57,7 +61,8 @@ _FORMAT = click.Choice(list(FORMATS))
     default="",
     metavar="A,B,...",
     help="Columns that feed the inputs, in the order of their elements. Without: columns named "
-    "like the inputs (x[0], x[1], ...), else all columns of numbers except time stamps and labels.",
+    "like the inputs (x[0], x[1], ...), or as the artifact says (see inspect), else all columns of "
+    "numbers except time stamps, counters and labels. Quote names that hold commas.",
 )
 @click.option(
     "--keep", multiple=True, metavar="COLUMN", help="Pass this column through to the output."
@@ -114,24 +119,50 @@ def run_command(
             split_names(columns),
             keep,
             not no_header,
-            decimal=decimal,
-        ) as source:
+            model.description.names(model.signature),
+            decimal,
+        ) as opened:
+            remarks = _Remarks(is_quiet=as_json)
+            source = WatchedSource(opened, model.signature, model.description, remarks.add)
             for remark in source.remarks:
-                click.echo(f"warning: {remark}", err=True)
+                remarks.add(remark)
             if output_path == STANDARD and output_format is None:
-                output_format = "ndjson" if isinstance(source, NdjsonSource) else "csv"
-            with open_sink(output_path, model.signature, output_format, source.kept) as sink:
+                output_format = "ndjson" if isinstance(opened, NdjsonSource) else "csv"
+            named = named_outputs(model, output_path, output_format, source.kept)
+            with open_sink(output_path, named.signature, output_format, named.kept) as sink:
                 replay = Replay(
                     model.session(),
                     source,
-                    sink,
+                    NamedSink(sink, named),
                     BadSamplePolicy(on_bad_sample),
                     is_live=source.total is None,
                 )
                 summary = _stream(replay, model, quiet=quiet, as_json=as_json)
+                summary["warnings"] = remarks.texts
     if as_json:
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
+
+
+class _Remarks:
+    """What there is to say about the data, said at once unless it goes into a summary."""
+
+    def __init__(self, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
+        self.texts: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.texts.append(text)
+        if not self._is_quiet:
+            click.echo(f"warning: {text}", err=True)
+
+
+def named_outputs(
+    model: Artifact, output_path: str, output_format: Format | None, kept: Sequence[str]
+) -> NamedOutputs:
+    """The names of the outputs; an NPY file, which has room for one array, has none."""
+    is_npy = (output_format or Path(output_path).suffix.lower().lstrip(".")) == "npy"
+    return NamedOutputs(model.signature, Description() if is_npy else model.description, kept)
 
 
 def _stream(replay: Replay, model: Artifact, quiet: bool, as_json: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 from edgelstm.commands.report import json_option, print_json, progress_bar
 from edgelstm_compiler.commands.arguments import parse_shapes
 from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
+from edgelstm_compiler.driver import what_is_said
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.recordings import as_recordings
@@ -60,7 +61,9 @@ def calibrate_command(
     read = read_model(model)
     graph, signature = float_step_graph(read, mode, shapes)
     with progress_bar("reading", len(files)) as advance:
-        recordings = read_recordings(files, signature, columns, advance)
+        recordings = read_recordings(
+            files, signature, columns, advance, what_is_said(model).columns or ()
+        )
     checked = as_recordings(graph, [dict(recording) for recording in recordings])
     with progress_bar("calibrating", len(checked)) as advance:
         found = calibrate(

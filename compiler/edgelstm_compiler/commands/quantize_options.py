@@ -38,7 +38,8 @@ def quantize_options(function: _F) -> _F:
             multiple=True,
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="Recording to calibrate with (call mode: NPZ windows). May be repeated.",
+            help="Recording to calibrate with (call mode: NPZ windows). Without --quantize, only "
+            "the ranges of its columns are kept. May be repeated.",
         ),
         click.option(
             "--calibration",
@@ -46,7 +47,12 @@ def quantize_options(function: _F) -> _F:
             metavar="FILE.json",
             help="What `edgelstm calibrate` wrote, in place of recordings.",
         ),
-        click.option("--columns", help="Columns of the recordings, separated by commas."),
+        click.option(
+            "--columns",
+            metavar="A,B,...",
+            help="Columns that feed the inputs, in the order of their elements: of the recordings "
+            "here, and kept in the artifact for `run`. Quote names that hold commas.",
+        ),
         click.option(
             "--max-error",
             type=click.FloatRange(min=0, min_open=True),
@@ -110,10 +116,8 @@ def expect_consistent(
     Raises:
         click.UsageError: says which.
     """
-    if schemes is None and (calibrate or calibration is not None or max_error is not None):
-        raise click.UsageError(
-            "--calibrate, --calibration and --max-error are for --quantize SCHEME"
-        )
+    if schemes is None and (calibration is not None or max_error is not None):
+        raise click.UsageError("--calibration and --max-error are for --quantize SCHEME")
     if calibrate and calibration is not None:
         raise click.UsageError("give --calibrate FILE or --calibration FILE.json, not both")
     if schemes == AUTO and max_error is None:
@@ -129,6 +133,7 @@ def read_calibration_data(
     calibrate: Sequence[Path],
     calibration: Path | None,
     columns: str | None,
+    described: Sequence[str] = (),
 ) -> Calibration | Recordings | None:
     """What the files hold.
 
@@ -142,7 +147,7 @@ def read_calibration_data(
         return None
     _, signature = float_step_graph(read_model(model), mode, shapes)
     with progress_bar("reading", len(calibrate)) as advance:
-        recordings = read_recordings(calibrate, signature, columns, advance)
+        recordings = read_recordings(calibrate, signature, columns, advance, described)
     return [dict(recording) for recording in recordings]
 
 

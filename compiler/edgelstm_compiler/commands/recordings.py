@@ -41,6 +41,7 @@ def read_recordings(
     signature: Signature,
     columns: str | None = None,
     progress: Callable[[int], None] | None = None,
+    described: Sequence[str] = (),
 ) -> list[Recording]:
     """One recording per file of a stream; one per window of a call's files.
 
@@ -50,6 +51,7 @@ def read_recordings(
         signature: of the float32 model.
         columns: names of a stream's columns, separated by commas.
         progress: called with 1 after each file.
+        described: names of the columns in the model's description, in order.
 
     Raises:
         RecordingError: a file cannot be read or does not fit.
@@ -60,7 +62,10 @@ def read_recordings(
         if signature.mode == "call":
             recordings += _windows(file, signature)
         else:
-            frames = read_frames(file, signature, chosen)
+            # Arrays have no names: there, columns are indices along the last axis.
+            is_array = file.suffix.lower() in (".npy", ".npz")
+            wanted = [x for x in chosen if x.isdigit()] if is_array else chosen
+            frames = read_frames(file, signature, wanted, described)
             recordings.append(
                 {
                     spec.name: frames[spec.name]

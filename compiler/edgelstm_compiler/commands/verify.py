@@ -102,7 +102,8 @@ def verify_command(
             block = random_frames(compiled, count)
         else:
             chosen = split_names(columns or "")
-            block = read_frames(source, compiled.signature, chosen)
+            names = compiled.description.names(compiled.signature)
+            block = read_frames(source, compiled.signature, chosen, names)
             block = {name: x[:frames] for name, x in block.items()}
         result = verify_stream(compiled, original, block, tolerance)
     if as_json:
@@ -126,7 +127,9 @@ def _verify_quantized(
         recordings = [synthetic_recording(restored, frames or RANDOM_FRAMES)]
     else:
         signature = make_signature(restored.float_graph)
-        recordings = read_recordings([source], signature, columns)
+        recordings = read_recordings(
+            [source], signature, columns, described=compiled.description.names(signature)
+        )
         if frames is not None and signature.mode == "stream":
             timed = {spec.name for spec in signature.inputs if spec.time_axis is not None}
             recordings = [
