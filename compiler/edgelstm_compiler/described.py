@@ -121,8 +121,11 @@ def said_by_file(path: Path, *, is_asked_for: bool = True) -> Said:
         data = tomllib.loads(text)
     except OSError as exc:
         raise ModelError(f"cannot read {path}: {exc.strerror or exc}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ModelError(f"{path}: not TOML: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise ModelError(f"{path}: not TOML: no text in UTF-8: {exc.reason}") from exc
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        problem = str(exc).replace("end of document", f"line {len(text.splitlines())}, the end")
+        raise ModelError(f"{path}: not TOML: {problem}") from exc
     if not is_asked_for and not set(data) & set(KEYS):
         return Said()
     origins = {key: f"{path}:{_line_of(key, text)}: {key}" for key in data}
