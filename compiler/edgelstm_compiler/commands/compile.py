@@ -148,6 +148,10 @@ def compile_command(
         "description": description,
     }
     described = what_is_said(model, **told).columns or ()
+    if quantize is None and calibrate and not described:
+        raise click.UsageError(
+            "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
+        )
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns, described)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
     with progress_bar("compiling", stages) as advance:
