@@ -45,6 +45,17 @@ class Batch:
     def __len__(self) -> int:
         return len(next(iter(self.frames.values()))) if self.frames else 0
 
+    def part(self, part: slice) -> Batch:
+        """Some of the frames; `part` has a start and a stop."""
+        start = part.start
+        return Batch(
+            {name: frames[part] for name, frames in self.frames.items()},
+            lambda i: self.where(start + i),
+            {name: values[part] for name, values in self.kept.items()},
+            {i - start: x for i, x in self.faults.items() if start <= i < part.stop},
+            None if self.times is None else self.times[part],
+        )
+
 
 class Source(Protocol):
     """Where frames come from."""
@@ -69,6 +80,20 @@ class Source(Protocol):
         """Amount read so far."""
         ...
 
+    def batches(self) -> Iterator[Batch]:
+        """All frames in order; a live stream gives each as it comes.
+
+        Lines that cannot be read stand in the batches as faults, in their places.
+
+        Raises:
+            RecordingError: the recording as a whole cannot be read on.
+        """
+        ...
+
+
+class Recording(Source, Protocol):
+    """A source as it was opened, with what it tells about its columns."""
+
     @property
     def units(self) -> Mapping[str, Sequence[str]]:
         """The units of these columns as far as the recording tells, "" where it does not."""
@@ -82,16 +107,6 @@ class Source(Protocol):
     @property
     def remarks(self) -> Sequence[str]:
         """What looks odd about the recording and is used all the same."""
-        ...
-
-    def batches(self) -> Iterator[Batch]:
-        """All frames in order; a live stream gives each as it comes.
-
-        Lines that cannot be read stand in the batches as faults, in their places.
-
-        Raises:
-            RecordingError: the recording as a whole cannot be read on.
-        """
         ...
 
 

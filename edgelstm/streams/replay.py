@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.errors import NonFiniteSampleError, RecordingError, StreamError
+from edgelstm.pace import Pace
 from edgelstm.session import Session
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
@@ -42,23 +43,25 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
-        is_live: hand on each prediction at once.
         frames_fed: good frames that went into the model.
+        frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
         bad_by_reason: frames and lines that were no samples, by what was wrong with them.
         model_ns: time spent in the model.
+        last_good: the last frame by input that was all finite.
     """
 
     session: Session
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
-    is_live: bool = False
     frames_fed: int = 0
+    frames_done: int = 0
     frames_out: int = 0
     bad_by_reason: Counter[str] = field(default_factory=Counter)
     model_ns: int = 0
-    _last_good: dict[str, Array] = field(default_factory=dict)
+    last_good: dict[str, Array] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
 
     @property
     def bad_frames(self) -> int:
@@ -74,26 +77,34 @@ class Replay:
         """Feed the whole recording.
 
         Args:
-            progress: called after each batch.
+            progress: called several times a second while frames come, when all that was read is
+                dealt with; what it raises ends the run there.
 
         Raises:
             StreamError: a frame cannot be used; the predictions before it have been written.
         """
         for batch in self.source.batches():
-            bad = find_bad_frames(batch, self.session.signature)
-            if bad.any():
-                self._feed_with_bad(batch, bad)
-            else:
-                self._feed(batch, np.arange(len(batch)))
-                self.frames_fed += len(batch)
-            self._remember(batch, bad)
-            progress()
+            for part in self._pace.stretches(len(batch)):
+                self._take(batch if len(batch) == part.stop - part.start else batch.part(part))
+                self.sink.flush()
+                progress()
+
+    def _take(self, batch: Batch) -> None:
+        bad = find_bad_frames(batch, self.session.signature)
+        if bad.any():
+            self._feed_with_bad(batch, bad)
+        else:
+            self._feed(batch, np.arange(len(batch)))
+            self.frames_fed += len(batch)
+        self._remember(batch, bad)
+        self.frames_done += len(batch)
 
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.RAISE:
             first = int(np.argmax(bad))
             self._feed(batch, np.arange(first))
             self.frames_fed += first
+            self.frames_done += first
             self._count(batch, first)
             raise _bad_sample_error(batch, first, self.session.signature)
         self._feed_repaired(batch, bad)
@@ -123,10 +134,10 @@ class Replay:
         repaired = {}
         for name, frames in batch.frames.items():
             held = frames[np.maximum(source, 0)]
-            if self._last_good:
-                held[source < 0] = self._last_good[name]
+            if self.last_good:
+                held[source < 0] = self.last_good[name]
             repaired[name] = held
-        usable = np.arange(len(batch)) if self._last_good else np.flatnonzero(source >= 0)
+        usable = np.arange(len(batch)) if self.last_good else np.flatnonzero(source >= 0)
         self._feed(Batch(repaired, batch.where, batch.kept), usable)
 
     def _feed(self, batch: Batch, chosen: NDArray[np.int64]) -> None:
@@ -144,14 +155,12 @@ class Replay:
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
         self.frames_out += len(chosen)
-        if self.is_live:
-            self.sink.flush()
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
         if len(good):
             last = int(good[-1])
-            self._last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
+            self.last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:

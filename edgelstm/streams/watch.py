@@ -12,7 +12,7 @@ import numpy as np
 
 from edgelstm.description import Column, Description
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Array, Batch, Source
+from edgelstm.streams.base import Array, Batch, Recording
 from edgelstm.streams.units import is_other_unit, likely_unit
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ class WatchedSource:
     """
 
     def __init__(
-        self, source: Source, signature: Signature, description: Description, say: Say
+        self, source: Recording, signature: Signature, description: Description, say: Say
     ) -> None:
         self._source = source
         self._say = say
@@ -71,21 +71,6 @@ class WatchedSource:
     def mapping(self) -> Mapping[str, Sequence[str]]:
         """Which columns feed which input."""
         return self._source.mapping
-
-    @property
-    def units(self) -> Mapping[str, Sequence[str]]:
-        """Their units."""
-        return self._source.units
-
-    @property
-    def time_name(self) -> str | None:
-        """Name of the time stamps."""
-        return self._source.time_name
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        """What looks odd about the recording itself."""
-        return self._source.remarks
 
     @property
     def total(self) -> int | None:
@@ -115,7 +100,7 @@ class WatchedSource:
         for ranges in self._ranges:
             for remark in ranges.finish():
                 self._say(remark)
-        if self._rate is not None and (remark := self._rate.finish(self.time_name)):
+        if self._rate is not None and (remark := self._rate.finish(self._source.time_name)):
             self._say(remark)
 
     def _compare_units(self) -> None:

@@ -10,6 +10,9 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.errors import ArtifactError
+from edgelstm.output_folder import check_folder
+from edgelstm.outputs import STANDARD, check_output
 from edgelstm.signature import Mode
 from edgelstm.streams.columns import split_names
 from edgelstm_compiler.commands.arguments import parse_labels, parse_pairs, parse_shapes
@@ -22,6 +25,7 @@ from edgelstm_compiler.commands.quantize_options import (
     read_calibration_data,
 )
 from edgelstm_compiler.driver import compile_model, what_is_said
+from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
@@ -138,6 +142,10 @@ def compile_command(
     quantize = parse_schemes(schemes)
     expect_consistent(quantize, calibrate, calibration, max_error)
     path = output or Path(f"{model.stem}.edgelstm")
+    protect = [*model_files(model), *calibrate, *([calibration] if calibration else [])]
+    check_output(path, protect, ArtifactError)
+    if dump is not None:
+        check_folder(dump)
     start = time.perf_counter()
     names = split_names(columns or "")
     told: dict[str, Any] = {
@@ -172,23 +180,24 @@ def compile_command(
             **told,
             progress=lambda stage: advance(0 if ": " in stage else 1),
         )
-    artifact.save(path)
-    report = summarize(artifact, path, time.perf_counter() - start)
+    size = artifact.save(path, protect=protect)
+    report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
     for warning in (record.get("calibration") or {}).get("warnings", []):
         click.echo(f"warning: {warning}", err=True)
+    # Standard output may carry the artifact.
     if as_json:
-        print_json(report)
+        print_json(report, err=str(path) == STANDARD)
     else:
-        click.echo(_as_text(report))
+        click.echo(_as_text(report), err=str(path) == STANDARD)
 
 
-def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
+def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -> dict[str, Any]:
     """What was made, as JSON data."""
     manifest = artifact.manifest
     return {
         "artifact": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": size_bytes,
         "target": manifest["target"]["name"],
         "mode": artifact.signature.mode,
         "inputs": {spec.name: list(spec.shape) for spec in artifact.signature.inputs},
