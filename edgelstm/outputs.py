@@ -325,7 +325,7 @@ def _open(
         raise error(f"cannot write {text}: {_reason(exc)}") from exc
     try:
         if status is not None:
-            _take_over(output.fileno(), status)
+            _take_over(output.fileno(), target, status)
     except OSError as exc:
         output.close()
         raise output.failure(exc) from exc
@@ -436,8 +436,8 @@ def _temporary_beside(target: str) -> str:
     return os.path.join(folder, f".{name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def _take_over(descriptor: int, old: os.stat_result) -> None:
-    """Give a new file the owner, as far as this is allowed, and the mode of the old one."""
+def _take_over(descriptor: int, target: str, old: os.stat_result) -> None:
+    """Give a new file the owner, as far as this is allowed, and the rights of the old one."""
     if sys.platform == "win32":
         return
     new = os.fstat(descriptor)
@@ -449,6 +449,12 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
             except PermissionError:
                 continue
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    if sys.platform == "linux":
+        # With an access control list the group's bits of the mode are but its mask.
+        with contextlib.suppress(OSError):
+            for name in os.listxattr(target):
+                if name.startswith("user.") or name == "system.posix_acl_access":
+                    os.setxattr(descriptor, name, os.getxattr(target, name))
 
 
 def _sync_folder(folder: str) -> None:

@@ -169,7 +169,8 @@ class Session:
                 run = self._kernel.bind_run(self._blocks, inputs[part], outputs[part], steps)
                 code = run()
                 if code < 0:  # -1 - k: the k frames before stay fed, and those of the stretches
-                    return code - part.start
+                    done: int = part.start
+                    return code - done
                 if code:
                     break
         except BaseException:

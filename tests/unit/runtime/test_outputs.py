@@ -106,6 +106,16 @@ def test_a_file_keeps_its_mode_and_owner(source: Path) -> None:
     assert stat.S_IMODE(fresh.stat().st_mode) == 0o640
 
 
+def test_a_file_keeps_its_attributes(source: Path) -> None:
+    """What the user noted at a file stays there."""
+    try:
+        os.setxattr(source, "user.note", b"left knee")
+    except OSError:
+        pytest.skip("this file system has no attributes")
+    write_output(source, b"new")
+    assert os.getxattr(source, "user.note") == b"left knee"
+
+
 @pytest.mark.parametrize("is_dangling", [False, True])
 def test_a_symbolic_link_stays(is_dangling: bool, source: Path, tmp_path: Path) -> None:
     """Its target is written, also where that is not there yet."""
