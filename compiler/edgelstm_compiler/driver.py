@@ -172,12 +172,18 @@ def what_is_said(
         ModelError: it cannot be read.
     """
     said = said_by_caller(columns, units, labels, rate_hz=rate_hz)
+    path = description_file(source, description)
+    if path is None:
+        return said
+    return said.over(said_by_file(path, is_asked_for=description is not None))
+
+
+def description_file(source: Any, description: str | Path | None = None) -> Path | None:
+    """The TOML file that is named, or stands beside the model; None where there is none."""
     if description is not None:
-        return said.over(said_by_file(Path(description)))
+        return Path(description)
     beside = Path(source).with_suffix(".toml") if isinstance(source, (str, Path)) else None
-    if beside is not None and beside.is_file():
-        return said.over(said_by_file(beside, is_asked_for=False))
-    return said
+    return beside if beside is not None and beside.is_file() else None
 
 
 def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Progress) -> Artifact:

@@ -73,6 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     )
     rows = np.random.default_rng(1).standard_normal((40, 3))
     np.savetxt(folder / "walk.csv", rows, delimiter=",", header="a,b,c", comments="")
+    (folder / "said.toml").write_text('columns = ["a", "b", "c"]\n')
     np.savez(folder / "windows.npz", X=np.float32(rows[:5, None]))
     invoke(
         "calibrate", folder / "gait.onnx", "--input", folder / "walk.csv", "-o", folder / "c.json"
@@ -131,6 +132,12 @@ CASES: dict[str, Case] = {
             *("--quantize", "int8", "--calibration", d["c.json"]),
         ],
         ("gait.onnx", "c.json"),
+    ),
+    "compile with a description": Case(
+        "compile",
+        "--output",
+        lambda d: ["compile", d["gait.onnx"], *REFERENCE, "--description", d["said.toml"]],
+        ("gait.onnx", "said.toml"),
     ),
     "calibrate": Case(
         "calibrate",
@@ -206,6 +213,7 @@ READ_ONLY = {
     ("calibrate", "model"),
     ("compile", "calibrate"),
     ("compile", "calibration"),
+    ("compile", "description"),
     ("compile", "model"),
     ("debug", "artifact"),
     ("debug", "files"),

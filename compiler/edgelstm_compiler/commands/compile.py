@@ -24,7 +24,7 @@ from edgelstm_compiler.commands.quantize_options import (
     quantize_options,
     read_calibration_data,
 )
-from edgelstm_compiler.driver import compile_model, what_is_said
+from edgelstm_compiler.driver import compile_model, description_file, what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant_report.layers import layer_rows
 
@@ -142,7 +142,8 @@ def compile_command(
     quantize = parse_schemes(schemes)
     expect_consistent(quantize, calibrate, calibration, max_error)
     path = output or Path(f"{model.stem}.edgelstm")
-    protect = [*model_files(model), *calibrate, *([calibration] if calibration else [])]
+    others = (calibration, description_file(model, description))
+    protect = [*model_files(model), *calibrate, *(path for path in others if path is not None)]
     check_output(path, protect, ArtifactError)
     if dump is not None:
         check_folder(dump)
