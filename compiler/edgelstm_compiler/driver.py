@@ -106,6 +106,8 @@ def compile_model(
     calibration: Calibration | Recordings | None = None,
     max_error: float | None = None,
     quantize_options: QuantizeOptions | None = None,
+    holdout: Recordings | None = None,
+    force: bool = False,
     columns: Sequence[str] | None = None,
     units: str | Sequence[str] | None = None,
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
@@ -131,6 +133,9 @@ def compile_model(
         max_error: auto: bound of the error of any output on the recordings, relative to the
             largest magnitude where that exceeds 1.
         quantize_options: see `QuantizeOptions`.
+        holdout: recordings to measure a quantized model on; None: the last fifth of those to
+            calibrate with.
+        force: hand out a quantized model too that was measured as useless.
         columns: names of the elements of all inputs in order, kept in the artifact.
         units: of the columns; one for all, or one for each.
         labels: classes of the output that has as many elements, or by output.
@@ -139,7 +144,8 @@ def compile_model(
 
     Raises:
         ModelError: the model is broken, not supported (UnsupportedOpError), cannot be streamed,
-            has free dimensions (ShapeError), or the result is not what it computes (MismatchError).
+            is useless as quantized (CalibrationError), has free dimensions (ShapeError), or the
+            result is not what it computes (MismatchError).
         TargetError: the target is not there or cannot do it.
     """
     options = CompileOptions(
@@ -151,7 +157,7 @@ def compile_model(
         rate_hz=rate_hz,
         dump=Path(dump) if dump is not None else None,
         check=check,
-        quantize=_request(quantize, calibration, max_error, quantize_options),
+        quantize=_request(quantize, calibration, max_error, quantize_options, holdout, force=force),
         said=what_is_said(source, columns, units, labels, rate_hz, description),
         seen=calibration,
     )
@@ -270,10 +276,14 @@ def _request(
     calibration: Calibration | Recordings | None,
     max_error: float | None,
     options: QuantizeOptions | None,
+    holdout: Recordings | None,
+    *,
+    force: bool,
 ) -> QuantizeRequest | None:
     if scheme is None:
         return None
-    return QuantizeRequest(scheme, calibration, max_error, options or QuantizeOptions())
+    options = options or QuantizeOptions()
+    return QuantizeRequest(scheme, calibration, max_error, options, holdout, force)
 
 
 def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import click
 from edgelstm.commands.report import json_option, print_json, progress_bar
 from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.arguments import parse_shapes
-from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
+from edgelstm_compiler.commands.recordings import (
+    float_step_graph,
+    named_warnings,
+    read_recordings,
+)
 from edgelstm_compiler.driver import what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.read import read_model
@@ -74,6 +79,8 @@ def calibrate_command(
         found = calibrate(
             graph, checked, model=read.sha256, progress=lambda done, total: advance(1)
         )
+    warnings = tuple(named_warnings(found.warnings, files, recordings))
+    found = dataclasses.replace(found, warnings=warnings)
     text = json.dumps(found.to_json(), sort_keys=True) + "\n"
     write_output(path, text.encode(), protect)
     report = {

@@ -23,7 +23,9 @@ from edgelstm_compiler.commands.quantize_options import (
     parse_schemes,
     quantize_options,
     read_calibration_data,
+    read_holdout,
 )
+from edgelstm_compiler.commands.recordings import named_warnings
 from edgelstm_compiler.driver import compile_model, description_file, what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant_report.layers import layer_rows
@@ -118,6 +120,8 @@ def compile_command(
     schemes: tuple[str, ...],
     calibrate: tuple[Path, ...],
     calibration: Path | None,
+    holdout: tuple[Path, ...],
+    force: bool,
     columns: str | None,
     max_error: float | None,
     ranges: str,
@@ -140,10 +144,15 @@ def compile_command(
     if cpu is not None:
         pairs = {**pairs, "cpu": cpu}
     quantize = parse_schemes(schemes)
-    expect_consistent(quantize, calibrate, calibration, max_error)
+    expect_consistent(quantize, calibrate, calibration, max_error, holdout)
     path = output or Path(f"{model.stem}.edgelstm")
     others = (calibration, description_file(model, description))
-    protect = [*model_files(model), *calibrate, *(path for path in others if path is not None)]
+    protect = [
+        *model_files(model),
+        *calibrate,
+        *holdout,
+        *(path for path in others if path is not None),
+    ]
     check_output(path, protect, ArtifactError)
     if dump is not None:
         check_folder(dump)
@@ -162,6 +171,7 @@ def compile_command(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns, described)
+    measured = read_holdout(model, mode, shapes, holdout, columns, described)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
     with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
@@ -179,12 +189,17 @@ def compile_command(
             max_error=max_error,
             quantize_options=make_options(ranges, percentile, equalize, integer_io),
             **told,
+            holdout=measured,
+            force=force,
             progress=lambda stage: advance(0 if ": " in stage else 1),
         )
     size = artifact.save(path, protect=protect)
     report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
-    for warning in (record.get("calibration") or {}).get("warnings", []):
+    warnings = (record.get("calibration") or {}).get("warnings", [])
+    for warning in named_warnings(warnings, calibrate, given):
+        click.echo(f"warning: {warning}", err=True)
+    for warning in (record.get("held_out") or {}).get("warnings", []):
         click.echo(f"warning: {warning}", err=True)
     # Standard output may carry the artifact.
     if as_json:
