@@ -22,7 +22,7 @@ TIME_NAMES = frozenset(
     unix_time unix_timestamp utc_time local_time elapsed elapsed_time time_elapsed seconds_elapsed
     seconds second sec secs s milliseconds millis ms microseconds micros us ns time_s time_sec
     time_seconds time_ms time_us time_ns t_s t_ms t_us t_ns timestamp_s timestamp_ms timestamp_us
-    timestamp_ns
+    timestamp_ns zeit zeitstempel uhrzeit datum temps horodatage tiempo fecha tijd tid czas
     """.split()  # noqa: SIM905
 )
 """Names of time stamps, as `plain_name` makes them."""

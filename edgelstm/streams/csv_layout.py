@@ -15,9 +15,13 @@ from edgelstm.errors import RecordingError
 from edgelstm.streams.columns import plain_name, unit_in_name
 from edgelstm.streams.csv_rows import COMMENT, is_comment, split_records, split_row, split_rows
 from edgelstm.streams.numbers import Decimal, is_missing, is_number
+from edgelstm.streams.units import is_unit
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 _STUDIED_CHARS = 256 << 10
+
+_DIRECTIVE = re.compile(r"sep=.?", re.IGNORECASE)
+"""What tells spreadsheets the delimiter; it is found without."""
 
 _UNIT = re.compile(
     r"""[\[(].{0,24}[\])]                                   # in brackets: whatever it says
@@ -86,6 +90,8 @@ def find_layout(
         RecordingError: it is empty, or its layout is not clear; says what to do.
     """
     content = [i for i, line in enumerate(lines) if line.strip() and not is_comment(line)]
+    if content and _DIRECTIVE.fullmatch(lines[content[0]].strip()):
+        del content[0]
     if not content:
         raise RecordingError(f"{origin} is empty: a header line was expected")
     found = _Table(lines, content, origin, first_line, decimal)
@@ -372,7 +378,7 @@ def _choose_header(
 
 def _are_units(row: Sequence[str]) -> bool:
     cells = [cell.strip() for cell in row]
-    return any(cells) and all(not cell or _UNIT.fullmatch(cell) for cell in cells)
+    return any(cells) and all(not cell or _UNIT.fullmatch(cell) or is_unit(cell) for cell in cells)
 
 
 def _only_a_header(table: _Table) -> Layout:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import IO, TypeAlias
 
+import numpy as np
+
 from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Fault
@@ -33,6 +35,10 @@ CUT = "cut line"
 EXTRA = "too many cells"
 EMPTY = "empty line"
 QUOTE = "open quote"
+
+_ENOUGH_ROWS = 10
+_EVEN = 1e-3
+"""Share of a step by which even steps differ, from rounding in the text."""
 
 _CLEAR_COMMA = re.compile(
     r"[+-]?(?:[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})?|0*,[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -102,7 +108,7 @@ class CsvSource:
         self._open: list[_Line] = []
         self._at_end = False
         self._head = _without(head, layout)
-        numeric = self._numeric_columns(self._head)
+        numeric, counting = self._study_columns(self._head)
         place = f"{origin}:{(layout.header if layout.header >= 0 else layout.first) + 1}"
         try:
             self._chosen = choose_columns(
@@ -119,6 +125,16 @@ class CsvSource:
             if layout.delimiter != "," or layout.width != 2 * elements or columns:
                 raise
             raise RecordingError(f"{exc} (decimal commas? --decimal ,)") from exc
+        self._remarks = list(layout.remarks)
+        if not columns and not described:
+            # Named like an element, a column is what its name says.
+            self._remarks += [
+                f"{place}: column {layout.names[i]!r} counts up evenly, as time stamps and "
+                "counters do, and is fed as a feature; say which columns to take: --columns A,B,..."
+                for places in self._chosen.values()
+                for i in places
+                if i in counting and "[" not in layout.names[i]
+            ]
         self._kept = find_columns(layout.names, keep, place)
         self._time = find_time(layout.names, numeric)
 
@@ -158,8 +174,8 @@ class CsvSource:
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What looks odd about the layout."""
-        return self._layout.remarks
+        """What looks odd about the layout and the columns."""
+        return tuple(self._remarks)
 
     def batches(self) -> Iterator[Batch]:
         """All rows in order."""
@@ -203,8 +219,8 @@ class CsvSource:
             self._reader.use_latin1()
         return self._reader.decode(raw), layout
 
-    def _numeric_columns(self, block: Lines) -> frozenset[int]:
-        """Columns that hold no text in most rows of the first block."""
+    def _study_columns(self, block: Lines) -> tuple[frozenset[int], frozenset[int]]:
+        """Columns that hold no text in most rows of the first block, and those that count up."""
         layout = self._layout
         decimal = layout.decimal or "."
         lines = [text for text in block.texts if text.strip() and not is_comment(text)]
@@ -212,17 +228,18 @@ class CsvSource:
         if rows is None:
             rows = split_records(lines, layout.delimiter)
         rows = [row for row in rows if len(row) == layout.width]
-        numeric = []
+        numeric, counting = [], []
         for i, cells in enumerate(zip(*rows, strict=True)):
             try:
-                read_numbers(cells, decimal, plain=False)
+                if _counts_up(read_numbers(cells, decimal, plain=False)):
+                    counting.append(i)
             except NotANumberError:
                 texts = sum(not is_number(cell, decimal) for cell in cells)
                 present = sum(not is_missing(cell) for cell in cells)
                 if 2 * texts > present:
                     continue
             numeric.append(i)
-        return frozenset(numeric if rows else range(layout.width))
+        return frozenset(numeric if rows else range(layout.width)), frozenset(counting)
 
     def _batch(self, block: Lines) -> Batch | None:
         """The frames of these lines; None where there are none."""
@@ -364,6 +381,15 @@ class CsvSource:
             if _CLEAR_POINT.fullmatch(cell.strip()):
                 return "."
         return None
+
+
+def _counts_up(numbers: Array) -> bool:
+    """Whether a column grows by the same step from row to row."""
+    if len(numbers) < _ENOUGH_ROWS or not np.isfinite(numbers).all():
+        return False
+    steps = np.diff(numbers)
+    typical = float(np.median(steps))
+    return typical > 0 and bool(np.all(np.abs(steps - typical) <= _EVEN * typical))
 
 
 def _leniently(lines: Lines, raw: Sequence[bytes | None]) -> list[str]:

@@ -48,6 +48,12 @@ _CLOSE = 1.7
 """A factor is believed to come from two units where it is that near to theirs."""
 
 
+def is_unit(text: str) -> bool:
+    """Whether a text is the name of a unit that is known here."""
+    text = text.strip().strip("[]()").replace(" ", "")
+    return text in _CANONICAL or text.lower() in _CANONICAL
+
+
 def plain_unit(unit: str) -> str:
     """One spelling of a unit; what is not known stays as it is."""
     unit = unit.strip().strip("[]()").replace(" ", "")
