@@ -41,6 +41,7 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+	EDGELSTM_FUZZ_TABLES=6000 EDGELSTM_FUZZ_HOSTILE=8000 $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)
