@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from edgelstm.errors import RecordingError
 from edgelstm.streams.columns import plain_name, unit_in_name
+from edgelstm.streams.csv_cells import is_plain
 from edgelstm.streams.csv_rows import COMMENT, is_comment, split_records, split_row, split_rows
 from edgelstm.streams.numbers import Decimal, is_missing, is_number
 from edgelstm.streams.units import is_unit
@@ -140,9 +141,9 @@ class _Table:
             _Candidate(lines, studied, delimiter, sign)
             for delimiter in DELIMITERS
             if any(delimiter in lines[i].strip() for i in studied)
-            # A comma that is known to stand in numbers delimits quoted cells at most.
-            and (delimiter != "," or decimal != "," or any('"' in lines[i] for i in studied))
             for sign in signs
+            # Between commas, only quoted cells hold commas.
+            if delimiter != "," or sign != "," or any('"' in lines[i] for i in studied)
         ]
         if not candidates or decimal == "," or "," not in lines[studied[0]]:
             # A single column, perhaps of numbers with decimal commas.
@@ -231,6 +232,13 @@ _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
 
 def _count_numbers(row: Sequence[str], decimal: Decimal) -> int:
+    if decimal == "." and is_plain("".join(row)):
+        try:
+            for cell in row:
+                float(cell)
+            return len(row)
+        except ValueError:
+            pass
     return sum(1 for cell in row if not is_missing(cell) and is_number(cell, decimal))
 
 

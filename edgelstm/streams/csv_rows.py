@@ -28,6 +28,30 @@ def split_rows(lines: Sequence[str], delimiter: str) -> list[list[str]] | None:
     return rows[:-1] if len(rows) == len(lines) + 1 and not rows[-1] else None
 
 
+def split_columns(
+    lines: Sequence[str], joined: str, delimiter: str, width: int
+) -> Sequence[Sequence[str]] | None:
+    """The cells of each column, where every line is a row of so many cells; else None.
+
+    Args:
+        lines: of the table.
+        joined: the same with line feeds between.
+        delimiter: between cells.
+        width: cells of a row.
+    """
+    is_plain = delimiter != " " and '"' not in joined
+    # Where nothing is quoted and no cell begins with a blank, cells are what stands between.
+    if is_plain and not (f"{delimiter} " in joined or "\n " in joined or joined[:1] == " "):
+        if any(line.count(delimiter) != width - 1 for line in lines):
+            return None
+        cells = joined.replace("\n", delimiter).split(delimiter)
+        return [cells[i::width] for i in range(width)]
+    rows = split_rows(lines, delimiter)
+    if not rows or set(map(len, rows)) != {width}:
+        return None
+    return list(zip(*rows, strict=True))
+
+
 def split_row(line: str, delimiter: str) -> list[str] | None:
     """The cells of one line; None where it is none by itself."""
     rows = split_rows([line], delimiter)

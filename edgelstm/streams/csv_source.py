@@ -22,6 +22,7 @@ from edgelstm.streams.csv_rows import (
     COMMENT,
     MAX_QUOTED_LINES,
     is_comment,
+    split_columns,
     split_record,
     split_records,
     split_row,
@@ -244,16 +245,19 @@ class CsvSource:
     def _batch(self, block: Lines) -> Batch | None:
         """The frames of these lines; None where there are none."""
         joined = "\n".join(block.texts)
-        width = self._layout.width
-        if not (block.faults or self._blank or self._open or COMMENT in joined):
-            rows = split_rows(block.texts, self._layout.delimiter)
-            if rows and set(map(len, rows)) == {width}:
-                numbers = range(block.first, block.first + len(rows))
-                return self._as_batch(_Rows(rows, numbers), joined)
+        is_whole = not (block.faults or self._blank or self._open or COMMENT in joined)
+        if is_whole and block.texts:
+            columns = split_columns(block.texts, joined, self._layout.delimiter, self._layout.width)
+            if columns is not None:
+                numbers = range(block.first, block.first + len(block.texts))
+                return self._as_batch(columns, numbers, {}, joined)
         if self._open:
             joined = ""  # says nothing about the lines that are still open
-        collected = self._collect(block)
-        return self._as_batch(collected, joined) if collected.cells else None
+        rows = self._collect(block)
+        if not rows.cells:
+            return None
+        columns = list(zip(*rows.cells, strict=True))
+        return self._as_batch(columns, rows.lines, rows.faults, joined)
 
     def _collect(self, block: Lines) -> _Rows:
         """Rows line by line, with the faults of lines that are none."""
@@ -337,10 +341,15 @@ class CsvSource:
         reason = CUT if len(row) < width else EXTRA
         return self._fault(reason, number, f"{len(row)} cells, the header has {width}{hint}")
 
-    def _as_batch(self, rows: _Rows, joined: str) -> Batch:
-        """Rows as frames; `joined` is their text, "" where it is not known."""
-        origin, lines = self._origin, rows.lines
-        columns = list(zip(*rows.cells, strict=True))
+    def _as_batch(
+        self,
+        columns: Sequence[Sequence[str]],
+        lines: Sequence[int],
+        found_faults: Mapping[int, Fault],
+        joined: str,
+    ) -> Batch:
+        """Columns of cells as frames; `joined` is their text, "" where it is not known."""
+        origin = self._origin
         plain = bool(joined) and is_plain(joined)
         if self._decimal is None and (not joined or "," in joined or "." in joined):
             self._decimal = self._find_decimal(columns)
@@ -350,7 +359,7 @@ class CsvSource:
             return f"{origin}:{lines[i]}"
 
         frames: dict[str, Array] = {}
-        faults = dict(rows.faults)
+        faults = dict(found_faults)
         for spec in self._specs:
             chosen = self._chosen[spec.name]
             names = [self._layout.names[i] for i in chosen]

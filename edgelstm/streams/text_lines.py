@@ -75,10 +75,9 @@ class LineReader:
         """The next lines without their ends, None for one that is too long; None at the end."""
         if self._is_live:
             return self._read_live()
-        while len(self._pending) < count and not self._at_end:
-            self._fill()
-            if sum(len(line or b"") for line in self._pending) >= BLOCK_BYTES:
-                break
+        size = 0
+        while len(self._pending) < count and size < BLOCK_BYTES and not self._at_end:
+            size += self._fill()
         lines, self._pending = self._pending[:count], self._pending[count:]
         return lines or None
 
@@ -132,8 +131,8 @@ class LineReader:
             line = self._file.readline(MAX_LINE_BYTES)
         return [None]
 
-    def _fill(self) -> None:
-        """Take another chunk of a file apart."""
+    def _fill(self) -> int:
+        """Take another chunk of a file apart; its bytes."""
         try:
             chunk = self._file.read(_CHUNK)
         except OSError as exc:
@@ -145,7 +144,7 @@ class LineReader:
             elif self._rest:
                 self._pending.append(self._rest.rstrip(b"\r"))
             self._rest = b""
-            return
+            return 0
         if self._splits_at_cr is None:
             self._splits_at_cr = b"\r" in chunk and b"\n" not in chunk
         if self._splits_at_cr:
@@ -164,6 +163,7 @@ class LineReader:
             self._rest = tail
         if len(self._rest) > MAX_LINE_BYTES:
             self._is_skipping, self._rest = True, b""
+        return len(chunk)
 
 
 def _recoded(file: Any) -> Any:
