@@ -41,12 +41,15 @@ _RESERVED = TIME_NAMES | INDEX_NAMES | LABEL_NAMES | {""}
 _BRACKETS = re.compile(r"\s*[\[({<]([^\[\](){}<>]*)[\])}>]\s*$")
 
 
+_GAPS = re.compile(r"[\s.\-_]+")
+
+
 def plain_name(name: str) -> str:
     """A column's name without unit, case and punctuation: `Time (s)` is `time`."""
     name = name.strip().strip("\"'").strip()
     if not _ELEMENT.fullmatch(name):
         name = _BRACKETS.sub("", name)
-    return re.sub(r"[\s.\-_]+", "_", name).strip("_").lower()
+    return _GAPS.sub("_", name).strip("_").lower()
 
 
 def unit_in_name(name: str) -> str:

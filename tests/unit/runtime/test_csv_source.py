@@ -315,10 +315,10 @@ def test_very_wide_tables_cost_their_cells() -> None:
     def seconds(count: int) -> float:
         names = [f"c{i}" for i in range(count)]
         text = "\n".join([",".join(names), ",".join(["1.5"] * count)])
-        start = time.perf_counter()
+        start = time.process_time()
         source = open_csv(text, signature_of((count,)), columns=names[::-1], keep=("c7",))
         assert len(read_all(source)) == 1
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     small, large = (min(seconds(count) for _ in range(3)) for count in (4_000, 40_000))
     assert large < 40 * small
