@@ -50,7 +50,7 @@ def read_as_source(path: Path, columns: int = 6) -> int:
 
 
 def ratio(path: Path, turns: int = 3) -> tuple[float, float]:
-    """Seconds of CPU of `csv` and `float` alone, and how many times as long reading frames takes."""
+    """CPU seconds of `csv` and `float` alone, and how many times as long reading frames takes."""
     assert read_alone(path) == read_as_source(path)
     alone = min(_seconds(read_alone, path) for _ in range(turns))
     return alone, min(_seconds(read_as_source, path) for _ in range(turns)) / alone
