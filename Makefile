@@ -42,6 +42,9 @@ bench-gpu:
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
 	EDGELSTM_FUZZ_TABLES=6000 EDGELSTM_FUZZ_HOSTILE=8000 $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
+	$(BIN)/python -m tests.fuzz.guarded_buffers 300
+	$(BIN)/python -m tests.fuzz.hostile_inputs 1000
+	$(BIN)/python -m tests.fuzz.many_sessions 10000
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -1,4 +1,4 @@
-"""A recording through a session into a sink, and what happens to samples that are not numbers."""
+"""A recording through a session into a sink, and samples that the model does not take."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.errors import NonFiniteSampleError, RecordingError, StreamError
+from edgelstm.admission import is_restricted, refused, takes
+from edgelstm.errors import NonFiniteStateError, RecordingError, StreamError
 from edgelstm.pace import Pace
+from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
 
 NOT_FINITE = "missing or not finite"
-"""The reason of frames that were read and cannot be fed."""
+OUT_OF_RANGE = "out of range"
+OVERFLOW = "state would overflow"
+"""Reasons of frames that were read and are not fed."""
 
 _WAY_OUT = "--on-bad-sample skip, hold or reset continues after such samples"
+_SHORT_BLOCK = 16
 
 
 class BadSamplePolicy(StrEnum):
-    """What to do with a frame that is not all finite numbers, and with a line that is none."""
+    """What to do with a frame that the model does not take, and with a line that is no frame.
+
+    A frame holds NaN, infinity, a missing value, a number beyond the limit of its input or an integer
+    that is no index; or a state of the model would not be finite after it.
+    """
 
     RAISE = "raise"  # stop there
     SKIP = "skip"  # leave it out: no prediction, the state waits
@@ -43,10 +52,10 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
-        frames_fed: good frames that went into the model.
+        frames_in: frames read.
         frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
-        bad_by_reason: frames and lines that were no samples, by what was wrong with them.
+        bad_by_reason: frames and lines that the model does not take, by what is wrong with them.
         model_ns: time spent in the model.
         last_good: the last frame by input that was all finite.
     """
@@ -55,23 +64,24 @@ class Replay:
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
-    frames_fed: int = 0
+    frames_in: int = 0
     frames_done: int = 0
     frames_out: int = 0
     bad_by_reason: Counter[str] = field(default_factory=Counter)
     model_ns: int = 0
     last_good: dict[str, Array] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
+    _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     @property
     def bad_frames(self) -> int:
-        """Frames and lines that were no samples."""
+        """Frames and lines that the model does not take."""
         return self.bad_by_reason.total()
 
     @property
-    def frames_in(self) -> int:
-        """Frames and lines that were read: each was fed, or is counted as bad."""
-        return self.frames_fed + self.bad_frames
+    def frames_fed(self) -> int:
+        """Frames that went into the model as they are: all but the bad ones."""
+        return self.frames_in - self.bad_frames
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
@@ -90,12 +100,13 @@ class Replay:
                 progress()
 
     def _take(self, batch: Batch) -> None:
+        self.frames_in += len(batch)
         bad = find_bad_frames(batch, self.session.signature)
+        self._bad = np.zeros(len(batch), np.bool_)
         if bad.any():
             self._feed_with_bad(batch, bad)
         else:
             self._feed(batch, np.arange(len(batch)))
-            self.frames_fed += len(batch)
         self._remember(batch, bad)
         self.frames_done += len(batch)
 
@@ -103,20 +114,10 @@ class Replay:
         if self.policy is BadSamplePolicy.RAISE:
             first = int(np.argmax(bad))
             self._feed(batch, np.arange(first))
-            self.frames_fed += first
-            self.frames_done += first
-            self._count(batch, first)
+            self._stop_at(batch, first)
             raise _bad_sample_error(batch, first, self.session.signature)
-        self._feed_repaired(batch, bad)
-        self.frames_fed += int((~bad).sum())
         for index in np.flatnonzero(bad):
             self._count(batch, int(index))
-
-    def _count(self, batch: Batch, index: int) -> None:
-        fault = batch.faults.get(index)
-        self.bad_by_reason[NOT_FINITE if fault is None else fault.reason] += 1
-
-    def _feed_repaired(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.SKIP:
             self._feed(batch, np.flatnonzero(~bad))
         elif self.policy is BadSamplePolicy.HOLD:
@@ -141,20 +142,83 @@ class Replay:
         self._feed(Batch(repaired, batch.where, batch.kept), usable)
 
     def _feed(self, batch: Batch, chosen: NDArray[np.int64]) -> None:
-        if not len(chosen):
-            return
+        """Feed those frames, in blocks that are short for a while after a state overflowed."""
+        size = len(chosen)
+        while len(chosen):
+            block = chosen[:size]
+            fed = self._feed_block(batch, block)
+            size = min(2 * size, len(batch))
+            if fed < len(block):
+                self._overflow(batch, block, fed)
+                fed, size = fed + 1, _SHORT_BLOCK
+            chosen = chosen[fed:]
+
+    def _feed_block(self, batch: Batch, chosen: NDArray[np.int64]) -> int:
+        """Feed those frames; how many were, before one after which a state would overflow."""
         is_whole = len(chosen) == len(batch)
         frames = dict(batch.frames)
-        kept = dict(batch.kept)
         if not is_whole:
             frames = {name: array[chosen] for name, array in frames.items()}
-            kept = {name: [values[i] for i in chosen] for name, values in kept.items()}
         start = perf_counter_ns()
-        result: Any = self.session.run(frames)
+        try:
+            result: Any = self.session.run(frames)
+            fed = len(chosen)
+        except NonFiniteStateError as error:
+            result, fed = error.outputs, error.frames_done
         self.model_ns += perf_counter_ns() - start
+        if not fed:
+            return 0
+        kept = dict(batch.kept)
+        if not is_whole or fed < len(chosen):
+            kept = {name: [values[i] for i in chosen[:fed]] for name, values in kept.items()}
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
-        self.frames_out += len(chosen)
+        self.frames_out += fed
+        return fed
+
+    def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
+        """A frame after which a state would not be finite; it has not been fed."""
+        index = int(chosen[fed])
+        if self.policy is BadSamplePolicy.RAISE:
+            self._stop_at(batch, index, OVERFLOW)
+            raise NonFiniteStateError(
+                f"{batch.where(index)}: after this frame a state of the model would be infinite, "
+                f"NaN or beyond its limit; {_WAY_OUT}"
+            )
+        self._count(batch, index, OVERFLOW)
+        if self.policy is BadSamplePolicy.RESET:
+            self.session.reset()
+        elif self.policy is BadSamplePolicy.HOLD:
+            good = self.last_good
+            if fed:
+                last = int(chosen[fed - 1])
+                good = {name: frames[last] for name, frames in batch.frames.items()}
+            if good:
+                kept = {name: [values[index]] for name, values in batch.kept.items()}
+                frames = {name: frame[None] for name, frame in good.items()}
+                # Where that overflows as well, this frame has no prediction.
+                self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
+
+    def _count(self, batch: Batch, index: int, reason: str | None = None) -> None:
+        """Count a frame as bad, once: the copy that stands for it may overflow as well."""
+        if not self._bad[index]:
+            self._bad[index] = True
+            self.bad_by_reason[reason or self._reason(batch, index)] += 1
+
+    def _reason(self, batch: Batch, index: int) -> str:
+        if index in batch.faults:
+            return batch.faults[index].reason
+        is_finite = all(
+            not spec.dtype.is_float or np.isfinite(batch.frames[spec.name][index]).all()
+            for spec in self.session.signature.inputs
+        )
+        return OUT_OF_RANGE if is_finite else NOT_FINITE
+
+    def _stop_at(self, batch: Batch, index: int, reason: str | None = None) -> None:
+        """Count that frame as bad and those behind it as not read; those before it are done."""
+        self.frames_in -= len(batch) - index - 1
+        self.frames_done += index
+        self._count(batch, index, reason)
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
@@ -164,12 +228,12 @@ class Replay:
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
-    """Which frames hold NaN or infinity in any input, or are faults."""
+    """Which frames hold something that an input does not take, or are faults."""
     bad = np.zeros(len(batch), np.bool_)
     bad[list(batch.faults)] = True
     for spec in signature.inputs:
-        if spec.dtype.is_float:
-            bad |= ~np.isfinite(batch.frames[spec.name]).reshape(len(batch), -1).all(axis=1)
+        if is_restricted(spec):
+            bad |= refused(batch.frames[spec.name], spec).reshape(len(batch), -1).any(axis=1)
     return bad
 
 
@@ -177,13 +241,19 @@ def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamE
     if index in batch.faults:
         return RecordingError(f"{batch.faults[index].message}; {_WAY_OUT}")
     for spec in signature.inputs:
-        values = np.asarray(batch.frames[spec.name][index]).reshape(-1)
-        if not spec.dtype.is_float or np.isfinite(values).all():
+        values = np.asarray(batch.frames[spec.name][index])
+        if takes(values, spec):
             continue
-        element = int(np.argmin(np.isfinite(values)))
-        return NonFiniteSampleError(
-            f"{batch.where(index)}: {element_names(spec)[element]} is {values[element]} "
-            f"(missing or not finite); {_WAY_OUT}"
+        element = int(np.argmax(refused(values, spec).reshape(-1)))
+        place = tuple(int(i) for i in np.unravel_index(element, spec.shape))
+        kind, reason = refusal_reason(values[place], spec, place)
+        note = (
+            " (missing or not finite)"
+            if values.dtype.kind == "f" and not np.isfinite(values[place])
+            else ""
+        )
+        return kind(
+            f"{batch.where(index)}: {element_names(spec)[element]} {reason}{note}; {_WAY_OUT}"
         )
     raise AssertionError("a bad frame has a bad value")
 

@@ -10,12 +10,13 @@ from edgelstm_compiler.onnx_import.tensors import attribute_tensors, stored_tens
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
-    """The file of a model and those beside it that its external data lies in.
+    """The file of a model, those beside it that its external data lies in, and its description.
 
     A file that is no readable model stands alone: `read_model` says what is wrong with it.
     """
     if not path.is_file():
         return (path,)
+    description = path.with_suffix(".toml")
     try:
         model = onnx.load_model(path, load_external_data=False)
         tensors = list(stored_tensors(model.graph))
@@ -28,5 +29,5 @@ def model_files(path: Path) -> tuple[Path, ...]:
             if entry.key == "location"
         }
     except Exception:  # damaged files fail in many ways
-        return (path,)
-    return (path, *(path.parent / name for name in sorted(locations) if name))
+        return (path, description)
+    return (path, description, *(path.parent / name for name in sorted(locations) if name))
