@@ -47,7 +47,12 @@ BEST = "best"
 )
 @click.option("--columns", help="Columns of the recording, separated by commas.")
 @click.option("--frames", type=click.IntRange(min=1), help="Compare this many frames at most.")
-@click.option("--tolerance", type=float, default=1e-5, show_default=True)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="Largest error, times the largest magnitude beyond 1.  [default: 1e-5, or the noise floor "
+    "of float32 where that is larger: both sides are then compared with float64]",
+)
 @click.option(
     "--emulate",
     "isa",
@@ -63,7 +68,7 @@ def verify_command(
     source: Path | None,
     columns: str | None,
     frames: int | None,
-    tolerance: float,
+    tolerance: float | None,
     isa: str | None,
     as_json: bool,
 ) -> None:
