@@ -34,6 +34,9 @@ _MOVES = (Cast, Reshape, Transpose, Broadcast, Slice, Concat)
 
 _MOST_TRIALS = 48
 
+NOT_DEFINED = "the model is not defined on random input: give --check-input FILE"
+"""Why nothing was compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
@@ -85,9 +88,12 @@ class Domain:
 
 
 ANY = Domain()
+ZERO = Domain("zero")
 _FLOATS = (ANY, Domain("positive"), Domain("unit"), Domain("integers"), Domain("negative"))
-_LAST = (Domain("large"), Domain("zero"))
-_INTEGERS = (Domain("integers", 0, 2), Domain("integers", 1, 2), Domain("zero"))
+DOMAINS = (*_FLOATS, Domain("large"), ZERO)
+"""Of floating point inputs, the likely ones first."""
+
+_INTEGERS = (Domain("integers", 0, 2), Domain("integers", 1, 2), ZERO)
 
 
 def find_domains(
@@ -121,7 +127,7 @@ def candidates(graph: Graph | StepGraph) -> Iterator[dict[str, Domain]]:
     floats = [v.name for v in values if v.type.dtype.is_float and v.name not in fixed]
     integers = [v.name for v in values if not v.type.dtype.is_float and v.name not in fixed]
     seen = []
-    rows: list[tuple[Domain, ...]] = [(kind,) * len(floats) for kind in (*_FLOATS, *_LAST)]
+    rows: list[tuple[Domain, ...]] = [(kind,) * len(floats) for kind in DOMAINS]
     if len(floats) > 1:
         rows += list(itertools.islice(itertools.product(_FLOATS, repeat=len(floats)), _MOST_TRIALS))
     for whole in _INTEGERS if integers else _INTEGERS[:1]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.errors import CapabilityError, MismatchError, TargetUnavailableError
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
 from edgelstm_compiler.emulation.kernel import emulate
@@ -32,7 +32,8 @@ from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.embedded import SECTION as CALIBRATION_SECTION
 from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
-from edgelstm_compiler.quant.recordings import Recordings
+from edgelstm_compiler.quant.recordings import Recordings, as_recordings
+from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
@@ -64,6 +65,8 @@ class CompileOptions:
         rate_hz: sampling rate the model was trained for, kept in the artifact.
         dump: folder for the text of every stage, or None.
         check: compare the result with ONNX Runtime (or float64) before handing it out.
+        check_input: recordings that the comparison is fed with; None: those of the calibration, or
+            random input within the domain of the model.
         quantize: what to compute in fewer bits, or None: everything in float32.
     """
 
@@ -75,6 +78,7 @@ class CompileOptions:
     rate_hz: float | None = None
     dump: Path | None = None
     check: bool = True
+    check_input: Recordings | None = None
     quantize: QuantizeRequest | None = None
 
 
@@ -89,6 +93,7 @@ def compile_model(
     rate_hz: float | None = None,
     dump: str | Path | None = None,
     check: bool = True,
+    check_input: Recordings | None = None,
     quantize: str | Mapping[str, str] | None = None,
     calibration: Calibration | Recordings | None = None,
     max_error: float | None = None,
@@ -108,6 +113,8 @@ def compile_model(
         dump: folder for the text of every stage.
         check: compare the result with ONNX Runtime (or float64) before handing it out; a quantized
             one with the quantized step graph.
+        check_input: recordings that the comparison is fed with; None: those of the calibration, or
+            random input within the domain of the model.
         quantize: fp16, w8, w4, int8, int8-full, auto, or one of them by name of the layer.
         calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made.
         max_error: auto: bound of the error of any output on the recordings, relative to the
@@ -129,6 +136,7 @@ def compile_model(
         rate_hz=rate_hz,
         dump=Path(dump) if dump is not None else None,
         check=check,
+        check_input=check_input,
         quantize=_request(quantize, calibration, max_error, quantize_options),
     )
     return compile_read_model(read_model(source), options, progress or (lambda stage: None))
@@ -179,10 +187,16 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
-        if quantized is not None:
-            check = check_quantized(runnable, quantized)
-        else:
-            check = check_artifact(runnable, model, binding, step_graph)
+        recordings = _check_recordings(step_graph, options)
+        try:
+            if quantized is not None:
+                check = check_quantized(runnable, quantized, recordings)
+            else:
+                check = check_artifact(runnable, model, binding, step_graph, recordings)
+        except MismatchError as error:
+            raise MismatchError(
+                f"{error}. The artifact is not written; --no-check writes it all the same"
+            ) from error
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check)
@@ -207,6 +221,19 @@ def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
         return emulate(artifact)
     except TargetUnavailableError:
         return None
+
+
+def _check_recordings(graph: StepGraph, options: CompileOptions) -> list[Recording]:
+    """What the self-check is fed with; empty: random input.
+
+    Raises:
+        CapabilityError: recordings that do not fit the model.
+    """
+    given = options.check_input
+    if given is None and options.quantize is not None:
+        calibration = options.quantize.calibration
+        given = None if isinstance(calibration, Calibration) else calibration
+    return [] if given is None else as_recordings(graph, given)
 
 
 def _request(

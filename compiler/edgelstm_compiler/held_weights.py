@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,9 +19,12 @@ from edgelstm_compiler.target import find_target
 
 
 def run_held_weights(
-    artifact: Artifact, graph: StepGraph, opened: StepGraph, trace: StepTrace, count: int
+    artifact: Artifact,
+    graph: StepGraph,
+    opened: StepGraph,
+    frames: Sequence[Mapping[str, Array]],
 ) -> dict[str, Array] | None:
-    """Every output of the opened graph, (count, *shape), with the artifact's own weight blob.
+    """Every output of the opened graph, (frames, *shape), with the artifact's own weight blob.
 
     Returns:
         The rows; None where the target keeps its weights in another form.
@@ -39,8 +43,8 @@ def run_held_weights(
     runner = ProgramRunner(dataclasses.replace(packed[1], weights=held))
     rows: dict[str, list[Array]] = {output.name: [] for output in opened.outputs}
     with np.errstate(all="ignore"):
-        for index in range(count):
-            found = runner.step(trace.frame(index))
+        for frame in frames:
+            found = runner.step(dict(frame))
             for name, collected in rows.items():
                 collected.append(found[name])
     return {name: np.stack(items) for name, items in rows.items()}

@@ -23,7 +23,7 @@ from edgelstm.session import Session
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.blame import first_divergence
-from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains
+from edgelstm_compiler.check_inputs import NOT_DEFINED, Domain, draw_white, find_domains
 from edgelstm_compiler.comparison import (
     OURS,
     TOLERANCE,
@@ -45,8 +45,6 @@ LENGTHS = (9, 23)
 
 MOST_STEPS = 64
 """Frames of a long fixed window that are compared one by one."""
-
-NOT_DEFINED = "the model is not defined on random input: give --check-input FILE"
 
 __all__ = ["TOLERANCE", "Expected", "Oracle", "check_artifact", "to_frames", "to_sequence"]
 
@@ -264,9 +262,8 @@ class _Trial:
 
     def compare_heads(self, heads: Mapping[str, str]) -> None:
         """What stands before softmax and the like, with the weights that the artifact holds."""
-        found = run_held_weights(
-            self._artifact, self._graph, self._opened, self._trace, self._steps
-        )
+        frames = [self._trace.frame(index) for index in range(self._steps)]
+        found = run_held_weights(self._artifact, self._graph, self._opened, frames)
         wrong = None if found is None else first_wrong_row(found, self._trace, self._steps)
         if wrong is None:
             return
@@ -274,8 +271,7 @@ class _Trial:
         node = heads.get(name, name)
         raise MismatchError(
             f"self-check: the weights that the artifact holds are not the model's: what "
-            f"{node!r} reads differs from the step graph in float64 by {error:.3g}. The artifact "
-            "is not written; --no-check writes it all the same"
+            f"{node!r} reads differs from the step graph in float64 by {error:.3g}"
         )
 
     def _run_whole(self) -> dict[str, Array]:
@@ -325,8 +321,7 @@ class _Trial:
         frames = "" if self._length is None else f" over {count} frames"
         raise MismatchError(
             f"self-check: {what} {name!r} differs from {against} by {verdict.error:.3g}{frames} "
-            f"(allowed {verdict.limit:.3g}); {where}. The artifact is not written; "
-            "--no-check writes it all the same"
+            f"(allowed {verdict.limit:.3g}); {where}"
         )
 
 
@@ -363,7 +358,7 @@ def choose_inputs(
         shapes = binding.shapes if length is None else binding.shapes_for(length)
         scale = 1.0
         if index == 0 and len(lengths) > 1:
-            scale = _least_saturated(graph, lambda s, to=shapes: draw(domains, to, s), length or 1)
+            scale = _least_saturated(graph, partial(draw, domains, shapes), length or 1)
         trials.append((length, draw(domains, shapes, scale)))
     return CheckInputs(trials, "seeded random input", domains)
 

@@ -21,6 +21,7 @@ from edgelstm_compiler.commands.quantize_options import (
     read_calibration_data,
 )
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
@@ -80,6 +81,14 @@ QUANTIZE_STAGES = 3
     help="Write the text form after every pass and stage into this folder.",
 )
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare with the model.")
+@click.option(
+    "--check-input",
+    "check_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Recording to compare on (call mode: NPZ windows). May be repeated.  [default: that of "
+    "--calibrate, else seeded input within the domain of the model]",
+)
 @quantize_options
 @json_option
 def compile_command(
@@ -94,6 +103,7 @@ def compile_command(
     rate_hz: float | None,
     dump: Path | None,
     check: bool,
+    check_files: tuple[Path, ...],
     schemes: tuple[str, ...],
     calibrate: tuple[Path, ...],
     calibration: Path | None,
@@ -112,6 +122,7 @@ def compile_command(
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
+      edgelstm compile emg.onnx --check-input trial.csv
       edgelstm compile gait.onnx --quantize int8 --calibrate walk.csv --calibrate stairs.csv
       edgelstm compile gait.onnx --quantize auto --max-error 0.02 --calibrate walk.csv
     """
@@ -122,6 +133,7 @@ def compile_command(
     path = output or Path(f"{model.stem}.edgelstm")
     start = time.perf_counter()
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
+    check_input = read_calibration_data(model, mode, shapes, check_files, None, columns)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
     with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
@@ -134,6 +146,7 @@ def compile_command(
             rate_hz=rate_hz,
             dump=dump,
             check=check,
+            check_input=cast("Recordings | None", check_input),
             quantize=quantize,
             calibration=given,
             max_error=max_error,
@@ -173,11 +186,11 @@ def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
 
 def _as_text(report: dict[str, Any]) -> str:
     check = report["check"]
-    verdict = (
-        f"agrees with {check['against']} within {check['max_error']:g}"
-        if check["done"]
-        else "not compared with the model"
-    )
+    verdict = "not compared with the model"
+    if check["done"]:
+        verdict = f"agrees with {check['against']} within {check['max_error']:g}"
+    elif check.get("reason"):
+        verdict = f"not checked: {check['reason']}"
     return "\n".join(
         [
             f"{report['artifact']}: {report['bytes']} bytes for {report['target']}, "
