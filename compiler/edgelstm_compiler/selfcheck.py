@@ -163,7 +163,7 @@ def check_artifact(
         trial.compare_frames(findings)
         trial.compare_states()
         if heads:
-            trial.compare_heads(heads)
+            trial.compare_held_weights()
     return {
         "done": True,
         "against": findings.against,
@@ -260,7 +260,7 @@ class _Trial:
                 verdict = Verdict(error, limit, "float64", "differs")
                 self._fail(name, "the step graph in float64", verdict, self._steps, "state")
 
-    def compare_heads(self, heads: Mapping[str, str]) -> None:
+    def compare_held_weights(self) -> None:
         """What stands before softmax and the like, with the weights that the artifact holds."""
         frames = [self._trace.frame(index) for index in range(self._steps)]
         found = run_held_weights(self._artifact, self._graph, self._opened, frames)
@@ -268,10 +268,9 @@ class _Trial:
         if wrong is None:
             return
         name, error = wrong
-        node = heads.get(name, name)
         raise MismatchError(
-            f"self-check: the weights that the artifact holds are not the model's: what "
-            f"{node!r} reads differs from the step graph in float64 by {error:.3g}"
+            f"self-check: the weights in the artifact are not the model's: {name!r} differs "
+            f"from the step graph in float64 by {error:.3g}"
         )
 
     def _run_whole(self) -> dict[str, Array]:
@@ -375,16 +374,15 @@ def _least_saturated(
     graph: StepGraph, draw: Callable[[float], Mapping[str, Array]], length: int
 ) -> float:
     """The scale of the inputs at which the probabilities that come out are the least certain."""
-    opened, heads = open_heads(graph)
-    names = [out.name for out in graph.outputs if out.value.type.dtype.is_float]
-    if not heads or not names:
+    opened, found = open_heads(graph)
+    heads = [name for name in found if name.startswith("before ")]
+    if not heads:
         return 1.0
     certainty = {}
     for scale in (1.0, 0.3, 0.1, 0.03):
         rows = StepTrace(opened, draw(scale), length).exact(length)
-        heads_of = [rows[name] for name in heads]
-        spread = max(float(np.nan_to_num(np.abs(x), nan=np.inf).mean()) for x in heads_of)
-        certainty[scale] = spread
+        sizes = [float(np.nan_to_num(np.abs(rows[name]), nan=np.inf).mean()) for name in heads]
+        certainty[scale] = max(sizes)
     best = min(certainty, key=lambda scale: certainty[scale])
     return best if certainty[best] < 0.5 * certainty[1.0] else 1.0
 

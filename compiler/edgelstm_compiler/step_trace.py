@@ -30,8 +30,10 @@ PERTURBATION = 2.0**-24
 def open_heads(graph: StepGraph) -> tuple[StepGraph, dict[str, str]]:
     """The graph with what its softmaxes and saturating functions read as further outputs.
 
+    The states after each step are further outputs, too.
+
     Returns:
-        The graph, and by name of each further output the node that reads it.
+        The graph, and by name of each further output the node that reads it, or the state.
     """
     nodes: list[Node] = []
     shown: dict[str, tuple[Value, str]] = {}
@@ -52,6 +54,8 @@ def open_heads(graph: StepGraph) -> tuple[StepGraph, dict[str, str]]:
         source = node.inputs[0] if node.inputs else None
         if is_head and source is not None and source.type.dtype.is_float:
             shown[name] = (source, node.name)
+    for state in graph.states:
+        shown[f"state {state.name}"] = (state.write, state.name)
     outputs = [StepOutput(name, value) for name, (value, _) in shown.items()]
     opened = dataclasses.replace(graph, nodes=tuple(nodes), outputs=(*graph.outputs, *outputs))
     return opened, {name: reader for name, (_, reader) in shown.items()}

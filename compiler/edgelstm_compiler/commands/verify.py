@@ -20,6 +20,7 @@ from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant_report.restore import restore
 from edgelstm_compiler.quant_report.synthetic import synthetic_recording
 from edgelstm_compiler.quant_report.verification import QuantizedVerification, verify_quantized
+from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.verification import (
     Verification,
     expect_same_model,
@@ -74,6 +75,9 @@ def verify_command(
 ) -> None:
     """Compare ARTIFACT with its model, step by step or call by call; exit code 3 on FAIL.
 
+    Where the outputs agree, states and what stands before softmax and the like are compared too,
+    on random input as `compile` does it: saturated outputs hide a wrong weight.
+
     A quantized artifact must compute what its schemes define (int8-full: bit for bit); how far
     that is from the float32 model is told, and nothing fails for it.
 
@@ -109,12 +113,26 @@ def verify_command(
             block = read_frames(source, compiled.signature, chosen)
             block = {name: x[:frames] for name, x in block.items()}
         result = verify_stream(compiled, original, block, tolerance)
+    inner = _verify_inside(compiled, original) if result.passed else ""
     if as_json:
-        print_json(result.to_json())
+        report = result.to_json()
+        print_json({**report, "passed": report["passed"] and not inner, "inside": inner or None})
     else:
-        click.echo(_as_text(result))
+        click.echo(_as_text(result, inner))
+    if inner:
+        raise MismatchError(f"{artifact} does not compute what {model} computes: {inner}")
     if not result.passed:
         raise MismatchError(f"{artifact} does not compute what {model} computes")
+
+
+def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
+    """What the self-check finds: states, logits and cuts that the outputs alone may not show."""
+    restored = restore(compiled, original)
+    try:
+        check_artifact(compiled, original, restored.binding, restored.float_graph)
+    except MismatchError as error:
+        return str(error)
+    return ""
 
 
 def _verify_quantized(
@@ -161,7 +179,7 @@ def _read_call(source: Path) -> dict[str, Array]:
         raise RecordingError(f"{source}: cannot be read: {error}") from error
 
 
-def _as_text(result: Verification) -> str:
+def _as_text(result: Verification, inner: str = "") -> str:
     lines = [f"against {result.against}, {result.steps} steps"]
     for output in result.outputs:
         verdict = "PASS" if output.passed else f"FAIL from step {output.first_beyond}"
@@ -169,5 +187,7 @@ def _as_text(result: Verification) -> str:
             f"  {output.name}: max error {output.max_error:.3g}, mean {output.mean_error:.3g}, "
             f"limit {output.limit:.3g}, {output.compared} values: {verdict}"
         )
-    lines.append("PASS" if result.passed else "FAIL")
+    if inner:
+        lines.append(f"  inside: FAIL: {inner}")
+    lines.append("PASS" if result.passed and not inner else "FAIL")
     return "\n".join(lines)
