@@ -16,6 +16,8 @@ check         {"done", "against", "max_error", ...}                of the self-c
 macs          multiply-accumulates of one step (stream) or call
 layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
+window        {"frames"} where the model was trained on windows of one length and is stepped
+warnings      [text] about the model as a stream
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
@@ -86,6 +88,7 @@ class Artifact:
         macs: int = 0,
         layers: Sequence[Mapping[str, Any]] = (),
         quantization: Mapping[str, Any] | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Put together what the compiler made; nothing is written to disk.
 
@@ -106,6 +109,7 @@ class Artifact:
             macs: multiply-accumulates of one step.
             layers: one JSON object each.
             quantization: schemes and errors, None where everything is in float32.
+            notes: further entries of the manifest: `window`, `warnings`.
         """
         manifest: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -130,6 +134,7 @@ class Artifact:
         }
         if quantization is not None:
             manifest["quantization"] = dict(quantization)
+        manifest.update(notes or {})
         content = {
             WEIGHTS_SECTION: weights,
             STATE_SECTION: state_init,
@@ -243,6 +248,19 @@ class Artifact:
     def name(self) -> str:
         """Name of the model, a C identifier."""
         return self._signature.name
+
+    @property
+    def window_frames(self) -> int | None:
+        """Frames of the windows that a stream's model was trained on; None: of any length."""
+        window = self.manifest.get("window")
+        frames = window.get("frames") if isinstance(window, dict) else None
+        return frames if isinstance(frames, int) and not isinstance(frames, bool) else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the compiler had to say about the model as a stream."""
+        found = self.manifest.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def header(self) -> str:

@@ -21,6 +21,7 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
+from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
@@ -152,6 +153,7 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
+    notes = stream_notes(binding, step_graph)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
         request = _request_for(backend, options.quantize)
@@ -182,6 +184,7 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
         options,
         target_options.to_json(),
         quantized,
+        notes.to_json(),
     )
     artifact = assemble({"done": False})
     runnable = _runnable(artifact, backend) if options.check else None
@@ -276,6 +279,7 @@ def _assemble(
     options: CompileOptions,
     target_options: Mapping[str, Any],
     quantized: QuantizedModel | None,
+    notes: Mapping[str, Any],
     check: Mapping[str, Any],
 ) -> Artifact:
     sections = dict(emission.sections)
@@ -308,6 +312,7 @@ def _assemble(
         macs=program.macs,
         layers=describe_layers(graph),
         quantization=None if quantized is None else quantized.record,
+        notes=notes,
     )
 
 

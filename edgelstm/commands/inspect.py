@@ -82,6 +82,8 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "target": manifest["target"],
         "options": manifest.get("options", {}),
         "check": manifest.get("check", {}),
+        "window": manifest.get("window"),
+        "warnings": list(artifact.warnings),
         "runs_here": runs_here,
         "runs_here_as": reason,
         "isas": _describe_isas(artifact),
@@ -179,6 +181,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             (f"MACs a {unit}", f"{report['macs']:,}"),
         ]
     )
+    for warning in report["warnings"]:
+        click.echo(f"  warning: {warning}")
     for kind in ("inputs", "outputs", "states"):
         if report[kind]:
             click.echo(f"{kind}:")

@@ -27,6 +27,7 @@ from edgelstm.streams.files import (
 from edgelstm.streams.ndjson import NdjsonSource
 from edgelstm.streams.numpy_arrays import pick_arrays, read_arrays, write_arrays
 from edgelstm.streams.replay import BadSamplePolicy, Replay
+from edgelstm.streams.windows import stream_warnings
 
 _FORMAT = click.Choice(list(FORMATS))
 
@@ -70,6 +71,12 @@ _FORMAT = click.Choice(list(FORMATS))
     help="For NaN, infinity or a missing value: stop; skip the frame; hold the last good one; or "
     "skip it and reset the state. They are counted and reported.",
 )
+@click.option(
+    "--reset-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Begin anew with the initial state after every N frames fed: windows as in training.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @json_option
 def run_command(
@@ -82,6 +89,7 @@ def run_command(
     keep: tuple[str, ...],
     no_header: bool,
     on_bad_sample: str,
+    reset_every: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -92,11 +100,15 @@ def run_command(
     \b
     edgelstm run phase.edgelstm --input walk.csv --output phases.csv --keep time
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
+    edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
     model = edgelstm.artifact.load(artifact)
     if is_same_file(input_path, output_path):
         raise RecordingError(f"{output_path} is the input: name another file for the output")
+    told = stream_warnings(model, reset_every)
+    for text in () if quiet or as_json else told:
+        click.echo(f"warning: {text}", err=True)
     if model.signature.mode == "call":
         summary = _call(model, input_path, output_path, output_format)
     else:
@@ -113,9 +125,11 @@ def run_command(
                     sink,
                     BadSamplePolicy(on_bad_sample),
                     is_live=source.total is None,
+                    reset_every=reset_every,
                 )
                 summary = _stream(replay, model, quiet=quiet, as_json=as_json)
     if as_json:
+        summary["warnings"] = told
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
 

@@ -16,6 +16,7 @@ from edgelstm.session import Session
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
+from edgelstm.streams.windows import run_windows
 
 
 class BadSamplePolicy(StrEnum):
@@ -37,6 +38,7 @@ class Replay:
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
         is_live: hand on each prediction at once.
+        reset_every: begin a new stream after so many frames fed; None: never.
         frames_in: frames read.
         frames_out: predictions written.
         bad_frames: frames that were not all finite.
@@ -48,11 +50,13 @@ class Replay:
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
     is_live: bool = False
+    reset_every: int | None = None
     frames_in: int = 0
     frames_out: int = 0
     bad_frames: int = 0
     model_ns: int = 0
     _last_good: dict[str, Array] = field(default_factory=dict)
+    _since_reset: int = 0
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
@@ -89,6 +93,7 @@ class Replay:
             for part, is_bad in _stretches(bad):
                 if is_bad:
                     self.session.reset()
+                    self._since_reset = 0
                 else:
                     self._feed(batch, part)
 
@@ -114,13 +119,22 @@ class Replay:
             frames = {name: array[chosen] for name, array in frames.items()}
             kept = {name: [values[i] for i in chosen] for name, values in kept.items()}
         start = perf_counter_ns()
-        result: Any = self.session.run(frames)
+        result: Any = self._run(frames, len(chosen))
         self.model_ns += perf_counter_ns() - start
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
         self.frames_out += len(chosen)
         if self.is_live:
             self.sink.flush()
+
+    def _run(self, frames: dict[str, Array], count: int) -> Any:
+        """The outputs of all frames, with a new stream wherever a window ends."""
+        if self.reset_every is None:
+            return self.session.run(frames)
+        self._since_reset, result = run_windows(
+            self.session, frames, count, self.reset_every, self._since_reset
+        )
+        return result
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)

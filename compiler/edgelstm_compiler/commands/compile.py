@@ -156,7 +156,8 @@ def compile_command(
     artifact.save(path)
     report = summarize(artifact, path, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
-    for warning in (record.get("calibration") or {}).get("warnings", []):
+    told = [*artifact.warnings, *(record.get("calibration") or {}).get("warnings", [])]
+    for warning in told:
         click.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(report)
@@ -178,6 +179,8 @@ def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
         "state_bytes": manifest["memory"]["state_bytes"],
         "macs": manifest["macs"],
         "check": manifest["check"],
+        "window": manifest.get("window"),
+        "warnings": list(artifact.warnings),
         "quantization": manifest.get("quantization"),
         "layers": layer_rows(manifest) if "quantization" in manifest else [],
         "seconds": round(seconds, 3),
