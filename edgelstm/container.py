@@ -34,6 +34,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
+from edgelstm.foreign_files import recognize_bytes
 
 MAGIC = b"\x89ELSTM\x1a\n"
 FORMAT_VERSION = 1
@@ -250,6 +251,9 @@ class _Reader:
         if len(data) == 0:
             raise ArtifactFormatError(f"{self._origin} is empty: {_REMEDY}")
         if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+            told = recognize_bytes(bytes(data), Path(self._origin))
+            if told is not None:
+                raise ArtifactFormatError(f"{self._origin} is not an edgelstm artifact: {told}")
             raise ArtifactFormatError(
                 f"{self._origin} is not an edgelstm artifact: it begins with "
                 f"{bytes(data[: len(MAGIC)])!r} instead of {MAGIC!r}; "

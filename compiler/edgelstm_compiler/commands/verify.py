@@ -60,7 +60,7 @@ BEST = "best"
     is_flag=False,
     flag_value=BEST,
     metavar="[ISA]",
-    help="Run the ARM code on an emulated processor (pip install 'edgelstm[emulate]').",
+    help="Run the ARM code on an emulated processor (the extra `emulate`).",
 )
 @json_option
 def verify_command(
