@@ -26,9 +26,15 @@ TORCH = (
 KERAS = (
     "it is a {0} and holds no ONNX graph. Export it with Keras 3 on TensorFlow "
     "(pip install keras tensorflow tf2onnx onnx):\n"
-    '  KERAS_BACKEND=tensorflow python -c "import keras; '
-    "keras.saving.load_model({1}).export('model.onnx', format='onnx')\"\n"
-    "LSTM layers become ONNX LSTM, which edgelstm streams; GRU and SimpleRNN become Loop"
+    '  KERAS_BACKEND=tensorflow python -c "import keras; m = keras.saving.load_model({1}, '
+    "compile=False); m(m.inputs); m.export('model.onnx', format='onnx')\"\n"
+    "(LSTM layers become ONNX LSTM, which edgelstm streams; GRU and SimpleRNN become Loop)"
+)
+LOWERED = (
+    "it is a {0} and no ONNX model. Its recurrent layers are lowered to TensorFlow's own "
+    "operators, which tf2onnx does not turn back: export the Keras model or the SavedModel that it "
+    "was made from (pip install tf2onnx tensorflow):\n"
+    "  python -m tf2onnx.convert --saved-model FOLDER --output model.onnx"
 )
 WEIGHTS = (
     "it is a {0}: weights without the layers they belong to. Build the model in Python, load them, "
@@ -270,7 +276,7 @@ _KINDS: Sequence[tuple[Callable[[bytes], bool], Callable[[Path], str]]] = (
             f"`edgelstm run {_quoted(place)}`, or give the ONNX model it was compiled from"
         ),
     ),
-    (_at(4, b"TFL3"), lambda p: CONVERT.format("TensorFlow Lite model", f"--tflite {_quoted(p)}")),
+    (_at(4, b"TFL3"), lambda _: LOWERED.format("TensorFlow Lite model")),
     (
         _at(4, b"ORTM"),
         lambda _: (
@@ -306,10 +312,7 @@ _KINDS: Sequence[tuple[Callable[[bytes], bool], Callable[[Path], str]]] = (
     ),
     (
         _is_graph_def,
-        lambda p: CONVERT.format(
-            "frozen TensorFlow graph",
-            f"--graphdef {_quoted(p)} --inputs INPUT:0 --outputs OUTPUT:0",
-        ),
+        lambda _: LOWERED.format("frozen TensorFlow graph"),
     ),
     (
         _is_keras_json,

@@ -216,6 +216,20 @@ def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -
     return step_graph
 
 
+def admit(graph: StepGraph, target: Target) -> None:
+    """Let a target refuse what it cannot compute, as far as that shows without building code.
+
+    Raises:
+        CapabilityError: the target, or lowering for it, does not take the graph.
+    """
+    takes = target.capabilities()
+    if graph.mode not in takes.modes:
+        raise CapabilityError(f"target {target.name!r} has no mode {graph.mode!r}")
+    program = lower(graph, takes.unit_block, None, takes.weight_offset, takes.packing)
+    verify_program(program)
+    target.stages(target.options({}))[0].run(program)
+
+
 def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
     """The artifact on this machine, or on an emulated processor; None where neither can run it."""
     if target.probe().can_run:
