@@ -11,6 +11,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json
 from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.streams.recording import read_frames
+from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
@@ -23,6 +24,7 @@ from edgelstm_compiler.quant_report.verification import QuantizedVerification, v
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.verification import (
     Verification,
+    domains_of,
     expect_same_model,
     fixed_length,
     random_call,
@@ -102,12 +104,15 @@ def verify_command(
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
     if compiled.signature.mode == "call":
-        inputs = random_call(compiled) if source is None else _read_call(source)
+        if source is None:
+            inputs = random_call(compiled, domains=_domains(compiled, original))
+        else:
+            inputs = _read_call(source)
         result = verify_call(compiled, original, inputs, tolerance)
     else:
         if source is None:
             count = frames or fixed_length(original, compiled) or RANDOM_FRAMES
-            block = random_frames(compiled, count)
+            block = random_frames(compiled, count, domains=_domains(compiled, original))
         else:
             chosen = [name.strip() for name in columns.split(",")] if columns else []
             block = read_frames(source, compiled.signature, chosen)
@@ -123,6 +128,25 @@ def verify_command(
         raise MismatchError(f"{artifact} does not compute what {model} computes: {inner}")
     if not result.passed:
         raise MismatchError(f"{artifact} does not compute what {model} computes")
+
+
+def _domains(compiled: Artifact, original: OnnxModel) -> dict[str, Domain]:
+    """What random input is drawn from: as the self-check found it, or found now.
+
+    Raises:
+        RecordingError: the model gives nothing finite on whatever is drawn.
+    """
+    known = domains_of(compiled)
+    if known:
+        return known
+    graph = restore(compiled, original).binding.graph
+    types = types_of(graph)
+    found = find_domains(graph, lambda domains: draw_white(types, domains))
+    if found is None:
+        raise RecordingError(
+            "the model is not defined on random input: give a recording by --input FILE"
+        )
+    return found
 
 
 def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:

@@ -108,6 +108,21 @@ def test_free_length_is_no_fixed_length() -> None:
         assert fixed_length(read_model(model), artifact) == wanted
 
 
+def test_random_input_of_an_unchecked_artifact_lies_in_the_domain(tmp_path: Path) -> None:
+    """What --no-check did not find out verify finds; where nothing fits it asks for a file."""
+    path, artifact = tmp_path / "m.onnx", tmp_path / "m.edgelstm"
+    log = [helper.make_node("Log", ["x"], ["fed"])]
+    never = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["n"])]
+    more = {"one": np.asarray(np.float32(1))}
+    never += [helper.make_node("Sub", ["n", "one"], ["d"]), helper.make_node("Log", ["d"], ["fed"])]
+    for before, constants, code in ((log, {}, 0), (never, more, 6)):
+        onnx.save(one_layer("LSTM", before=before, frames="fed", more=constants), path)
+        compile_model(path, target="reference", check=False).save(artifact)
+        result = invoke("verify", artifact, "--model", path)
+        assert result.exit_code == code, result.stdout + result.stderr
+        assert "nan" not in result.stdout
+
+
 def test_saturated_outputs_hide_no_wrong_weight(tmp_path: Path) -> None:
     """An artifact of other weights fails even where its probabilities are the same."""
     model = saturated_classifier("LSTM", "Softmax", every_frame=True, seed=3)
