@@ -253,7 +253,10 @@ class _Reader:
         if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
             told = recognize_bytes(bytes(data), Path(self._origin))
             if told is not None:
-                raise ArtifactFormatError(f"{self._origin} is not an edgelstm artifact: {told}")
+                raise ArtifactFormatError(
+                    f"{self._origin} is not an edgelstm artifact: {told}; an ONNX model is turned "
+                    "into one by `edgelstm compile`"
+                )
             raise ArtifactFormatError(
                 f"{self._origin} is not an edgelstm artifact: it begins with "
                 f"{bytes(data[: len(MAGIC)])!r} instead of {MAGIC!r}; "

@@ -102,7 +102,7 @@ def find_domains(
     """A domain for every input on which the model's outputs are finite.
 
     Args:
-        graph: what is evaluated, in float64, at its own shapes.
+        graph: what is evaluated, in its own types, at its own shapes.
         draw: the inputs for given domains.
 
     Returns:
@@ -165,7 +165,7 @@ def _finite_share(graph: Graph | StepGraph, inputs: Mapping[str, Array]) -> floa
     """Which share of the outputs and states is finite; 0 where the graph refuses the inputs."""
     try:
         with np.errstate(all="ignore"):
-            found = evaluate(graph, inputs, dtype=DType.F64)
+            found = evaluate(graph, inputs)
     except EdgeLSTMError:
         return 0.0
     arrays = [*found.outputs.values(), *found.states.values()]

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import CapabilityError, MismatchError, TargetUnavailableError
+from edgelstm.errors import (
+    CalibrationError,
+    CapabilityError,
+    MismatchError,
+    TargetUnavailableError,
+)
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
 from edgelstm_compiler.emulation.kernel import emulate
@@ -200,6 +205,11 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
             raise MismatchError(
                 f"{error}. The artifact is not written; --no-check writes it all the same"
             ) from error
+        if options.check_input is not None and check.get("inputs") != "a recording":
+            raise CalibrationError(
+                "the recordings to check on hold less than the model takes at once: give at least "
+                f"{notes.window or 1} frames, or whole inputs of a call"
+            )
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check)

@@ -8,9 +8,8 @@ before the functions that saturate, and the states; it decides where two float32
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,12 +17,11 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
-from edgelstm.errors import EdgeLSTMError, MismatchError
-from edgelstm.session import Session
-from edgelstm.signature import Signature, TensorSpec
+from edgelstm.errors import EdgeLSTMError, MismatchError, StreamError
+from edgelstm.signature import TensorSpec
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.blame import first_divergence
-from edgelstm_compiler.check_inputs import NOT_DEFINED, Domain, draw_white, find_domains
+from edgelstm_compiler.check_inputs import NOT_DEFINED
 from edgelstm_compiler.comparison import (
     OURS,
     TOLERANCE,
@@ -38,10 +36,18 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.importer import import_graph
 from edgelstm_compiler.onnx_import.peer import OnnxRuntimePeer, PeerUnavailableError
 from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.session_rows import (
+    by_name,
+    frame_count,
+    frames_of,
+    read_states,
+    run_pieces,
+    step_through,
+    to_frames,
+    to_sequence,
+)
 from edgelstm_compiler.step_trace import StepTrace, open_heads
-
-LENGTHS = (9, 23)
-"""Numbers of frames compared where time is free."""
+from edgelstm_compiler.trial_inputs import choose_inputs
 
 MOST_STEPS = 64
 """Frames of a long fixed window that are compared one by one."""
@@ -99,21 +105,6 @@ class Oracle:
             return evaluate(graph, given, dtype=dtype).outputs
 
 
-@dataclass(frozen=True, slots=True)
-class CheckInputs:
-    """What the self-check feeds.
-
-    Args:
-        trials: inputs as the model takes them, with the number of frames where that is free.
-        origin: in words.
-        domains: of drawn inputs, by name.
-    """
-
-    trials: Sequence[tuple[int | None, Mapping[str, Array]]]
-    origin: str
-    domains: Mapping[str, Domain] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class _Findings:
     """The largest error so far, and who said so."""
@@ -158,7 +149,15 @@ def check_artifact(
     oracle, findings = Oracle(model), _Findings()
     opened, heads = open_heads(step_graph)
     for length, inputs in given.trials:
-        trial = _Trial(artifact, model, binding, step_graph, opened, inputs, length)
+        try:
+            trial = _Trial(artifact, model, binding, step_graph, opened, inputs, length)
+        except StreamError as error:
+            count = frame_count(frames_of(artifact.signature, inputs))
+            if StepTrace(step_graph, inputs, count).is_finite():
+                raise MismatchError(
+                    f"self-check: the artifact refuses input that the model takes: {error}"
+                ) from error
+            return {"done": False, "reason": f"{NOT_DEFINED} ({error})"}
         trial.compare_with_model(oracle, findings)
         trial.compare_frames(findings)
         trial.compare_states()
@@ -194,7 +193,7 @@ class _Trial:
         signature = artifact.signature
         self._is_call = signature.mode == "call"
         self._frames = frames_of(signature, inputs)
-        self._count = 1 if self._is_call else _frame_count(self._frames)
+        self._count = 1 if self._is_call else frame_count(self._frames)
         self._trace = StepTrace(opened, inputs, self._count)
         self._steps = min(self._count, MOST_STEPS)
         self._run = self._run_whole()
@@ -278,7 +277,7 @@ class _Trial:
         session, signature = self._artifact.session(), self._artifact.signature
         if self._is_call:
             used = {spec.name: self._inputs[spec.name] for spec in signature.inputs}
-            return {n: x[None] for n, x in _by_name(session.call(used), signature).items()}
+            return {n: x[None] for n, x in by_name(session.call(used), signature).items()}
         return run_pieces(session, self._frames, self._count)
 
     def _stepped(self) -> dict[str, Array]:
@@ -324,186 +323,9 @@ class _Trial:
         )
 
 
-def choose_inputs(
-    artifact: Artifact,
-    binding: Binding,
-    graph: StepGraph,
-    recordings: Sequence[Mapping[str, Array]] = (),
-) -> CheckInputs | None:
-    """Input from recordings where they reach, else drawn within the domain of the model.
-
-    Returns:
-        The inputs; None where the model gives nothing finite on whatever is drawn.
-    """
-    is_free = artifact.signature.mode == "stream" and bool(binding.free_time)
-    lengths: Sequence[int | None] = LENGTHS if is_free else (None,)
-    if recordings:
-        trials = _from_recordings(artifact.signature, binding, recordings, lengths)
-        if trials:
-            return CheckInputs(trials, "a recording")
-    specs = [(value.name, value.type.dtype) for value in binding.graph.inputs]
-
-    def draw(
-        domains: Mapping[str, Domain], shapes: Mapping[str, Sequence[int]], scale: float = 1.0
-    ) -> dict[str, Array]:
-        items = [(name, tuple(shapes[name]), dtype) for name, dtype in specs]
-        return draw_white(items, domains, scale)
-
-    domains = find_domains(binding.graph, lambda found: draw(found, binding.shapes))
-    if domains is None:
-        return None
-    trials = []
-    for index, length in enumerate(lengths):
-        shapes = binding.shapes if length is None else binding.shapes_for(length)
-        scale = 1.0
-        if index == 0 and len(lengths) > 1:
-            scale = _least_saturated(graph, partial(draw, domains, shapes), length or 1)
-        trials.append((length, draw(domains, shapes, scale)))
-    return CheckInputs(trials, "seeded random input", domains)
-
-
-def random_inputs(binding: Binding, shapes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """Seeded input for the model at these shapes, within its domain where one is found."""
-    items = [(v.name, tuple(shapes[v.name]), v.type.dtype) for v in binding.graph.inputs]
-    at_home = [(v.name, v.type.shape, v.type.dtype) for v in binding.graph.inputs]
-    domains = find_domains(binding.graph, lambda found: draw_white(at_home, found))
-    return draw_white(items, domains or {})
-
-
-def _least_saturated(
-    graph: StepGraph, draw: Callable[[float], Mapping[str, Array]], length: int
-) -> float:
-    """The scale of the inputs at which the probabilities that come out are the least certain."""
-    opened, found = open_heads(graph)
-    heads = [name for name in found if name.startswith("before ")]
-    if not heads:
-        return 1.0
-    certainty = {}
-    for scale in (1.0, 0.3, 0.1, 0.03):
-        rows = StepTrace(opened, draw(scale), length).exact(length)
-        sizes = [float(np.nan_to_num(np.abs(rows[name]), nan=np.inf).mean()) for name in heads]
-        certainty[scale] = max(sizes)
-    best = min(certainty, key=lambda scale: certainty[scale])
-    return best if certainty[best] < 0.5 * certainty[1.0] else 1.0
-
-
-def _from_recordings(
-    signature: Signature,
-    binding: Binding,
-    recordings: Sequence[Mapping[str, Array]],
-    lengths: Sequence[int | None],
-) -> list[tuple[int | None, Mapping[str, Array]]]:
-    """The model's inputs out of recordings: their beginnings, one recording after another."""
-    trials: list[tuple[int | None, Mapping[str, Array]]] = []
-    for index, length in enumerate(lengths):
-        shapes = binding.shapes if length is None else binding.shapes_for(length)
-        recording = recordings[min(index, len(recordings) - 1)]
-        inputs: dict[str, Array] = {}
-        for spec in signature.inputs:
-            if spec.name not in recording:
-                return []
-            data = np.asarray(recording[spec.name])
-            shape = tuple(shapes[spec.name])
-            if signature.mode == "stream" and spec.time_axis is not None:
-                wanted = shape[spec.time_axis]
-                if len(data) < wanted:
-                    return []
-                rows = np.ascontiguousarray(data[:wanted]).reshape(wanted, *spec.shape)
-                data = to_sequence(rows, spec)
-            elif data.size > int(np.prod(shape)):
-                data = data.reshape(-1)[: int(np.prod(shape))]
-            if data.size != int(np.prod(shape)):
-                return []
-            inputs[spec.name] = np.ascontiguousarray(data, spec.dtype.numpy).reshape(shape)
-        trials.append((length, inputs))
-    return trials
-
-
-def run_pieces(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """The rows of `run` over pieces of unequal length, two cuts near the end."""
-    signature = session.signature
-    cuts = sorted({0, count // 3, max(count - 2, 0), max(count - 1, 0), count})
-    pieces = [
-        _by_name(session.run({n: x[a:b] for n, x in frames.items()}), signature)
-        for a, b in itertools.pairwise(cuts)
-    ]
-    return {
-        spec.name: np.concatenate([piece[spec.name] for piece in pieces])
-        for spec in signature.outputs
-    }
-
-
-def step_through(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """Every output of every step, (n, *frame shape), through `session.step`."""
-    outputs = session.signature.outputs
-    rows = {spec.name: np.empty((count, *spec.shape), spec.dtype.numpy) for spec in outputs}
-    names = [spec.name for spec in session.signature.inputs]
-    for index in range(count):
-        frame: Any = {name: frames[name][index] for name in names}
-        result = session.step(frame if len(names) > 1 else frame[names[0]])
-        for spec in outputs:
-            rows[spec.name][index] = result[spec.name] if isinstance(result, dict) else result
-    return rows
-
-
-def read_states(session: Session) -> dict[str, Array]:
-    """The states of a session by name."""
-    block = np.frombuffer(session.snapshot().state, np.uint8)
-    return {
-        spec.name: block[spec.offset_bytes : spec.offset_bytes + spec.nbytes]
-        .view(spec.dtype.numpy)
-        .reshape(spec.shape)
-        for spec in session.signature.states
-    }
-
-
-def frames_of(signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """A stream's frames by input, (n, *frame shape); inputs without time are held."""
-    if signature.mode == "call":
-        return {}
-    frames = {
-        spec.name: to_frames(inputs[spec.name], spec.time_axis, spec.shape)
-        for spec in signature.inputs
-    }
-    count = _frame_count(frames)
-    return {name: _held(x, count) for name, x in frames.items()}
-
-
-def _frame_count(frames: Mapping[str, Array]) -> int:
-    return max((x.shape[0] for x in frames.values()), default=1)
-
-
 def _like(wanted: Array, rows: Array) -> Array:
     """The expected values; of integers as integers, so that they are compared exactly."""
     return wanted if np.issubdtype(rows.dtype, np.floating) else wanted.astype(rows.dtype)
-
-
-def to_frames(x: Array, time_axis: int | None, frame_shape: Sequence[int]) -> Array:
-    """A model's input as (frames, *frame shape); one frame where it has no time axis."""
-    if time_axis is None:
-        return x.reshape(1, *frame_shape)
-    moved = np.moveaxis(x, time_axis, 0)
-    frames: Array = np.ascontiguousarray(moved).reshape(moved.shape[0], *frame_shape)
-    return frames
-
-
-def to_sequence(rows: Array, spec: TensorSpec) -> Array:
-    """Frames (n, *frame shape) in the model's own shape; the last one where it is any-time."""
-    if spec.time_axis is None:
-        last: Array = rows[-1]
-        return last.reshape(spec.model_shape)
-    chunks: list[Array] = list(rows.reshape(rows.shape[0], *spec.model_shape))
-    return np.concatenate(chunks, axis=spec.time_axis)
-
-
-def _held(x: Array, count: int) -> Array:
-    return x if x.shape[0] == count else np.repeat(x, count, axis=0)
-
-
-def _by_name(result: Any, signature: Signature) -> dict[str, Array]:
-    if isinstance(result, dict):
-        return {name: np.array(value) for name, value in result.items()}
-    return {signature.outputs[0].name: np.array(result)}
 
 
 def _expected(

@@ -92,6 +92,11 @@ class StepTrace:
         """The same for a state."""
         return self._noise(name, count, 1)
 
+    def is_finite(self) -> bool:
+        """Whether all outputs and states stay finite in float32."""
+        rows, states = self._run("float32", self._total)
+        return all(np.isfinite(x).all() for x in (*rows.values(), *states.values()))
+
     def frame(self, index: int) -> dict[str, Array]:
         """The inputs of one step in the graph's shapes."""
         return {

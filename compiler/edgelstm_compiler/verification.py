@@ -22,7 +22,8 @@ from edgelstm_compiler.comparison import (
 )
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import OnnxModel
-from edgelstm_compiler.selfcheck import Oracle, step_through, to_sequence
+from edgelstm_compiler.selfcheck import Oracle
+from edgelstm_compiler.session_rows import step_through, to_sequence
 
 PREFIXES = 12
 """How many prefixes of a sequence are computed anew for an any-time output."""

@@ -7,7 +7,6 @@ itself costs.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -32,6 +31,7 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks
+from edgelstm_compiler.session_rows import read_states, run_pieces, step_through
 from edgelstm_compiler.step_trace import open_heads
 
 FRAMES = 64
@@ -213,27 +213,13 @@ def _run(
         spec.name: np.stack([piece[spec.name] for piece in pieces]).reshape(steps, *spec.shape)
         for spec in signature.inputs
     }
-    cuts = sorted({0, steps // 3, max(steps - 2, 0), max(steps - 1, 0), steps})
-    parts = [
-        _rows(session.run({name: x[a:b] for name, x in frames.items()}), signature, graph, b - a)
-        for a, b in itertools.pairwise(cuts)
-    ]
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    single, stepped = artifact.session(), []
-    for index in range(steps):
-        frame: Any = {name: x[index] for name, x in frames.items()}
-        result = single.step(frame if len(frame) > 1 else next(iter(frame.values())))
-        copied = {n: np.array(x) for n, x in result.items()} if isinstance(result, dict) else result
-        stepped.append(_rows(copied, signature, graph, 1))
-    rows = {name: np.concatenate([row[name] for row in stepped]) for name in whole}
-    block = np.frombuffer(single.snapshot().state, np.uint8)
-    states = {
-        spec.name: block[spec.offset_bytes : spec.offset_bytes + spec.nbytes]
-        .view(spec.dtype.numpy)
-        .reshape(spec.shape)
-        for spec in signature.states
-    }
-    return whole, rows, states
+    shapes = {out.name: out.value.type.shape for out in graph.outputs}
+    single = artifact.session()
+    whole, rows = (
+        {name: x.reshape(steps, *shapes[name]) for name, x in found.items()}
+        for found in (run_pieces(session, frames, steps), step_through(single, frames, steps))
+    )
+    return whole, rows, read_states(single)
 
 
 def _check_heads(

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.blame import first_divergence
-from edgelstm_compiler.comparison import OURS, relative_error
+from edgelstm_compiler.comparison import OURS, TOLERANCE, relative_error
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.ops import Recurrent
@@ -40,7 +40,7 @@ from edgelstm_compiler.quant_report.tensors import (
     shown_values,
 )
 from edgelstm_compiler.quant_report.verification import verify_quantized
-from edgelstm_compiler.selfcheck import TOLERANCE, random_inputs
+from edgelstm_compiler.trial_inputs import random_inputs
 from edgelstm_compiler.verification import compare_rows
 
 BUDGET_DB = {

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgelstm.errors import MismatchError
+from edgelstm.errors import CalibrationError, MismatchError
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.selfcheck import check_artifact
 from tests.models import make_model, stacked_model
@@ -160,6 +160,22 @@ def test_a_recording_takes_the_place_of_random_input() -> None:
     walk = np.abs(np.random.default_rng(0).standard_normal((50, 6))).astype(np.float32) + 0.5
     check = compile_model(model, target="reference", check_input=walk).manifest["check"]
     assert check["inputs"] == "a recording"
+
+
+@pytest.mark.parametrize("count", [1, 5, 15, 200])
+def test_recordings_of_any_length_are_used(count: int) -> None:
+    """Where time is free a short recording is compared as it is, a long one up to 64 frames."""
+    walk = np.random.default_rng(0).standard_normal((count, 6)).astype(np.float32)
+    check = compile_model(one_layer("GRU"), target="reference", check_input=walk).manifest["check"]
+    assert check["inputs"] == "a recording"
+    assert max(check["lengths"]) == min(count, 64)
+
+
+def test_a_recording_shorter_than_the_window_is_refused() -> None:
+    """Rather than compared on something else without a word."""
+    walk = np.zeros((29, 6), np.float32)
+    with pytest.raises(CalibrationError, match="at least 30 frames"):
+        compile_model(one_layer("GRU", steps=30), target="reference", check_input=walk)
 
 
 def test_domains_may_differ_by_input() -> None:
