@@ -56,6 +56,19 @@ def scale_of(expected: Array) -> float:
     return max(1.0, float(finite.max(initial=0.0)))
 
 
+def own_error(actual: Array, expected: Array) -> float:
+    """Largest absolute difference over the largest magnitude, however small: of one code twice."""
+    if expected.size == 0:
+        return 0.0
+    return float(absolute_error(actual, expected).max()) / own_scale(expected)
+
+
+def own_scale(expected: Array) -> float:
+    """The largest finite magnitude, or the smallest normal float32 where that is less."""
+    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
+    return max(float(finite.max(initial=0.0)), float(np.finfo(np.float32).tiny))
+
+
 def relative_error(actual: Array, expected: Array) -> float:
     """Largest absolute difference, over the largest expected magnitude where that exceeds 1.
 

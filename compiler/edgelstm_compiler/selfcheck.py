@@ -27,7 +27,10 @@ from edgelstm_compiler.comparison import (
     TOLERANCE,
     Verdict,
     judge,
+    own_error,
+    own_scale,
     relative_error,
+    scale_of,
 )
 from edgelstm_compiler.held_weights import first_wrong_row, run_held_weights
 from edgelstm_compiler.ir.evaluate import evaluate
@@ -244,6 +247,26 @@ class _Trial:
                     text = f"the step graph in float64 ({way} frame by frame)"
                     self._fail(spec.name, text, verdict, self._steps)
 
+        if not self._is_call:
+            self._compare_run_with_step(ways["run"], ways["step"])
+
+    def _compare_run_with_step(self, run: Mapping[str, Array], step: Mapping[str, Array]) -> None:
+        """One code, called in two ways: the same numbers, however small they are."""
+        pairs = {name: (x[: self._steps], step[name]) for name, x in run.items()}
+        if self._steps == self._count:
+            pairs |= {name: (x, self._states[name]) for name, x in self._run_states.items()}
+        for name, (found, wanted) in pairs.items():
+            error = own_error(found, wanted)
+            if error <= TOLERANCE:
+                continue
+            noise = (self._trace.noise if name in run else self._trace.state_noise)(
+                name, self._steps
+            )
+            limit = OURS * noise * scale_of(wanted) / own_scale(wanted)
+            if not error <= limit:
+                verdict = Verdict(error, limit, "float64", "differs")
+                self._fail(name, "itself: run in pieces is not step", verdict, self._steps)
+
     def compare_states(self) -> None:
         """The states behind the last step beside the step graph's."""
         if self._is_call or not self._artifact.signature.states:
@@ -278,7 +301,9 @@ class _Trial:
         if self._is_call:
             used = {spec.name: self._inputs[spec.name] for spec in signature.inputs}
             return {n: x[None] for n, x in by_name(session.call(used), signature).items()}
-        return run_pieces(session, self._frames, self._count)
+        rows = run_pieces(session, self._frames, self._count)
+        self._run_states = read_states(session)
+        return rows
 
     def _stepped(self) -> dict[str, Array]:
         session = self._artifact.session()

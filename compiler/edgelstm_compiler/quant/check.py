@@ -24,7 +24,7 @@ from edgelstm_compiler.check_inputs import (
     find_domains,
     types_of,
 )
-from edgelstm_compiler.comparison import absolute_error, relative_error, scale_of
+from edgelstm_compiler.comparison import absolute_error, own_error, relative_error, scale_of
 from edgelstm_compiler.held_weights import run_held_weights
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
@@ -89,7 +89,16 @@ def check_quantized(
         if not error <= tolerance:
             name = max(expected, key=lambda key: relative_error(found[key], expected[key]))
             _fail(f"output {name!r}", error, tolerance)
-    for name, state in states.items():
+    for name, (run, step) in {
+        **{name: (actual[name], rows) for name, rows in stepped.items()},
+        **states,
+    }.items():
+        off = own_error(run, step)
+        if not off <= TOLERANCE:
+            raise MismatchError(
+                f"self-check: {name!r} differs from itself by {off:.3g}: run in pieces is not step"
+            )
+    for name, (_, state) in states.items():
         wanted = replay.states[name].reshape(state.shape)
         # A float32 gate between two steps may be rounded either way, and h carries it on.
         off = _state_error(state, wanted)
@@ -198,8 +207,8 @@ def _steps(graph: StepGraph, recording: Recording) -> int:
 
 def _run(
     artifact: Artifact, graph: StepGraph, recording: Recording, steps: int
-) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
-    """The outputs by `run` in pieces of unequal length, those by `step`, and the states after."""
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, tuple[Array, Array]]]:
+    """The outputs by `run` in pieces and by `step`, and the states after each of them."""
     session, signature = artifact.session(), artifact.signature
     if signature.mode == "call":
         call: Any = {
@@ -219,7 +228,8 @@ def _run(
         {name: x.reshape(steps, *shapes[name]) for name, x in found.items()}
         for found in (run_pieces(session, frames, steps), step_through(single, frames, steps))
     )
-    return whole, rows, read_states(single)
+    after = read_states(session)
+    return whole, rows, {name: (after[name], x) for name, x in read_states(single).items()}
 
 
 def _check_heads(

@@ -63,6 +63,24 @@ def test_a_run_that_forgets_an_early_state_is_seen() -> None:
         check_artifact(forgetful(artifact), *parts(model))
 
 
+@pytest.mark.parametrize("steps", ["T", 7])
+def test_a_run_that_forgets_what_hardly_matters_is_seen(steps: int | str) -> None:
+    """States far below the tolerance: `run` must be `step` in their own scale."""
+    model = one_layer(
+        "LSTM",
+        scale=0.05,
+        outputs=("", "Y_h"),
+        after=[helper.make_node("Mul", ["Y_h", "tiny"], ["out"])],
+        shown="out",
+        shape=[1, 1, 12],
+        steps=steps,
+        more={"tiny": np.asarray(np.float32(1e-5))},
+    )
+    artifact = compile_model(model, target="reference", check=False)
+    with pytest.raises(MismatchError, match="run in pieces is not step"):
+        check_artifact(forgetful(artifact), *parts(model))
+
+
 DOMAINS = {
     "Log": ([helper.make_node("Log", ["x"], ["fed"])], {}),
     "Sqrt": ([helper.make_node("Sqrt", ["x"], ["fed"])], {}),
