@@ -1,7 +1,8 @@
-"""A recording through a session into a sink, and what happens to samples that are not numbers."""
+"""A recording through a session into a sink, and samples that the model does not take."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,16 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.errors import NonFiniteSampleError
+from edgelstm.admission import is_restricted, refused, takes
+from edgelstm.errors import NonFiniteStateError, StreamError
+from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
-from edgelstm.streams.windows import run_windows
+
+_SHORT_BLOCK = 16
 
 
 class BadSamplePolicy(StrEnum):
-    """What to do with a frame that holds NaN, infinity or a missing value."""
+    """What to do with a frame that the model does not take.
+
+    It holds NaN, infinity, a missing value, a number beyond the limit of its input or an integer
+    that is no index; or a state of the model would not be finite after it.
+    """
 
     RAISE = "raise"  # stop there
     SKIP = "skip"  # leave it out: no prediction, the state waits
@@ -41,7 +49,7 @@ class Replay:
         reset_every: begin a new stream after so many frames fed; None: never.
         frames_in: frames read.
         frames_out: predictions written.
-        bad_frames: frames that were not all finite.
+        bad_frames: frames that the model does not take.
         model_ns: time spent in the model.
     """
 
@@ -71,7 +79,6 @@ class Replay:
             self.frames_in += len(batch)
             bad = find_bad_frames(batch, self.session.signature)
             if bad.any():
-                self.bad_frames += int(bad.sum())
                 self._feed_with_bad(batch, bad)
             else:
                 self._feed(batch, np.arange(len(batch)))
@@ -81,10 +88,10 @@ class Replay:
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.RAISE:
             first = int(np.argmax(bad))
-            self.frames_in -= len(batch) - first - 1
-            self.bad_frames -= int(bad.sum()) - 1
             self._feed(batch, np.arange(first))
+            self._stop_at(batch, first)
             raise _bad_sample_error(batch, first, self.session.signature)
+        self.bad_frames += int(bad.sum())
         if self.policy is BadSamplePolicy.SKIP:
             self._feed(batch, np.flatnonzero(~bad))
         elif self.policy is BadSamplePolicy.HOLD:
@@ -110,31 +117,82 @@ class Replay:
         self._feed(Batch(repaired, batch.where, batch.kept), usable)
 
     def _feed(self, batch: Batch, chosen: NDArray[np.int64]) -> None:
-        if not len(chosen):
-            return
+        """Feed those frames, in blocks that are short for a while after a state overflowed."""
+        size = len(chosen)
+        while len(chosen):
+            block = chosen[: min(size, self._room())]
+            fed = self._feed_block(batch, block)
+            size = min(2 * size, len(batch))
+            if fed < len(block):
+                self._overflow(batch, block, fed)
+                fed, size = fed + 1, _SHORT_BLOCK
+            chosen = chosen[fed:]
+
+    def _feed_block(self, batch: Batch, chosen: NDArray[np.int64]) -> int:
+        """Feed those frames; how many were, before one after which a state would overflow."""
+        self._room()
         is_whole = len(chosen) == len(batch)
         frames = dict(batch.frames)
-        kept = dict(batch.kept)
         if not is_whole:
             frames = {name: array[chosen] for name, array in frames.items()}
-            kept = {name: [values[i] for i in chosen] for name, values in kept.items()}
         start = perf_counter_ns()
-        result: Any = self._run(frames, len(chosen))
+        try:
+            result: Any = self.session.run(frames)
+            fed = len(chosen)
+        except NonFiniteStateError as error:
+            result, fed = error.outputs, error.frames_done
         self.model_ns += perf_counter_ns() - start
+        if not fed:
+            return 0
+        kept = dict(batch.kept)
+        if not is_whole or fed < len(chosen):
+            kept = {name: [values[i] for i in chosen[:fed]] for name, values in kept.items()}
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
-        self.frames_out += len(chosen)
+        self.frames_out += fed
+        self._since_reset += fed
         if self.is_live:
             self.sink.flush()
+        return fed
 
-    def _run(self, frames: dict[str, Array], count: int) -> Any:
-        """The outputs of all frames, with a new stream wherever a window ends."""
+    def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
+        """A frame after which a state would not be finite; it has not been fed."""
+        index = int(chosen[fed])
+        if self.policy is BadSamplePolicy.RAISE:
+            self._stop_at(batch, index)
+            raise NonFiniteStateError(
+                f"{batch.where(index)}: after this frame a state of the model would be infinite, "
+                "NaN or beyond its limit; --on-bad-sample skip, hold or reset continues after such "
+                "samples",
+            )
+        self.bad_frames += 1
+        if self.policy is BadSamplePolicy.RESET:
+            self.session.reset()
+            self._since_reset = 0
+        elif self.policy is BadSamplePolicy.HOLD:
+            good = self._last_good
+            if fed:
+                last = int(chosen[fed - 1])
+                good = {name: frames[last] for name, frames in batch.frames.items()}
+            if good:
+                kept = {name: [values[index]] for name, values in batch.kept.items()}
+                frames = {name: frame[None] for name, frame in good.items()}
+                # Where that overflows as well, this frame has no prediction.
+                self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
+
+    def _stop_at(self, batch: Batch, index: int) -> None:
+        """Count that frame as bad and those behind it as not read."""
+        self.frames_in -= len(batch) - index - 1
+        self.bad_frames += 1
+
+    def _room(self) -> int:
+        """Frames left in the window; at its end a new stream begins."""
         if self.reset_every is None:
-            return self.session.run(frames)
-        self._since_reset, result = run_windows(
-            self.session, frames, count, self.reset_every, self._since_reset
-        )
-        return result
+            return sys.maxsize
+        if self._since_reset >= self.reset_every:
+            self.session.reset()
+            self._since_reset = 0
+        return self.reset_every - self._since_reset
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
@@ -144,24 +202,30 @@ class Replay:
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
-    """Which frames hold NaN or infinity in any input."""
+    """Which frames hold something that an input does not take."""
     bad = np.zeros(len(batch), np.bool_)
     for spec in signature.inputs:
-        if spec.dtype.is_float:
-            bad |= ~np.isfinite(batch.frames[spec.name]).reshape(len(batch), -1).all(axis=1)
+        if is_restricted(spec):
+            bad |= refused(batch.frames[spec.name], spec).reshape(len(batch), -1).any(axis=1)
     return bad
 
 
-def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> NonFiniteSampleError:
+def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamError:
     for spec in signature.inputs:
-        values = np.asarray(batch.frames[spec.name][index]).reshape(-1)
-        if not spec.dtype.is_float or np.isfinite(values).all():
+        values = np.asarray(batch.frames[spec.name][index])
+        if takes(values, spec):
             continue
-        element = int(np.argmin(np.isfinite(values)))
-        return NonFiniteSampleError(
-            f"{batch.where(index)}: {element_names(spec)[element]} is {values[element]} "
-            "(missing or not finite); --on-bad-sample skip, hold or reset continues after such "
-            "samples"
+        element = int(np.argmax(refused(values, spec).reshape(-1)))
+        place = tuple(int(i) for i in np.unravel_index(element, spec.shape))
+        kind, reason = refusal_reason(values[place], spec, place)
+        note = (
+            " (missing or not finite)"
+            if values.dtype.kind == "f" and not np.isfinite(values[place])
+            else ""
+        )
+        return kind(
+            f"{batch.where(index)}: {element_names(spec)[element]} {reason}{note}; --on-bad-sample "
+            "skip, hold or reset continues after such samples"
         )
     raise AssertionError("a bad frame has a bad value")
 

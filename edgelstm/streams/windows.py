@@ -1,47 +1,9 @@
-"""Streams that begin anew after every N frames, as models trained on windows want it."""
+"""What is said before a model that was trained on windows is run as a stream."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from edgelstm.artifact import Artifact
 from edgelstm.errors import StreamError
-from edgelstm.session import Session
-from edgelstm.streams.base import Array
-
-
-def run_windows(
-    session: Session, frames: dict[str, Array], count: int, every: int, since: int
-) -> tuple[int, Any]:
-    """Run frames through a session and reset it wherever a window begins.
-
-    Args:
-        session: runs the model.
-        frames: (count, *frame) by input.
-        count: of the frames.
-        every: frames of a window.
-        since: frames of the window that the session is in.
-
-    Returns:
-        The frames of the window it is in afterwards, and the outputs as `Session.run` gives them.
-    """
-    parts: list[Any] = []
-    start = 0
-    while start < count:
-        if since == every:
-            session.reset()
-            since = 0
-        stop = min(count, start + every - since)
-        parts.append(session.run({name: x[start:stop] for name, x in frames.items()}))
-        since += stop - start
-        start = stop
-    if len(parts) == 1:
-        return since, parts[0]
-    if isinstance(parts[0], dict):
-        return since, {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    return since, np.concatenate(parts)
 
 
 def stream_warnings(artifact: Artifact, reset_every: int | None) -> list[str]:
