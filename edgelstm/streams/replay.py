@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused, takes
 from edgelstm.errors import NonFiniteStateError, StreamError
+from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
 from edgelstm.signature import Signature
@@ -45,45 +46,55 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
-        is_live: hand on each prediction at once.
         reset_every: begin a new stream after so many frames fed; None: never.
         frames_in: frames read.
+        frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
         bad_frames: frames that the model does not take.
         model_ns: time spent in the model.
+        since_reset: frames fed since the stream began.
+        last_good: the last frame by input that was all finite.
     """
 
     session: Session
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
-    is_live: bool = False
     reset_every: int | None = None
     frames_in: int = 0
+    frames_done: int = 0
     frames_out: int = 0
     bad_frames: int = 0
     model_ns: int = 0
-    _last_good: dict[str, Array] = field(default_factory=dict)
-    _since_reset: int = 0
+    since_reset: int = 0
+    last_good: dict[str, Array] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
 
         Args:
-            progress: called after each batch.
+            progress: called several times a second while frames come, when all that was read is
+                dealt with; what it raises ends the run there.
 
         Raises:
             StreamError: a frame cannot be used; the predictions before it have been written.
         """
         for batch in self.source.batches():
-            self.frames_in += len(batch)
-            bad = find_bad_frames(batch, self.session.signature)
-            if bad.any():
-                self._feed_with_bad(batch, bad)
-            else:
-                self._feed(batch, np.arange(len(batch)))
-            self._remember(batch, bad)
-            progress()
+            for part in self._pace.stretches(len(batch)):
+                self._take(batch if len(batch) == part.stop - part.start else batch.part(part))
+                self.sink.flush()
+                progress()
+
+    def _take(self, batch: Batch) -> None:
+        self.frames_in += len(batch)
+        bad = find_bad_frames(batch, self.session.signature)
+        if bad.any():
+            self._feed_with_bad(batch, bad)
+        else:
+            self._feed(batch, np.arange(len(batch)))
+        self._remember(batch, bad)
+        self.frames_done += len(batch)
 
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.RAISE:
@@ -100,7 +111,7 @@ class Replay:
             for part, is_bad in _stretches(bad):
                 if is_bad:
                     self.session.reset()
-                    self._since_reset = 0
+                    self.since_reset = 0
                 else:
                     self._feed(batch, part)
 
@@ -110,10 +121,10 @@ class Replay:
         repaired = {}
         for name, frames in batch.frames.items():
             held = frames[np.maximum(source, 0)]
-            if self._last_good:
-                held[source < 0] = self._last_good[name]
+            if self.last_good:
+                held[source < 0] = self.last_good[name]
             repaired[name] = held
-        usable = np.arange(len(batch)) if self._last_good else np.flatnonzero(source >= 0)
+        usable = np.arange(len(batch)) if self.last_good else np.flatnonzero(source >= 0)
         self._feed(Batch(repaired, batch.where, batch.kept), usable)
 
     def _feed(self, batch: Batch, chosen: NDArray[np.int64]) -> None:
@@ -150,9 +161,7 @@ class Replay:
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
         self.frames_out += fed
-        self._since_reset += fed
-        if self.is_live:
-            self.sink.flush()
+        self.since_reset += fed
         return fed
 
     def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
@@ -168,9 +177,9 @@ class Replay:
         self.bad_frames += 1
         if self.policy is BadSamplePolicy.RESET:
             self.session.reset()
-            self._since_reset = 0
+            self.since_reset = 0
         elif self.policy is BadSamplePolicy.HOLD:
-            good = self._last_good
+            good = self.last_good
             if fed:
                 last = int(chosen[fed - 1])
                 good = {name: frames[last] for name, frames in batch.frames.items()}
@@ -180,25 +189,26 @@ class Replay:
                 # Where that overflows as well, this frame has no prediction.
                 self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
 
-    def _stop_at(self, batch: Batch, index: int) -> None:
-        """Count that frame as bad and those behind it as not read."""
-        self.frames_in -= len(batch) - index - 1
-        self.bad_frames += 1
-
     def _room(self) -> int:
         """Frames left in the window; at its end a new stream begins."""
         if self.reset_every is None:
             return sys.maxsize
-        if self._since_reset >= self.reset_every:
+        if self.since_reset >= self.reset_every:
             self.session.reset()
-            self._since_reset = 0
-        return self.reset_every - self._since_reset
+            self.since_reset = 0
+        return self.reset_every - self.since_reset
+
+    def _stop_at(self, batch: Batch, index: int) -> None:
+        """Count that frame as bad and those behind it as not read; those before it are done."""
+        self.frames_in -= len(batch) - index - 1
+        self.frames_done += index
+        self.bad_frames += 1
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
         if len(good):
             last = int(good[-1])
-            self._last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
+            self.last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import StreamError
 
 
 def stream_warnings(artifact: Artifact, reset_every: int | None) -> list[str]:
-    """What is to be said before frames are fed.
-
-    Raises:
-        StreamError: windows of a model that was compiled for calls.
-    """
+    """What is to be said before frames are fed."""
     if artifact.signature.mode == "call":
-        if reset_every is not None:
-            raise StreamError(
-                f"--reset-every is for streams; {artifact.name!r} was compiled with --mode call, "
-                "where every call begins anew"
-            )
         return []
     window = artifact.window_frames
     if reset_every is None:

@@ -140,8 +140,26 @@ def test_longer_than_the_window_and_call_mode(tmp_path: Path) -> None:
     assert "windows of 5 frames" in result.stderr
     _, artifact, _ = compiled(tmp_path, stacked_model(steps=5, head="sequence"), "--mode", "call")
     result = invoke("run", artifact, "-i", walk, "--reset-every", "6")
-    assert result.exit_code == 6
+    assert result.exit_code == 2
     assert "call" in result.stderr
+
+
+@pytest.mark.parametrize("cut", [3, 5, 7, 10])
+def test_a_resumed_run_is_in_the_same_window(cut: int, tmp_path: Path) -> None:
+    """The state file holds how far the window was."""
+    _, artifact, _ = compiled(tmp_path, stacked_model(steps=5, head="last_step"))
+    walk, rows = recording(tmp_path, 13)
+    lines = walk.read_text(encoding="utf-8").splitlines(keepends=True)
+    short, out, state = (tmp_path / name for name in ("short.csv", "out.csv", "stream.state"))
+    short.write_text("".join(lines[: cut + 1]), encoding="utf-8")
+    words = ("-o", out, "--reset-every", "5", "--state-file", state)
+    assert invoke("run", artifact, "-i", short, *words).exit_code == 0
+    resumed = invoke("run", artifact, "-i", walk, *words, "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    found = np.loadtxt(out.read_text(encoding="utf-8").splitlines()[1:], delimiter=",", ndmin=2)
+    model = edgelstm.load(artifact)
+    parts = [model.session().run(rows[start : start + 5]) for start in (0, 5, 10)]
+    np.testing.assert_allclose(found[:, -5:], np.concatenate(parts), atol=1e-6)
 
 
 UNBOUNDED = {
