@@ -16,7 +16,7 @@ from edgelstm_compiler.comparison import relative_error
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import StepGraph, StepOutput
-from edgelstm_compiler.ir.ops import Dense, Softmax, Unary
+from edgelstm_compiler.ir.ops import ArgReduce, Compare, Dense, Softmax, Unary
 from edgelstm_compiler.ir.types import Array, Node, Value
 
 SATURATING = frozenset(
@@ -48,7 +48,7 @@ def open_heads(graph: StepGraph) -> tuple[StepGraph, dict[str, str]]:
             shown[name] = (inner, node.name)
             continue
         nodes.append(node)
-        is_head = isinstance(op, Softmax) or (
+        is_head = isinstance(op, (Softmax, ArgReduce, Compare)) or (
             isinstance(op, Unary) and op.activation.fn in SATURATING
         )
         source = node.inputs[0] if node.inputs else None

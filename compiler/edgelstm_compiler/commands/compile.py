@@ -140,7 +140,7 @@ def compile_command(
     expect_consistent(quantize, calibrate, calibration, max_error, holdout)
     path = output or Path(f"{model.stem}.edgelstm")
     given_files = [calibration] if calibration is not None else []
-    protect = [*model_files(model), *calibrate, *holdout, *given_files]
+    protect = [*model_files(model), *calibrate, *holdout, *check_files, *given_files]
     check_output(path, protect, ArtifactError)
     if dump is not None:
         check_folder(dump)

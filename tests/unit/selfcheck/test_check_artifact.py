@@ -213,3 +213,27 @@ def test_domains_may_differ_by_input() -> None:
     model = make_model(nodes, given, shown, arrays)
     check = compile_model(model, target="reference").manifest["check"]
     assert check["domains"] == {"a": "positive", "b": "negative"}
+
+
+@pytest.mark.parametrize("weight", ["W", "R", "V", "v"])
+def test_a_decision_hides_no_wrong_weight(weight: str) -> None:
+    """ArgMax shows which class wins; what it chooses from is compared as well."""
+    rng = np.random.default_rng(9)
+    more = {
+        "V": rng.standard_normal((12, 3)).astype(np.float32),
+        "v": np.array([50, 0, 0], np.float32),
+        "axis": np.array([1], np.int64),
+    }
+    after = [
+        helper.make_node("Squeeze", ["Y", "axis"], ["h"]),
+        helper.make_node("MatMul", ["h", "V"], ["product"]),
+        helper.make_node("Add", ["product", "v"], ["logits"]),
+        helper.make_node("ArgMax", ["logits"], ["class"], axis=-1, keepdims=0),
+        helper.make_node("Cast", ["class"], ["out"], to=TensorProto.FLOAT),
+    ]
+    model = one_layer("GRU", after=after, shown="out", shape=["T", 1], more=more)
+    compile_model(model, target="reference")
+    wrong = with_one_weight_off(model, weight, 0)
+    artifact = compile_model(wrong, target="reference", check=False)
+    with pytest.raises(MismatchError):
+        check_artifact(artifact, *parts(model))
