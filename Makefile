@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ZIG := $(if $(shell command -v ld.lld || command -v ld),,[zig])
 PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
-SOURCES := edgelstm compiler targets tests
+SOURCES := edgelstm compiler targets tests examples
 
 .PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
 
