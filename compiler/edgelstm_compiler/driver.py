@@ -197,10 +197,14 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    graph, _ = run_passes(binding.graph, GRAPH_PASSES, ctx)
-    step_graph = to_steps(graph) if options.mode == "stream" else whole_call(graph)
+    is_stream = options.mode == "stream"
+    source = (
+        binding.graph if not is_stream or binding.frames_graph is None else binding.frames_graph
+    )
+    graph, _ = run_passes(source, GRAPH_PASSES, ctx)
+    step_graph = to_steps(graph, binding.advice) if is_stream else whole_call(graph)
     verify(step_graph)
-    dump_graph(step_graph, "steps" if options.mode == "stream" else "call", ctx)
+    dump_graph(step_graph, "steps" if is_stream else "call", ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
 

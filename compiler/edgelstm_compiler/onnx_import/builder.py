@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.graph import Graph, Output
+from edgelstm_compiler.ir.ops import Concat
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.onnx_import.tensors import first_non_finite
 
 MAX_VALUE_BYTES = 1 << 30
 """A tensor that is computed at run time and larger than this is a wrong shape, not a model."""
+
+
+Growth: TypeAlias = "tuple[int | None, ...]"
+"""What each extent of a tensor grows by with one frame more; None: no straight line."""
 
 
 class Names:
@@ -30,22 +36,34 @@ class Names:
 
 
 class GraphBuilder:
-    """Collects nodes and constants; `finish` drops what no output needs and names the rest."""
+    """Collects nodes and constants; `finish` drops what no output needs and names the rest.
 
-    def __init__(self) -> None:
+    Args:
+        frames: the trial number of frames, where extents grow with it.
+    """
+
+    def __init__(self, frames: int = 1) -> None:
+        self.frames = frames
+        self._growth: dict[Value, Growth] = {}
         self._inputs: list[Value] = []
         self._nodes: list[Node] = []
         self._constants: dict[int, tuple[Array, Value, str]] = {}
         self._wishes: dict[Value, str] = {}
 
-    def add_input(self, name: str, kind: TensorType) -> Value:
-        """A graph input."""
+    def add_input(self, name: str, kind: TensorType, time: Collection[int] = ()) -> Value:
+        """A graph input; its axes `time` count frames."""
         check_extents(f"the input '{name}'", kind)
         value = Value(name, kind)
         self._inputs.append(value)
+        if time:
+            self._growth[value] = tuple(int(axis in time) for axis in range(kind.rank))
         return value
 
-    def constant(self, name: str, data: Array, reader: str) -> Value:
+    def growth(self, value: Value) -> Growth:
+        """What each extent of a value grows by with one frame more."""
+        return self._growth.get(value, (0,) * value.type.rank)
+
+    def constant(self, name: str, data: Array, reader: str, growth: Growth = ()) -> Value:
         """The graph's value of a known tensor; the same array gives the same value."""
         found = self._constants.get(id(data))
         if found is None:
@@ -60,12 +78,26 @@ class GraphBuilder:
             # The array is kept, so that its id stays its own; it is copied only if it is needed.
             found = (data, Value(name, kind), reader)
             self._constants[id(data)] = found
+            if any(grows != 0 for grows in growth):
+                self._growth[found[1]] = growth
         return found[1]
 
     def emit(
-        self, op: Op, inputs: tuple[Value | None, ...], name: str, origin: str
+        self,
+        op: Op,
+        inputs: tuple[Value | None, ...],
+        name: str,
+        origin: str,
+        growth: Growth | None = None,
     ) -> tuple[Value, ...]:
         """Add a node and return its outputs.
+
+        Args:
+            op: what it does.
+            inputs: what it reads.
+            name: of the node.
+            origin: how messages call it.
+            growth: of its one output; None: as its axes run through.
 
         Raises:
             ShapeError: the inputs contradict the operator.
@@ -80,7 +112,26 @@ class GraphBuilder:
             check_extents(f"{origin}: its result", kind)
             outputs.append(Value(f"{name}.{op.kind.lower()}", kind))
         self._nodes.append(Node(op, inputs, tuple(outputs), name, origin))
+        if any(value in self._growth for value in inputs) or any(g != 0 for g in growth or ()):
+            found = [growth] if growth is not None else self._growth_through(op, inputs, outputs)
+            self._growth.update(zip(outputs, found, strict=True))
         return tuple(outputs)
+
+    def _growth_through(
+        self, op: Op, inputs: Sequence[Value | None], outputs: Sequence[Value]
+    ) -> list[Growth]:
+        """Axes that run through grow as they did; those of Concat add up; others are new."""
+        found: list[list[int | None]] = [[0] * value.type.rank for value in outputs]
+        types = [None if value is None else value.type for value in inputs]
+        for tie in op.ties(types, [value.type for value in outputs]):
+            source = inputs[tie.input]
+            if source is not None and (grows := self.growth(source)[tie.input_axis]) != 0:
+                found[tie.output][tie.output_axis] = grows
+        if isinstance(op, Concat):
+            parts = [0 if value is None else self.growth(value)[op.axis] for value in inputs]
+            known = [part for part in parts if part is not None]
+            found[0][op.axis] = sum(known) if len(known) == len(parts) else None
+        return [tuple(growth) for growth in found]
 
     def wish(self, value: Value, name: str) -> None:
         """Ask for a name; the first wish counts."""

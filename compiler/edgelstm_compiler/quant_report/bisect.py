@@ -52,6 +52,9 @@ BUDGET_DB = {
 }
 """What a whole program of one scheme should reach at its outputs."""
 
+_FRAMES = 11
+"""Frames of random input that find where code and graph part, where time is free."""
+
 _OUTPUTS = ("Y", "h", "c")
 
 
@@ -302,6 +305,6 @@ def _code(restored: Restored, recordings: Sequence[Recording]) -> tuple[str, boo
     worst = max(report.max_error for report in reports)
     if all(report.passed for report in reports):
         return f"the code computes what the graph defines (largest difference {worst:.3g})", True
-    inputs = random_inputs(restored.binding, restored.binding.shapes)
+    inputs = random_inputs(restored.binding, restored.binding.shapes_for(_FRAMES))
     where = first_divergence(restored.model, restored.binding, graph, artifact, inputs, TOLERANCE)
     return f"the code differs from the graph by {worst:.3g}; {where}", False

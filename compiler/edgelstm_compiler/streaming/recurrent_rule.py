@@ -22,9 +22,12 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
     assert isinstance(op, Recurrent)
     padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
     if op.direction is not Direction.FORWARD:
+        ways = "Ways out: whole windows (--mode call), or train a forward layer"
+        if builder.steps == 1:
+            ways = "The model holds one frame, so there is no window: train a forward layer"
         raise CannotStepError(
             f"it runs {op.direction.value}, from the last frame back: the last frame of a stream "
-            "is never known. Ways out: whole windows (--mode call), or train a forward layer"
+            f"is never known. {ways}"
         )
     frames = padded[X]
     assert frames is not None
@@ -76,6 +79,11 @@ def _initial(value: Value | None, tensor: TensorType, builder: StepBuilder) -> A
     if value is None:
         return Constant.of("", np.zeros(tensor.shape, tensor.dtype.numpy)).data
     data = builder.constant(value)
+    if data is None and (builder.is_reduced(value) or builder.time_axis(value) is not None):
+        raise CannotStepError(
+            f"its initial state {value.name!r} is computed from the frames, as a decoder starts "
+            "where its encoder ended: it is known only after the last frame, and a stream has none"
+        )
     if data is None:
         raise CannotStepError(
             f"its initial state {value.name!r} is computed from an input: a stream carries the "

@@ -115,22 +115,26 @@ def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Gather(0), frames, b.constant(np.array(0)))[0]
 
 
-@refused("the first frame by slice", "Slice 'slice2'", "takes the frames 0 to 0 of 6")
+@refused("the first frame by slice", "Slice 'slice2'", "takes the frames 0 to 0: ")
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, 0, 1, 1), frames)[0]
 
 
-@refused("half of the frames", "Slice 'slice2'", "takes the frames 1 to 5 of 6")
+@refused(
+    "half of the frames", "Slice 'slice2'", "takes the frames 1 to -1 (the newest), every 2.: "
+)
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, 1, 2, 3), frames)[0]
 
 
-@refused("reversed frames", "Slice 'slice2'", "takes the frames 5 to 0 of 6")
+@refused("reversed frames", "Slice 'slice2'", "takes the frames -1 (the newest) to 0: ")
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, T - 1, -1, T), frames)[0]
 
 
-@refused("reversed frames that meet others", "Slice 'slice2'", "takes the frames 5 to 0 of 6")
+@refused(
+    "reversed frames that meet others", "Slice 'slice2'", "takes the frames -1 (the newest) to 0: "
+)
 def _(b: GraphBuilder, frames: Value) -> Value:
     (back,) = b.node(Slice(0, T - 1, -1, T), frames)
     return b.node(Binary(Arithmetic.ADD), back, frames)[0]

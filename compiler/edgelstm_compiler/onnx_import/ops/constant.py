@@ -11,7 +11,8 @@ import numpy as np
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.folding import check_folded
-from edgelstm_compiler.onnx_import.source import Known, OnnxNode, RefusedError, Results, shape_of
+from edgelstm_compiler.onnx_import.frames import Opaque, RefusedError, line_or_none
+from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Results, growth_of, shape_of
 from edgelstm_compiler.onnx_import.tensors import to_array
 
 
@@ -42,15 +43,21 @@ def import_identity(node: OnnxNode) -> Results:
 
 def import_shape(node: OnnxNode) -> Results:
     """Shape-1, -13, -15 (start, end)."""
-    shape = shape_of(node.operand(0))
+    x = node.operand(0)
     place = slice(node.integer("start", 0), node.attributes.get("end"))
-    return [Known(f"{node.name}.shape", np.asarray(shape[place], np.int64))]
+    shape = np.asarray(shape_of(x)[place], np.int64)
+    growth = growth_of(x, node.builder)[place]
+    if None in growth:
+        return [Known(f"{node.name}.shape", shape, Opaque(node.origin))]
+    return [Known(f"{node.name}.shape", shape, line_or_none(np.asarray(growth, np.int64)))]
 
 
 def import_size(node: OnnxNode) -> Results:
     """Size: number of elements."""
-    count = math.prod(shape_of(node.operand(0)))
-    return [Known(f"{node.name}.size", np.asarray(count, np.int64))]
+    x = node.operand(0)
+    size = node.size_of(x)
+    line = Opaque(node.origin) if size is None else line_or_none(np.asarray(size.slope, np.int64))
+    return [Known(f"{node.name}.size", np.asarray(math.prod(shape_of(x)), np.int64), line)]
 
 
 def import_constant_of_shape(node: OnnxNode) -> Results:

@@ -12,11 +12,11 @@ from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Unary
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,
