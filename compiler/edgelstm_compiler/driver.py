@@ -49,6 +49,7 @@ STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
 """The order of the passes over the step graph."""
 
 Progress = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def compile_model(
     holdout: Recordings | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> Artifact:
     """Compile an ONNX model.
 
@@ -119,6 +121,8 @@ def compile_model(
             calibrate with.
         force: hand out a quantized model too that was measured as useless.
         progress: called with the name of each stage as it begins.
+        note: called with what is easily overlooked, a sentence each: a batch of several streams,
+            a model of a single frame.
 
     Raises:
         ModelError: the model is broken, not supported (UnsupportedOpError), cannot be streamed,
@@ -137,16 +141,25 @@ def compile_model(
         check=check,
         quantize=_request(quantize, calibration, max_error, quantize_options, holdout, force=force),
     )
-    return compile_read_model(read_model(source), options, progress or (lambda stage: None))
+    model = read_model(source)
+    return compile_read_model(model, options, progress or _ignore, note or _ignore)
 
 
-def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Progress) -> Artifact:
+def _ignore(text: str) -> None:
+    """Nobody wants to know."""
+
+
+def compile_read_model(
+    model: OnnxModel, options: CompileOptions, progress: Progress, note: Note = _ignore
+) -> Artifact:
     """Compile a model that was read; `compile_model` tells the rest."""
     backend = _available(find_target(options.target), options)
     ctx = PassContext(dump=options.dump)
     progress("import")
-    binding = (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+    binding = bind(model, options)
     verify(binding.graph)
+    for text in binding.notes:
+        note(text)
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
@@ -193,6 +206,11 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check)
     return artifact
+
+
+def bind(model: OnnxModel, options: CompileOptions) -> Binding:
+    """The model with numbers for its free dimensions, as the mode wants them."""
+    return (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:

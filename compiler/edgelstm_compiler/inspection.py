@@ -8,9 +8,10 @@ from typing import Any
 
 from edgelstm.errors import ModelError, UnsupportedOpError
 from edgelstm.signature import Mode
-from edgelstm_compiler.binding import bind_call, bind_stream
-from edgelstm_compiler.driver import CompileOptions, describe_layers, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, bind, describe_layers, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.verify_program import verify_program
+from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.streaming.refusal import StreamabilityError
@@ -44,8 +45,10 @@ def inspect_model(
         "outputs": list(model.outputs),
         "streamable": False,
         "not_streamable": [],
+        "advice": "",
         "refused": [],
         "layers": [],
+        "notes": [],
     }
     for choice in ("stream", "call") if mode is None else (mode,):
         report.update(_try_mode(model, shapes or {}, "stream" if choice == "stream" else "call"))
@@ -56,17 +59,21 @@ def inspect_model(
 
 
 def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode) -> dict[str, Any]:
-    bind = bind_stream if mode == "stream" else bind_call
+    options = CompileOptions(mode=mode, shapes=shapes)
     try:
-        graph = to_step_graph(bind(model, shapes), CompileOptions(mode=mode), PassContext())
+        binding = bind(model, options)
+        graph = to_step_graph(binding, options, PassContext())
+        verify_program(lower(graph, None))
     except UnsupportedOpError as error:
         refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
         return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
     except StreamabilityError as error:
-        return {"not_streamable": [{"node": n, "reason": r} for n, r in error.reasons]}
+        rows = [{"node": n, "reason": r} for n, r in error.reasons]
+        return {"not_streamable": rows, "advice": error.advice}
     except ModelError as error:
         return {"needs": str(error)}
-    return {"streamable": mode == "stream", **_measure(graph)}
+    notes = list(binding.notes)
+    return {"streamable": mode == "stream", "notes": notes, **_measure(graph)}
 
 
 def _measure(graph: StepGraph) -> dict[str, Any]:
@@ -98,8 +105,10 @@ def _as_text(report: dict[str, Any]) -> str:
     if report["streamable"]:
         lines.append("streams: yes, one frame a step")
     elif report["not_streamable"]:
-        lines.append("streams: no (--mode call compiles it as a whole)")
+        advice = f" ({report['advice']})" if report["advice"] else ""
+        lines.append(f"streams: no{advice}")
         lines += [f"  {item['node']}: {item['reason']}" for item in report["not_streamable"]]
+    lines += [f"note: {text}" for text in report["notes"]]
     if "needs" in report:
         lines.append(f"needs: {report['needs']}")
     if report["layers"]:

@@ -128,6 +128,7 @@ def compile_command(
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
     measured = read_holdout(model, mode, shapes, holdout, columns)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
+    notes: list[str] = []
     with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
             model,
@@ -146,7 +147,10 @@ def compile_command(
             holdout=measured,
             force=force,
             progress=lambda stage: advance(0 if ": " in stage else 1),
+            note=notes.append,
         )
+    for text in notes:
+        click.echo(f"note: {text}", err=True)
     artifact.save(path)
     report = summarize(artifact, path, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}

@@ -378,8 +378,11 @@ def unsupported_reason(node: onnx.NodeProto) -> str:
 
 _REASONS = {
     "Loop": (
-        "loops are not supported (tf2onnx writes GRU, SimpleRNN, masked and stateful Keras layers "
-        "as Loop; export them through Keras' torch backend)"
+        "loops are not supported; export the recurrent layer itself. PyTorch: nn.LSTM, nn.GRU or "
+        "nn.RNN in place of a scripted loop over cells. Keras: tf2onnx writes LSTM as a layer, but "
+        "GRU, SimpleRNN, masked and stateful layers as Loop: leave Masking and stateful=True out, "
+        "and copy the weights of a GRU or SimpleRNN into torch.nn.GRU or torch.nn.RNN "
+        "(a Keras GRU with reset_after=True computes what torch.nn.GRU does) and export that"
     ),
     "Scan": "scans are not supported",
 }

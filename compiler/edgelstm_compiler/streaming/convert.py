@@ -12,6 +12,7 @@ from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame, step_selection
 from edgelstm_compiler.streaming.recurrent_rule import step_recurrent
 from edgelstm_compiler.streaming.refusal import CALL_INSTEAD, CannotStepError, refuse
+from edgelstm_compiler.streaming.unrolled import why_nothing_is_carried
 
 Rule = Callable[[Node, StepBuilder], None]
 
@@ -95,9 +96,7 @@ def _sequence_length(graph: Graph, axes: AxisClasses, advice: str) -> int:
         for axis in axes.time_axes(value)[:1]
     }
     if not lengths:
-        raise refuse(
-            [("the model", "it has no LSTM, GRU or RNN layer, so nothing is carried")], advice
-        )
+        raise refuse([("the model", why_nothing_is_carried(graph))], advice)
     if len(lengths) > 1:
         found = ", ".join(map(str, sorted(lengths)))
         reason = f"its recurrent layers run over different lengths: {found}"

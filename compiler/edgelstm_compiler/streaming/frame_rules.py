@@ -87,9 +87,11 @@ def _slice_frames(node: Node, op: Slice, frames: Value, builder: StepBuilder) ->
     else:
         last = op.start + op.step * (op.count - 1)
         stride = f", every {abs(op.step)}." if abs(op.step) > 1 and op.count > 1 else ""
-        places = f"{_place(op.start, builder)} to {_place(last, builder)}{stride}"
+        places = f"frames {_place(op.start, builder)} to {_place(last, builder)}{stride}"
+        if op.count == 1:
+            places = f"frame {_place(op.start, builder)}"
         raise CannotStepError(
-            f"it takes the frames {places}: a stream has no fixed beginning, only its newest frame "
+            f"it takes the {places}: a stream has no fixed beginning, only its newest frame "
             "or all of them can be taken"
         )
 

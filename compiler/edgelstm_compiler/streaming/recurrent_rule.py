@@ -85,8 +85,12 @@ def _initial(value: Value | None, tensor: TensorType, builder: StepBuilder) -> A
             "where its encoder ended: it is known only after the last frame, and a stream has none"
         )
     if data is None:
+        by_hand = (
+            "; --mode call computes one frame from the state that you give, and the next state"
+        )
         raise CannotStepError(
             f"its initial state {value.name!r} is computed from an input: a stream carries the "
             "state itself. Export the model with zero or constant initial states"
+            f"{by_hand if builder.steps == 1 else ''}"
         )
     return Constant.of("", data).data

@@ -13,11 +13,15 @@ class StreamabilityError(ModelError):
     Args:
         message: all reasons, one a line.
         reasons: `(origin of the node, reason)` of each.
+        advice: the way out for all of them, or nothing.
     """
 
-    def __init__(self, message: str, reasons: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(message, tuple(reasons))
+    def __init__(
+        self, message: str, reasons: Sequence[tuple[str, str]] = (), advice: str = ""
+    ) -> None:
+        super().__init__(message, tuple(reasons), advice)
         self.reasons = tuple(reasons)
+        self.advice = advice
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -50,4 +54,5 @@ def refuse(reasons: Sequence[tuple[str, str]], advice: str = CALL_INSTEAD) -> St
         f"the model cannot be stepped as a continuous stream:{lines}"
         + (f"\n  {advice}" if advice else ""),
         reasons,
+        advice,
     )

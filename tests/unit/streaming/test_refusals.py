@@ -115,7 +115,7 @@ def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Gather(0), frames, b.constant(np.array(0)))[0]
 
 
-@refused("the first frame by slice", "Slice 'slice2'", "takes the frames 0 to 0: ")
+@refused("the first frame by slice", "Slice 'slice2'", "takes the frame 0: ")
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, 0, 1, 1), frames)[0]
 
