@@ -24,7 +24,12 @@ from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.onnx_import.importer import FrameCountError, import_graph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
-from edgelstm_compiler.streaming.refusal import CALL_INSTEAD, call_instead, refuse
+from edgelstm_compiler.streaming.refusal import (
+    CALL_INSTEAD,
+    StreamabilityError,
+    call_instead,
+    refuse,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,11 @@ def _settle(
     def import_at(steps: int) -> Graph:
         return import_graph(model, binding.shapes_for(steps), time=free_time if steps > 1 else ())
 
-    expect_one_step(graph, import_at, advice)
+    try:
+        expect_one_step(graph, import_at, advice)
+    except StreamabilityError as error:
+        reasons = [(origin, in_own_words(why, final)) for origin, why in error.reasons]
+        raise refuse(reasons, advice) from error
     return binding
 
 

@@ -37,12 +37,10 @@ def expect_one_step(graph: Graph, import_at: Import, advice: str) -> None:
         advice: what to do with a model that is refused.
 
     Raises:
-        StreamabilityError: they differ, or the model is none at some number of frames.
+        StreamabilityError: they differ, the model is none at some number of frames, or it cannot
+            be stepped at all.
     """
-    try:
-        step = to_steps(graph)
-    except StreamabilityError:
-        return  # said by whoever converts the graph
+    step = to_steps(graph, advice)
     text = print_graph(step)
     for frames in LENGTHS:
         try:

@@ -56,8 +56,10 @@ def with_more_frames(model: OnnxModel, graph: Graph, frames: int) -> Graph | Non
                 == (() if axes[value.name] is None else (axes[value.name],))
                 for value in found.inputs
             ):
-                to_steps(found)
-                return found
+                step = to_steps(found)
+                shown = [output.value.type for output in step.outputs]
+                if shown == [output.value.type for output in graph.outputs]:
+                    return found
         except ModelError:
             continue
     return None

@@ -33,7 +33,8 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
     assert frames is not None
     if builder.time_axis(frames) != 0:
         raise CannotStepError("its sequence axis is not the model's time axis")
-    if builder.is_reduced(frames):
+    # Of a single frame its result is a frame: a step over layers that hand on their final state.
+    if builder.is_reduced(frames) and builder.steps > 1:
         raise CannotStepError("it reads the last frame's result as its sequence")
     for weights in (padded[place] for place in (W, R, B, P)):
         if weights is not None and (
@@ -43,6 +44,8 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
                 f"its weights {weights.name!r} are computed from the frames: every frame would "
                 "need what is known only after the last one"
             )
+    if builder.steps == 1 and any(builder.axes.time_axes(y)[-1:] > (0,) for y in node.outputs[1:]):
+        raise CannotStepError("its units, or its batch, are the sequence of another layer")
     _check_lengths(padded[SEQUENCE_LENS], builder)
     outputs = node.outputs[1:]
     inputs = [builder.use(value) for value in padded]
