@@ -21,7 +21,8 @@ from edgelstm_compiler.binding.dimensions import (
 from edgelstm_compiler.binding.lengths import expect_one_step
 from edgelstm_compiler.binding.one_frame import has_one_frame, with_more_frames
 from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.onnx_import.importer import FrameCountError, import_graph
+from edgelstm_compiler.onnx_import.frames import FrameCountError
+from edgelstm_compiler.onnx_import.importer import import_graph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.refusal import (

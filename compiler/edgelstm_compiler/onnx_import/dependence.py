@@ -13,6 +13,7 @@ import onnx
 
 from edgelstm.errors import EdgeLSTMError
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.bounds import result_bounds
 from edgelstm_compiler.onnx_import.frames import (
     Dependence,
     Line,
@@ -68,25 +69,26 @@ def depend(
         frames: the trial number of frames.
         origin: how messages call the node.
     """
-    earlier = next(
-        (i.frames for i in inputs if i is not None and isinstance(i.frames, Opaque)), None
-    )
-    if earlier is not None:
-        return [earlier] * len(results)
-    opaque: list[Dependence] = [Opaque(origin)] * len(results)
-    has_grown = any(i is not None and isinstance(i.frames, Repeated) for i in inputs)
+    present = [item for item in inputs if item is not None]
+    earlier = next((i.frames for i in present if isinstance(i.frames, Opaque)), None)
+    has_grown = any(isinstance(item.frames, Repeated) for item in present)
+    found: list[Dependence] | None = None
     try:
         with np.errstate(all="ignore"):
-            if has_grown or node.op_type in _SHAPED_BY:
-                grown = _grown(node, inputs, results, recompute)
-                if grown is not None or has_grown:
-                    return opaque if grown is None else grown
-            found = _lines(_Fold(node, inputs, results, recompute, frames))
+            if earlier is None and (has_grown or node.op_type in _SHAPED_BY):
+                found = _grown(node, inputs, results, recompute)
+            if earlier is None and found is None and not has_grown:
+                found = _lines(_Fold(node, inputs, results, recompute, frames))
+            if found is not None:
+                return [_typed(item, x, origin) for item, x in zip(found, results, strict=True)]
+            if len(results) == 1:
+                bounds = result_bounds(node, inputs, results[0], recompute, frames)
+                if bounds is not None and np.array_equal(*bounds):
+                    return [None]
+                return [Opaque(earlier.origin if earlier else origin, bounds)]
     except (EdgeLSTMError, RefusedError, ValueError, TypeError, OverflowError):
-        return opaque
-    if found is None:
-        return opaque
-    return [_typed(item, data, origin) for item, data in zip(found, results, strict=True)]
+        pass
+    return [Opaque(earlier.origin if earlier else origin)] * len(results)
 
 
 def _typed(found: Dependence, data: Array, origin: str) -> Dependence:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from edgelstm.errors import ModelError
 from edgelstm_compiler.ir.types import Array
 
 TO_THE_END = (1 << 31) - 1
@@ -28,6 +29,18 @@ class RefusedError(Exception):
 
 class FramesDecideError(RefusedError):
     """Refused for a stream only: the number of frames decides, and a stream never knows it."""
+
+
+class FrameCountError(ModelError):
+    """The number of frames decides what the model computes.
+
+    Args:
+        reasons: `(origin of the node, reason)` of each.
+    """
+
+    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(f"{origin}: {reason}" for origin, reason in reasons))
+        self.reasons = tuple(reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +146,18 @@ class Repeated:
     growth: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Opaque:
     """Anything else.
 
     Args:
         origin: the node at which it stopped being a line.
+        bounds: the smallest and largest that each element may be at any number of frames, where
+            that is known (float64); see `bounds.py`.
     """
 
     origin: str
+    bounds: tuple[Array, Array] | None = field(default=None, repr=False)
 
 
 Dependence: TypeAlias = "Line | Repeated | Opaque | None"

@@ -22,6 +22,7 @@ from edgelstm_compiler.onnx_import.folding import fold, is_direct, is_foldable
 from edgelstm_compiler.onnx_import.frames import (
     UNKNOWN_COUNT,
     Dependence,
+    FrameCountError,
     FramesDecideError,
     RefusedError,
     explain,
@@ -405,18 +406,6 @@ def refusals_inside(graph: onnx.GraphProto, path: str) -> set[Refusal]:
 def _refusal(node: onnx.NodeProto, origin: str, reason: str) -> Refusal:
     operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     return operator, origin, reason
-
-
-class FrameCountError(ModelError):
-    """The number of frames decides what the model computes.
-
-    Args:
-        reasons: `(origin of the node, reason)` of each.
-    """
-
-    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
-        super().__init__("\n".join(f"{origin}: {reason}" for origin, reason in reasons))
-        self.reasons = tuple(reasons)
 
 
 def _sorted(refusals: Iterable[Refusal]) -> list[Refusal]:

@@ -27,6 +27,7 @@ from edgelstm_compiler.onnx_import.source import (
     OnnxNode,
     Operand,
     Results,
+    growth_of,
     shape_of,
     type_of,
 )
@@ -180,6 +181,8 @@ def _take_slice(
     node: OnnxNode, x: Operand, axis: int, start: Count, end: Count, step: int
 ) -> Operand:
     """One axis of a slice."""
+    if isinstance(x, Value) and (start, end.at_one >= TO_THE_END) == (Count(-1), True):
+        x = node.builder.with_last_of(x, axis)
     extent, frames = node.extents(x)[axis], node.builder.frames
     if extent is not None and extent.is_fixed and start.is_fixed and end.is_fixed:
         place = clamped_range(start.at_one, end.at_one, step, extent.at_one)
@@ -199,11 +202,28 @@ def _take_slice(
             first, stop = bounds
             place = range(first.at(frames), stop.at(frames), step)
             return take_range(node, x, axis, place, stop - first if step == 1 else None)
-    raise FramesDecideError(
+    reason = (
         f"it takes the places {places} of {describe_count(extent)}, T being the number of frames: "
         "which frames these are changes while they come, and a stream has no fixed beginning; "
         "[-1:] (the newest) and all of them can be streamed"
     )
+    if step == 1 and end.at_one >= TO_THE_END and start.at_one < 0 and start.is_fixed:
+        return _take_tail(node, x, axis, start.at_one, reason)
+    raise FramesDecideError(reason)
+
+
+def _take_tail(node: OnnxNode, x: Operand, axis: int, start: int, reason: str) -> Operand:
+    """The last so many frames: refused, unless only the newest of them is needed."""
+    if isinstance(x, Known):
+        raise FramesDecideError(reason)
+    count = min(-start, shape_of(x)[axis])
+    growth = tuple(
+        None if place == axis else g for place, g in enumerate(growth_of(x, node.builder))
+    )
+    cut = Slice(axis, shape_of(x)[axis] - count, 1, count)
+    tail = node.emit(cut, x, growth=growth)
+    node.builder.defer(tail, x, axis, (node.origin, reason))
+    return tail
 
 
 def _describe_end(end: Count) -> str:
@@ -251,6 +271,8 @@ def import_gather(node: OnnxNode) -> Results:
         raise ModelError(f"{node.origin}: indices must be int32 or int64, found {kind}")
     if not isinstance(indices, Known):
         return [node.emit(Gather(axis), x, indices)]
+    if isinstance(x, Value) and indices.frames is None and np.all(indices.trial == -1):
+        x = node.builder.with_last_of(x, axis)
     if isinstance(x, Value) and not _is_fixed(node.extents(x)[axis]):
         return [_gather_frames(node, x, axis, indices)]
     extent = shape[axis]
