@@ -35,6 +35,9 @@ Array = NDArray[Any]
 
 LENGTHS = (1, 2, 7, 40, 1000)
 TOLERANCE = 1e-4
+RESOLUTION = 3e-6
+"""By what results of one model at two numbers of frames differ at least, if they do."""
+
 EFFECT = 1e-6
 """What a frame does to a result at least, where it does anything; float32 resolves less."""
 
@@ -116,7 +119,7 @@ def needs_more_than_newest(drawn: FrameModel, frames: Array, lengths: set[int]) 
             rows = [item[name].reshape(-1) for item in single[:length] if item is not None]
             is_timed = length > 1 and y.size == length * newest[name].size
             expected = np.concatenate(rows) if is_timed else newest[name]
-            if _error(y, expected) > TOLERANCE:
+            if _error(y, expected) > RESOLUTION:
                 return True
     return False
 

@@ -19,6 +19,7 @@ from edgelstm_compiler.binding.dimensions import (
     trials,
 )
 from edgelstm_compiler.binding.lengths import expect_one_step
+from edgelstm_compiler.binding.memory import expect_small
 from edgelstm_compiler.binding.one_frame import has_one_frame, with_more_frames
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.onnx_import.frames import FrameCountError
@@ -70,6 +71,7 @@ def bind_call(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
         ShapeError: one is not, or contradicts the model.
     """
     graph = import_graph(model, given)
+    expect_small(graph)
     return Binding(graph, {value.name: value.type.shape for value in graph.inputs})
 
 
@@ -197,6 +199,7 @@ def _expect_frames_do_not_decide(
 def _bind_static(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
     """A model of fixed shapes; of one frame it is a step, whatever axes it has beside time."""
     graph = import_graph(model, given)
+    expect_small(graph)
     shapes = {value.name: value.type.shape for value in graph.inputs}
     if not has_one_frame(graph):
         return Binding(graph, shapes, notes=_notes(graph))

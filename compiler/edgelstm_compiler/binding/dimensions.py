@@ -17,8 +17,9 @@ Key = str | tuple[str, int]
 
 Trial = dict[Key, int]
 
-# Primes of four digits: no product of others looks like one of them, and no model holds them.
-_PRIMES = tuple(n for n in range(1009, 1500) if all(n % d for d in range(2, 39)))
+# Primes that the model does not hold, so that no product of its extents looks like one of them;
+# small enough that a trial of time and batch at once stays below the largest tensor.
+_PRIMES = tuple(n for n in range(211, 600) if all(n % d for d in range(2, 25)))
 _MAX_LISTED = 64
 
 
@@ -130,7 +131,7 @@ def in_own_words(message: str, trial: Mapping[Key, int]) -> str:
                 return name if factor == 1 else f"{factor}*{name}"
         return match.group()
 
-    return re.sub(r"(?<![\w.])\d{4,}(?![\w.])", named, message)
+    return re.sub(r"(?<![\w.])\d{3,}(?![\w.])", named, message)
 
 
 def example_shapes(inputs: Sequence[InputInfo], time: Sequence[tuple[str, int]]) -> str:
