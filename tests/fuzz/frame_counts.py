@@ -14,6 +14,7 @@ of frames there is no model at all.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -90,9 +91,7 @@ def judge(seed: int, target: str = "reference") -> Verdict:
 
 def is_refusal_necessary(drawn: FrameModel) -> bool:
     """Whether no step function with the cells' states could compute the model."""
-    lengths = {1, 2, 7, 40}
-    for number in drawn.constants:
-        lengths |= {number, number + 1, 2 * number + 1, max(1, number - 1)}
+    lengths = telling_lengths(drawn.constants)
     rng = np.random.default_rng(1)
     frames = rng.standard_normal((max(lengths), drawn.features)).astype(np.float32)
     if any(has_no_elements(drawn, length) for length in (1, 2, 7)):
@@ -100,6 +99,16 @@ def is_refusal_necessary(drawn: FrameModel) -> bool:
     return needs_more_than_newest(drawn, frames, lengths) or any(
         forgets_a_frame(drawn, frames, lengths, cell) for cell in cells(drawn.model)
     )
+
+
+def telling_lengths(constants: Sequence[int]) -> set[int]:
+    """Numbers of frames around which a comparison with these constants may turn."""
+    turns = {1, 2, 7, 40, *constants}
+    for a, b in itertools.product(constants, repeat=2):
+        turns |= {a * b, a * (b + 1), a + b, abs(a - b)}
+    for number in constants:
+        turns |= {2 * number, number // 2, number // 3}
+    return {turn + by for turn in turns for by in (-1, 0, 1) if turn + by > 0}
 
 
 def needs_more_than_newest(drawn: FrameModel, frames: Array, lengths: set[int]) -> bool:

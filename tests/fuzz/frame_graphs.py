@@ -79,7 +79,7 @@ class _Draw:
 
     def small(self) -> int:
         """An integer that the number of frames may cross."""
-        number = int(self.one_of(1, 2, 3, 5, 8, 13, 30, 50, 600))
+        number = int(self.one_of(1, 2, 3, 5, 8, 13, 30, 50))
         self.constants.append(number)
         return number
 
@@ -309,8 +309,8 @@ def _scaled(d: _Draw, x: str, width: int) -> tuple[str, int]:
         case _:
             number = d.add("Gather", d.add("Shape", x), d.store(2))
     factor = d.add("Cast", number, to=TensorProto.FLOAT)
-    # Kept small, so that float32 does not blur what is compared.
-    factor = d.add("Div", factor, d.store(64.0, np.float32))
+    # Kept small, so that float32 does not blur what is compared; no two of them cancel out.
+    factor = d.add("Div", factor, d.store(d.rng.uniform(50, 80), np.float32))
     # Nothing is multiplied by zero: what stands before it would not matter any more.
     return d.add(d.one_of("Add", "Sub") if kind in (0, 2) else "Mul", x, factor), width
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.builder import Growth
 from edgelstm_compiler.onnx_import.folding import check_folded
-from edgelstm_compiler.onnx_import.frames import Opaque, RefusedError, line_or_none
+from edgelstm_compiler.onnx_import.frames import Dependence, Opaque, RefusedError, line_or_none
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Results, growth_of, shape_of
 from edgelstm_compiler.onnx_import.tensors import to_array
 
@@ -47,9 +48,17 @@ def import_shape(node: OnnxNode) -> Results:
     place = slice(node.integer("start", 0), node.attributes.get("end"))
     shape = np.asarray(shape_of(x)[place], np.int64)
     growth = growth_of(x, node.builder)[place]
-    if None in growth:
-        return [Known(f"{node.name}.shape", shape, Opaque(node.origin))]
-    return [Known(f"{node.name}.shape", shape, line_or_none(np.asarray(growth, np.int64)))]
+    return [Known(f"{node.name}.shape", shape, _grown_shape(node, shape, growth))]
+
+
+def _grown_shape(node: OnnxNode, shape: Array, growth: Growth) -> Dependence:
+    known = [grows for grows in growth if grows is not None]
+    if len(known) == len(growth):
+        return line_or_none(np.asarray(known, np.int64))
+    # An extent that is no line is not below zero, and the others are what they are.
+    is_fixed = np.asarray([grows == 0 for grows in growth])
+    bounds = (np.where(is_fixed, shape, 0.0), np.where(is_fixed, shape, np.inf))
+    return Opaque(node.origin, bounds)
 
 
 def import_size(node: OnnxNode) -> Results:
