@@ -48,6 +48,7 @@ class _Draw:
     constants: list[int] = field(default_factory=list)
     count: int = 0
     is_cut: bool = False
+    is_behind_cells: bool = False
 
     def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         """A node; the name of its first output."""
@@ -95,6 +96,7 @@ def draw(seed: int) -> FrameModel:
         for _ in range(int(d.rng.integers(0, 2 if stage else 3))):
             value, width = _operator(d, value, width)
         value, width, last = _cell(d, value, width)
+    d.is_behind_cells = True
     for _ in range(int(d.rng.integers(0, 3))):
         value, width = _operator(d, value, width)
     outputs = [_head(d, value, last)]
@@ -155,6 +157,10 @@ def _head(d: _Draw, frames: str, last: str) -> str:
             return d.add("Slice", frames, d.store([-1]), d.store([TO_THE_END]), d.store([0]))
         case 3:
             return last
+        case 4:
+            starts = d.store([-1 - d.small()])
+            cut = d.add("Slice", frames, starts, d.store([TO_THE_END]), d.store([0]))
+            return d.add("Gather", cut, d.store(-1), axis=0)
         case _:
             return frames
 
@@ -263,7 +269,8 @@ def _some_frames(d: _Draw, x: str, width: int) -> tuple[str, int]:
         ([d.one_of(0, 1)], [TO_THE_END]),
         ([0], [-1]),
     ]
-    start, end = bounds[int(d.rng.integers(len(bounds)))]
+    # Behind the cells the newest of them is that of all frames: `_head` takes it.
+    start, end = bounds[int(d.rng.integers(int(d.is_behind_cells), len(bounds)))]
     d.is_cut = True
     starts = d.store(start)
     if d.chance(0.3):

@@ -97,9 +97,24 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
         except ShapeError as error:
             failure = failure or _free_failure(model, error, trial)
             continue
+        if failure is not None and _spreads_over_time(model, given, trial, graph):
+            continue  # one frame of an input with free time, repeated beside other frames
         return _settle(model, given, trial, graph)
     assert failure is not None
     raise failure
+
+
+def _spreads_over_time(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], trial: Trial, graph: Graph
+) -> bool:
+    """Whether a dimension was made to fit by being one where it is repeated over time."""
+    axes = AxisClasses(graph)
+    values = {value.name: value for value in graph.inputs}
+    return any(
+        trial[key] == 1 and axes.is_spread_over_time(values[info.name], axis, graph)
+        for info in model.inputs
+        for axis, key in keys_of(info, given)
+    )
 
 
 def _free_failure(model: OnnxModel, error: ShapeError, trial: Trial) -> ShapeError:
