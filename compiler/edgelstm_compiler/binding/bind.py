@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
@@ -11,12 +13,14 @@ from edgelstm_compiler.binding.dimensions import (
     Shapes,
     Trial,
     example_shapes,
+    first_trials,
     free_keys,
     in_own_words,
     keys_of,
+    next_trials,
     shapes_of,
+    single_trials,
     trial_extents,
-    trials,
 )
 from edgelstm_compiler.binding.lengths import expect_one_step
 from edgelstm_compiler.binding.memory import expect_small
@@ -32,6 +36,9 @@ from edgelstm_compiler.streaming.refusal import (
     call_instead,
     refuse,
 )
+
+_MAX_TRIALS = 40
+"""Imports with what contradictions suggest, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,11 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
     keys = free_keys(model.inputs, given)
     if not keys:
         return _bind_static(model, given)
-    primes = trial_extents(model)
+    first = first_trials(model.inputs, given, keys, trial_extents(model))
+    primes = set(itertools.chain.from_iterable(trial.values() for trial in first))
+    waiting = deque(first)
     failure: ModelError | None = None
-    for trial in trials(model.inputs, given, keys, primes):
+    for count, trial in enumerate(itertools.chain(_each(waiting), single_trials(first))):
         try:
             graph = import_graph(model, shapes_of(model.inputs, given, trial))
         except UnsupportedOpError as error:
@@ -96,25 +105,49 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
             raise UnsupportedOpError(in_own_words(str(error), trial), rows) from error
         except ShapeError as error:
             failure = failure or _free_failure(model, error, trial)
+            if count < _MAX_TRIALS:
+                waiting.extend(next_trials(str(error), trial, model.inputs))
             continue
-        if failure is not None and _spreads_over_time(model, given, trial, graph):
-            continue  # one frame of an input with free time, repeated beside other frames
-        return _settle(model, given, trial, graph)
+        if failure is None or _is_sound(model, given, trial, primes, graph):
+            return _settle(model, given, trial, graph, primes)
     assert failure is not None
     raise failure
 
 
-def _spreads_over_time(
-    model: OnnxModel, given: Mapping[str, Sequence[int]], trial: Trial, graph: Graph
+def _each(waiting: deque[Trial]) -> Iterator[Trial]:
+    """What waits, and what joins while it is taken, each once."""
+    seen: list[Trial] = []
+    while waiting:
+        trial = waiting.popleft()
+        if trial not in seen:
+            seen.append(trial)
+            yield trial
+
+
+def _is_sound(
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    trial: Trial,
+    primes: Container[int],
+    graph: Graph,
 ) -> bool:
-    """Whether a dimension was made to fit by being one where it is repeated over time."""
+    """Whether dimensions that were made to fit are no time or batch that the model wants otherwise.
+
+    Not sound is one frame that is repeated beside others, and a fixed number of frames or streams.
+    """
     axes = AxisClasses(graph)
     values = {value.name: value for value in graph.inputs}
-    return any(
-        trial[key] == 1 and axes.is_spread_over_time(values[info.name], axis, graph)
-        for info in model.inputs
-        for axis, key in keys_of(info, given)
-    )
+    for info in model.inputs:
+        for axis, key in keys_of(info, given):
+            value, extent = values[info.name], trial[key]
+            if extent == 1:
+                if axes.is_spread_over_time(value, axis, graph):
+                    return False
+            elif extent not in primes and (
+                axis in axes.time_axes(value) or axis == axes.batch_axis(value)
+            ):
+                return False
+    return True
 
 
 def _free_failure(model: OnnxModel, error: ShapeError, trial: Trial) -> ShapeError:
@@ -128,13 +161,18 @@ def _free_failure(model: OnnxModel, error: ShapeError, trial: Trial) -> ShapeErr
 
 
 def _settle(
-    model: OnnxModel, given: Mapping[str, Sequence[int]], trial: Trial, graph: Graph
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    trial: Trial,
+    graph: Graph,
+    primes: Container[int],
 ) -> Binding:
     """Read off a trial import what each free dimension is; import with time alone left free."""
     axes = AxisClasses(graph)
     values = {value.name: value for value in graph.inputs}
     time: set[Key] = set()
     single: set[Key] = {key for key, extent in trial.items() if extent == 1}
+    fixed = {key: e for key, e in trial.items() if e != 1 and e not in primes}
     for info in model.inputs:
         for axis, key in keys_of(info, given):
             if axis in axes.time_axes(values[info.name]):
@@ -145,7 +183,7 @@ def _settle(
         f"axis {axis} of {info}"
         for info in model.inputs
         for axis, key in keys_of(info, given)
-        if key not in time and key not in single
+        if key not in single and key not in fixed and axis not in axes.time_axes(values[info.name])
     ]
     if unknown:
         _expect_frames_do_not_decide(model, given, trial)
@@ -153,8 +191,8 @@ def _settle(
             f"these dimensions are neither time nor batch of a recurrent layer: "
             f"{'; '.join(unknown)}. Give them: --shape NAME=EXTENT,EXTENT,..."
         )
-    frames = next(iter({trial[key]: 0 for key in time}), 1)
-    final = {key: frames if key in time else 1 for key in trial}
+    frames = max((trial[key] for key in time), default=1)
+    final = {key: frames if key in time else fixed.get(key, 1) for key in trial}
     shapes = shapes_of(model.inputs, given, final)
     free_time = tuple(
         (info.name, axis)

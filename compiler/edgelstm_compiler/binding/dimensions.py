@@ -56,28 +56,59 @@ def trial_extents(model: OnnxModel) -> Iterator[int]:
     return (n for n in itertools.cycle(_PRIMES) if all(number % n for number in held))
 
 
-def trials(
+def first_trials(
     inputs: Sequence[InputInfo],
     given: Mapping[str, Sequence[int]],
     keys: Sequence[Key],
     primes: Iterator[int],
-) -> Iterator[Trial]:
-    """Extents to try, the least assuming first.
+) -> list[Trial]:
+    """All dimensions differ; and those at the same place of inputs are one.
 
-    All differ; those at the same place of inputs are one (what exporters write for two inputs over
-    one time); a batch of one is baked into the model; two of them are one.
+    The second is what exporters write for two inputs over one time.
     """
     differing = {key: next(primes) for key in keys}
-    yield differing
     placed = _by_place(inputs, given, differing)
-    has_places = placed != differing
-    if has_places:
-        yield placed
-    for base in (differing, placed) if has_places else (differing,):
+    return [differing] if placed == differing else [differing, placed]
+
+
+def single_trials(bases: Sequence[Trial]) -> Iterator[Trial]:
+    """One dimension is one, as a batch that is baked into the model wants."""
+    for base in bases:
         for extent in dict.fromkeys(base.values()):
-            yield {key: 1 if base[key] == extent else base[key] for key in keys}
-    for a, b in itertools.combinations(keys, 2):
-        yield {**differing, b: differing[a]}
+            yield {key: 1 if found == extent else found for key, found in base.items()}
+
+
+def next_trials(message: str, trial: Trial, inputs: Sequence[InputInfo]) -> Iterator[Trial]:
+    """What a contradiction suggests: two dimensions that it names are one, or one has an extent.
+
+    Args:
+        message: of the contradiction.
+        trial: that led to it.
+        inputs: of the model; dimensions of one input are never one.
+    """
+    shapes = [
+        tuple(int(word) for word in found.split(",") if word.strip())
+        for found in re.findall(r"\(((?:\d+, ?)*\d*)\)", message)
+    ]
+    named = [
+        key
+        for key, extent in trial.items()
+        if extent > 1 and any(n and n % extent == 0 for shape in shapes for n in shape)
+    ]
+    for a, b in itertools.combinations(named, 2):
+        if trial[a] != trial[b] and not _stand_together(a, b, inputs):
+            yield {key: trial[a] if e == trial[b] else e for key, e in trial.items()}
+    held = set(trial.values())
+    for first, second in itertools.permutations(shapes, 2):
+        for n, m in zip(first, second, strict=False):
+            keys = [key for key in named if trial[key] == n]
+            if len(first) == len(second) and keys and m > 1 and all(m % e for e in held if e > 1):
+                yield {key: m if e == n else e for key, e in trial.items()}
+
+
+def _stand_together(a: Key, b: Key, inputs: Sequence[InputInfo]) -> bool:
+    """Whether one input has both dimensions."""
+    return any({a, b} <= {key for _, key in keys_of(info, {})} for info in inputs)
 
 
 def _by_place(

@@ -68,7 +68,6 @@ def test_two_inputs_stream_as_onnx_runtime_computes_them() -> None:
 
 
 REFUSALS: list[tuple[list[Any], dict[str, Any], str]] = [
-    ([lstm("x", ("out",))], {"x": ("time", 1, "width")}, r"expected \(1, 16, width\)"),
     (SUM, {"x": ("time", 1, 3), "u": (50, 1, 3)}, r"\(time, 1, 3\).*\(50, 1, 3\)"),
     (WIDE, {"x": (1, "time", 2), "u": (1, 50, 1)}, r"\(50, 1, 1\).*\(time, 1, 2\)"),
 ]
@@ -82,6 +81,23 @@ def test_messages_bear_the_names_of_the_model(
     with pytest.raises(ModelError, match=match) as caught:
         bound(nodes, inputs)
     assert not re.search(r"\b[2-5]\d\d\b", str(caught.value))
+
+
+def test_an_extent_that_the_weights_settle() -> None:
+    """A free number of features is what the layer has weights for."""
+    found = bound([lstm("x", ("out",))], {"x": (None, None, None)})
+    assert found.shapes_for(5) == {"x": (5, 1, FEATURES)}
+
+
+def test_dimensions_at_other_places_meet() -> None:
+    """Batch first in front of the layer, time first behind it, four names."""
+    nodes = [
+        *[node("Transpose", ["x"], ["xt"], perm=[1, 0, 2]), lstm("xt")],
+        *[node("Squeeze", ["Y", "second_axis"], ["y"])],
+        node("Concat", ["y", "u"], ["out"], axis=2),
+    ]
+    found = bound(nodes, {"x": ("batch", "seq", 3), "u": ("seq2", "batch2", 2)})
+    assert found.shapes_for(5) == {"x": (1, 5, 3), "u": (5, 1, 2)}
 
 
 def test_layers_over_a_fixed_and_a_free_length() -> None:

@@ -198,7 +198,7 @@ def _check_sequence_lens(node: OnnxNode, steps: int) -> None:
         return
     kind = type_of(lens)
     if kind is None or kind.dtype is not DType.I32:
-        name = lens.data.dtype if isinstance(lens, Known) else lens.type.dtype.value
+        name = lens.trial.dtype if isinstance(lens, Known) else lens.type.dtype.value
         raise RefusedError(
             f"sequence_lens '{lens.name}' has elements of type {name}; ONNX demands int32"
         )
