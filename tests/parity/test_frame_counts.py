@@ -33,6 +33,7 @@ STORED: dict[str, Array] = {
     "int32_end": np.array([1 << 31]),
     "minus_one": np.array([-1]),
     "newest": np.array(-1),
+    "largest": np.array((1 << 31) - 1),
     "eight": np.array(8),
     "thirty": np.array(30),
     "first_thirty": np.array([30]),
@@ -85,6 +86,9 @@ STREAMS: dict[str, list[Any]] = {
     ],
     "T - T": scaled(node("Sub", ["t", "t"], ["m"])),
     "min(T, 1)": scaled(node("Min", ["t", "one"], ["m"])),
+    "min(T, the largest int32) / T": scaled(
+        node("Min", ["t", "largest"], ["n"]), node("Div", ["n", "t"], ["m"])
+    ),
     "T / T": scaled(node("Div", ["t", "t"], ["m"])),
     "if T > 0": chosen("Greater", "zero"),
     "if min(T, 8) < 0": [

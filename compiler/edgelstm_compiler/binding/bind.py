@@ -97,7 +97,8 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
     primes = set(itertools.chain.from_iterable(trial.values() for trial in first))
     waiting = deque(first)
     failure: ModelError | None = None
-    for count, trial in enumerate(itertools.chain(_each(waiting), single_trials(first))):
+    suggested = itertools.islice(_each(waiting), _MAX_TRIALS)
+    for trial in itertools.chain(suggested, single_trials(first)):
         try:
             graph = import_graph(model, shapes_of(model.inputs, given, trial))
         except UnsupportedOpError as error:
@@ -105,8 +106,7 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
             raise UnsupportedOpError(in_own_words(str(error), trial), rows) from error
         except ShapeError as error:
             failure = failure or _free_failure(model, error, trial)
-            if count < _MAX_TRIALS:
-                waiting.extend(next_trials(str(error), trial, model.inputs))
+            waiting.extend(next_trials(str(error), trial, model.inputs))
             continue
         if failure is None or _is_sound(model, given, trial, primes, graph):
             return _settle(model, given, trial, graph, primes)

@@ -15,6 +15,7 @@ from edgelstm.errors import EdgeLSTMError
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.bounds import result_bounds
 from edgelstm_compiler.onnx_import.frames import (
+    TO_THE_END,
     Dependence,
     Line,
     Opaque,
@@ -233,9 +234,17 @@ class _Fold:
         return all(bool(np.all(data == np.floor(data))) for data in both)
 
     def difference(self) -> tuple[Array, Array]:
-        """First input less the second: at one frame, and its slope."""
+        """First input less the second: at one frame, and its slope.
+
+        What is fixed at `TO_THE_END` or more is beyond any number of frames.
+        """
         first = self.at_one(0).astype(np.float64) - self.at_one(1)
-        return np.asarray(first), np.asarray(self.slope(0).astype(np.float64) - self.slope(1))
+        slope = self.slope(0).astype(np.float64) - self.slope(1)
+        for place, beyond in ((0, np.inf), (1, -np.inf)):
+            if self.is_fixed(place):
+                is_beyond = np.broadcast_to(self.trial(place) >= TO_THE_END, first.shape)
+                first, slope = np.where(is_beyond, beyond, first), np.where(is_beyond, 0, slope)
+        return np.asarray(first), np.asarray(slope)
 
 
 def _lines(fold: _Fold) -> list[Dependence] | None:
