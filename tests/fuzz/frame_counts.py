@@ -39,8 +39,8 @@ TOLERANCE = 1e-4
 RESOLUTION = 3e-6
 """By what results of one model at two numbers of frames differ at least, if they do."""
 
-EFFECT = 1e-6
-"""What a frame does to a result at least, where it does anything; float32 resolves less."""
+EFFECT = 1e-5
+"""What a frame does to a result at least, by its size, where it does anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def forgets_a_frame(drawn: FrameModel, frames: Array, lengths: set[int], cell: s
     session = _session(with_memory(drawn.model, cell))
     other = frames.copy()
     other[0] += 1
-    effects: dict[str, list[float]] = {}
+    effects: dict[str, list[tuple[float, float]]] = {}
     for length in sorted(lengths):
         a, b = (_run(session, drawn.shaped(x[:length])) for x in (frames, other))
         if a is None or b is None:
@@ -146,11 +146,13 @@ def forgets_a_frame(drawn: FrameModel, frames: Array, lengths: set[int], cell: s
         for name in a:
             size = a[name].size // (length if a[name].size % length == 0 else 1) or 1
             newest = [y[name].reshape(-1)[-size:].astype(np.float64) for y in (a, b)]
-            effects.setdefault(name, []).append(float(np.max(np.abs(newest[0] - newest[1]))))
+            effect = float(np.max(np.abs(newest[0] - newest[1])))
+            effects.setdefault(name, []).append((effect, float(np.max(np.abs(newest)))))
+    # Zero while the result is no larger, so that rounding has not swallowed it.
     return any(
-        max(found[:place], default=0) > EFFECT and here == 0
+        effect > EFFECT * size and later == 0 and later_size <= 2 * size
         for found in effects.values()
-        for place, here in enumerate(found)
+        for (effect, size), (later, later_size) in itertools.combinations(found, 2)
     )
 
 
@@ -173,7 +175,7 @@ def with_memory(model: onnx.ModelProto, keeps: str | None) -> onnx.ModelProto:
         # Any cell as tanh(W x + R h): R is zero, or one with weights too small to saturate.
         is_kept = node.name == keeps
         node.op_type = "RNN"
-        w = w[:, -hidden:] * (1e-4 if is_kept else 1)
+        w = w[:, -hidden:] * (1e-3 if is_kept else 1)
         r = np.eye(hidden, dtype=np.float32)[None] * is_kept
         b = np.concatenate([b[:, (gates - 1) * hidden : gates * hidden], b[:, -hidden:]], 1)
         for place, data in ((1, w), (2, r), (3, b * (not is_kept))):

@@ -55,9 +55,9 @@ def _grown_shape(node: OnnxNode, shape: Array, growth: Growth) -> Dependence:
     known = [grows for grows in growth if grows is not None]
     if len(known) == len(growth):
         return line_or_none(np.asarray(known, np.int64))
-    # An extent that is no line is not below zero, and the others are what they are.
+    # An extent that is no line is at least one, as tensors without elements are refused.
     is_fixed = np.asarray([grows == 0 for grows in growth])
-    bounds = (np.where(is_fixed, shape, 0.0), np.where(is_fixed, shape, np.inf))
+    bounds = (np.where(is_fixed, shape, 1.0), np.where(is_fixed, shape, np.inf))
     return Opaque(node.origin, bounds)
 
 
