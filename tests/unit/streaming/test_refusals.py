@@ -268,6 +268,21 @@ def test_a_model_without_cells_is_refused() -> None:
         to_steps(b.graph(y=y))
 
 
+def test_an_unrolled_recurrence_is_recognized() -> None:
+    """One product with the same weights for every frame: what to export is said."""
+    b = GraphBuilder()
+    x, w, r = b.input("x", T, 1, F), b.random(F, H), b.random(H, H)
+    h = b.random(1, 1, H)
+    for frame in range(T):
+        (now,) = b.node(Slice(0, frame, 1, 1), x)
+        (wx,), (rh,) = b.node(MatMul(), now, w), b.node(MatMul(), h, r)
+        (h,) = b.node(Unary(TANH), b.node(Binary(Arithmetic.ADD), wx, rh)[0])
+    with pytest.raises(StreamabilityError, match="unrolled frame by frame") as caught:
+        to_steps(b.graph(h=h))
+    assert f"{T} products share their weights" in str(caught.value)
+    assert "nn.LSTM, nn.GRU or nn.RNN in place of a loop" in str(caught.value)
+
+
 def test_layers_of_different_length_are_refused() -> None:
     """A stream has one clock."""
     b = GraphBuilder()
