@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
 from edgelstm.signature import Mode
 from edgelstm_compiler.driver import CompileOptions, bind, describe_layers, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
@@ -15,6 +15,7 @@ from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.streaming.refusal import StreamabilityError
+from edgelstm_compiler.target import find_target
 
 
 def inspect_model(
@@ -63,14 +64,15 @@ def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode)
     try:
         binding = bind(model, options)
         graph = to_step_graph(binding, options, PassContext())
-        verify_program(lower(graph, None))
+        takes = find_target(options.target).capabilities()
+        verify_program(lower(graph, takes.unit_block, None, takes.weight_offset, takes.packing))
     except UnsupportedOpError as error:
         refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
         return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
     except StreamabilityError as error:
         rows = [{"node": n, "reason": r} for n, r in error.reasons]
         return {"not_streamable": rows, "advice": error.advice}
-    except ModelError as error:
+    except (ModelError, CapabilityError) as error:
         return {"needs": str(error)}
     notes = list(binding.notes)
     return {"streamable": mode == "stream", "notes": notes, **_measure(graph)}
