@@ -27,7 +27,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, overload
 
@@ -35,6 +35,7 @@ from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
 from edgelstm.errors import ArtifactFormatError, CapabilityError
+from edgelstm.outputs import Protected
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import model_id
@@ -150,13 +151,20 @@ class Artifact:
                 raise
             raise ArtifactFormatError(f"{path}: {exc}") from exc
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, protect: Iterable[Protected] = ()) -> int:
         """Write the file, whole or not at all; equal artifacts give equal bytes.
+
+        Args:
+            path: where to. A FIFO or a device is written into.
+            protect: files that must not be written over, such as the model.
+
+        Returns:
+            How many bytes it has.
 
         Raises:
             ArtifactError: it cannot be written.
         """
-        self._container.write(path)
+        return self._container.write(path, protect)
 
     @overload
     def session(self, streams: None = None, *, latency: str | None = None) -> Session: ...

@@ -8,6 +8,7 @@ EdgeLSTMError (1)
 |- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
 |                      NonFiniteStateError, BusyError, RecordingError, SampleRateError, OverrunError
+|- OutputError (7)     an output that cannot be written, or would destroy an input
 |- InternalError (70)  InvalidGraphError, PassError        "this is a bug in edgelstm"
 ```
 A message says what, where (the ONNX node's name), what was found and expected, and what to do.
@@ -154,6 +155,12 @@ class SampleRateError(StreamError):
 
 class OverrunError(StreamError):
     """Samples arrive faster than they are consumed."""
+
+
+class OutputError(EdgeLSTMError):
+    """An output that cannot be written, or that would destroy what is read."""
+
+    exit_code = 7
 
 
 class InternalError(EdgeLSTMError):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused, takes
 from edgelstm.errors import NonFiniteStateError, StreamError
+from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
 from edgelstm.signature import Signature
@@ -44,42 +45,51 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
-        is_live: hand on each prediction at once.
         frames_in: frames read.
+        frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
         bad_frames: frames that the model does not take.
         model_ns: time spent in the model.
+        last_good: the last frame by input that was all finite.
     """
 
     session: Session
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
-    is_live: bool = False
     frames_in: int = 0
+    frames_done: int = 0
     frames_out: int = 0
     bad_frames: int = 0
     model_ns: int = 0
-    _last_good: dict[str, Array] = field(default_factory=dict)
+    last_good: dict[str, Array] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
 
         Args:
-            progress: called after each batch.
+            progress: called several times a second while frames come, when all that was read is
+                dealt with; what it raises ends the run there.
 
         Raises:
             StreamError: a frame cannot be used; the predictions before it have been written.
         """
         for batch in self.source.batches():
-            self.frames_in += len(batch)
-            bad = find_bad_frames(batch, self.session.signature)
-            if bad.any():
-                self._feed_with_bad(batch, bad)
-            else:
-                self._feed(batch, np.arange(len(batch)))
-            self._remember(batch, bad)
-            progress()
+            for part in self._pace.stretches(len(batch)):
+                self._take(batch if len(batch) == part.stop - part.start else batch.part(part))
+                self.sink.flush()
+                progress()
+
+    def _take(self, batch: Batch) -> None:
+        self.frames_in += len(batch)
+        bad = find_bad_frames(batch, self.session.signature)
+        if bad.any():
+            self._feed_with_bad(batch, bad)
+        else:
+            self._feed(batch, np.arange(len(batch)))
+        self._remember(batch, bad)
+        self.frames_done += len(batch)
 
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.RAISE:
@@ -105,10 +115,10 @@ class Replay:
         repaired = {}
         for name, frames in batch.frames.items():
             held = frames[np.maximum(source, 0)]
-            if self._last_good:
-                held[source < 0] = self._last_good[name]
+            if self.last_good:
+                held[source < 0] = self.last_good[name]
             repaired[name] = held
-        usable = np.arange(len(batch)) if self._last_good else np.flatnonzero(source >= 0)
+        usable = np.arange(len(batch)) if self.last_good else np.flatnonzero(source >= 0)
         self._feed(Batch(repaired, batch.where, batch.kept), usable)
 
     def _feed(self, batch: Batch, chosen: NDArray[np.int64]) -> None:
@@ -144,8 +154,6 @@ class Replay:
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
         self.frames_out += fed
-        if self.is_live:
-            self.sink.flush()
         return fed
 
     def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
@@ -162,7 +170,7 @@ class Replay:
         if self.policy is BadSamplePolicy.RESET:
             self.session.reset()
         elif self.policy is BadSamplePolicy.HOLD:
-            good = self._last_good
+            good = self.last_good
             if fed:
                 last = int(chosen[fed - 1])
                 good = {name: frames[last] for name, frames in batch.frames.items()}
@@ -173,15 +181,16 @@ class Replay:
                 self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
 
     def _stop_at(self, batch: Batch, index: int) -> None:
-        """Count that frame as bad and those behind it as not read."""
+        """Count that frame as bad and those behind it as not read; those before it are done."""
         self.frames_in -= len(batch) - index - 1
+        self.frames_done += index
         self.bad_frames += 1
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
         if len(good):
             last = int(good[-1])
-            self._last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
+            self.last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:

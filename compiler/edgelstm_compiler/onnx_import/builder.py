@@ -122,12 +122,31 @@ class GraphBuilder:
     def _growth_through(
         self, op: Op, inputs: Sequence[Value | None], outputs: Sequence[Value]
     ) -> list[Growth]:
-        """Axes that run through grow as they did; those of Concat add up; others are new."""
-        found: list[list[int | None]] = [[0] * value.type.rank for value in outputs]
+        """Axes that run through grow as they did; those of Concat add up.
+
+        Of the others nothing is known where an axis that grows ends in the operator, unless the
+        shape stays what it was.
+        """
         types = [None if value is None else value.type for value in inputs]
-        for tie in op.ties(types, [value.type for value in outputs]):
+        ties = op.ties(types, [value.type for value in outputs])
+        through = {(tie.input, tie.input_axis) for tie in ties}
+        is_lost = any(
+            grows != 0 and (place, axis) not in through
+            for place, value in enumerate(inputs)
+            if value is not None
+            for axis, grows in enumerate(self.growth(value))
+        )
+        found: list[list[int | None]] = [
+            [None if is_lost else 0] * value.type.rank for value in outputs
+        ]
+        first = inputs[0]
+        for place, value in enumerate(outputs):
+            if is_lost and first is not None and first.type.shape == value.type.shape:
+                found[place] = list(self.growth(first))
+        for tie in ties:
             source = inputs[tie.input]
-            if source is not None and (grows := self.growth(source)[tie.input_axis]) != 0:
+            grows = 0 if source is None else self.growth(source)[tie.input_axis]
+            if grows != 0 or found[tie.output][tie.output_axis] is None:
                 found[tie.output][tie.output_axis] = grows
         if isinstance(op, Concat):
             parts = [0 if value is None else self.growth(value)[op.axis] for value in inputs]

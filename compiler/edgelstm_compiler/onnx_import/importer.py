@@ -27,6 +27,7 @@ from edgelstm_compiler.onnx_import.frames import (
     RefusedError,
     explain,
 )
+from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
@@ -82,6 +83,10 @@ def import_graph(
     return walk.builder.finish(model.name, outputs)
 
 
+class _RefusedBodyError(Exception):
+    """A node inside a loop is refused."""
+
+
 class _Walk:
     """One import in progress."""
 
@@ -97,6 +102,9 @@ class _Walk:
         self._time = time
         self._folded_bytes = 0
         self._frame_counts: set[Refusal] = set()
+        # By identity; what a key names is kept beside it, so that no other object takes its place.
+        self._arrays: dict[int, tuple[onnx.TensorProto, Array]] = {}
+        self._results: dict[tuple[int, ...], tuple[Any, Sequence[Item | None]]] = {}
 
     def import_main(
         self, shapes: Mapping[str, Sequence[int]], bound: Mapping[str, Array]
@@ -156,7 +164,7 @@ class _Walk:
         for index in live:
             read |= node_reads(graph.node[index])
         for name in stored.keys() & read:
-            scope[name] = Known(name, to_array(stored[name]))
+            scope[name] = Known(name, self._array(stored[name]))
         for index in live:
             node = graph.node[index]
             names = tuple(name if name in read else "" for name in node.output)
@@ -169,6 +177,13 @@ class _Walk:
                     label = describe_node(node, f"{path}{index}")
                     raise ModelError(f"{label}: its output '{name}' is not one of the operator's")
         return [scope[item.name] for item in graph.output]
+
+    def _array(self, tensor: onnx.TensorProto) -> Array:
+        """The elements; of a tensor that a loop's body reads again and again, the same array."""
+        found = self._arrays.get(id(tensor))
+        if found is None:
+            found = self._arrays[id(tensor)] = (tensor, to_array(tensor))
+        return found[1]
 
     def _named(self, name: str, item: Item) -> Item:
         if isinstance(item, Value):
@@ -189,6 +204,8 @@ class _Walk:
             if behind:
                 return [self._behind(node, inputs, behind)] * len(names)
             operands = [item for item in inputs if not isinstance(item, Unknown)]
+            if node.op_type in ("Loop", "Scan") and is_standard(node):
+                return self._import_loop(node, operands, names, scope, index, origin)
             return self._import_operator(node, operands, names, index, origin)
         except RefusedError as refused:
             refusals = {_refusal(node, origin, str(refused))}
@@ -210,7 +227,31 @@ class _Walk:
         """Fold a node on known inputs, or call its import function."""
         if not is_standard(node):
             raise RefusedError(unsupported_reason(node))
-        seen = OnnxNode(
+        seen = self._seen(node, operands, names, index, origin)
+        present = [item for item in operands if item is not None]
+        is_constant = bool(present) and all(isinstance(item, Known) for item in present)
+        if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
+            known = [item for item in present if isinstance(item, Known)]
+            if any(item.frames is not None for item in known):
+                return self._fold(node, seen)
+            key = (id(node), *(id(item.data) for item in known))
+            if key not in self._results:
+                # A loop's body computes the same of its weights in every turn.
+                self._results[key] = ((node, present), self._fold(node, seen))
+            return self._results[key][1]
+        if node.op_type not in OPERATORS:
+            raise RefusedError(unsupported_reason(node))
+        return OPERATORS[node.op_type](seen)
+
+    def _seen(
+        self,
+        node: onnx.NodeProto,
+        operands: Sequence[Operand | None],
+        names: tuple[str, ...],
+        index: str,
+        origin: str,
+    ) -> OnnxNode:
+        return OnnxNode(
             op_type=node.op_type,
             opset=opset_of(self._model.body),
             origin=origin,
@@ -220,13 +261,6 @@ class _Walk:
             attributes=read_attributes(node),
             builder=self.builder,
         )
-        present = [item for item in operands if item is not None]
-        is_constant = bool(present) and all(isinstance(item, Known) for item in present)
-        if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
-            return self._fold(node, seen)
-        if node.op_type not in OPERATORS:
-            raise RefusedError(unsupported_reason(node))
-        return OPERATORS[node.op_type](seen)
 
     def _behind(
         self, node: onnx.NodeProto, inputs: Sequence[Item | None], behind: Sequence[Unknown]
@@ -300,6 +334,41 @@ class _Walk:
         if self._folded_bytes > MAX_TOTAL_FOLDED_BYTES:
             raise ModelError(f"{seen.origin}: the constants of the model grow beyond all measure")
         return results
+
+    def _import_loop(
+        self,
+        node: onnx.NodeProto,
+        operands: Sequence[Operand | None],
+        names: tuple[str, ...],
+        scope: Scope,
+        index: str,
+        origin: str,
+    ) -> list[Item]:
+        """The copies of a body; refused as a whole where one of its nodes is."""
+        graph = next((a.g for a in node.attribute if a.name == "body"), None)
+        if graph is None:
+            raise ModelError(f"{origin}: its body is missing")
+        refusals: set[Refusal] = set()
+
+        def body(inputs: Sequence[Operand], turn: int) -> list[Operand]:
+            inner: Scope = dict(scope)
+            inner.update(zip((item.name for item in graph.input), inputs, strict=True))
+            found = self._import_graph(graph, inner, f"{index}.{turn}.")
+            for item in found:
+                if isinstance(item, Unknown):
+                    refusals.update(item.refusals)
+            if refusals:
+                raise _RefusedBodyError
+            return [item for item in found if not isinstance(item, Unknown)]
+
+        seen = self._seen(node, operands, names, index, origin)
+        unroll = unroll_loop if node.op_type == "Loop" else unroll_scan
+        try:
+            return list(unroll(seen, graph, body))
+        except RefusedError as refused:
+            raise type(refused)(f"{refused}; {_EXPORT_THE_LAYER}") from refused
+        except _RefusedBodyError:
+            return [Unknown(frozenset(refusals))] * len(names)
 
     def _import_if(
         self, node: onnx.NodeProto, condition: Item | None, scope: Scope, index: str, origin: str
@@ -377,14 +446,16 @@ def unsupported_reason(node: onnx.NodeProto) -> str:
     return _REASONS.get(node.op_type, "the operator is not supported")
 
 
+_EXPORT_THE_LAYER = (
+    "export the recurrent layer itself. PyTorch: nn.LSTM, nn.GRU or nn.RNN in place of a scripted "
+    "loop over cells. Keras: tf2onnx writes LSTM as a layer, but GRU, SimpleRNN, masked and "
+    "stateful layers as Loop: leave Masking and stateful=True out, and copy the weights of a GRU "
+    "or SimpleRNN into torch.nn.GRU or torch.nn.RNN (a Keras GRU with reset_after=True computes "
+    "what torch.nn.GRU does) and export that"
+)
+
 _REASONS = {
-    "Loop": (
-        "loops are not supported; export the recurrent layer itself. PyTorch: nn.LSTM, nn.GRU or "
-        "nn.RNN in place of a scripted loop over cells. Keras: tf2onnx writes LSTM as a layer, but "
-        "GRU, SimpleRNN, masked and stateful layers as Loop: leave Masking and stateful=True out, "
-        "and copy the weights of a GRU or SimpleRNN into torch.nn.GRU or torch.nn.RNN "
-        "(a Keras GRU with reset_after=True computes what torch.nn.GRU does) and export that"
-    ),
+    "Loop": f"loops are not supported; {_EXPORT_THE_LAYER}",
     "Scan": "scans are not supported",
 }
 

@@ -271,6 +271,8 @@ class OnnxNode:
             return operand
         if isinstance(operand, Known):
             return self.derived(operand, "reshaped", operand.data.reshape(target))
+        if all(isinstance(extent, int) for extent in shape):
+            return self.emit(Reshape(target), operand)
         return self.emit(Reshape(target), operand, growth=growth)
 
     def transpose(self, operand: Operand, perm: Sequence[int]) -> Operand:

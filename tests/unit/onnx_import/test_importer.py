@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
@@ -402,9 +402,8 @@ def test_the_advice_about_loops_is_for_both_frameworks() -> None:
     graph = helper.make_graph(
         [helper.make_node("Loop", ["n", "", "X"], ["Y"], body=body)],
         "loop",
-        [info("X", TensorProto.FLOAT, [1, 3])],
+        [info("X", TensorProto.FLOAT, [1, 3]), info("n", TensorProto.INT64, [])],
         [info("Y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.array(3), "n")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with pytest.raises(UnsupportedOpError, match=r"nn\.LSTM.*torch\.nn\.GRU") as caught:
