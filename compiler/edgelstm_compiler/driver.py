@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
+from edgelstm.description import Description
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.described import (
+    Said,
+    describe,
+    said_by_caller,
+    said_by_file,
+    said_by_metadata,
+)
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program import Program
@@ -34,6 +42,7 @@ from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
@@ -66,6 +75,8 @@ class CompileOptions:
         dump: folder for the text of every stage, or None.
         check: compare the result with ONNX Runtime (or float64) before handing it out.
         quantize: what to compute in fewer bits, or None: everything in float32.
+        said: what the caller knows about the model's numbers.
+        seen: recordings, or a calibration, whose ranges the artifact keeps.
     """
 
     target: str = "host"
@@ -77,6 +88,8 @@ class CompileOptions:
     dump: Path | None = None
     check: bool = True
     quantize: QuantizeRequest | None = None
+    said: Said = field(default_factory=Said)
+    seen: Calibration | Recordings | None = None
 
 
 def compile_model(
@@ -96,6 +109,10 @@ def compile_model(
     quantize_options: QuantizeOptions | None = None,
     holdout: Recordings | None = None,
     force: bool = False,
+    columns: Sequence[str] | None = None,
+    units: str | Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    description: str | Path | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Artifact:
@@ -113,13 +130,18 @@ def compile_model(
         check: compare the result with ONNX Runtime (or float64) before handing it out; a quantized
             one with the quantized step graph.
         quantize: fp16, w8, w4, int8, int8-full, auto, or one of them by name of the layer.
-        calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made.
+        calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made;
+            the artifact keeps the ranges of its columns, quantized or not.
         max_error: auto: bound of the error of any output on the recordings, relative to the
             largest magnitude where that exceeds 1.
         quantize_options: see `QuantizeOptions`.
         holdout: recordings to measure a quantized model on; None: the last fifth of those to
             calibrate with.
         force: hand out a quantized model too that was measured as useless.
+        columns: names of the elements of all inputs in order, kept in the artifact.
+        units: of the columns; one for all, or one for each.
+        labels: classes of the output that has as many elements, or by output.
+        description: TOML file with these, see `described`; None: the one beside the model, if any.
         progress: called with the name of each stage as it begins.
         note: called with what is easily overlooked, a sentence each: a batch of several streams,
             a model of a single frame.
@@ -140,9 +162,39 @@ def compile_model(
         dump=Path(dump) if dump is not None else None,
         check=check,
         quantize=_request(quantize, calibration, max_error, quantize_options, holdout, force=force),
+        said=what_is_said(source, columns, units, labels, rate_hz, description),
+        seen=calibration,
     )
     model = read_model(source)
     return compile_read_model(model, options, progress or _ignore, note or _ignore)
+
+
+def what_is_said(
+    source: Any,
+    columns: Sequence[str] | None = None,
+    units: str | Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    rate_hz: float | None = None,
+    description: str | Path | None = None,
+) -> Said:
+    """What the caller says about a model, and what the TOML file says that it names or has beside.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    said = said_by_caller(columns, units, labels, rate_hz=rate_hz)
+    path = description_file(source, description)
+    if path is None:
+        return said
+    return said.over(said_by_file(path, is_asked_for=description is not None))
+
+
+def description_file(source: Any, description: str | Path | None = None) -> Path | None:
+    """The TOML file that is named, or stands beside the model; None where there is none."""
+    if description is not None:
+        return Path(description)
+    beside = Path(source).with_suffix(".toml") if isinstance(source, (str, Path)) else None
+    return beside if beside is not None and beside.is_file() else None
 
 
 def _ignore(text: str) -> None:
@@ -163,6 +215,7 @@ def compile_read_model(
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
+    seen = seen_ranges(step_graph, options.seen)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
         request = _request_for(backend, options.quantize)
@@ -176,6 +229,8 @@ def compile_read_model(
     verify_program(program)
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))
+    said = options.said.over(said_by_metadata(model.metadata))
+    description = describe(said, program.signature, seen)
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
 
@@ -193,6 +248,7 @@ def compile_read_model(
         options,
         target_options.to_json(),
         quantized,
+        description,
     )
     artifact = assemble({"done": False})
     runnable = _runnable(artifact, backend) if options.check else None
@@ -281,6 +337,7 @@ def _assemble(
     options: CompileOptions,
     target_options: Mapping[str, Any],
     quantized: QuantizedModel | None,
+    description: Description,
     check: Mapping[str, Any],
 ) -> Artifact:
     sections = dict(emission.sections)
@@ -313,6 +370,7 @@ def _assemble(
         macs=program.macs,
         layers=describe_layers(graph),
         quantization=None if quantized is None else quantized.record,
+        description=description,
     )
 
 

@@ -87,7 +87,8 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "runs_here": runs_here,
         "runs_here_as": reason,
         "isas": _describe_isas(artifact),
-        "rate_hz": signature.rate_hz,
+        "rate_hz": artifact.description.rate_hz or signature.rate_hz,
+        "description": artifact.description.to_json() if artifact.description else None,
         "inputs": [_describe_tensor(spec) for spec in signature.inputs],
         "outputs": [_describe_tensor(spec) for spec in signature.outputs],
         "states": [_describe_state(spec) for spec in signature.states],
@@ -189,6 +190,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             click.echo(f"{kind}:")
             rows = [[t["name"], t["dtype"], _shape(t), _remarks(t)] for t in report[kind]]
             print_table(["name", "type", "shape", ""], rows)
+    if report["description"] is not None:
+        _print_description(report["description"])
     if report["layers"]:
         click.echo("layers:")
         print_table(
@@ -216,6 +219,20 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     click.echo("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _print_description(description: Mapping[str, Any]) -> None:
+    """Columns with units and the ranges that the model saw; classes of outputs."""
+    for name, columns in description["inputs"].items():
+        click.echo(f"columns of {name}, in this order:")
+        rows = []
+        for column in columns:
+            limits = column["range"]
+            seen = "" if limits is None else f"{limits[0]:.6g} to {limits[1]:.6g}"
+            rows.append([column["name"], column["unit"], seen])
+        print_table(["name", "unit", "range seen"], rows)
+    for name, labels in description["outputs"].items():
+        click.echo(f"classes of {name}: {', '.join(labels)}")
 
 
 def _print_kernels(kernels: list[dict[str, Any]]) -> None:

@@ -96,8 +96,9 @@ def report_command(
     if model is not None:
         restored = restore(loaded, read_model(model))
         signature = make_signature(restored.float_graph)
-        held_out = read_recordings(files, signature, columns)
-        seen = read_recordings(calibrate, signature, columns)
+        names = loaded.description.names(signature)
+        held_out = read_recordings(files, signature, columns, described=names)
+        seen = read_recordings(calibrate, signature, columns, described=names)
     settings = Settings(drift_steps=drift_steps, seconds=seconds)
     with progress_bar("measuring", STAGES) as advance:
         report, curves = collect(

@@ -10,6 +10,7 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json
 from edgelstm.errors import MismatchError, RecordingError
+from edgelstm.streams.columns import split_names
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
@@ -100,8 +101,9 @@ def verify_command(
             count = frames or fixed_length(original, compiled) or RANDOM_FRAMES
             block = random_frames(compiled, count)
         else:
-            chosen = [name.strip() for name in columns.split(",")] if columns else []
-            block = read_frames(source, compiled.signature, chosen)
+            chosen = split_names(columns or "")
+            names = compiled.description.names(compiled.signature)
+            block = read_frames(source, compiled.signature, chosen, names)
             block = {name: x[:frames] for name, x in block.items()}
         result = verify_stream(compiled, original, block, tolerance)
     if as_json:
@@ -125,7 +127,9 @@ def _verify_quantized(
         recordings = [synthetic_recording(restored, frames or RANDOM_FRAMES)]
     else:
         signature = make_signature(restored.float_graph)
-        recordings = read_recordings([source], signature, columns)
+        recordings = read_recordings(
+            [source], signature, columns, described=compiled.description.names(signature)
+        )
         if frames is not None and signature.mode == "stream":
             timed = {spec.name for spec in signature.inputs if spec.time_axis is not None}
             recordings = [

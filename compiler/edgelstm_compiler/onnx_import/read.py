@@ -87,6 +87,11 @@ class OnnxModel:
     outputs: tuple[str, ...]
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """The model's `metadata_props`; of a key that stands twice, the last."""
+        return {item.key: item.value for item in self.proto.metadata_props}
+
+    @property
     def name(self) -> str:
         """The file's name without ending, or the graph's name."""
         return self.path.stem if self.path is not None else self.proto.graph.name or "model"
