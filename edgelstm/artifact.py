@@ -17,6 +17,8 @@ macs          multiply-accumulates of one step (stream) or call
 layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
 description   Description.to_json() where there is any: columns, units, ranges, rate, class labels
+window        {"frames"} where the model was trained on windows of one length and is stepped
+warnings      [text] about the model as a stream
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
@@ -100,6 +102,7 @@ class Artifact:
         layers: Sequence[Mapping[str, Any]] = (),
         quantization: Mapping[str, Any] | None = None,
         description: Description | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Put together what the compiler made; nothing is written to disk.
 
@@ -121,6 +124,7 @@ class Artifact:
             layers: one JSON object each.
             quantization: schemes and errors, None where everything is in float32.
             description: columns, units, ranges, rate and class labels, where they are known.
+            notes: further entries of the manifest: `window`, `warnings`.
         """
         manifest: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -147,6 +151,7 @@ class Artifact:
             manifest["quantization"] = dict(quantization)
         if description:
             manifest["description"] = description.to_json()
+        manifest.update(notes or {})
         content = {
             WEIGHTS_SECTION: weights,
             STATE_SECTION: state_init,
@@ -305,6 +310,19 @@ class Artifact:
     def name(self) -> str:
         """Name of the model, a C identifier."""
         return self._signature.name
+
+    @property
+    def window_frames(self) -> int | None:
+        """Frames of the windows that a stream's model was trained on; None: of any length."""
+        window = self.manifest.get("window")
+        frames = window.get("frames") if isinstance(window, dict) else None
+        return frames if isinstance(frames, int) and not isinstance(frames, bool) else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the compiler had to say about the model as a stream."""
+        found = self.manifest.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def header(self) -> str:

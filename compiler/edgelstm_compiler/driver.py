@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
 from edgelstm.description import Description
-from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.errors import (
+    CalibrationError,
+    CapabilityError,
+    MismatchError,
+    TargetUnavailableError,
+)
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
 from edgelstm_compiler.described import (
@@ -29,6 +34,7 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
+from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
@@ -40,7 +46,8 @@ from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.embedded import SECTION as CALIBRATION_SECTION
 from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
-from edgelstm_compiler.quant.recordings import Recordings
+from edgelstm_compiler.quant.recordings import Recordings, as_recordings
+from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
@@ -74,6 +81,8 @@ class CompileOptions:
         rate_hz: sampling rate the model was trained for, kept in the artifact.
         dump: folder for the text of every stage, or None.
         check: compare the result with ONNX Runtime (or float64) before handing it out.
+        check_input: recordings that the comparison is fed with; None: those of the calibration, or
+            random input within the domain of the model.
         quantize: what to compute in fewer bits, or None: everything in float32.
         said: what the caller knows about the model's numbers.
         seen: recordings, or a calibration, whose ranges the artifact keeps.
@@ -87,6 +96,7 @@ class CompileOptions:
     rate_hz: float | None = None
     dump: Path | None = None
     check: bool = True
+    check_input: Recordings | None = None
     quantize: QuantizeRequest | None = None
     said: Said = field(default_factory=Said)
     seen: Calibration | Recordings | None = None
@@ -103,6 +113,7 @@ def compile_model(
     rate_hz: float | None = None,
     dump: str | Path | None = None,
     check: bool = True,
+    check_input: Recordings | None = None,
     quantize: str | Mapping[str, str] | None = None,
     calibration: Calibration | Recordings | None = None,
     max_error: float | None = None,
@@ -129,6 +140,8 @@ def compile_model(
         dump: folder for the text of every stage.
         check: compare the result with ONNX Runtime (or float64) before handing it out; a quantized
             one with the quantized step graph.
+        check_input: recordings that the comparison is fed with; None: those of the calibration, or
+            random input within the domain of the model.
         quantize: fp16, w8, w4, int8, int8-full, auto, or one of them by name of the layer.
         calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made;
             the artifact keeps the ranges of its columns, quantized or not.
@@ -161,6 +174,7 @@ def compile_model(
         rate_hz=rate_hz,
         dump=Path(dump) if dump is not None else None,
         check=check,
+        check_input=check_input,
         quantize=_request(quantize, calibration, max_error, quantize_options, holdout, force=force),
         said=what_is_said(source, columns, units, labels, rate_hz, description),
         seen=calibration,
@@ -216,6 +230,7 @@ def compile_read_model(
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
     seen = seen_ranges(step_graph, options.seen)
+    notes = stream_notes(binding, step_graph)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
         request = _request_for(backend, options.quantize)
@@ -249,15 +264,27 @@ def compile_read_model(
         target_options.to_json(),
         quantized,
         description,
+        notes.to_json(),
     )
     artifact = assemble({"done": False})
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
-        if quantized is not None:
-            check = check_quantized(runnable, quantized)
-        else:
-            check = check_artifact(runnable, model, binding, step_graph)
+        recordings = _check_recordings(step_graph, options)
+        try:
+            if quantized is not None:
+                check = check_quantized(runnable, quantized, recordings)
+            else:
+                check = check_artifact(runnable, model, binding, step_graph, recordings)
+        except MismatchError as error:
+            raise MismatchError(
+                f"{error}. The artifact is not written; --no-check writes it all the same"
+            ) from error
+        if options.check_input is not None and check.get("inputs") != "a recording":
+            raise CalibrationError(
+                "the recordings to check on hold less than the model takes at once: give at least "
+                f"{notes.window or 1} frames, or whole inputs of a call"
+            )
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check)
@@ -283,6 +310,20 @@ def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -
     return step_graph
 
 
+def admit(graph: StepGraph, target: Target) -> None:
+    """Let a target refuse what it cannot compute, as far as that shows without building code.
+
+    Raises:
+        CapabilityError: the target, or lowering for it, does not take the graph.
+    """
+    takes = target.capabilities()
+    if graph.mode not in takes.modes:
+        raise CapabilityError(f"target {target.name!r} has no mode {graph.mode!r}")
+    program = lower(graph, takes.unit_block, None, takes.weight_offset, takes.packing)
+    verify_program(program)
+    target.stages(target.options({}))[0].run(program)
+
+
 def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
     """The artifact on this machine, or on an emulated processor; None where neither can run it."""
     if target.probe().can_run:
@@ -291,6 +332,19 @@ def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
         return emulate(artifact)
     except TargetUnavailableError:
         return None
+
+
+def _check_recordings(graph: StepGraph, options: CompileOptions) -> list[Recording]:
+    """What the self-check is fed with; empty: random input.
+
+    Raises:
+        CapabilityError: recordings that do not fit the model.
+    """
+    given = options.check_input
+    if given is None and options.quantize is not None:
+        calibration = options.quantize.calibration
+        given = None if isinstance(calibration, Calibration) else calibration
+    return [] if given is None else as_recordings(graph, given)
 
 
 def _request(
@@ -338,6 +392,7 @@ def _assemble(
     target_options: Mapping[str, Any],
     quantized: QuantizedModel | None,
     description: Description,
+    notes: Mapping[str, Any],
     check: Mapping[str, Any],
 ) -> Artifact:
     sections = dict(emission.sections)
@@ -371,6 +426,7 @@ def _assemble(
         layers=describe_layers(graph),
         quantization=None if quantized is None else quantized.record,
         description=description,
+        notes=notes,
     )
 
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
 from edgelstm.signature import Mode
-from edgelstm_compiler.driver import CompileOptions, bind, describe_layers, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, admit, bind, describe_layers, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.verify_program import verify_program
-from edgelstm_compiler.lowering.lower import lower
+from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.streaming.refusal import StreamabilityError
 from edgelstm_compiler.target import find_target
+
+TARGET = "host"
+"""What `compile` builds for unless it is told otherwise."""
 
 
 def inspect_model(
@@ -64,18 +66,31 @@ def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode)
     try:
         binding = bind(model, options)
         graph = to_step_graph(binding, options, PassContext())
-        takes = find_target(options.target).capabilities()
-        verify_program(lower(graph, takes.unit_block, None, takes.weight_offset, takes.packing))
+        reason = _refusal_of(graph)
     except UnsupportedOpError as error:
         refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
         return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
     except StreamabilityError as error:
         rows = [{"node": n, "reason": r} for n, r in error.reasons]
         return {"not_streamable": rows, "advice": error.advice}
-    except (ModelError, CapabilityError) as error:
+    except ModelError as error:
         return {"needs": str(error)}
-    notes = list(binding.notes)
-    return {"streamable": mode == "stream", "notes": notes, **_measure(graph)}
+    if reason:
+        return {"refused": [{"operator": "target", "node": TARGET, "reason": reason}]}
+    said = {"notes": list(binding.notes), **stream_notes(binding, graph).to_json()}
+    return {"streamable": mode == "stream", **_measure(graph), **said}
+
+
+def _refusal_of(graph: StepGraph) -> str:
+    """Why `compile` would refuse the graph for its default target; "" where it does not."""
+    target = find_target(TARGET)
+    if not target.probe().can_build:
+        target = find_target("reference")
+    try:
+        admit(graph, target)
+    except CapabilityError as error:
+        return str(error)
+    return ""
 
 
 def _measure(graph: StepGraph) -> dict[str, Any]:
@@ -106,11 +121,12 @@ def _as_text(report: dict[str, Any]) -> str:
         return "\n".join(lines)
     if report["streamable"]:
         lines.append("streams: yes, one frame a step")
+        lines += [f"  warning: {text}" for text in report.get("warnings", [])]
     elif report["not_streamable"]:
         advice = f" ({report['advice']})" if report["advice"] else ""
         lines.append(f"streams: no{advice}")
         lines += [f"  {item['node']}: {item['reason']}" for item in report["not_streamable"]]
-    lines += [f"note: {text}" for text in report["notes"]]
+    lines += [f"  note: {text}" for text in report["notes"]]
     if "needs" in report:
         lines.append(f"needs: {report['needs']}")
     if report["layers"]:

@@ -22,8 +22,10 @@ from edgelstm.commands.report import (
 )
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, code_variants
-from edgelstm.errors import ArtifactError, TargetError, TargetUnavailableError
+from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavailableError
 from edgelstm.footprint import footprints
+from edgelstm.foreign_files import is_onnx, recognize
+from edgelstm.install_hint import install_hint
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -84,6 +86,8 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "target": manifest["target"],
         "options": manifest.get("options", {}),
         "check": manifest.get("check", {}),
+        "window": manifest.get("window"),
+        "warnings": list(artifact.warnings),
         "runs_here": runs_here,
         "runs_here_as": reason,
         "isas": _describe_isas(artifact),
@@ -185,6 +189,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             (f"MACs a {unit}", f"{report['macs']:,}"),
         ]
     )
+    for warning in report["warnings"]:
+        click.echo(f"  warning: {warning}")
     for kind in ("inputs", "outputs", "states"):
         if report[kind]:
             click.echo(f"{kind}:")
@@ -266,25 +272,40 @@ def _purpose(kernel: Mapping[str, Any]) -> str:
 
 
 def _inspect_other(file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    if file.is_dir():
+        raise ModelError(f"{file} is not a model: {recognize(file)}")
     if not file.is_file():
         raise ArtifactError(f"cannot read {file}: no such file")
     suffix = file.suffix.lower().lstrip(".")
+    if suffix != "onnx" and recognize(file) is None and _begins_as_onnx(file):
+        suffix = "onnx"
     for entry in entry_points(group=INSPECTOR_GROUP):
         if entry.name == suffix:
             try:
                 inspector = entry.load()
             except ImportError as exc:
                 raise TargetUnavailableError(
-                    f"cannot inspect .{suffix} files ({exc}): pip install 'edgelstm[compiler]'"
+                    f"cannot inspect .{suffix} files ({exc}): {install_hint('compiler')}"
                 ) from exc
             report: dict[str, Any] = dict(inspector(file, **options))
             return report
+    told = recognize(file)
+    if told is not None:
+        raise ModelError(f"{file} is not a model that edgelstm reads: {told}")
     if suffix == "onnx":
         raise TargetUnavailableError(
-            "inspecting ONNX models needs the compiler: pip install 'edgelstm[compiler]'"
+            f"inspecting ONNX models needs the compiler: {install_hint('compiler')}"
         )
     edgelstm.artifact.load(file)  # says what is wrong with it
     raise ArtifactError(f"{file}: nothing installed can inspect .{suffix} files")
+
+
+def _begins_as_onnx(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            return is_onnx(opened.read(1 << 16))
+    except OSError:
+        return False
 
 
 def _is_artifact(file: Path) -> bool:

@@ -18,8 +18,9 @@ from edgelstm.streams.files import FORMATS, Format
 from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.replay import BadSamplePolicy
 from edgelstm.streams.stream_run import StreamOptions, StreamRun
+from edgelstm.streams.windows import stream_warnings
 
-STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every")
+STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every", "reset_every")
 """Options that mean nothing for an artifact that was compiled with --mode call."""
 
 _FORMAT = click.Choice(list(FORMATS))
@@ -90,6 +91,12 @@ _FORMAT = click.Choice(list(FORMATS))
     metavar="SECONDS",
     help="Time between two states while frames come.",
 )
+@click.option(
+    "--reset-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Begin anew with the initial state after every N frames fed: windows as in training.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @json_option
 def run_command(
@@ -106,6 +113,7 @@ def run_command(
     state_file: Path | None,
     resume: bool,
     state_every: float,
+    reset_every: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -117,6 +125,7 @@ def run_command(
     \b
     edgelstm run phase.edgelstm --input walk.csv --output phases.csv --keep time
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
+    edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
     if state_file is None and (resume or _is_given("state_every")):
@@ -136,6 +145,7 @@ def run_command(
         state_path=state_file,
         is_resumed=resume,
         save_every_s=state_every,
+        reset_every=reset_every,
     )
     check_output(output_path, (artifact, input_path), RecordingError)
     is_call = model.signature.mode == "call"
@@ -146,6 +156,9 @@ def run_command(
         if not as_json:
             click.echo(f"warning: {remark}", err=True)
 
+    told = stream_warnings(model, reset_every)
+    for text in () if quiet else told:
+        say(text)
     run = CallRun(model, options) if is_call else StreamRun(model, options, say)
     summary: dict[str, Any] | None = None
     try:
@@ -159,6 +172,8 @@ def run_command(
         if summary is not None and not quiet and not as_json:
             _print_summary(summary)
     if as_json:
+        if summary is not None and not is_call:
+            summary["warnings"] = [*told, *summary["warnings"]]
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,8 +34,8 @@ _SHORT_BLOCK = 16
 class BadSamplePolicy(StrEnum):
     """What to do with a frame that the model does not take, and with a line that is no frame.
 
-    A frame holds NaN, infinity, a missing value, a number beyond the limit of its input or an integer
-    that is no index; or a state of the model would not be finite after it.
+    A frame holds NaN, infinity, a missing value, a number beyond the limit of its input or an
+    integer that is no index; or a state of the model would not be finite after it.
     """
 
     RAISE = "raise"  # stop there
@@ -52,11 +53,13 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
+        reset_every: begin a new stream after so many frames fed; None: never.
         frames_in: frames read.
         frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
         bad_by_reason: frames and lines that the model does not take, by what is wrong with them.
         model_ns: time spent in the model.
+        since_reset: frames fed since the stream began.
         last_good: the last frame by input that was all finite.
     """
 
@@ -64,11 +67,13 @@ class Replay:
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
+    reset_every: int | None = None
     frames_in: int = 0
     frames_done: int = 0
     frames_out: int = 0
     bad_by_reason: Counter[str] = field(default_factory=Counter)
     model_ns: int = 0
+    since_reset: int = 0
     last_good: dict[str, Array] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
     _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
@@ -126,6 +131,7 @@ class Replay:
             for part, is_bad in _stretches(bad):
                 if is_bad:
                     self.session.reset()
+                    self.since_reset = 0
                 else:
                     self._feed(batch, part)
 
@@ -145,7 +151,7 @@ class Replay:
         """Feed those frames, in blocks that are short for a while after a state overflowed."""
         size = len(chosen)
         while len(chosen):
-            block = chosen[:size]
+            block = chosen[: min(size, self._room())]
             fed = self._feed_block(batch, block)
             size = min(2 * size, len(batch))
             if fed < len(block):
@@ -155,6 +161,7 @@ class Replay:
 
     def _feed_block(self, batch: Batch, chosen: NDArray[np.int64]) -> int:
         """Feed those frames; how many were, before one after which a state would overflow."""
+        self._room()
         is_whole = len(chosen) == len(batch)
         frames = dict(batch.frames)
         if not is_whole:
@@ -174,6 +181,7 @@ class Replay:
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
         self.frames_out += fed
+        self.since_reset += fed
         return fed
 
     def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
@@ -188,6 +196,7 @@ class Replay:
         self._count(batch, index, OVERFLOW)
         if self.policy is BadSamplePolicy.RESET:
             self.session.reset()
+            self.since_reset = 0
         elif self.policy is BadSamplePolicy.HOLD:
             good = self.last_good
             if fed:
@@ -213,6 +222,15 @@ class Replay:
             for spec in self.session.signature.inputs
         )
         return OUT_OF_RANGE if is_finite else NOT_FINITE
+
+    def _room(self) -> int:
+        """Frames left in the window; at its end a new stream begins."""
+        if self.reset_every is None:
+            return sys.maxsize
+        if self.since_reset >= self.reset_every:
+            self.session.reset()
+            self.since_reset = 0
+        return self.reset_every - self.since_reset
 
     def _stop_at(self, batch: Batch, index: int, reason: str | None = None) -> None:
         """Count that frame as bad and those behind it as not read; those before it are done."""

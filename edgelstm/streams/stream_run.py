@@ -42,6 +42,7 @@ class StreamOptions:
         state_path: where the state is kept; None: nowhere.
         is_resumed: continue behind the last frame of the state file.
         save_every_s: seconds between two states, at least.
+        reset_every: frames fed after which the stream begins anew; None: never.
     """
 
     input_path: str
@@ -57,6 +58,7 @@ class StreamOptions:
     state_path: Path | None = None
     is_resumed: bool = False
     save_every_s: float = 10.0
+    reset_every: int | None = None
 
 
 @dataclass(slots=True)
@@ -117,9 +119,14 @@ class StreamRun:
                 )
             self._sink = sink
             self._replay = replay = Replay(
-                session, _Waiting(source, stop), NamedSink(sink, named), self.options.policy
+                session,
+                _Waiting(source, stop),
+                NamedSink(sink, named),
+                self.options.policy,
+                self.options.reset_every,
             )
             if state is not None:
+                replay.since_reset = state.since_reset
                 replay.last_good = dict(state.last_good)
             sink.while_waiting(stop.check)
             # A reader may wait for the header before it sends the first sample.
@@ -244,6 +251,7 @@ class StreamRun:
             bytes(replay.session.snapshot()),
             replay.last_good,
             sink.written,
+            replay.since_reset,
         )
         save_state(path, state)
         self._saved_at = monotonic()

@@ -28,6 +28,7 @@ from edgelstm_compiler.commands.quantize_options import (
 from edgelstm_compiler.commands.recordings import named_warnings
 from edgelstm_compiler.driver import compile_model, description_file, what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
+from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
@@ -100,6 +101,14 @@ QUANTIZE_STAGES = 3
     help="Write the text form after every pass and stage into this folder.",
 )
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare with the model.")
+@click.option(
+    "--check-input",
+    "check_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Recording to compare on (call mode: NPZ windows). May be repeated.  [default: that of "
+    "--calibrate, else seeded input within the domain of the model]",
+)
 @quantize_options
 @json_option
 def compile_command(
@@ -117,6 +126,7 @@ def compile_command(
     description: Path | None,
     dump: Path | None,
     check: bool,
+    check_files: tuple[Path, ...],
     schemes: tuple[str, ...],
     calibrate: tuple[Path, ...],
     calibration: Path | None,
@@ -137,6 +147,7 @@ def compile_command(
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
+      edgelstm compile emg.onnx --check-input trial.csv
       edgelstm compile gait.onnx --quantize int8 --calibrate walk.csv --calibrate stairs.csv
       edgelstm compile gait.onnx --columns ax,ay,az --units m/s^2 --labels sit,walk --rate 100
       edgelstm compile gait.onnx --quantize auto --max-error 0.02 --calibrate walk.csv
@@ -151,6 +162,7 @@ def compile_command(
         *model_files(model),
         *calibrate,
         *holdout,
+        *check_files,
         *(path for path in others if path is not None),
     ]
     check_output(path, protect, ArtifactError)
@@ -171,6 +183,7 @@ def compile_command(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns, described)
+    check_input = read_calibration_data(model, mode, shapes, check_files, None, columns, described)
     measured = read_holdout(model, mode, shapes, holdout, columns, described)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
     notes: list[str] = []
@@ -185,6 +198,7 @@ def compile_command(
             rate_hz=rate_hz,
             dump=dump,
             check=check,
+            check_input=cast("Recordings | None", check_input),
             quantize=quantize,
             calibration=given,
             max_error=max_error,
@@ -200,6 +214,8 @@ def compile_command(
     size = artifact.save(path, protect=protect)
     report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
+    for warning in artifact.warnings:
+        click.echo(f"warning: {warning}", err=True)
     warnings = (record.get("calibration") or {}).get("warnings", [])
     for warning in named_warnings(warnings, calibrate, given):
         click.echo(f"warning: {warning}", err=True)
@@ -226,6 +242,8 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
         "state_bytes": manifest["memory"]["state_bytes"],
         "macs": manifest["macs"],
         "check": manifest["check"],
+        "window": manifest.get("window"),
+        "warnings": list(artifact.warnings),
         "quantization": manifest.get("quantization"),
         "layers": layer_rows(manifest) if "quantization" in manifest else [],
         "seconds": round(seconds, 3),
@@ -234,11 +252,11 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
 
 def _as_text(report: dict[str, Any]) -> str:
     check = report["check"]
-    verdict = (
-        f"agrees with {check['against']} within {check['max_error']:g}"
-        if check["done"]
-        else "not compared with the model"
-    )
+    verdict = "not compared with the model"
+    if check["done"]:
+        verdict = f"agrees with {check['against']} within {check['max_error']:g}"
+    elif check.get("reason"):
+        verdict = f"not checked: {check['reason']}"
     return "\n".join(
         [
             f"{report['artifact']}: {report['bytes']} bytes for {report['target']}, "
