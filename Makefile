@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
+.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -49,6 +49,13 @@ fuzz: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.fuzz.guarded_buffers 300
 	$(BIN)/python -m tests.fuzz.hostile_inputs 1000
 	$(BIN)/python -m tests.fuzz.many_sessions 10000
+
+# Random models on the number of frames; altered ONNX files: see tests/fuzz/README.md.
+fuzz-frames: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.frame_counts --count 2000
+
+fuzz-onnx: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.onnx_mutations --count 5000
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)
