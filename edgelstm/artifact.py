@@ -17,9 +17,12 @@ macs          multiply-accumulates of one step (stream) or call
 layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
+identity      SHA-256 of constants, recipe and signature: snapshots fit artifacts of equal identity
+provenance    {"edgelstm", "packages": {name: version}}            what made it
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
-`export-c`; never loaded), or `program`.
+`export-c`; never loaded), or `program`. `known/inputs` and `known/outputs` hold blocks of some
+steps from a fresh state, as the reference engine computed them, for self-tests.
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ from edgelstm.version import VERSION
 HEADER_SECTION = "header.h"
 STATE_SECTION = "state_init"
 WEIGHTS_SECTION = "weights"
+KNOWN_INPUTS = "known/inputs"
+KNOWN_OUTPUTS = "known/outputs"
 
 _MEMORY = ("weights_bytes", "state_bytes", "scratch_bytes")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -86,6 +91,8 @@ class Artifact:
         macs: int = 0,
         layers: Sequence[Mapping[str, Any]] = (),
         quantization: Mapping[str, Any] | None = None,
+        identity: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Put together what the compiler made; nothing is written to disk.
 
@@ -106,6 +113,8 @@ class Artifact:
             macs: multiply-accumulates of one step.
             layers: one JSON object each.
             quantization: schemes and errors, None where everything is in float32.
+            identity: see above; None: the source and the signature stand for it.
+            provenance: see above.
         """
         manifest: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -130,6 +139,10 @@ class Artifact:
         }
         if quantization is not None:
             manifest["quantization"] = dict(quantization)
+        if identity is not None:
+            manifest["identity"] = identity
+        if provenance is not None:
+            manifest["provenance"] = dict(provenance)
         content = {
             WEIGHTS_SECTION: weights,
             STATE_SECTION: state_init,
@@ -209,6 +222,19 @@ class Artifact:
                 self._kernel = engine.load(self._container, self._signature)
             return self._kernel
 
+    @property
+    def runs_as(self) -> Mapping[str, str]:
+        """What would run the model here: `engine`, `isa` and the like; nothing of it is executed.
+
+        Raises:
+            TargetUnavailableError: this machine cannot run the artifact.
+            ArtifactFormatError: its code or program is not what the engine expects.
+        """
+        if self._kernel is not None:
+            return self._kernel.facts
+        engine = find_engine(self.manifest["target"]["engine"])
+        return engine.describe(self._container, self._signature)
+
     def _kernel_with_doorbell(self) -> Kernel:
         if not isinstance(self.kernel, OffersDoorbell):
             engine = self.kernel.facts.get("engine", "this engine")
@@ -257,7 +283,13 @@ class Artifact:
 
     @property
     def model_id(self) -> str:
-        """Tells models apart: snapshots fit artifacts of the same model."""
+        """Tells models apart: a snapshot fits artifacts of equal weights, scales and signature.
+
+        Artifacts from before there was an identity fall back on source and signature.
+        """
+        identity = self.manifest.get("identity")
+        if isinstance(identity, str):
+            return identity
         source = self.manifest["source"].get("sha256") or ""
         return model_id(self._signature, source, self._container.section(WEIGHTS_SECTION))
 

@@ -14,11 +14,13 @@ from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
 from edgelstm_compiler.emulation.kernel import emulate
+from edgelstm_compiler.identity import identity_of, provenance, reference_artifact
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
+from edgelstm_compiler.known_steps import KnownSteps, record_steps
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
@@ -47,6 +49,9 @@ GRAPH_PASSES = (eliminate_dead_nodes, fuse_dense)
 
 STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
 """The order of the passes over the step graph."""
+
+OBJECT_PREFIX = "object/"
+"""Sections that hold the object files of an artifact's code, by instruction set, for `export-c`."""
 
 Progress = Callable[[str], None]
 
@@ -171,9 +176,11 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
             dump_text(stage.text(result), f"{backend.name}_{stage.name}", ctx.dump)
 
     emission = run_stages(backend, program, target_options, dump_stage)
+    reference = reference_artifact(named, options.rate_hz)
     assemble = partial(
         _assemble,
         program,
+        identity_of(reference),
         step_graph,
         emission,
         model,
@@ -182,6 +189,10 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
         quantized,
     )
     artifact = assemble({"done": False})
+    if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
+        known = record_steps(artifact, reference)
+        assemble = partial(assemble, known=known)
+        artifact = assemble({"done": False})
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
@@ -253,6 +264,7 @@ def _named(graph: StepGraph, model: OnnxModel, options: CompileOptions) -> StepG
 
 def _assemble(
     program: Program,
+    identity: str,
     graph: StepGraph,
     emission: Emission,
     model: OnnxModel,
@@ -260,8 +272,11 @@ def _assemble(
     target_options: Mapping[str, Any],
     quantized: QuantizedModel | None,
     check: Mapping[str, Any],
+    known: KnownSteps | None = None,
 ) -> Artifact:
     sections = dict(emission.sections)
+    if known is not None:
+        sections.update(known.sections())
     if quantized is not None and quantized.calibration is not None and options.quantize is not None:
         sections[CALIBRATION_SECTION] = pack_calibration(
             quantized.calibration, options.quantize.options
@@ -291,6 +306,8 @@ def _assemble(
         macs=program.macs,
         layers=describe_layers(graph),
         quantization=None if quantized is None else quantized.record,
+        identity=identity,
+        provenance=provenance(emission.engine),
     )
 
 

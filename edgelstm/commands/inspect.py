@@ -67,7 +67,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
     """All that there is to say about a compiled model, as a JSON object."""
     manifest, signature = artifact.manifest, artifact.signature
     try:
-        runs_here, reason = True, " ".join(artifact.kernel.facts.values())
+        runs_here, reason = True, " ".join(artifact.runs_as.values())
     except (TargetError, ArtifactError) as exc:
         runs_here, reason = False, str(exc)
     layers = manifest.get("layers", [])

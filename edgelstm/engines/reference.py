@@ -47,6 +47,10 @@ class ReferenceEngine:
     def expect_machine(self) -> None:
         """Nothing but NumPy."""
 
+    def describe(self, container: Container, signature: Signature) -> Mapping[str, str]:
+        """The engine: a program is data, and is read to see that it can be run."""
+        return self.load(container, signature).facts
+
     def load(self, container: Container, signature: Signature) -> ReferenceKernel:
         """Make a model ready to run here; see `Engine.load`."""
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgelstm.errors import ArtifactFormatError
 
-ARM, AARCH64 = 40, 183
+ARM, X86_64, AARCH64 = 40, 62, 183
 _LOAD = 1
 _DYNSYM, _RELA, _REL = 11, 4, 9
 

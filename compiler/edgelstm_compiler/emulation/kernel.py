@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,8 @@ class EmulatedKernel:
     """The code of one instruction set on an emulated processor (`edgelstm.engines.base.Kernel`).
 
     Args:
-        artifact: compiled for an ARM target.
-        isa: name of its instruction set; None: the best one.
+        artifact: compiled for a CPU.
+        isa: name of its instruction set; None: the best one that the emulator knows.
 
     Raises:
         TargetUnavailableError: Unicorn is missing, or cannot run this code.
@@ -67,12 +67,16 @@ class EmulatedKernel:
             raise TargetUnavailableError(
                 f"target {artifact.manifest['target']['name']!r} has no machine code to emulate"
             )
-        chosen = isa or names[0]
+        chosen = isa or _best_known(entries)
         if chosen not in names:
             raise TargetUnavailableError(
                 f"the artifact has no code for {chosen!r}; it has {', '.join(names)}"
             )
         entry = entries[names.index(chosen)]
+        if beyond := _beyond(entry):
+            raise TargetUnavailableError(
+                f"Unicorn knows x86-64 up to SSE4.2, and the code for {chosen} needs {beyond[0]}"
+            )
         image = read_image(artifact.container.section(entry["section"]))
         self._machine = Machine(image, str(entry.get("cpu", "")))
         self._name = artifact.name
@@ -113,6 +117,8 @@ class EmulatedKernel:
             frames: input blocks of single steps, (n, bytes).
         """
         machine, signature = self._machine, artifact.signature
+        if not machine.counts:
+            raise TargetUnavailableError("instructions are counted of ARM code only")
         machine.write(self._state, bytes(artifact.container.section(STATE_SECTION)))
         source, target = (
             self._place("in", signature.input_bytes),
@@ -153,6 +159,17 @@ class EmulatedKernel:
             address = self._machine.allocate(size + 4) + 4
             self._room[name] = (address, size)
         return address
+
+
+def _best_known(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The best instruction set that Unicorn knows, or the best of all for the complaint."""
+    known = [entry for entry in entries if not _beyond(entry)] or list(entries)
+    return str(known[0]["section"]).removeprefix(CODE_PREFIX)
+
+
+def _beyond(entry: Mapping[str, Any]) -> list[str]:
+    """Extensions of x86-64 that code needs and Unicorn lacks."""
+    return [flag for flag in entry.get("requires", ()) if flag.startswith(("avx", "fma", "f16c"))]
 
 
 def emulate(artifact: Artifact, isa: str | None = None) -> Artifact:
