@@ -27,6 +27,7 @@ BUILT_IN = {
     "inspect": "edgelstm.commands.inspect:inspect_command",
     "bench": "edgelstm.commands.bench:bench_command",
     "targets": "edgelstm.commands.targets:targets_command",
+    "snapshot": "edgelstm.commands.snapshot:snapshot_command",
 }
 """Commands of this package: there also where it lies on the path without being installed."""
 

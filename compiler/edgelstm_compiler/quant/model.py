@@ -127,6 +127,9 @@ def quantize_model(
         "calibration": _calibration_record(calibration),
         "layers": [_layer_record(layer) for layer in quantized.layers],
         "borders": [_border_record(border) for border in quantized.borders],
+        "states": [
+            {"name": name, "scale": scale} for name, scale in quantized.state_scales.items()
+        ],
         "search": [trial.to_json() for trial in trials],
         "max_error": request.max_error,
         "recipe": RECIPE,
