@@ -37,6 +37,7 @@ from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
 from edgelstm.errors import ArtifactFormatError, CapabilityError
+from edgelstm.manifest import Memory, read_manifest
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import model_id
@@ -49,7 +50,6 @@ WEIGHTS_SECTION = "weights"
 KNOWN_INPUTS = "known/inputs"
 KNOWN_OUTPUTS = "known/outputs"
 
-_MEMORY = ("weights_bytes", "state_bytes", "scratch_bytes")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -152,10 +152,10 @@ class Artifact:
         return cls(Container(manifest, content))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Artifact:
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Artifact:
         """Read a file; see `edgelstm.load`."""
         try:
-            return cls(Container.read(path))
+            return cls(Container.read(path, mmap=mmap))
         except ArtifactFormatError as exc:
             if str(path) in str(exc):
                 raise
@@ -274,7 +274,7 @@ class Artifact:
     def header(self) -> str:
         """The C header, or ""."""
         sections = self._container.sections
-        return bytes(sections[HEADER_SECTION]).decode() if HEADER_SECTION in sections else ""
+        return bytes(sections.get(HEADER_SECTION, b"")).decode(errors="replace")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -298,10 +298,13 @@ class Artifact:
         return f"<edgelstm.Artifact {self.name} {self._signature.mode} for {target}>"
 
 
-def load(path: str | os.PathLike[str]) -> Artifact:
-    """Read a compiled model; every byte of the file is checked.
+def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Artifact:
+    """Read a compiled model into memory of its own; every byte of it is checked.
 
-    The file stays mapped into memory: replace it by renaming, not by writing into it.
+    Args:
+        path: the file.
+        mmap: map the file in place of copying it. Nothing protects a mapped file: whoever writes
+            into it changes what running sessions compute, whoever shortens it ends the process.
 
     Raises:
         ArtifactFormatError: no artifact, or a damaged one.
@@ -313,66 +316,44 @@ def load(path: str | os.PathLike[str]) -> Artifact:
 
 def _check(container: Container) -> Signature:
     """The signature, once everything that native code relies on is known to hold."""
-    manifest = container.manifest
-    try:
-        signature = Signature.from_json(manifest["signature"])
-        memory = {name: manifest["memory"][name] for name in _MEMORY}
-        target = manifest["target"]
-        texts = (target["name"], target["engine"], signature.name, signature.mode)
-        objects = (target["facts"], manifest["source"])
-        faults = [
-            *(f"{text!r} is no text" for text in texts if not isinstance(text, str)),
-            *(f"{item!r} is no object" for item in objects if not isinstance(item, dict)),
-            *_memory_faults(container, memory),
-            *_signature_faults(signature, memory),
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise ArtifactFormatError(
-            f"the manifest is malformed ({type(exc).__name__}: {exc}); compile the model again"
-        ) from exc
+    manifest = read_manifest(container.manifest)
+    faults = [
+        *_memory_faults(container, manifest.memory),
+        *_signature_faults(manifest.signature, manifest.memory),
+    ]
     if faults:
         raise ArtifactFormatError(
             f"the manifest contradicts itself: {'; '.join(faults)}; compile the model again"
         )
-    return signature
+    return manifest.signature
 
 
-def _memory_faults(container: Container, memory: Mapping[str, int]) -> list[str]:
-    faults = [
-        f"{name} is {size!r}"
-        for name, size in memory.items()
-        if type(size) is not int or not 0 <= size < 2**40
+def _memory_faults(container: Container, memory: Memory) -> list[str]:
+    sizes = {WEIGHTS_SECTION: memory.weights_bytes, STATE_SECTION: memory.state_bytes}
+    return [
+        f"section {section!r} has {len(container.section(section))} bytes instead of {expected}"
+        for section, expected in sizes.items()
+        if len(container.section(section)) != expected
     ]
-    for section, name in ((WEIGHTS_SECTION, "weights_bytes"), (STATE_SECTION, "state_bytes")):
-        found = len(container.section(section))
-        if found != memory[name]:
-            faults.append(f"section {section!r} has {found} bytes instead of {memory[name]}")
-    return faults
 
 
-def _signature_faults(signature: Signature, memory: Mapping[str, int]) -> list[str]:
+def _signature_faults(signature: Signature, memory: Memory) -> list[str]:
     faults = []
     if not _IDENTIFIER.match(signature.name):
         faults.append(f"{signature.name!r} is no C identifier")
-    if signature.mode not in ("stream", "call"):
-        faults.append(f"mode {signature.mode!r} does not exist")
     if not signature.inputs or not signature.outputs:
         faults.append("there are no inputs or no outputs")
     blocks: tuple[tuple[str, Sequence[TensorSpec | StateSpec], int], ...] = (
         ("input", signature.inputs, signature.input_bytes),
         ("output", signature.outputs, signature.output_bytes),
-        ("state", signature.states, memory["state_bytes"]),
+        ("state", signature.states, memory.state_bytes),
     )
     for kind, specs, size in blocks:
-        if type(size) is not int or size < 0:
-            faults.append(f"the {kind} block has {size!r} bytes")
-            continue
         if len({spec.name for spec in specs}) != len(specs):
             faults.append(f"two {kind}s have the same name")
-        for spec in specs:
-            extents = (*spec.shape, spec.offset_bytes)
-            if not all(type(extent) is int and extent >= 0 for extent in extents):
-                faults.append(f"{kind} {spec.name!r} has no place")
-            elif spec.offset_bytes + spec.nbytes > size:
-                faults.append(f"{kind} {spec.name!r} stands outside of its block")
+        faults += [
+            f"{kind} {spec.name!r} stands outside of its block"
+            for spec in specs
+            if spec.offset_bytes + spec.nbytes > size
+        ]
     return faults

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from edgelstm.dtypes import DType
+from edgelstm.fields import Fields
 
 Mode = Literal["stream", "call"]
+
+LARGEST_BLOCK_BYTES = 1 << 32
+"""No block of inputs, outputs, states, weights or scratch is larger."""
+
+_MOST_FRAMES = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,32 @@ class TensorSpec:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> TensorSpec:
-        """Read what `to_json` wrote."""
-        fields = dict(data)
-        fields["dtype"] = DType(fields["dtype"])
-        fields["shape"] = tuple(fields["shape"])
-        fields["model_shape"] = tuple(fields["model_shape"])
-        return cls(**fields)
+    def from_json(cls, data: Any) -> TensorSpec:
+        """Read what `to_json` wrote; keys that are not known are left alone.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "tensor")
+        model_shape = fields.shape("model_shape")
+        time_axis = fields.optional_count("time_axis")
+        if time_axis is not None and time_axis >= len(model_shape):
+            fields.refuse("time_axis", f"an axis of {model_shape}")
+        shape = fields.shape("shape")
+        if math.prod(shape) != math.prod(model_shape):
+            fields.refuse("shape", f"as many elements as model_shape {model_shape}")
+        return cls(
+            name=fields.text("name"),
+            dtype=fields.one_of("dtype", DType),
+            shape=shape,
+            offset_bytes=fields.count("offset_bytes"),
+            model_shape=model_shape,
+            time_axis=time_axis,
+            unit=fields.text("unit", ""),
+            stride=fields.integer("stride", 1, _MOST_FRAMES, 1),
+            delay=fields.count("delay", 0, _MOST_FRAMES),
+            warm_up=fields.count("warm_up", 0, _MOST_FRAMES),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +123,19 @@ class StateSpec:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> StateSpec:
-        """Read what `to_json` wrote."""
-        return cls(data["name"], DType(data["dtype"]), tuple(data["shape"]), data["offset_bytes"])
+    def from_json(cls, data: Any) -> StateSpec:
+        """Read what `to_json` wrote; keys that are not known are left alone.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "state")
+        return cls(
+            fields.text("name"),
+            fields.one_of("dtype", DType),
+            fields.shape("shape"),
+            fields.count("offset_bytes"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +176,26 @@ class Signature:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Signature:
-        """Read what `to_json` wrote."""
+    def from_json(cls, data: Any) -> Signature:
+        """Read what `to_json` wrote; keys that are not known are left alone.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "signature")
+        mode = fields.text("mode")
+        if mode not in get_args(Mode):
+            fields.refuse("mode", " or ".join(get_args(Mode)))
+        rate_hz = fields.optional_number("rate_hz")
+        if rate_hz is not None and rate_hz <= 0:
+            fields.refuse("rate_hz", "a positive number")
         return cls(
-            name=data["name"],
-            mode=data["mode"],
-            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
-            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
-            states=tuple(StateSpec.from_json(spec) for spec in data["states"]),
-            input_bytes=data["input_bytes"],
-            output_bytes=data["output_bytes"],
-            rate_hz=data["rate_hz"],
+            name=fields.text("name"),
+            mode=cast("Mode", mode),
+            inputs=tuple(TensorSpec.from_json(spec) for spec in fields.objects("inputs")),
+            outputs=tuple(TensorSpec.from_json(spec) for spec in fields.objects("outputs")),
+            states=tuple(StateSpec.from_json(spec) for spec in fields.objects("states")),
+            input_bytes=fields.count("input_bytes", most=LARGEST_BLOCK_BYTES),
+            output_bytes=fields.count("output_bytes", most=LARGEST_BLOCK_BYTES),
+            rate_hz=rate_hz,
         )

@@ -178,7 +178,7 @@ class ArraySink:
 
 
 def read_arrays(data: Path | bytes, origin: str) -> dict[str, Array]:
-    """The arrays of an NPY file (one, named "") or an NPZ file; NPY files are mapped, not read.
+    """The arrays of an NPY file (one, named "") or an NPZ file, read into memory of their own.
 
     Raises:
         RecordingError: it is neither, or damaged, or holds Python objects.
@@ -186,17 +186,16 @@ def read_arrays(data: Path | bytes, origin: str) -> dict[str, Array]:
     try:
         # Files are opened here: NumPy forgets to close them when they are damaged.
         with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as file:
-            is_archive = file.read(2) == b"PK"
             file.seek(0)
-            if isinstance(data, Path) and not is_archive:
-                return {"": np.load(data, mmap_mode="r", allow_pickle=False)}
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"": loaded}
             with loaded:
                 return {name: loaded[name] for name in loaded.files}
     except _UNREADABLE as exc:
-        raise RecordingError(f"{origin}: not a readable NPY or NPZ file: {exc}") from exc
+        holds_objects = "allow_pickle" in str(exc)
+        reason = "it holds Python objects, which are never loaded" if holds_objects else exc
+        raise RecordingError(f"{origin}: not a readable NPY or NPZ file: {reason}") from exc
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, Array], is_npz: bool) -> None:

@@ -1,0 +1,275 @@
+"""The manifest of an artifact with every part read, typed and within limits.
+
+`Artifact` keeps the JSON object beside it, for parts that are only shown. What is read here at load
+cannot surprise anybody later: a manifest that passes has the right type wherever the runtime, the
+commands and the compiler look. Keys that are not known are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgelstm.fields import Fields
+from edgelstm.signature import LARGEST_BLOCK_BYTES, Signature, TensorSpec
+
+_HASH = "[0-9a-f]{64}"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Sizes of the blocks, see `artifact.py`."""
+
+    weights_bytes: int
+    state_bytes: int
+    scratch_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Isa:
+    """What the manifest says of the code for one instruction set."""
+
+    section: str
+    requires: tuple[str, ...]
+    cpu: str
+    is_bare: bool
+    text_bytes: int
+    rodata_bytes: int
+    data_bytes: int
+    stack_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """Who made the code, and what the code says of itself."""
+
+    name: str
+    engine: str
+    options: Mapping[str, Any]
+    isas: tuple[Isa, ...]
+    has_kernels: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The ONNX model."""
+
+    sha256: str
+    file: str
+    producer: str
+    opset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The self-check."""
+
+    done: bool
+    against: str
+    max_error: float | None
+    tolerance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer, for people."""
+
+    name: str
+    kind: str
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledTensor:
+    """What integers mean: (q - zero_point) * scale."""
+
+    name: str
+    scale: tuple[float, ...]
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """The record of the quantization, as far as others than its room read it."""
+
+    schemes: Mapping[str, str]
+    borders: tuple[ScaledTensor, ...]
+    states: tuple[ScaledTensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All parts."""
+
+    signature: Signature
+    target: TargetRecord
+    memory: Memory
+    source: Source
+    check: Check
+    macs: int
+    layers: tuple[Layer, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    quantization: Quantization | None
+    identity: str | None
+    packages: Mapping[str, str]
+
+
+def read_manifest(data: Any) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ArtifactFormatError: a part is missing, has another type, or lies beyond its limits.
+    """
+    fields = Fields(data)
+    fields.text("edgelstm", "")
+    signature = Signature.from_json(fields.object("signature"))
+    options = fields.optional("options")
+    options.text("mode", "")
+    shapes = options.optional("shapes")
+    has_identity = "identity" in fields
+    packages = fields.optional("provenance").optional("packages")
+    return Manifest(
+        signature=signature,
+        target=_target(fields.object("target")),
+        memory=_memory(fields.object("memory")),
+        source=_source(fields.object("source")),
+        check=_check(fields.optional("check")),
+        macs=fields.count("macs", 0),
+        layers=tuple(_layer(each) for each in fields.objects("layers")),
+        shapes={name: shapes.shape(name) for name in shapes.data},
+        quantization=(
+            _quantization(fields.object("quantization"), signature)
+            if "quantization" in fields
+            else None
+        ),
+        identity=(
+            fields.matching("identity", _HASH, "a SHA-256 in hexadecimal") if has_identity else None
+        ),
+        packages={name: packages.text(name) for name in packages.data},
+    )
+
+
+def _memory(fields: Fields) -> Memory:
+    return Memory(
+        *(
+            fields.count(name, most=LARGEST_BLOCK_BYTES)
+            for name in ("weights_bytes", "state_bytes", "scratch_bytes")
+        )
+    )
+
+
+def _target(fields: Fields) -> TargetRecord:
+    facts = fields.object("facts")
+    for name in ("linker", "tvm"):
+        facts.text(name, "")
+    return TargetRecord(
+        name=fields.text("name"),
+        engine=fields.text("engine"),
+        options=fields.optional("options").data,
+        isas=tuple(_isa(each) for each in facts.objects("isas")),
+        has_kernels=any(_expect_kernel(each) for each in facts.objects("kernels")),
+    )
+
+
+def _isa(fields: Fields) -> Isa:
+    return Isa(
+        section=fields.text("section"),
+        requires=fields.texts("requires"),
+        cpu=fields.text("cpu", ""),
+        is_bare=fields.flag("bare", False),
+        text_bytes=fields.count("text_bytes", 0),
+        rodata_bytes=fields.count("rodata_bytes", 0),
+        data_bytes=fields.count("data_bytes", 0),
+        stack_bytes=fields.optional_count("stack_bytes"),
+    )
+
+
+def _expect_kernel(fields: Fields) -> bool:
+    """Check what is shown of a kernel for GPUs; what is started is read by its engine."""
+    for name in ("section", "form", "shape", "streams"):
+        fields.text(name)
+    fields.text("why", "")
+    capability = fields.counts("capability")
+    if len(capability) != 2:
+        fields.refuse("capability", "two numbers")
+    for name in ("group", "team", "threads", "registers", "shared_bytes"):
+        fields.optional_count(name)
+    for name in ("above", "cycles"):
+        fields.optional_number(name)
+    return True
+
+
+def _source(fields: Fields) -> Source:
+    return Source(
+        sha256=fields.matching("sha256", f"({_HASH})?", "a SHA-256 in hexadecimal"),
+        file=fields.text("file", ""),
+        producer=fields.text("producer", ""),
+        opset=fields.optional_count("opset"),
+    )
+
+
+def _check(fields: Fields) -> Check:
+    fields.text("emulated_by", "")
+    if "lengths" in fields:
+        fields.counts("lengths")
+    return Check(
+        done=fields.flag("done", False),
+        against=fields.text("against", ""),
+        max_error=fields.optional_number("max_error"),
+        tolerance=fields.optional_number("tolerance"),
+    )
+
+
+def _layer(fields: Fields) -> Layer:
+    for name in ("origin", "input", "output"):
+        fields.text(name, "")
+    return Layer(
+        name=fields.text("name", ""),
+        kind=fields.text("kind", ""),
+        params=fields.count("params", 0),
+        macs=fields.count("macs", 0),
+    )
+
+
+def _quantization(fields: Fields, signature: Signature) -> Quantization:
+    options = fields.optional("options")
+    options.text("observer", "")
+    fields.text("scheme", "")
+    fields.optional("calibration")
+    fields.optional("outputs")
+    fields.optional_number("max_error")
+    for _ in fields.objects("search"):
+        pass
+    tensors = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
+    states = {spec.name for spec in signature.states}
+    borders = []
+    for each in fields.objects("borders"):
+        border = ScaledTensor(each.text("name"), each.numbers("scale"), _zero_point(each))
+        if border.name not in tensors:
+            each.refuse("name", "an input or output")
+        if len(border.scale) not in _channels(tensors[border.name]) or min(border.scale) <= 0:
+            each.refuse("scale", "one positive number, or one by channel")
+        borders.append(border)
+    carried = []
+    for each in fields.objects("states"):
+        state = ScaledTensor(each.text("name"), (each.number("scale"),), _zero_point(each))
+        if state.name not in states:
+            each.refuse("name", "a state")
+        if state.scale[0] <= 0:
+            each.refuse("scale", "a positive number")
+        carried.append(state)
+    return Quantization(
+        schemes={each.text("name"): each.text("scheme") for each in fields.objects("layers")},
+        borders=tuple(borders),
+        states=tuple(carried),
+    )
+
+
+def _zero_point(fields: Fields) -> int:
+    return fields.integer("zero_point", -(1 << 31), (1 << 31) - 1, 0)
+
+
+def _channels(spec: TensorSpec) -> tuple[int, ...]:
+    return (1, *spec.shape[-1:])
