@@ -154,6 +154,10 @@ class Fields:
         """Complain about a value that has the right type and is wrong all the same."""
         self._refuse(name, self._data.get(name), expected)
 
+    def items(self, name: str) -> list[Any]:
+        """A list of anything."""
+        return self._list(name, MOST_ITEMS)
+
     def _list(self, name: str, most: int) -> list[Any]:
         value = self._value(name, _REQUIRED)
         if not isinstance(value, list) or len(value) > most:
