@@ -31,17 +31,19 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
-from edgelstm.errors import ArtifactFormatError, CapabilityError
+from edgelstm.errors import ArtifactFormatError, CapabilityError, UntrustedArtifactError
 from edgelstm.manifest import Memory, read_manifest
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import model_id
 from edgelstm.stream_set import StreamSet
+from edgelstm.trust import TrustedKey, TrustStore, signature_of, store_in_force
 from edgelstm.version import VERSION
 
 HEADER_SECTION = "header.h"
@@ -63,12 +65,14 @@ class Artifact:
         ArtifactFormatError: the manifest and the sections contradict each other.
     """
 
-    __slots__ = ("_container", "_kernel", "_lock", "_signature")
+    __slots__ = ("_container", "_kernel", "_lock", "_refusal", "_signature", "_signed_by")
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._signature = _check(container)
         self._kernel: Kernel | None = None
+        self._refusal: UntrustedArtifactError | None = None
+        self._signed_by: TrustedKey | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -152,10 +156,32 @@ class Artifact:
         return cls(Container(manifest, content))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Artifact:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        mmap: bool = False,
+        trust: str | os.PathLike[str] | None = None,
+    ) -> Artifact:
         """Read a file; see `edgelstm.load`."""
+        store = store_in_force() if trust is None else TrustStore(Path(trust))
+        if store is not None and mmap:
+            raise UntrustedArtifactError(
+                f"{path}: a mapped file can be changed after its signature was checked; load it "
+                "without mmap (--mmap)"
+            )
         try:
-            return cls(Container.read(path, mmap=mmap))
+            artifact = cls(Container.read(path, mmap=mmap))
+            if store is None:
+                return artifact
+            try:
+                digest = artifact.container.digest
+                artifact._signed_by = store.verify(digest, signature_of(path), str(path))
+            except UntrustedArtifactError as exc:
+                if trust is not None:
+                    raise
+                artifact._refusal = exc  # to be looked at, but not to be run
+            return artifact
         except ArtifactFormatError as exc:
             if str(path) in str(exc):
                 raise
@@ -215,9 +241,12 @@ class Artifact:
 
         Raises:
             TargetUnavailableError: this machine cannot run the artifact.
+            UntrustedArtifactError: `EDGELSTM_TRUST` is set, and no trusted key signed the file.
         """
         with self._lock:
             if self._kernel is None:
+                if self._refusal is not None:
+                    raise self._refusal
                 engine = find_engine(self.manifest["target"]["engine"])
                 self._kernel = engine.load(self._container, self._signature)
             return self._kernel
@@ -232,6 +261,8 @@ class Artifact:
         """
         if self._kernel is not None:
             return self._kernel.facts
+        if self._refusal is not None:
+            raise self._refusal
         engine = find_engine(self.manifest["target"]["engine"])
         return engine.describe(self._container, self._signature)
 
@@ -243,6 +274,11 @@ class Artifact:
                 "latency"
             )
         return self.kernel.with_doorbell()
+
+    @property
+    def signed_by(self) -> TrustedKey | None:
+        """The trusted key that signed the file; None where nobody asked, or nobody did."""
+        return self._signed_by
 
     def on(self, kernel: Kernel) -> Artifact:
         """The same model, run by another kernel (an emulated processor, a test's own)."""
@@ -298,20 +334,29 @@ class Artifact:
         return f"<edgelstm.Artifact {self.name} {self._signature.mode} for {target}>"
 
 
-def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Artifact:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    mmap: bool = False,
+    trust: str | os.PathLike[str] | None = None,
+) -> Artifact:
     """Read a compiled model into memory of its own; every byte of it is checked.
 
     Args:
         path: the file.
         mmap: map the file in place of copying it. Nothing protects a mapped file: whoever writes
             into it changes what running sessions compute, whoever shortens it ends the process.
+        trust: folder of public keys, one of which has to have signed the file (`PATH.sig`). Where
+            this is None, but the environment variable `EDGELSTM_TRUST` names such a folder, a file
+            without such a signature can be looked at, and making a session of it is refused.
 
     Raises:
         ArtifactFormatError: no artifact, or a damaged one.
         ArtifactVersionError: in a newer format than this runtime reads.
+        UntrustedArtifactError: `trust` is given, and no key in it signed the file.
         ArtifactError: the file cannot be opened.
     """
-    return Artifact.load(path)
+    return Artifact.load(path, mmap=mmap, trust=trust)
 
 
 def _check(container: Container) -> Signature:

@@ -28,6 +28,9 @@ BUILT_IN = {
     "bench": "edgelstm.commands.bench:bench_command",
     "targets": "edgelstm.commands.targets:targets_command",
     "snapshot": "edgelstm.commands.snapshot:snapshot_command",
+    "sign": "edgelstm.commands.sign:sign_command",
+    "trust": "edgelstm.commands.trust:trust_command",
+    "sbom": "edgelstm.commands.sbom:sbom_command",
 }
 """Commands of this package: there also where it lies on the path without being installed."""
 

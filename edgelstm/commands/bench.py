@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-import edgelstm.artifact
 from edgelstm.artifact import Artifact
+from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import (
     format_bytes,
     format_ns,
@@ -49,6 +49,7 @@ EMULATOR_GROUP = "edgelstm.emulators"
     is_flag=True,
     help="Count the instructions of a step of ARM code on an emulated processor, in place of time.",
 )
+@loading_options
 @json_option
 def bench_command(
     artifact: Path,
@@ -59,6 +60,7 @@ def bench_command(
     seconds: float,
     seed: int,
     is_emulated: bool,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Time ARTIFACT: the native step, `step` and `run` from Python, and reading its weights once.
@@ -72,7 +74,7 @@ def bench_command(
     """
     if against and model is None:
         raise click.UsageError("--against needs --model MODEL.onnx")
-    loaded = edgelstm.artifact.load(artifact)
+    loaded = load(artifact)
     if is_emulated:
         counts = find_emulator()(loaded)
         if as_json:

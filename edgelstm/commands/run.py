@@ -9,8 +9,8 @@ from typing import Any, cast
 import click
 import numpy as np
 
-import edgelstm.artifact
 from edgelstm.artifact import Artifact
+from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
 from edgelstm.errors import RecordingError
 from edgelstm.streams.columns import to_frames
@@ -71,6 +71,7 @@ _FORMAT = click.Choice(list(FORMATS))
     "skip it and reset the state. They are counted and reported.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
+@loading_options
 @json_option
 def run_command(
     artifact: Path,
@@ -83,6 +84,7 @@ def run_command(
     no_header: bool,
     on_bad_sample: str,
     quiet: bool,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Feed a recording, or standard input as it arrives, to ARTIFACT and write its predictions.
@@ -94,7 +96,7 @@ def run_command(
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
-    model = edgelstm.artifact.load(artifact)
+    model = load(artifact)
     if is_same_file(input_path, output_path):
         raise RecordingError(f"{output_path} is the input: name another file for the output")
     if model.signature.mode == "call":

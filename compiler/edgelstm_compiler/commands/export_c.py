@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edgelstm.artifact import Artifact
+from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import json_option, print_facts, print_json
 from edgelstm.errors import CapabilityError
 from edgelstm.streams.recording import read_frames
@@ -71,6 +72,7 @@ STEPS = 16
     show_default=True,
     help="Steps of the self-test, at most.",
 )
+@loading_options
 @json_option
 def export_c_command(
     artifact: Path,
@@ -83,6 +85,7 @@ def export_c_command(
     model: Path | None,
     source: Path | None,
     steps: int,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Write ARTIFACT as a C project: header, library, weights, self-test, example, build file.
@@ -94,7 +97,7 @@ def export_c_command(
       edgelstm export-c gait_m4.edgelstm -o gait --package arduino --agent
       edgelstm export-c gait_m4.edgelstm -o gait_c --describe "imu=acceleration in m/s^2"
     """
-    compiled = Artifact.load(artifact)
+    compiled = load(artifact)
     options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
     golden = golden_of(compiled, source, steps, model)
     export = export_project(compiled, output, golden, options)

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from edgelstm.artifact import Artifact
+from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import json_option, print_json
 from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.streams.recording import read_frames
@@ -56,6 +57,7 @@ BEST = "best"
     metavar="[ISA]",
     help="Run the ARM code on an emulated processor (pip install 'edgelstm[emulate]').",
 )
+@loading_options
 @json_option
 def verify_command(
     artifact: Path,
@@ -65,6 +67,7 @@ def verify_command(
     frames: int | None,
     tolerance: float,
     isa: str | None,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Compare ARTIFACT with its model, step by step or call by call; exit code 3 on FAIL.
@@ -78,7 +81,7 @@ def verify_command(
       edgelstm verify gait.edgelstm --model gait.onnx --input trial.csv
       edgelstm verify gait_m4.edgelstm --model gait.onnx --emulate
     """
-    compiled = Artifact.load(artifact)
+    compiled = load(artifact)
     if isa is not None:
         compiled = emulate(compiled, None if isa == BEST else isa)
     original = read_model(model)
