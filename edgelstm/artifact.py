@@ -172,20 +172,24 @@ class Artifact:
             )
         try:
             artifact = cls(Container.read(path, mmap=mmap))
-            if store is None:
-                return artifact
-            try:
-                digest = artifact.container.digest
-                artifact._signed_by = store.verify(digest, signature_of(path), str(path))
-            except UntrustedArtifactError as exc:
-                if trust is not None:
-                    raise
-                artifact._refusal = exc  # to be looked at, but not to be run
-            return artifact
         except ArtifactFormatError as exc:
             if str(path) in str(exc):
                 raise
             raise ArtifactFormatError(f"{path}: {exc}") from exc
+        if store is not None:
+            artifact._check_signature(store, path, is_strict=trust is not None)
+        return artifact
+
+    def _check_signature(
+        self, store: TrustStore, path: str | os.PathLike[str], *, is_strict: bool
+    ) -> None:
+        """See who signed what was read; without such a signature it is only to be looked at."""
+        try:
+            self._signed_by = store.verify(self._container.digest, signature_of(path), str(path))
+        except UntrustedArtifactError as exc:
+            if is_strict:
+                raise
+            self._refusal = exc
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all; equal artifacts give equal bytes.

@@ -6,6 +6,7 @@ stamp. Nothing of an artifact is executed.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable
 from hashlib import sha256
@@ -20,6 +21,7 @@ from edgelstm.version import VERSION
 
 _NAMESPACE = uuid.UUID("5e1a3c1e-7d43-5d0c-9a5e-0c6f5d1b8a52")
 _PACKAGE = "edgelstm"
+_MISSING = "bills of materials need the package cyclonedx-python-lib: pip install 'edgelstm[sbom]'"
 
 
 def artifact_bill(artifact: Artifact) -> str:
@@ -100,7 +102,7 @@ def installation_bill() -> str:
         cyclonedx.package(
             name,
             each.version,
-            license=each.metadata.get("License-Expression") or "",
+            license=_license(each),
         )
         for name, each in sorted(found.items())
     ]
@@ -124,6 +126,12 @@ def _installed() -> dict[str, Distribution]:
     return found
 
 
+def _license(package: Distribution) -> str:
+    """Its SPDX expression, where it has one."""
+    metadata: Any = package.metadata
+    return str(metadata.get("License-Expression") or "")
+
+
 def _requirements(name: str) -> Iterable[str]:
     """Names that a package requires; of extras those of edgelstm only."""
     try:
@@ -144,9 +152,7 @@ def _library() -> _CycloneDx:
     try:
         import cyclonedx.model.bom  # noqa: F401
     except ImportError as exc:
-        raise TargetUnavailableError(
-            "bills of materials need the package cyclonedx-python-lib: pip install 'edgelstm[sbom]'"
-        ) from exc
+        raise TargetUnavailableError(_MISSING) from exc
     return _CycloneDx()
 
 
@@ -207,6 +213,7 @@ class _CycloneDx:
 
     def document(self, root: Any, parts: list[Any], seed: str) -> str:
         """The whole bill, seen to be valid; `seed` decides its serial number."""
+        from cyclonedx.exception import MissingOptionalDependencyException
         from cyclonedx.model.bom import Bom
         from cyclonedx.output.json import JsonV1Dot6
         from cyclonedx.schema import SchemaVersion
@@ -217,7 +224,10 @@ class _CycloneDx:
         bom.register_dependency(root, parts)
         text = JsonV1Dot6(bom).output_as_string(indent=2)
         text = _without_time(text)
-        problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+        try:
+            problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+        except MissingOptionalDependencyException as exc:
+            raise TargetUnavailableError(_MISSING) from exc
         if problem is not None:
             raise InternalError(f"the bill of materials is not valid CycloneDX: {problem}")
         return text
@@ -225,8 +235,6 @@ class _CycloneDx:
 
 def _without_time(text: str) -> str:
     """The document without the moment at which it was written."""
-    import json
-
     data = json.loads(text)
     data["metadata"].pop("timestamp", None)
     return json.dumps(data, indent=2, sort_keys=True)

@@ -6,6 +6,7 @@ Errors end here: one message on stderr and the exit code of their class, a trace
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import click
 
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.printable import printable
 from edgelstm.version import VERSION
 
 COMMAND_GROUP = "edgelstm.commands"
@@ -102,7 +104,7 @@ class CommandGroup(click.Group):
             if isinstance(exc, (SystemExit, GeneratorExit)):
                 raise
             if is_debug:
-                traceback.print_exc()
+                click.echo(printable(traceback.format_exc()), err=True, nl=False)
             code = _report(exc, as_json="--json" in options)
         sys.exit(code)
 
@@ -157,13 +159,16 @@ def _unavailable(name: str, entry: EntryPoint | None, reason: Exception) -> clic
 def _report(error: BaseException, as_json: bool) -> int:
     """Print an error; its exit code."""
     code, message = _explain(error)
+    message = printable(message)
     if not message:
         _silence_stdout()
     elif as_json:
         content = {"type": type(error).__name__, "message": message, "exit_code": code}
         click.echo(json.dumps({"error": content}), err=True)
     elif isinstance(error, click.UsageError):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue()), err=True, nl=False)
     else:
         click.echo(f"error: {message}", err=True)
     return code

@@ -20,6 +20,7 @@ from edgelstm.commands.report import (
     print_json,
     print_table,
     progress_bar,
+    say,
 )
 from edgelstm.errors import TargetNotFoundError, TargetUnavailableError
 from edgelstm.timing import PEER_GROUP, Distribution, Peer, StepTimer, random_frames
@@ -196,7 +197,7 @@ def measure(
 def _print_report(report: dict[str, Any]) -> None:
     unit = "step" if report["mode"] == "stream" else "call"
     native = report["native"]
-    click.echo(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
+    say(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
     spread = f"min {format_ns(native['min_ns'])}, p99 {format_ns(native['p99_ns'])}"
     limit = report["of_read_limit"]
     reading = f"{format_ns(report['read_ns'])} for {format_bytes(report['weights_bytes'])}"
@@ -233,7 +234,7 @@ def _print_report(report: dict[str, Any]) -> None:
 
 def _print_counts(report: dict[str, Any]) -> None:
     unit = "step" if report["mode"] == "stream" else "call"
-    click.echo(f"{report['artifact']} on {report['emulator']}, counted a {unit}:")
+    say(f"{report['artifact']} on {report['emulator']}, counted a {unit}:")
     print_table(
         ["instruction set", "instructions", "per MAC", "stack"],
         [

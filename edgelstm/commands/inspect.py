@@ -17,6 +17,7 @@ from edgelstm.commands.report import (
     print_facts,
     print_json,
     print_table,
+    say,
 )
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, code_variants
@@ -58,7 +59,7 @@ def inspect_command(file: Path, mode: str | None, shapes: tuple[str, ...], as_js
     if as_json:
         print_json(report)
     elif text is not None:
-        click.echo(text)
+        say(text)
     else:
         _print_report(report)
 
@@ -155,7 +156,7 @@ def _describe_state(spec: StateSpec) -> dict[str, Any]:
 def _print_artifact(report: Mapping[str, Any]) -> None:
     source, target, check = report["source"], report["target"], report["check"]
     unit = "step" if report["mode"] == "stream" else "call"
-    click.echo(f"{report['name']}: {report['mode']} model for {target['name']}")
+    say(f"{report['name']}: {report['mode']} model for {target['name']}")
     origin = source.get("file") or "unknown"
     made_by = ", ".join(
         part
@@ -181,11 +182,11 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
     )
     for kind in ("inputs", "outputs", "states"):
         if report[kind]:
-            click.echo(f"{kind}:")
+            say(f"{kind}:")
             rows = [[t["name"], t["dtype"], _shape(t), _remarks(t)] for t in report[kind]]
             print_table(["name", "type", "shape", ""], rows)
     if report["layers"]:
-        click.echo("layers:")
+        say("layers:")
         print_table(
             ["name", "kind", "parameters", "MACs"],
             [
@@ -194,7 +195,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ],
         )
     if report["isas"]:
-        click.echo("code, best first:")
+        say("code, best first:")
         rows = [
             [isa["isa"], format_bytes(isa["bytes"]), isa["obstacle"] or "ok"]
             for isa in report["isas"]
@@ -202,19 +203,19 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_table(["instruction set", "size", "here"], rows)
     if report["kernels"]:
         _print_kernels(report["kernels"])
-    click.echo("memory:")
+    say("memory:")
     memory = {name.removesuffix("_bytes"): size for name, size in report["memory"].items()}
     print_facts([(name, format_bytes(size)) for name, size in memory.items()])
     for device in report["devices"]:
-        click.echo(f"on {device['isa']}, bytes:")
+        say(f"on {device['isa']}, bytes:")
         amounts = [(name, amount) for name, amount in device.items() if name != "isa"]
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
-    click.echo("sections:")
+    say("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
 
 
 def _print_kernels(kernels: list[dict[str, Any]]) -> None:
-    click.echo("kernels:")
+    say("kernels:")
     print_table(
         ["chip", "code", "for", "shape", "blocks", "threads", "registers", "shared"],
         [
@@ -227,7 +228,7 @@ def _print_kernels(kernels: list[dict[str, Any]]) -> None:
             for k in kernels
         ],
     )
-    click.echo("why these shapes:")
+    say("why these shapes:")
     print_facts([(f"{k['chip']} {_kind(k)}", k["why"]) for k in kernels if k["form"] != "ptx"])
 
 
@@ -288,11 +289,11 @@ def _print_report(report: Mapping[str, Any]) -> None:
     """Any report, entry by entry."""
     for name, value in report.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            click.echo(f"{name}:")
+            say(f"{name}:")
             header = list(dict.fromkeys(key for item in value for key in item))
             print_table(header, [[item.get(key, "") for key in header] for item in value])
         else:
-            click.echo(f"{name}: {value}")
+            say(f"{name}: {value}")
 
 
 def _shape(tensor: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.loading import Loader, loading_options
-from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
+from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.errors import RecordingError
 from edgelstm.streams.columns import to_frames
 from edgelstm.streams.files import (
@@ -164,7 +164,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         text += f", {format_ns(summary['ns_per_step'])} a step"
     if summary["bad_frames"]:
         text += f", {summary['bad_frames']} bad frames ({summary['on_bad_sample']})"
-    click.echo(f"{text} ({fed})", err=True)
+    say(f"{text} ({fed})", err=True)
 
 
 def _call(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgelstm.commands.report import json_option, print_json
+from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.signing import PasswordNeededError, sign_artifact
 
 
@@ -44,4 +44,4 @@ def sign_command(artifact: Path, key: Path, output: Path | None, as_json: bool) 
     if as_json:
         print_json({"signature": str(target), "fingerprint": signer.fingerprint})
     else:
-        click.echo(f"{target}: {artifact} signed by {signer}")
+        say(f"{target}: {artifact} signed by {signer}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import edgelstm.artifact
-from edgelstm.commands.report import json_option, print_json, print_table
+from edgelstm.commands.report import json_option, print_json, print_table, say
 from edgelstm.errors import StreamError
 from edgelstm.new_file import write_new
 from edgelstm.state_conversion import convert_snapshot
@@ -69,7 +69,7 @@ def convert_command(
             }
         )
         return
-    click.echo(f"{output} continues {old} on {after.name} ({snapshot.model_id[:12]}...)")
+    say(f"{output} continues {old} on {after.name} ({snapshot.model_id[:12]}...)")
     rows = [
         [c.name, c.before, c.after, f"{c.max_error:.3g}", f"{c.saturated} of {c.elements}"]
         for c in changes

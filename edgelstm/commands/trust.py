@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgelstm.commands.report import json_option, print_facts, print_json
+from edgelstm.commands.report import json_option, print_facts, print_json, say
 from edgelstm.container import Container
 from edgelstm.signing import make_key
 from edgelstm.trust import TrustedKey, TrustStore, default_folder, signature_of
@@ -52,7 +52,7 @@ def list_command(directory: Path | None, as_json: bool) -> None:
         found = [{"name": key.name, "fingerprint": key.fingerprint} for key in keys]
         print_json({"directory": str(store.folder), "keys": found})
         return
-    click.echo(f"{store.folder}: {len(keys)} keys")
+    say(f"{store.folder}: {len(keys)} keys")
     print_facts([(key.name, f"SHA-256 {key.fingerprint}") for key in keys])
 
 
@@ -62,7 +62,7 @@ def list_command(directory: Path | None, as_json: bool) -> None:
 def remove_command(name: str, directory: Path | None) -> None:
     """Trust the owner of the key NAME no longer."""
     _store(directory).remove(name)
-    click.echo(f"{name} is trusted no longer")
+    say(f"{name} is trusted no longer")
 
 
 @trust_command.command("verify")
@@ -100,4 +100,4 @@ def _show(key: TrustedKey, what: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": key.name, "fingerprint": key.fingerprint})
     else:
-        click.echo(f"{what}: {key}")
+        say(f"{what}: {key}")

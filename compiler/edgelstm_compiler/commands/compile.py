@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.commands.report import json_option, print_json, progress_bar, say
 from edgelstm.signature import Mode
 from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
 from edgelstm_compiler.commands.quantize_options import (
@@ -152,13 +152,13 @@ def compile_command(
     record = artifact.manifest.get("quantization") or {}
     warnings = (record.get("calibration") or {}).get("warnings", [])
     for warning in named_warnings(warnings, calibrate, given):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     for warning in (record.get("held_out") or {}).get("warnings", []):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     if as_json:
         print_json(report)
     else:
-        click.echo(_as_text(report))
+        say(_as_text(report))
 
 
 def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json
+from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import MismatchError
 from edgelstm.streams.recording import read_frames
 from edgelstm.timing import StepTimer
@@ -46,7 +46,7 @@ def demo_command(target: str, keep: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:
-        click.echo(_as_text(result))
+        say(_as_text(result))
     if not result["verification"]["passed"]:
         raise MismatchError("the compiled demo model does not compute what the ONNX model does")
 

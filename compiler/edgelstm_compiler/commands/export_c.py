@@ -9,7 +9,7 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.loading import Loader, loading_options
-from edgelstm.commands.report import json_option, print_facts, print_json
+from edgelstm.commands.report import json_option, print_facts, print_json, say
 from edgelstm.errors import CapabilityError
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.c_export.borders import physical_signature
@@ -143,9 +143,9 @@ def _parse(text: str) -> tuple[str, str]:
 
 
 def _print(name: str, export: Export, origin: str) -> None:
-    click.echo(f"{name} for {export.isa} in {export.folder}:")
+    say(f"{name} for {export.isa} in {export.folder}:")
     print_facts([(path, f"{size:>9} bytes") for path, size in export.files.items()])
-    click.echo(f"self-test: {origin}")
-    click.echo("memory in bytes:")
+    say(f"self-test: {origin}")
+    say("memory in bytes:")
     amounts = export.memory.to_json().items()
     print_facts([(key, "unknown" if v is None else v) for key, v in amounts])

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.loading import Loader, loading_options
-from edgelstm.commands.report import json_option, print_json
+from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.commands.recordings import read_recordings
@@ -91,7 +91,7 @@ def verify_command(
         if as_json:
             print_json(checked.to_json())
         else:
-            click.echo("\n".join([_as_text(checked.defined), *_distance(checked)]))
+            say("\n".join([_as_text(checked.defined), *_distance(checked)]))
         if not checked.passed:
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
@@ -110,7 +110,7 @@ def verify_command(
     if as_json:
         print_json(result.to_json())
     else:
-        click.echo(_as_text(result))
+        say(_as_text(result))
     if not result.passed:
         raise MismatchError(f"{artifact} does not compute what {model} computes")
 
