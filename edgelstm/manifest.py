@@ -92,11 +92,21 @@ class ScaledTensor:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """The record of the quantization, as far as others than its room read it."""
+    """The record of the quantization, as far as others than its room read it.
+
+    Args:
+        schemes: by name of the layer.
+        borders: inputs and outputs in integers.
+        states: states in integers.
+        is_exact: every processor computes the same bits; None: the record does not say.
+        float_operators: what computes in floating point all the same.
+    """
 
     schemes: Mapping[str, str]
     borders: tuple[ScaledTensor, ...]
     states: tuple[ScaledTensor, ...]
+    is_exact: bool | None
+    float_operators: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +250,7 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
     fields.optional("calibration")
     fields.optional("outputs")
     fields.optional_number("max_error")
+    is_exact = fields.flag("exact") if "exact" in fields else None
     for _ in fields.objects("search"):
         pass
     tensors = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
@@ -264,6 +275,8 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
         schemes={each.text("name"): each.text("scheme") for each in fields.objects("layers")},
         borders=tuple(borders),
         states=tuple(carried),
+        is_exact=is_exact,
+        float_operators=fields.texts("float_operators"),
     )
 
 

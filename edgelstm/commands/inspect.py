@@ -23,6 +23,7 @@ from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, code_variants
 from edgelstm.errors import ArtifactError, TargetError, TargetUnavailableError
 from edgelstm.footprint import footprints
+from edgelstm.manifest import read_manifest
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -82,6 +83,9 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "source": manifest["source"],
         "target": manifest["target"],
         "options": manifest.get("options", {}),
+        "provenance": manifest.get("provenance", {}),
+        "signed_by": None if artifact.signed_by is None else artifact.signed_by.name,
+        "quantization": _describe_quantization(artifact),
         "check": manifest.get("check", {}),
         "runs_here": runs_here,
         "runs_here_as": reason,
@@ -97,6 +101,18 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "devices": _describe_devices(artifact),
         "kernels": _describe_kernels(manifest),
         "sections": artifact.sizes,
+    }
+
+
+def _describe_quantization(artifact: Artifact) -> dict[str, Any] | None:
+    """Schemes, and whether every processor computes the same bits."""
+    found = read_manifest(artifact.manifest).quantization
+    if found is None:
+        return None
+    return {
+        "schemes": sorted(set(found.schemes.values())),
+        "exact": found.is_exact,
+        "float_operators": list(found.float_operators),
     }
 
 
@@ -173,6 +189,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ("compiled from", f"{origin} ({made_by})" if made_by else origin),
             ("compiled by", f"edgelstm {report['edgelstm']}"),
             ("self-check", against if check.get("done") else "not done"),
+            ("quantized", _quantized(report["quantization"])),
+            ("signed by", report["signed_by"]),
             ("runs here", report["runs_here_as"] if report["runs_here"] else "no"),
             ("because", "" if report["runs_here"] else report["runs_here_as"]),
             ("rate", f"{report['rate_hz']:g} Hz" if report["rate_hz"] else ""),
@@ -212,6 +230,19 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     say("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _quantized(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    schemes = ", ".join(found["schemes"]) or "no layer"
+    if found["exact"]:
+        return f"{schemes}: the same bits on every processor"
+    floats = found["float_operators"]
+    if set(found["schemes"]) != {"int8-full"} or not floats:
+        return schemes
+    shown = ", ".join(floats[:3]) + (", ..." if len(floats) > 3 else "")
+    return f"{schemes}, but not bit-exact: in float32 stays {shown}"
 
 
 def _print_kernels(kernels: list[dict[str, Any]]) -> None:
