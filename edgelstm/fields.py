@@ -129,8 +129,8 @@ class Fields:
         return tuple(_number(v, f"{self._at(name)}[{i}]") for i, v in enumerate(values))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts; nothing stands for an empty one."""
-        values = self._list(name, MOST_ITEMS) if name in self else []
+        """A list of texts; none there stands for an empty one."""
+        values = self._list(name, MOST_ITEMS) if name in self._data else []
         for index, value in enumerate(values):
             if not isinstance(value, str):
                 _refuse(f"{self._at(name)}[{index}]", value, "text")
@@ -142,11 +142,11 @@ class Fields:
 
     def optional(self, name: str) -> Fields:
         """An object; an empty one where there is none."""
-        return self.object(name) if name in self else Fields({}, self._at(name))
+        return self.object(name) if name in self._data else Fields({}, self._at(name))
 
     def objects(self, name: str) -> Iterator[Fields]:
-        """A list of objects; nothing stands for an empty one."""
-        values = self._list(name, MOST_ITEMS) if name in self else []
+        """A list of objects; none there stands for an empty one."""
+        values = self._list(name, MOST_ITEMS) if name in self._data else []
         for index, value in enumerate(values):
             yield Fields(value, f"{self._at(name)}[{index}]")
 

@@ -247,9 +247,11 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
     options = fields.optional("options")
     options.text("observer", "")
     fields.text("scheme", "")
-    fields.optional("calibration")
+    if "calibration" in fields:
+        fields.object("calibration")
     fields.optional("outputs")
     fields.optional_number("max_error")
+    fields.items("layers")
     is_exact = fields.flag("exact") if "exact" in fields else None
     for _ in fields.objects("search"):
         pass

@@ -57,7 +57,7 @@ class TrustStore:
 
     folder: Path
 
-    def keys(self) -> list[TrustedKey]:
+    def trusted(self) -> list[TrustedKey]:
         """All keys, by name.
 
         Raises:

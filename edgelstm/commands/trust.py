@@ -47,7 +47,7 @@ def add_command(key: Path, name: str | None, directory: Path | None, as_json: bo
 def list_command(directory: Path | None, as_json: bool) -> None:
     """Show the trusted keys with their fingerprints."""
     store = _store(directory)
-    keys = store.keys()
+    keys = store.trusted()
     if as_json:
         found = [{"name": key.name, "fingerprint": key.fingerprint} for key in keys]
         print_json({"directory": str(store.folder), "keys": found})

@@ -99,14 +99,17 @@ def _read(fields: Fields, signature: Signature, weights: memoryview) -> Referenc
     constants = {
         each.text("value"): _constant(each, weights) for each in fields.objects("constants")
     }
-    known = {*constants, *inputs.values(), *(read for read, _ in states.values())}
+    # The signature may have fewer than the program lists: only what a step really fills in counts.
+    known = {*constants, *(inputs[spec.name] for spec in signature.inputs)}
+    known.update(states[spec.name][0] for spec in signature.states)
     nodes = []
     for index, each in enumerate(fields.objects("nodes")):
         if index >= MOST_NODES:
             fields.refuse("nodes", f"a list of up to {MOST_NODES} operators")
         nodes.append(_node(each, index, known))
         known.update(name for name in nodes[-1].outputs if name is not None)
-    for name in (*outputs.values(), *(write for _, write in states.values())):
+    shown = [outputs[spec.name] for spec in signature.outputs]
+    for name in (*shown, *(states[spec.name][1] for spec in signature.states)):
         if name not in known:
             raise ArtifactFormatError(f"nothing computes the value {name!r}")
     return ReferenceProgram(
