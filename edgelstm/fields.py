@@ -165,9 +165,8 @@ class Fields:
         return value
 
     def _value(self, name: str, default: Any) -> Any:
-        value = self._data.get(name)
-        if value is not None:
-            return value
+        if name in self._data:
+            return self._data[name]
         if default is _REQUIRED:
             self._refuse(name, None, "a value")
         return default

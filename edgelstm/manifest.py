@@ -15,6 +15,10 @@ from edgelstm.fields import Fields
 from edgelstm.signature import LARGEST_BLOCK_BYTES, Signature, TensorSpec
 
 _HASH = "[0-9a-f]{64}"
+_QUANTIZATION_PARTS = (
+    "scheme", "options", "calibration", "layers", "borders", "search", "max_error", "outputs",
+)  # fmt: skip
+"""What every record has had since there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +137,26 @@ def read_manifest(data: Any) -> Manifest:
         ArtifactFormatError: a part is missing, has another type, or lies beyond its limits.
     """
     fields = Fields(data)
-    fields.text("edgelstm", "")
+    fields.text("edgelstm")
     signature = Signature.from_json(fields.object("signature"))
-    options = fields.optional("options")
+    options = fields.object("options")
     options.text("mode", "")
     shapes = options.optional("shapes")
-    has_identity = "identity" in fields
+    fields.items("layers")
+    has_identity = "identity" in fields.data
     packages = fields.optional("provenance").optional("packages")
     return Manifest(
         signature=signature,
         target=_target(fields.object("target")),
         memory=_memory(fields.object("memory")),
         source=_source(fields.object("source")),
-        check=_check(fields.optional("check")),
-        macs=fields.count("macs", 0),
+        check=_check(fields.object("check")),
+        macs=fields.count("macs"),
         layers=tuple(_layer(each) for each in fields.objects("layers")),
         shapes={name: shapes.shape(name) for name in shapes.data},
         quantization=(
             _quantization(fields.object("quantization"), signature)
-            if "quantization" in fields
+            if "quantization" in fields.data
             else None
         ),
         identity=(
@@ -177,7 +182,7 @@ def _target(fields: Fields) -> TargetRecord:
     return TargetRecord(
         name=fields.text("name"),
         engine=fields.text("engine"),
-        options=fields.optional("options").data,
+        options=fields.object("options").data,
         isas=tuple(_isa(each) for each in facts.objects("isas")),
         has_kernels=any(_expect_kernel(each) for each in facts.objects("kernels")),
     )
@@ -214,7 +219,7 @@ def _expect_kernel(fields: Fields) -> bool:
 def _source(fields: Fields) -> Source:
     return Source(
         sha256=fields.matching("sha256", f"({_HASH})?", "a SHA-256 in hexadecimal"),
-        file=fields.text("file", ""),
+        file=fields.text("file"),
         producer=fields.text("producer", ""),
         opset=fields.optional_count("opset"),
     )
@@ -225,8 +230,8 @@ def _check(fields: Fields) -> Check:
     if "lengths" in fields:
         fields.counts("lengths")
     return Check(
-        done=fields.flag("done", False),
-        against=fields.text("against", ""),
+        done=fields.flag("done"),
+        against=fields.text("against") if "against" in fields else "",
         max_error=fields.optional_number("max_error"),
         tolerance=fields.optional_number("tolerance"),
     )
@@ -244,17 +249,18 @@ def _layer(fields: Fields) -> Layer:
 
 
 def _quantization(fields: Fields, signature: Signature) -> Quantization:
-    options = fields.optional("options")
-    options.text("observer", "")
-    fields.text("scheme", "")
+    for name in _QUANTIZATION_PARTS:
+        if name not in fields.data:
+            fields.refuse(name, "a value, or null")
+    fields.object("options").text("observer", "")
+    fields.text("scheme")
     if "calibration" in fields:
         fields.object("calibration")
-    fields.optional("outputs")
+    fields.object("outputs")
     fields.optional_number("max_error")
     fields.items("layers")
     is_exact = fields.flag("exact") if "exact" in fields else None
-    for _ in fields.objects("search"):
-        pass
+    list(fields.objects("search"))
     tensors = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
     states = {spec.name for spec in signature.states}
     borders = []
@@ -274,12 +280,23 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
             each.refuse("scale", "a positive number")
         carried.append(state)
     return Quantization(
-        schemes={each.text("name"): each.text("scheme") for each in fields.objects("layers")},
+        schemes=dict(_scheme(each) for each in fields.objects("layers")),
         borders=tuple(borders),
         states=tuple(carried),
         is_exact=is_exact,
         float_operators=fields.texts("float_operators"),
     )
+
+
+def _scheme(fields: Fields) -> tuple[str, str]:
+    """Name and scheme of a layer; what else reports show of it is checked."""
+    for name in ("origin", "kind"):
+        fields.text(name, "")
+    for name in ("bytes_before", "bytes_after"):
+        fields.count(name, 0)
+    for name in ("weight_sqnr_db", "output_sqnr_db"):
+        fields.optional_number(name)
+    return fields.text("name"), fields.text("scheme")
 
 
 def _zero_point(fields: Fields) -> int:

@@ -130,7 +130,7 @@ def set_in(*path: Any) -> Callable[[dict[str, Any]], None]:
         (set_in("source", "sha256", "xyz"), "source.sha256 is 'xyz'"),
         (set_in("layers", [5]), r"layers\[0\] is 5"),
         (set_in("macs", "many"), "macs is 'many'"),
-        (set_in("check", {"max_error": "x"}), "check.max_error is 'x'"),
+        (set_in("check", {"done": True, "max_error": "x"}), "check.max_error is 'x'"),
         (set_in("identity", "ab"), "identity is 'ab'"),
         (set_in("signature", "inputs", 0, "model_shape", [2**62, 9]), "expected as many elements"),
     ],

@@ -84,7 +84,10 @@ def scaled(dtype: DType, scale: float | None, **changes: Any) -> Artifact:
             "states": (StateSpec("s", dtype, (2,), 0),),
         }
     )
-    record: dict[str, Any] = {"layers": []}
+    record: dict[str, Any] = {
+        **{"scheme": "int8-full", "options": {}, "calibration": None, "layers": []},
+        **{"borders": [], "search": [], "max_error": None, "outputs": {}},
+    }
     if scale is not None:
         record["states"] = [{"name": "s", "scale": scale}]
     settings: dict[str, Any] = {
