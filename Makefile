@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
 SOURCES := edgelstm compiler targets tests
 
-.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
+.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-artifacts format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -41,6 +41,11 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+
+# Artifacts with something wrong in them and right checksums, and frames for the agent.
+fuzz-artifacts: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.artifacts --count 3000
+	$(BIN)/python -m tests.fuzz.frames --count 2000
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -57,7 +57,7 @@ STEPS = 16
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="ONNX model that gives the self-test its outputs.  [default: the compiled code itself]",
+    help="ONNX model that gives the self-test its outputs.  [default: recorded when compiled]",
 )
 @click.option(
     "--input",
