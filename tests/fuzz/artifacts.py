@@ -66,8 +66,15 @@ def make_base_artifacts() -> tuple[bytes, ...]:
         compile_model(model, name="m", target="host", check=False),
         compile_model(model, name="m", target="cortex-m4", check=False, **integers),
     ]
-    made += [_like_cuda(made[0])]
+    made += [_like_cuda(made[0]), *map(_without_known_steps, made[4:6])]
     return tuple(artifact.container.to_bytes() for artifact in made)
+
+
+def _without_known_steps(artifact: Artifact) -> Artifact:
+    """As older versions wrote them: `export-c` has to emulate their code."""
+    sections = artifact.container.sections
+    kept = {name: data for name, data in sections.items() if not name.startswith("known/")}
+    return Artifact(Container(artifact.manifest, kept))
 
 
 def _like_cuda(artifact: Artifact) -> Artifact:

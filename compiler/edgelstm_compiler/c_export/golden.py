@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import ArtifactFormatError, EdgeLSTMError, TargetUnavailableError
+from edgelstm.errors import (
+    ArtifactFormatError,
+    EdgeLSTMError,
+    InternalError,
+    TargetUnavailableError,
+)
 from edgelstm_compiler.c_export.borders import is_exact, to_numbers
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
@@ -72,7 +77,15 @@ def record_golden(
     is_stream = artifact.signature.mode == "stream"
     count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
     teller, name = _teller(artifact, model)
-    known = step_blocks(teller, given, count)
+    try:
+        known = step_blocks(teller, given, count)
+    except InternalError as exc:
+        if teller.runs_as["engine"] in ("reference", "native", "cuda"):
+            raise
+        raise ArtifactFormatError(
+            f"the artifact's own code fails on the emulated processor ({exc}): its sizes are not "
+            "those that its manifest says; compile the model again"
+        ) from exc
     origin = f"{source}, as {name} computes them"
     return Golden(known.inputs, known.outputs, known.steps, origin, tolerance)
 

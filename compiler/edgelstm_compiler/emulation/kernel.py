@@ -13,7 +13,7 @@ from edgelstm.artifact import STATE_SECTION, WEIGHTS_SECTION, Artifact
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.native import CODE_PREFIX
-from edgelstm.errors import TargetUnavailableError
+from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm_compiler.emulation.image import read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
 
@@ -80,6 +80,11 @@ class EmulatedKernel:
         image = read_image(artifact.container.section(entry["section"]))
         self._machine = Machine(image, str(entry.get("cpu", "")))
         self._name = artifact.name
+        for function in ("step", "run"):
+            if f"{self._name}_{function}" not in image.symbols:
+                raise ArtifactFormatError(
+                    f"the code for {chosen} lacks {self._name}_{function}; compile the model again"
+                )
         self._facts = {"engine": emulator_version(), "isa": chosen}
         weights = bytes(artifact.container.section(WEIGHTS_SECTION))
         self._weights = self._machine.allocate(len(weights))

@@ -64,6 +64,10 @@ class Machine:
         """The address of new memory, zeroed, at a page boundary; a page of nothing follows it."""
         room = -(-max(size, 1) // _PAGE) * _PAGE
         address = self._next
+        if address + room > _STACK:
+            raise TargetUnavailableError(
+                f"the emulated processor has no room for a block of {size} bytes"
+            )
         self._uc.mem_map(address, room)
         self._next += room + _PAGE
         return address
