@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.printable import printable
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import bind_call, bind_stream
 from edgelstm_compiler.driver import CompileOptions, describe_layers, to_step_graph
@@ -94,7 +95,7 @@ def _as_text(report: dict[str, Any]) -> str:
         lines += [
             f"  {item['operator']} {item['node']}: {item['reason']}" for item in report["refused"]
         ]
-        return "\n".join(lines)
+        return "\n".join(printable(line, keep="") for line in lines)
     if report["streamable"]:
         lines.append("streams: yes, one frame a step")
     elif report["not_streamable"]:
@@ -114,4 +115,4 @@ def _as_text(report: dict[str, Any]) -> str:
         if states:
             lines.append(f"{states} bytes of state:")
             lines += [f"  {state['name']}: {state['type']}" for state in report["states"]]
-    return "\n".join(lines)
+    return "\n".join(printable(line, keep="") for line in lines)
