@@ -37,7 +37,13 @@ from typing import Any, overload
 from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
-from edgelstm.errors import ArtifactFormatError, CapabilityError, UntrustedArtifactError
+from edgelstm.errors import (
+    ArtifactFormatError,
+    CapabilityError,
+    EdgeLSTMError,
+    TargetUnavailableError,
+    UntrustedArtifactError,
+)
 from edgelstm.manifest import Memory, read_manifest
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
@@ -71,7 +77,7 @@ class Artifact:
         self._container = container
         self._signature = _check(container)
         self._kernel: Kernel | None = None
-        self._refusal: UntrustedArtifactError | None = None
+        self._refusal: EdgeLSTMError | None = None
         self._signed_by: TrustedKey | None = None
         self._lock = threading.Lock()
 
@@ -186,10 +192,10 @@ class Artifact:
         """See who signed what was read; without such a signature it is only to be looked at."""
         try:
             self._signed_by = store.verify(self._container.digest, signature_of(path), str(path))
-        except UntrustedArtifactError as exc:
+        except (UntrustedArtifactError, TargetUnavailableError) as exc:
             if is_strict:
                 raise
-            self._refusal = exc
+            self._refusal = exc  # the latter where the package that checks signatures is missing
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all; equal artifacts give equal bytes.

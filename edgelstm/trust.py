@@ -1,8 +1,8 @@
 """Whom a machine trusts: public keys in a folder, and the check of an artifact's signature.
 
 A signature is a file `ARTIFACT.sig` of 64 bytes: Ed25519 over the 32 bytes of the container's
-digest (bytes 32 to 63 of the file), which covers every other byte. Keys are PEM files `NAME.pub`.
-Nothing here reads an artifact; who asks has copied it privately, and runs that copy.
+digest (bytes 32 to 63 of the file), which covers every other byte. Keys are PEM files
+`NAME.pub`, or `NAME.pem` where somebody put them there by hand. Nothing here reads an artifact; who asks has copied it privately, and runs that copy.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ TRUST_VARIABLE = "EDGELSTM_TRUST"
 
 SIGNATURE_BYTES = 64
 _SUFFIX = ".pub"
+_SUFFIXES = (_SUFFIX, ".pem")
 _LARGEST_KEY_BYTES = 1 << 14
 _MOST_KEYS = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
@@ -91,8 +92,9 @@ class TrustStore:
         Raises:
             UntrustedArtifactError: there is no such key.
         """
+        place = self._place(name)
         try:
-            self._place(name).unlink()
+            (place if place.exists() else place.with_suffix(".pem")).unlink()
         except FileNotFoundError as exc:
             raise UntrustedArtifactError(
                 f"{self.folder} holds no key {name!r}: see edgelstm trust list"
@@ -138,7 +140,7 @@ class TrustStore:
         if not self.folder.exists():
             return
         try:
-            found = sorted(p for p in self.folder.iterdir() if p.name.endswith(_SUFFIX))
+            found = sorted(p for p in self.folder.iterdir() if p.suffix in _SUFFIXES)
         except OSError as exc:
             raise UntrustedArtifactError(
                 f"cannot read the trusted keys in {self.folder}: {exc.strerror}"
@@ -146,7 +148,7 @@ class TrustStore:
         if len(found) > _MOST_KEYS:
             raise UntrustedArtifactError(f"{self.folder} holds more than {_MOST_KEYS} keys")
         for path in found:
-            yield path.name.removesuffix(_SUFFIX), read_public_key(path)
+            yield path.stem, read_public_key(path)
 
 
 def default_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import edgelstm
 from edgelstm.container import Container
-from edgelstm.errors import ArtifactError, UntrustedArtifactError
+from edgelstm.errors import ArtifactError, TargetUnavailableError, UntrustedArtifactError
 from edgelstm.signing import make_key, sign_artifact
 from edgelstm.trust import TRUST_VARIABLE, TrustStore, signature_of
 from tests.unit.runtime.command_line import invoke
@@ -99,6 +100,29 @@ def test_what_was_checked_is_what_runs(signed: Path, tmp_path: Path) -> None:
     with open(signed, "r+b") as file:
         file.write(bytes(signed.stat().st_size))
     np.testing.assert_array_equal(artifact.session().run(FRAMES), expected)
+
+
+def test_without_the_package_that_checks_nothing_runs(
+    signed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing check is no passed check."""
+    monkeypatch.setenv(TRUST_VARIABLE, str(tmp_path / "trusted"))
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(TargetUnavailableError, match=r"edgelstm\[sign\]"):
+        edgelstm.load(signed).session()
+
+
+def test_keys_put_there_by_hand_are_found(signed: Path, tmp_path: Path) -> None:
+    """As `NAME.pem`, too; `remove` removes them."""
+    store = TrustStore(tmp_path / "by hand")
+    store.folder.mkdir()
+    shutil.copy(tmp_path / "key.pub", store.folder / "ci.pem")
+    found = edgelstm.load(signed, trust=store.folder).signed_by
+    assert found is not None
+    assert found.name == "ci"
+    store.remove("ci")
+    assert store.trusted() == []
 
 
 def test_a_mapped_file_cannot_be_trusted(signed: Path, tmp_path: Path) -> None:
