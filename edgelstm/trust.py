@@ -1,8 +1,9 @@
 """Whom a machine trusts: public keys in a folder, and the check of an artifact's signature.
 
 A signature is a file `ARTIFACT.sig` of 64 bytes: Ed25519 over the 32 bytes of the container's
-digest (bytes 32 to 63 of the file), which covers every other byte. Keys are PEM files
-`NAME.pub`, or `NAME.pem` where somebody put them there by hand. Nothing here reads an artifact; who asks has copied it privately, and runs that copy.
+digest (bytes 32 to 63 of the file), which covers every other byte. Keys are PEM files `NAME.pub`,
+or `NAME.pem` where somebody put them there by hand. Nothing here reads an artifact: who asks has
+copied it privately, and runs that copy.
 """
 
 from __future__ import annotations
