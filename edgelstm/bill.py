@@ -16,12 +16,12 @@ from typing import Any
 from edgelstm.artifact import Artifact
 from edgelstm.container import canonical_json
 from edgelstm.errors import InternalError, TargetUnavailableError
+from edgelstm.extras import load_extra
 from edgelstm.manifest import read_manifest
 from edgelstm.version import VERSION
 
 _NAMESPACE = uuid.UUID("5e1a3c1e-7d43-5d0c-9a5e-0c6f5d1b8a52")
 _PACKAGE = "edgelstm"
-_MISSING = "bills of materials need the package cyclonedx-python-lib: pip install 'edgelstm[sbom]'"
 
 
 def artifact_bill(artifact: Artifact) -> str:
@@ -149,11 +149,12 @@ def _normal(requirement: str) -> str:
 
 
 def _library() -> _CycloneDx:
-    try:
-        import cyclonedx.model.bom  # noqa: F401
-    except ImportError as exc:
-        raise TargetUnavailableError(_MISSING) from exc
+    _cyclonedx("model.bom")
     return _CycloneDx()
+
+
+def _cyclonedx(module: str) -> Any:
+    return load_extra(f"cyclonedx.{module}", "sbom", "bills of materials")
 
 
 class _CycloneDx:
@@ -172,20 +173,19 @@ class _CycloneDx:
         license: str = "",
     ) -> Any:
         """One component."""
-        from cyclonedx.model import HashAlgorithm, HashType, Property
-        from cyclonedx.model.component import Component, ComponentType
-        from cyclonedx.model.license import LicenseExpression
-
-        hashes = [] if sha256 is None else [HashType(alg=HashAlgorithm.SHA_256, content=sha256)]
-        return Component(
+        model, component = _cyclonedx("model"), _cyclonedx("model.component")
+        expression = _cyclonedx("model.license").LicenseExpression
+        kind_of_hash = model.HashAlgorithm.SHA_256
+        hashes = [] if sha256 is None else [model.HashType(alg=kind_of_hash, content=sha256)]
+        return component.Component(
             name=name,
             version=version,
-            type=ComponentType(kind),
+            type=component.ComponentType(kind),
             bom_ref=ref,
             hashes=hashes,
             purl=purl,
-            licenses=[LicenseExpression(license)] if license else [],
-            properties=[Property(name=k, value=v) for k, v in (properties or {}).items()],
+            licenses=[expression(license)] if license else [],
+            properties=[model.Property(name=k, value=v) for k, v in (properties or {}).items()],
         )
 
     def package(
@@ -198,9 +198,8 @@ class _CycloneDx:
         license: str = "",
     ) -> Any:
         """A package of the Python index."""
-        from packageurl import PackageURL
-
-        purl = PackageURL("pypi", name=name, version=version)
+        urls = load_extra("packageurl", "sbom", "bills of materials")
+        purl = urls.PackageURL("pypi", name=name, version=version)
         return self.component(
             name=name,
             version=version,
@@ -213,21 +212,23 @@ class _CycloneDx:
 
     def document(self, root: Any, parts: list[Any], seed: str) -> str:
         """The whole bill, seen to be valid; `seed` decides its serial number."""
-        from cyclonedx.exception import MissingOptionalDependencyException
-        from cyclonedx.model.bom import Bom
-        from cyclonedx.output.json import JsonV1Dot6
-        from cyclonedx.schema import SchemaVersion
-        from cyclonedx.validation.json import JsonStrictValidator
-
-        bom = Bom(components=parts, serial_number=uuid.uuid5(_NAMESPACE, seed))
+        missing = _cyclonedx("exception").MissingOptionalDependencyException
+        validation = _cyclonedx("validation.json")
+        version = _cyclonedx("schema").SchemaVersion.V1_6
+        bom = _cyclonedx("model.bom").Bom(
+            components=parts, serial_number=uuid.uuid5(_NAMESPACE, seed)
+        )
         bom.metadata.component = root
         bom.register_dependency(root, parts)
-        text = JsonV1Dot6(bom).output_as_string(indent=2)
-        text = _without_time(text)
+        output = _cyclonedx("output.json").JsonV1Dot6(bom)
+        text = _without_time(output.output_as_string(indent=2))
         try:
-            problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
-        except MissingOptionalDependencyException as exc:
-            raise TargetUnavailableError(_MISSING) from exc
+            problem = validation.JsonStrictValidator(version).validate_str(text)
+        except missing as exc:
+            raise TargetUnavailableError(
+                "a bill of materials is checked before it is written, by what is missing here: pip "
+                "install 'edgelstm[sbom]'"
+            ) from exc
         if problem is not None:
             raise InternalError(f"the bill of materials is not valid CycloneDX: {problem}")
         return text

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgelstm.container import Container
-from edgelstm.errors import TargetUnavailableError, UntrustedArtifactError
+from edgelstm.errors import UntrustedArtifactError
 from edgelstm.new_file import write_new
 from edgelstm.trust import (
     SIGNATURE_BYTES,
     TrustedKey,
     fingerprint,
+    library,
     public_pem,
     read_key_file,
     signature_of,
 )
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 class PasswordNeededError(UntrustedArtifactError):
@@ -73,7 +71,7 @@ def sign_artifact(
     return target, TrustedKey(key_file.name, fingerprint(key.public_key()))
 
 
-def _read_private_key(path: Path, password: bytes | None) -> Ed25519PrivateKey:
+def _read_private_key(path: Path, password: bytes | None) -> Any:
     ed25519, serialization = _library()
     data = read_key_file(path)
     is_ssh = b"OPENSSH PRIVATE KEY" in data
@@ -109,11 +107,6 @@ def _replace_signature(target: Path, signature: bytes) -> None:
 
 
 def _library() -> tuple[Any, Any]:
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as exc:
-        raise TargetUnavailableError(
-            "signing needs the package cryptography: pip install 'edgelstm[sign]'"
-        ) from exc
-    return ed25519, serialization
+    return library("hazmat.primitives.asymmetric.ed25519"), library(
+        "hazmat.primitives.serialization"
+    )

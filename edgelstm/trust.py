@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgelstm.errors import TargetUnavailableError, UntrustedArtifactError
+from edgelstm.errors import UntrustedArtifactError
+from edgelstm.extras import load_extra
 from edgelstm.new_file import write_new
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+PublicKey = Any
+"""`Ed25519PublicKey` of the package cryptography, which need not be here."""
 
 TRUST_VARIABLE = "EDGELSTM_TRUST"
 """Environment variable that names the folder; where it is set, nothing unsigned runs."""
@@ -115,7 +116,7 @@ class TrustStore:
             UntrustedArtifactError: no signature, or none by a trusted key over this content.
         """
         data = _read_signature(signature, origin)
-        invalid = _exceptions().InvalidSignature
+        invalid = library("exceptions").InvalidSignature
         tried = 0
         for name, key in self._load():
             tried += 1
@@ -137,7 +138,7 @@ class TrustStore:
             )
         return self.folder / f"{name}{_SUFFIX}"
 
-    def _load(self) -> Iterator[tuple[str, Ed25519PublicKey]]:
+    def _load(self) -> Iterator[tuple[str, PublicKey]]:
         if not self.folder.exists():
             return
         try:
@@ -173,7 +174,7 @@ def signature_of(path: str | os.PathLike[str]) -> Path:
     return path.with_name(path.name + ".sig")
 
 
-def read_public_key(path: Path) -> Ed25519PublicKey:
+def read_public_key(path: Path) -> PublicKey:
     """A public key, PEM or of OpenSSH's form.
 
     Raises:
@@ -192,9 +193,8 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         key = load(data)
     except Exception as exc:  # the library's kinds of errors differ between its versions
         raise UntrustedArtifactError(f"{path} is no public key: {_one_line(exc)}") from exc
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    if not isinstance(key, Ed25519PublicKey):
+    kind = library("hazmat.primitives.asymmetric.ed25519").Ed25519PublicKey
+    if not isinstance(key, kind):
         raise UntrustedArtifactError(
             f"{path} is a key of another kind than Ed25519: make one with edgelstm trust new-key"
         )
@@ -219,7 +219,7 @@ def read_key_file(path: Path) -> bytes:
     return data
 
 
-def public_pem(key: Ed25519PublicKey) -> bytes:
+def public_pem(key: PublicKey) -> bytes:
     """A public key as openssl reads it."""
     serialization = _serialization()
     return bytes(
@@ -229,7 +229,7 @@ def public_pem(key: Ed25519PublicKey) -> bytes:
     )
 
 
-def fingerprint(key: Ed25519PublicKey) -> str:
+def fingerprint(key: PublicKey) -> str:
     """SHA-256 of a public key: `openssl pkey -pubin -in KEY -outform DER | sha256sum`."""
     serialization = _serialization()
     der = key.public_bytes(
@@ -257,23 +257,17 @@ def _read_signature(path: Path, origin: str) -> bytes:
     return data
 
 
+def library(module: str) -> Any:
+    """A module of the package that makes and checks signatures.
+
+    Raises:
+        TargetUnavailableError: it is not installed.
+    """
+    return load_extra(f"cryptography.{module}", "sign", "signatures")
+
+
 def _serialization() -> Any:
-    try:
-        from cryptography.hazmat.primitives import serialization
-    except ImportError as exc:
-        raise TargetUnavailableError(_MISSING) from exc
-    return serialization
-
-
-def _exceptions() -> Any:
-    try:
-        from cryptography import exceptions
-    except ImportError as exc:
-        raise TargetUnavailableError(_MISSING) from exc
-    return exceptions
-
-
-_MISSING = "signatures need the package cryptography: pip install 'edgelstm[sign]'"
+    return library("hazmat.primitives.serialization")
 
 
 def _one_line(error: Exception) -> str:
