@@ -270,6 +270,9 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
             each.refuse("name", "an input or output")
         if len(border.scale) not in _channels(tensors[border.name]) or min(border.scale) <= 0:
             each.refuse("scale", "one positive number, or one by channel")
+        offsets = len(each.numbers("offset")) if "offset" in each.data else 0
+        if offsets not in (0, *_channels(tensors[border.name])):
+            each.refuse("offset", "none, one number, or one by channel")
         borders.append(border)
     carried = []
     for each in fields.objects("states"):
