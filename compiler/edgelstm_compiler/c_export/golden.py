@@ -110,7 +110,7 @@ def _teller(artifact: Artifact, model: Path | None) -> tuple[Artifact, str]:
     if artifact.manifest["target"]["engine"] == "reference":
         return artifact, "NumPy"
     try:
-        return emulate(artifact), "the compiled code on an emulated processor"
+        return emulate(artifact, host_too=True), "the compiled code on an emulated processor"
     except TargetUnavailableError as error:
         raise TargetUnavailableError(
             f"no known outputs for the self-test: {error}. Exporting executes no code of an "

@@ -14,7 +14,7 @@ from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.native import CODE_PREFIX
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
-from edgelstm_compiler.emulation.image import read_image
+from edgelstm_compiler.emulation.image import X86_64, read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
 
 _SIGNALS = (DType.I8, DType.I16)
@@ -55,12 +55,15 @@ class EmulatedKernel:
     Args:
         artifact: compiled for a CPU.
         isa: name of its instruction set; None: the best one that the emulator knows.
+        host_too: x86-64 as well, for code that is not to be executed by the machine itself.
 
     Raises:
         TargetUnavailableError: Unicorn is missing, or cannot run this code.
     """
 
-    def __init__(self, artifact: Artifact, isa: str | None = None) -> None:
+    def __init__(
+        self, artifact: Artifact, isa: str | None = None, *, host_too: bool = False
+    ) -> None:
         entries = artifact.manifest["target"]["facts"].get("isas", [])
         names = [str(entry["section"]).removeprefix(CODE_PREFIX) for entry in entries]
         if not names:
@@ -73,11 +76,15 @@ class EmulatedKernel:
                 f"the artifact has no code for {chosen!r}; it has {', '.join(names)}"
             )
         entry = entries[names.index(chosen)]
+        image = read_image(artifact.container.section(entry["section"]))
+        if image.machine == X86_64 and not host_too:
+            raise TargetUnavailableError(
+                "emulation is for ARM code, this is for x86-64: it needs none here"
+            )
         if beyond := _beyond(entry):
             raise TargetUnavailableError(
                 f"Unicorn knows x86-64 up to SSE4.2, and the code for {chosen} needs {beyond[0]}"
             )
-        image = read_image(artifact.container.section(entry["section"]))
         self._machine = Machine(image, str(entry.get("cpu", "")))
         self._name = artifact.name
         for function in ("step", "run"):
@@ -122,8 +129,6 @@ class EmulatedKernel:
             frames: input blocks of single steps, (n, bytes).
         """
         machine, signature = self._machine, artifact.signature
-        if not machine.counts:
-            raise TargetUnavailableError("instructions are counted of ARM code only")
         machine.write(self._state, bytes(artifact.container.section(STATE_SECTION)))
         source, target = (
             self._place("in", signature.input_bytes),
@@ -177,13 +182,13 @@ def _beyond(entry: Mapping[str, Any]) -> list[str]:
     return [flag for flag in entry.get("requires", ()) if flag.startswith(("avx", "fma", "f16c"))]
 
 
-def emulate(artifact: Artifact, isa: str | None = None) -> Artifact:
-    """The same artifact, run by an emulated processor.
+def emulate(artifact: Artifact, isa: str | None = None, *, host_too: bool = False) -> Artifact:
+    """The same artifact, run by an emulated processor; see `EmulatedKernel`.
 
     Raises:
         TargetUnavailableError: Unicorn is missing, or cannot run this code.
     """
-    return artifact.on(EmulatedKernel(artifact, isa))
+    return artifact.on(EmulatedKernel(artifact, isa, host_too=host_too))
 
 
 def count_cost(artifact: Artifact, isa: str | None = None, steps: int = 3, seed: int = 0) -> Cost:

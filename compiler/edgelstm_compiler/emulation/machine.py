@@ -85,11 +85,6 @@ class Machine:
         """Instructions that the last call took, where `call` was told to count them."""
         return self._count
 
-    @property
-    def counts(self) -> bool:
-        """Whether instructions can be told from the size of a block: not of varying lengths."""
-        return self._image.machine in (ARM, AARCH64)
-
     def call(self, symbol: str, arguments: Sequence[int | Word], *, count: bool = False) -> int:
         """Call a function.
 
