@@ -41,10 +41,13 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+	$(BIN)/python -m tests.fuzz.guarded_buffers 300
+	$(BIN)/python -m tests.fuzz.hostile_inputs 1000
+	$(BIN)/python -m tests.fuzz.many_sessions 10000
 
 # Artifacts with something wrong in them and right checksums, and frames for the agent.
 fuzz-artifacts: $(VENV)/.dev-ready
-	$(BIN)/python -m tests.fuzz.artifacts --count 3000
+	$(BIN)/python -m tests.fuzz.mutated_artifacts --count 3000
 	$(BIN)/python -m tests.fuzz.frames --count 2000
 
 format: $(VENV)/.dev-ready

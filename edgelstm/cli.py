@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import click
 
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.interruption import Interrupted, termination_as_interrupt
 from edgelstm.printable import printable
 from edgelstm.version import VERSION
 
@@ -37,7 +39,7 @@ BUILT_IN = {
 """Commands of this package: there also where it lies on the path without being installed."""
 
 _ORDER = ("compile", "inspect", "run", "verify", "validate", "bench", "targets", "demo")
-_INTERRUPTED = 130
+_SIGNALLED = 128
 _BROKEN_PIPE = 141
 
 
@@ -76,7 +78,8 @@ class CommandGroup(click.Group):
         """Run the chosen command."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError as exc:
             raise _ReaderGoneError from exc
         return result
@@ -98,7 +101,8 @@ class CommandGroup(click.Group):
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
         try:
-            result = super().main(arguments, prog_name, complete_var, False, **extra)
+            with termination_as_interrupt():
+                result = super().main(arguments, prog_name, complete_var, False, **extra)
             code = result if type(result) is int else 0
         except BaseException as exc:  # whatever it is, it ends as an exit code
             if isinstance(exc, (SystemExit, GeneratorExit)):
@@ -181,7 +185,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message()
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
-        return _INTERRUPTED, "interrupted"
+        # click turns what interrupts into Abort.
+        cause = error if isinstance(error, Interrupted) else error.__cause__
+        number = cause.number if isinstance(cause, Interrupted) else signal.SIGINT
+        return _SIGNALLED + number, "interrupted" if number == signal.SIGINT else "terminated"
     if isinstance(error, _ReaderGoneError):
         return _BROKEN_PIPE, ""
     if isinstance(error, OSError):
@@ -198,7 +205,7 @@ def _silence_stdout() -> None:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
         os.close(descriptor)
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return
 
 

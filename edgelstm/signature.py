@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from edgelstm.dtypes import DType
@@ -11,8 +11,8 @@ from edgelstm.fields import Fields
 
 Mode = Literal["stream", "call"]
 
-LARGEST_BLOCK_BYTES = 1 << 32
-"""No block of inputs, outputs, states, weights or scratch is larger."""
+LARGEST_BLOCK_BYTES = 1 << 40
+"""No manifest speaks of a larger block; what is allocated has a limit of its own (`memory.py`)."""
 
 _MOST_FRAMES = 1 << 32
 
@@ -37,6 +37,11 @@ class TensorSpec:
         stride: input frames per frame of this output.
         delay: frames by which this output lags behind the input.
         warm_up: frames before this output is defined.
+        limit: of inputs in floating point: samples of larger magnitude are refused, because values
+            in the model might become infinite; infinity: any finite number is taken.
+        ranges: of inputs that are used as indices or lengths (numbers in floating point after they
+            are rounded towards zero): runs of elements, in order, as (elements, smallest, largest);
+            empty: any value of the type.
     """
 
     name: str
@@ -49,6 +54,8 @@ class TensorSpec:
     stride: int = 1
     delay: int = 0
     warm_up: int = 0
+    limit: float = math.inf
+    ranges: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -56,8 +63,8 @@ class TensorSpec:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; `from_json` reads it back."""
-        return {
+        """A JSON object; `from_json` reads it back. Limits that refuse nothing are left out."""
+        data: dict[str, Any] = {
             "name": self.name,
             "dtype": self.dtype.value,
             "shape": list(self.shape),
@@ -69,6 +76,11 @@ class TensorSpec:
             "delay": self.delay,
             "warm_up": self.warm_up,
         }
+        if math.isfinite(self.limit):
+            data["limit"] = self.limit
+        if self.ranges:
+            data["ranges"] = [list(run) for run in self.ranges]
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> TensorSpec:
@@ -85,9 +97,13 @@ class TensorSpec:
         shape = fields.shape("shape")
         if math.prod(shape) != math.prod(model_shape):
             fields.refuse("shape", f"as many elements as model_shape {model_shape}")
+        dtype = fields.one_of("dtype", DType)
+        ranges = tuple(_run(each, dtype, fields) for each in _runs(fields))
+        if ranges and sum(count for count, _, _ in ranges) != math.prod(shape):
+            fields.refuse("ranges", "ranges of as many elements as the tensor has")
         return cls(
             name=fields.text("name"),
-            dtype=fields.one_of("dtype", DType),
+            dtype=dtype,
             shape=shape,
             offset_bytes=fields.count("offset_bytes"),
             model_shape=model_shape,
@@ -96,6 +112,8 @@ class TensorSpec:
             stride=fields.integer("stride", 1, _MOST_FRAMES, 1),
             delay=fields.count("delay", 0, _MOST_FRAMES),
             warm_up=fields.count("warm_up", 0, _MOST_FRAMES),
+            limit=_limit(fields, "limit"),
+            ranges=ranges,
         )
 
 
@@ -151,6 +169,9 @@ class Signature:
         input_bytes: size of one step's input block; frames of a block follow each other.
         output_bytes: size of one step's output block.
         rate_hz: sampling rate the model was trained for, where known.
+        checks_states: every new state is checked, and kept out where it is beyond `state_limit`,
+            because no limit of the inputs is known that keeps the states finite.
+        state_limit: the largest magnitude of a state that is kept; infinity: any finite number.
     """
 
     name: str
@@ -161,10 +182,12 @@ class Signature:
     input_bytes: int
     output_bytes: int
     rate_hz: float | None = None
+    checks_states: bool = False
+    state_limit: float = math.inf
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
-        return {
+        data = {
             "name": self.name,
             "mode": self.mode,
             "inputs": [spec.to_json() for spec in self.inputs],
@@ -174,6 +197,20 @@ class Signature:
             "output_bytes": self.output_bytes,
             "rate_hz": self.rate_hz,
         }
+        if self.checks_states:
+            data["checks_states"] = True
+            if math.isfinite(self.state_limit):
+                data["state_limit"] = self.state_limit
+        return data
+
+    def without_limits(self) -> Signature:
+        """The same with nothing said of what is refused: what artifacts of one model share."""
+        return replace(
+            self,
+            inputs=tuple(replace(spec, limit=math.inf, ranges=()) for spec in self.inputs),
+            checks_states=False,
+            state_limit=math.inf,
+        )
 
     @classmethod
     def from_json(cls, data: Any) -> Signature:
@@ -198,4 +235,29 @@ class Signature:
             input_bytes=fields.count("input_bytes", most=LARGEST_BLOCK_BYTES),
             output_bytes=fields.count("output_bytes", most=LARGEST_BLOCK_BYTES),
             rate_hz=rate_hz,
+            checks_states=fields.flag("checks_states", False),
+            state_limit=_limit(fields, "state_limit"),
         )
+
+
+def _limit(fields: Fields, name: str) -> float:
+    if name not in fields.data:
+        return math.inf
+    limit = fields.number(name)
+    if limit <= 0:
+        fields.refuse(name, "a positive number")
+    return limit
+
+
+def _runs(fields: Fields) -> list[Any]:
+    return fields.items("ranges") if "ranges" in fields.data else []
+
+
+def _run(run: Any, dtype: DType, fields: Fields) -> tuple[int, float, float]:
+    kind = float if dtype.is_float else int
+    if not isinstance(run, list) or len(run) != 3:
+        fields.refuse("ranges", "a list of [elements, lowest, highest]")
+    count, low, high = run
+    if type(count) is not int or count < 1 or not all(type(end) is kind for end in (low, high)):
+        fields.refuse("ranges", "a list of [elements, lowest, highest] in the tensor's own type")
+    return count, low, high

@@ -75,7 +75,7 @@ def provenance(engine: str) -> dict[str, Any]:
 
 def _computed(signature: Signature) -> dict[str, Any]:
     """The signature without its descriptive parts; tensors keep their names."""
-    fields = signature.to_json()
+    fields = signature.without_limits().to_json()
     for kind in ("inputs", "outputs", "states"):
         fields[kind] = [_without(spec, _DESCRIPTIVE - {"name"}) for spec in fields[kind]]
     return _without(fields, _DESCRIPTIVE)

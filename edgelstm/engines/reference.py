@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.admission import is_kept, takes
 from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import apply
@@ -99,25 +100,37 @@ class ReferenceKernel:
         for frame in frames:
             if code := self._check(frame):
                 return code
-        for frame, result in zip(frames, results, strict=True):
-            self._execute(state, frame, result)
+        before = state.copy()
+        try:
+            for done, (frame, result) in enumerate(zip(frames, results, strict=True)):
+                if not self._execute(state, frame, result):
+                    return -1 - done
+        except StreamError:
+            # An index computed in the model: none of the block was fed.
+            state[...] = before
+            raise
         return 0
 
     def _step(self, state: Block, inputs: Block, outputs: Block) -> int:
         code = self._check(inputs)
-        if code == 0:
-            self._execute(state, inputs, outputs)
+        if code == 0 and not self._execute(state, inputs, outputs):
+            return -1
         return code
 
     def _check(self, frame: Block) -> int:
         for index, (spec, _) in enumerate(self._program.inputs):
-            if spec.dtype.is_float and not np.isfinite(_view(frame, spec)).all():
+            if not takes(_view(frame, spec), spec):
                 return 1 + index
         return 0
 
-    def _execute(self, state: Block, frame: Block, result: Block) -> None:
+    def _execute(self, state: Block, frame: Block, result: Block) -> bool:
+        """One step; False, with the state as it was, where a new state is not kept."""
         program = self._program
         values = self._compute(state, frame)
+        if self._signature.checks_states and not all(
+            is_kept(values[write], self._signature) for _, _, write in program.states
+        ):
+            return False
         # All is looked at before anything is written: what fails leaves the state as it was.
         written = [
             (_view(state, spec), _fitting(values[write], spec)) for spec, _, write in program.states
@@ -127,6 +140,7 @@ class ReferenceKernel:
         ]
         for place, value in written:
             place[...] = value
+        return True
 
     def _compute(self, state: Block, frame: Block) -> dict[str, Array]:
         """Every value of a step."""

@@ -19,7 +19,7 @@ from edgelstm.blocks import pack_inputs
 from edgelstm.container import Container
 from edgelstm.remote.agent import serve
 from edgelstm.remote.frames import Kind, encode, read_frame
-from tests.fuzz.artifacts import mutate_json
+from tests.fuzz.mutated_artifacts import mutate_json
 from tests.unit.runtime.toy_models import double_call, leaky_reference, pair_reference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fuzz.artifacts import try_seeds
+from tests.fuzz.mutated_artifacts import try_seeds
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 pytest.importorskip("tvm")
