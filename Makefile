@@ -22,7 +22,7 @@ lint: $(VENV)/.dev-ready
 check: lint test
 
 bench: $(VENV)/.dev-ready
-	status=0; for table in table quantized; do \
+	status=0; for table in table quantized recordings; do \
 		$(BIN)/python -m tests.bench.$$table || status=1; \
 	done; exit $$status
 
@@ -41,6 +41,7 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+	EDGELSTM_FUZZ_TABLES=6000 EDGELSTM_FUZZ_HOSTILE=8000 $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
 	$(BIN)/python -m tests.fuzz.guarded_buffers 300
 	$(BIN)/python -m tests.fuzz.hostile_inputs 1000
 	$(BIN)/python -m tests.fuzz.many_sessions 10000

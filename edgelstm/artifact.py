@@ -16,6 +16,9 @@ check         {"done", "against", "max_error", ...}                of the self-c
 macs          multiply-accumulates of one step (stream) or call
 layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
+description   Description.to_json() where there is any: columns, units, ranges, rate, class labels
+window        {"frames"} where the model was trained on windows of one length and is stepped
+warnings      [text] about the model as a stream
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
 identity      SHA-256 of constants, recipe and signature: snapshots fit artifacts of equal identity
 provenance    {"edgelstm", "packages": {name: version}}            what made it
@@ -28,7 +31,6 @@ steps from a fresh state, as the reference engine computed them, for self-tests.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +38,7 @@ from types import TracebackType
 from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
+from edgelstm.description import Description
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
 from edgelstm.errors import (
@@ -45,10 +48,10 @@ from edgelstm.errors import (
     TargetUnavailableError,
     UntrustedArtifactError,
 )
-from edgelstm.manifest import Memory, read_manifest
+from edgelstm.manifest import contradictions, read_manifest
 from edgelstm.outputs import Protected
 from edgelstm.session import Session
-from edgelstm.signature import Signature, StateSpec, TensorSpec
+from edgelstm.signature import Signature
 from edgelstm.snapshot import model_id
 from edgelstm.stream_set import StreamSet
 from edgelstm.trust import TrustedKey, TrustStore, signature_of, store_in_force
@@ -59,8 +62,6 @@ STATE_SECTION = "state_init"
 WEIGHTS_SECTION = "weights"
 KNOWN_INPUTS = "known/inputs"
 KNOWN_OUTPUTS = "known/outputs"
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class Artifact:
@@ -75,6 +76,7 @@ class Artifact:
 
     __slots__ = (
         "_container",
+        "_description",
         "_is_borrowed",
         "_kernel",
         "_lock",
@@ -86,6 +88,7 @@ class Artifact:
     def __init__(self, container: Container) -> None:
         self._container = container
         self._signature = _check(container)
+        self._description = _read_description(container, self._signature)
         self._kernel: Kernel | None = None
         self._refusal: EdgeLSTMError | None = None
         self._signed_by: TrustedKey | None = None
@@ -114,6 +117,8 @@ class Artifact:
         quantization: Mapping[str, Any] | None = None,
         identity: str | None = None,
         provenance: Mapping[str, Any] | None = None,
+        description: Description | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Put together what the compiler made; nothing is written to disk.
 
@@ -136,6 +141,8 @@ class Artifact:
             quantization: schemes and errors, None where everything is in float32.
             identity: see above; None: the source and the signature stand for it.
             provenance: see above.
+            description: columns, units, ranges, rate and class labels, where they are known.
+            notes: further entries of the manifest: `window`, `warnings`.
         """
         manifest: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -164,6 +171,9 @@ class Artifact:
             manifest["identity"] = identity
         if provenance is not None:
             manifest["provenance"] = dict(provenance)
+        if description:
+            manifest["description"] = description.to_json()
+        manifest.update(notes or {})
         content = {
             WEIGHTS_SECTION: weights,
             STATE_SECTION: state_init,
@@ -363,9 +373,27 @@ class Artifact:
         return self._signature
 
     @property
+    def description(self) -> Description:
+        """What the numbers mean, as far as it is known."""
+        return self._description
+
+    @property
     def name(self) -> str:
         """Name of the model, a C identifier."""
         return self._signature.name
+
+    @property
+    def window_frames(self) -> int | None:
+        """Frames of the windows that a stream's model was trained on; None: of any length."""
+        window = self.manifest.get("window")
+        frames = window.get("frames") if isinstance(window, dict) else None
+        return frames if isinstance(frames, int) and not isinstance(frames, bool) else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the compiler had to say about the model as a stream."""
+        found = self.manifest.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def header(self) -> str:
@@ -431,10 +459,7 @@ def load(
 def _check(container: Container) -> Signature:
     """The signature, once everything that native code relies on is known to hold."""
     manifest = read_manifest(container.manifest)
-    faults = [
-        *_memory_faults(container, manifest.memory),
-        *_signature_faults(manifest.signature, manifest.memory),
-    ]
+    faults = contradictions(manifest, container.section)
     if faults:
         raise ArtifactFormatError(
             f"the manifest contradicts itself: {'; '.join(faults)}; compile the model again"
@@ -442,32 +467,10 @@ def _check(container: Container) -> Signature:
     return manifest.signature
 
 
-def _memory_faults(container: Container, memory: Memory) -> list[str]:
-    sizes = {WEIGHTS_SECTION: memory.weights_bytes, STATE_SECTION: memory.state_bytes}
-    return [
-        f"section {section!r} has {len(container.section(section))} bytes instead of {expected}"
-        for section, expected in sizes.items()
-        if len(container.section(section)) != expected
-    ]
-
-
-def _signature_faults(signature: Signature, memory: Memory) -> list[str]:
-    faults = []
-    if not _IDENTIFIER.match(signature.name):
-        faults.append(f"{signature.name!r} is no C identifier")
-    if not signature.inputs or not signature.outputs:
-        faults.append("there are no inputs or no outputs")
-    blocks: tuple[tuple[str, Sequence[TensorSpec | StateSpec], int], ...] = (
-        ("input", signature.inputs, signature.input_bytes),
-        ("output", signature.outputs, signature.output_bytes),
-        ("state", signature.states, memory.state_bytes),
-    )
-    for kind, specs, size in blocks:
-        if len({spec.name for spec in specs}) != len(specs):
-            faults.append(f"two {kind}s have the same name")
-        faults += [
-            f"{kind} {spec.name!r} stands outside of its block"
-            for spec in specs
-            if spec.offset_bytes + spec.nbytes > size
-        ]
-    return faults
+def _read_description(container: Container, signature: Signature) -> Description:
+    try:
+        return Description.from_json(container.manifest.get("description"), signature)
+    except ValueError as exc:
+        raise ArtifactFormatError(
+            f"the manifest is malformed ({exc}); compile the model again"
+        ) from exc

@@ -17,6 +17,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.container import canonical_json
 from edgelstm.errors import InternalError, TargetUnavailableError
 from edgelstm.extras import load_extra
+from edgelstm.install_hint import install_hint
 from edgelstm.manifest import read_manifest
 from edgelstm.version import VERSION
 
@@ -226,8 +227,8 @@ class _CycloneDx:
             problem = validation.JsonStrictValidator(version).validate_str(text)
         except missing as exc:
             raise TargetUnavailableError(
-                "a bill of materials is checked before it is written, by what is missing here: pip "
-                "install 'edgelstm[sbom]'"
+                "a bill of materials is checked before it is written, by what is missing here: "
+                f"{install_hint('sbom')}"
             ) from exc
         if problem is not None:
             raise InternalError(f"the bill of materials is not valid CycloneDX: {problem}")

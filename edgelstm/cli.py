@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm.interruption import Interrupted, termination_as_interrupt
 from edgelstm.printable import printable
 from edgelstm.version import VERSION
@@ -139,7 +140,7 @@ def _unavailable(name: str, entry: EntryPoint | None, reason: Exception) -> clic
     """A command that only says why it is not there."""
     package = entry.value.partition(".")[0] if entry is not None else "edgelstm"
     remedy = (
-        "install it with: pip install 'edgelstm[compiler]'"
+        f"install it with: {install_hint('compiler')}"
         if package == "edgelstm_compiler"
         else f"it comes from {package!r}: repair or remove that package"
     )

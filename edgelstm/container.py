@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 
 from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
+from edgelstm.foreign_files import recognize_bytes
 from edgelstm.outputs import Protected, write_output
 
 MAGIC = b"\x89ELSTM\x1a\n"
@@ -247,6 +248,12 @@ class _Reader:
         if len(data) == 0:
             raise ArtifactFormatError(f"{self._origin} is empty: {_REMEDY}")
         if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+            told = recognize_bytes(bytes(data), Path(self._origin))
+            if told is not None:
+                raise ArtifactFormatError(
+                    f"{self._origin} is not an edgelstm artifact: {told}; an ONNX model is turned "
+                    "into one by `edgelstm compile`"
+                )
             raise ArtifactFormatError(
                 f"{self._origin} is not an edgelstm artifact: it begins with "
                 f"{bytes(data[: len(MAGIC)])!r} instead of {MAGIC!r}; "
@@ -337,10 +344,10 @@ def _read_file(path: Path, *, is_mapped: bool) -> memoryview:
                 )
             if is_mapped:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            if file.read(len(MAGIC)) != MAGIC[: status.st_size]:
-                file.seek(0)
-                return memoryview(file.read(_INDEX_AT))  # not worth a copy: it is refused
+            is_ours = file.read(len(MAGIC)) == MAGIC[: status.st_size]
             file.seek(0)
+            if not is_ours:  # not worth a copy: it is only looked at to say what it is
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return _copy(file, status.st_size)
     except IsADirectoryError as exc:
         raise ArtifactFormatError(f"{path} is a directory: name an artifact file in it") from exc

@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import Any
 
 from edgelstm.errors import TargetUnavailableError
+from edgelstm.install_hint import install_hint
 
 
 def load_extra(module: str, extra: str, purpose: str) -> Any:
-    """A module of a package that `pip install 'edgelstm[EXTRA]'` brings.
+    """A module of a package that an extra of edgelstm brings.
 
     Args:
         module: its full name.
@@ -24,5 +25,5 @@ def load_extra(module: str, extra: str, purpose: str) -> Any:
     except ImportError as exc:
         package = module.partition(".")[0]
         raise TargetUnavailableError(
-            f"{purpose} need the package {package}: pip install 'edgelstm[{extra}]'"
+            f"{purpose} need the package {package}: {install_hint(extra)}"
         ) from exc

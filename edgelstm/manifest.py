@@ -7,14 +7,16 @@ commands and the compiler look. Keys that are not known are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgelstm.fields import Fields
-from edgelstm.signature import LARGEST_BLOCK_BYTES, Signature, TensorSpec
+from edgelstm.signature import LARGEST_BLOCK_BYTES, Signature, StateSpec, TensorSpec
 
 _HASH = "[0-9a-f]{64}"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _QUANTIZATION_PARTS = (
     "scheme", "options", "calibration", "layers", "borders", "search", "max_error", "outputs",
 )  # fmt: skip
@@ -138,6 +140,9 @@ def read_manifest(data: Any) -> Manifest:
     """
     fields = Fields(data)
     fields.text("edgelstm")
+    fields.texts("warnings")
+    if "window" in fields:
+        fields.object("window").optional_count("frames")
     signature = Signature.from_json(fields.object("signature"))
     options = fields.object("options")
     options.text("mode", "")
@@ -164,6 +169,19 @@ def read_manifest(data: Any) -> Manifest:
         ),
         packages={name: packages.text(name) for name in packages.data},
     )
+
+
+def contradictions(manifest: Manifest, section_of: Callable[[str], memoryview]) -> list[str]:
+    """What native code relies on and does not hold, in words.
+
+    Args:
+        manifest: well-formed.
+        section_of: gives the bytes of a section by name.
+    """
+    return [
+        *_memory_faults(section_of, manifest.memory),
+        *_signature_faults(manifest.signature, manifest.memory),
+    ]
 
 
 def _memory(fields: Fields) -> Memory:
@@ -227,6 +245,7 @@ def _source(fields: Fields) -> Source:
 
 def _check(fields: Fields) -> Check:
     fields.text("emulated_by", "")
+    fields.optional("domains")
     if "lengths" in fields:
         fields.counts("lengths")
     return Check(
@@ -308,3 +327,34 @@ def _zero_point(fields: Fields) -> int:
 
 def _channels(spec: TensorSpec) -> tuple[int, ...]:
     return (1, *spec.shape[-1:])
+
+
+def _memory_faults(section_of: Callable[[str], memoryview], memory: Memory) -> list[str]:
+    sizes = {"weights": memory.weights_bytes, "state_init": memory.state_bytes}
+    return [
+        f"section {section!r} has {len(section_of(section))} bytes instead of {expected}"
+        for section, expected in sizes.items()
+        if len(section_of(section)) != expected
+    ]
+
+
+def _signature_faults(signature: Signature, memory: Memory) -> list[str]:
+    faults = []
+    if not _IDENTIFIER.match(signature.name):
+        faults.append(f"{signature.name!r} is no C identifier")
+    if not signature.inputs or not signature.outputs:
+        faults.append("there are no inputs or no outputs")
+    blocks: tuple[tuple[str, Sequence[TensorSpec | StateSpec], int], ...] = (
+        ("input", signature.inputs, signature.input_bytes),
+        ("output", signature.outputs, signature.output_bytes),
+        ("state", signature.states, memory.state_bytes),
+    )
+    for kind, specs, size in blocks:
+        if len({spec.name for spec in specs}) != len(specs):
+            faults.append(f"two {kind}s have the same name")
+        faults += [
+            f"{kind} {spec.name!r} stands outside of its block"
+            for spec in specs
+            if spec.offset_bytes + spec.nbytes > size
+        ]
+    return faults

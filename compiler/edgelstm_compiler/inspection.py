@@ -6,15 +6,20 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
 from edgelstm.printable import printable
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import bind_call, bind_stream
-from edgelstm_compiler.driver import CompileOptions, describe_layers, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, admit, describe_layers, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.streaming.refusal import StreamabilityError
+from edgelstm_compiler.target import find_target
+
+TARGET = "host"
+"""What `compile` builds for unless it is told otherwise."""
 
 
 def inspect_model(
@@ -59,7 +64,8 @@ def inspect_model(
 def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode) -> dict[str, Any]:
     bind = bind_stream if mode == "stream" else bind_call
     try:
-        graph = to_step_graph(bind(model, shapes), CompileOptions(mode=mode), PassContext())
+        binding = bind(model, shapes)
+        graph = to_step_graph(binding, CompileOptions(mode=mode), PassContext())
     except UnsupportedOpError as error:
         refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
         return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
@@ -67,7 +73,23 @@ def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode)
         return {"not_streamable": [{"node": n, "reason": r} for n, r in error.reasons]}
     except ModelError as error:
         return {"needs": str(error)}
-    return {"streamable": mode == "stream", **_measure(graph)}
+    reason = _refusal_of(graph)
+    if reason:
+        return {"refused": [{"operator": "target", "node": TARGET, "reason": reason}]}
+    notes = stream_notes(binding, graph).to_json()
+    return {"streamable": mode == "stream", **_measure(graph), **notes}
+
+
+def _refusal_of(graph: StepGraph) -> str:
+    """Why `compile` would refuse the graph for its default target; "" where it does not."""
+    target = find_target(TARGET)
+    if not target.probe().can_build:
+        target = find_target("reference")
+    try:
+        admit(graph, target)
+    except CapabilityError as error:
+        return str(error)
+    return ""
 
 
 def _measure(graph: StepGraph) -> dict[str, Any]:
@@ -98,6 +120,7 @@ def _as_text(report: dict[str, Any]) -> str:
         return "\n".join(printable(line, keep="") for line in lines)
     if report["streamable"]:
         lines.append("streams: yes, one frame a step")
+        lines += [f"  warning: {text}" for text in report.get("warnings", [])]
     elif report["not_streamable"]:
         lines.append("streams: no (--mode call compiles it as a whole)")
         lines += [f"  {item['node']}: {item['reason']}" for item in report["not_streamable"]]

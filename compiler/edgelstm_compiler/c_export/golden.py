@@ -12,13 +12,20 @@ from edgelstm.errors import (
     ArtifactFormatError,
     EdgeLSTMError,
     InternalError,
+    StreamError,
     TargetUnavailableError,
 )
 from edgelstm_compiler.c_export.borders import is_exact, to_numbers
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.known_steps import STEPS, random_input, recorded_steps, step_blocks
+from edgelstm_compiler.known_steps import (
+    STEPS,
+    KnownSteps,
+    recorded_steps,
+    step_blocks,
+    step_random,
+)
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
@@ -65,6 +72,8 @@ def record_golden(
         TargetUnavailableError: nothing was recorded or it is not enough, the artifact does not run
             emulated, and no model is given.
         ModelError: it was made from another model.
+        StreamError: an output is NaN or infinite on the recording, or on whatever is drawn: every
+            sound device would fail such a self-test.
     """
     tolerance = tolerance_of(artifact)
     source = "seeded random input" if frames is None else "a recording"
@@ -73,12 +82,9 @@ def record_golden(
         known = recorded.first(steps)
         origin = "the reference engine computed them when the model was compiled"
         return Golden(known.inputs, known.outputs, known.steps, f"{source}, as {origin}", tolerance)
-    given = random_input(artifact, steps) if frames is None else to_numbers(artifact, frames)
-    is_stream = artifact.signature.mode == "stream"
-    count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
     teller, name = _teller(artifact, model)
     try:
-        known = step_blocks(teller, given, count)
+        known = _known_steps(artifact, teller, frames, steps)
     except InternalError as exc:
         if teller.runs_as["engine"] in ("reference", "native", "cuda"):
             raise
@@ -88,6 +94,20 @@ def record_golden(
         ) from exc
     origin = f"{source}, as {name} computes them"
     return Golden(known.inputs, known.outputs, known.steps, origin, tolerance)
+
+
+def _known_steps(
+    artifact: Artifact, teller: Artifact, frames: Mapping[str, Array] | None, steps: int
+) -> KnownSteps:
+    if frames is None:
+        return step_random(artifact, teller, steps)
+    known = step_blocks(teller, to_numbers(artifact, frames), steps)
+    if isinstance(known, str):
+        raise StreamError(
+            f"the recording gives no known outputs for a self-test: {known}; give another "
+            "recording by --input, or fewer --steps"
+        )
+    return known
 
 
 def tolerance_of(artifact: Artifact) -> float:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelstm.errors import ArtifactError, InternalError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm_compiler.emulation.image import AARCH64, ARM, X86_64, Image
 
-NO_UNICORN = "unicorn is not installed: pip install 'edgelstm[emulate]'"
+NO_UNICORN = f"unicorn is not installed: {install_hint('emulate')}"
 _CODE, _DATA, _STACK = 0x0010_0000, 0x2000_0000, 0x6000_0000
 _PAGE = 0x1000
 _STACK_BYTES = 1 << 20

@@ -15,6 +15,7 @@ import onnx
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.foreign_files import recognize, recognize_bytes
 from edgelstm_compiler.onnx_import.functions import inline_functions
 from edgelstm_compiler.onnx_import.order import describe_node, sort_graph, sub_graphs
 from edgelstm_compiler.onnx_import.tensors import (
@@ -88,6 +89,11 @@ class OnnxModel:
     outputs: tuple[str, ...]
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """The model's `metadata_props`; of a key that stands twice, the last."""
+        return {item.key: item.value for item in self.proto.metadata_props}
+
+    @property
     def name(self) -> str:
         """The file's name without ending, or the graph's name."""
         return self.path.stem if self.path is not None else self.proto.graph.name or "model"
@@ -137,6 +143,8 @@ def _read_bytes(source: str | Path | bytes | onnx.ModelProto) -> tuple[bytes, Pa
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), None
     path = Path(source)
+    if path.is_dir():
+        raise ModelError(f"{path} is not an ONNX model: {recognize(path)}")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(
@@ -155,11 +163,17 @@ def _parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto.FromString(data)
     except Exception as error:
+        told = recognize_bytes(data, path)
+        if told is not None:
+            raise ModelError(f"{where} is not an ONNX model: {told}") from error
         raise ModelError(
             f"{where} is not an ONNX model, or it is cut off or damaged "
             f"({len(data)} bytes that do not parse); export or copy it again"
         ) from error
     if not proto.HasField("graph"):
+        told = recognize_bytes(data, path)
+        if told is not None:
+            raise ModelError(f"{where} is not an ONNX model: {told}")
         raise ModelError(f"{where} is not an ONNX model: it holds no graph")
     if not _has_only_text(proto):
         raise ModelError(f"{where} is damaged: a name in it is not UTF-8 text; copy it again")

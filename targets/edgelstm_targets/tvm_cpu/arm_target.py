@@ -39,7 +39,9 @@ class ArmTarget:
             return Probe(False, can_run, missing)
         if can_run:
             return Probe(True, True, processor.summary)
-        way = "verify --emulate" if processor.machine else "verify --emulate, export-c"
+        ways = ["verify --emulate"] if processor.is_emulated else []
+        ways += [] if processor.machine else ["export-c, validate --on DEVICE"]
+        way = ", ".join(ways)
         return Probe(True, False, f"{processor.summary}; here: {way}")
 
     def capabilities(self) -> Capabilities:

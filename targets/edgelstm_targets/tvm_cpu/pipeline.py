@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.ir.quantized_kernels import (
     Int8DenseKernel,
@@ -25,7 +26,7 @@ from edgelstm_targets.tvm_cpu.stack import stack_bound
 if TYPE_CHECKING:
     from edgelstm_targets.tvm_cpu.build import Compiled
 
-NO_TVM = "apache-tvm is not installed: pip install 'edgelstm[compiler]'"
+NO_TVM = f"apache-tvm is not installed: {install_hint('compiler')}"
 NO_LINKER = "no linker for ELF: install binutils or lld, or pip install ziglang"
 CODE_PREFIX, OBJECT_PREFIX = "code/", "object/"
 """Sections of the artifact: shared objects, and the object files that they were linked from."""

@@ -71,7 +71,7 @@ def test_help_lists_all_commands_also_broken_ones(invoke: Callable[..., Result])
     ("name", "message"),
     [
         ("gone", "ModuleNotFoundError.*comes from 'edgelstm_gone'"),
-        ("compile", r"pip install 'edgelstm\[compiler\]'"),
+        ("compile", r"pip install .*\[compiler\]"),
         ("odd", "5 is no click command"),
         ("lost", "AttributeError"),
     ],
