@@ -5,7 +5,7 @@ EdgeLSTMError (1)
 |- ModelError (3)      UnsupportedOpError, ShapeError, CalibrationError, MismatchError
 |- TargetError (4)     TargetNotFoundError, TargetUnavailableError, CapabilityError, ToolchainError,
 |                      LinkError
-|- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError
+|- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError, UntrustedArtifactError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
 |                      NonFiniteStateError, BusyError, RecordingError, SampleRateError, OverrunError
 |- OutputError (7)     an output that cannot be written, or would destroy an input
@@ -99,6 +99,10 @@ class ArtifactFormatError(ArtifactError):
 
 class ArtifactVersionError(ArtifactError):
     """An artifact in a newer format than this runtime reads."""
+
+
+class UntrustedArtifactError(ArtifactError):
+    """An artifact without a signature that this machine trusts, or a key that is none."""
 
 
 class StreamError(EdgeLSTMError):

@@ -19,7 +19,7 @@ from edgelstm.samples import (
     refusal_error,
 )
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.snapshot import Snapshot
+from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
@@ -242,27 +242,16 @@ class Session:
         """Continue where a snapshot was taken.
 
         Raises:
-            StreamError: it is damaged, or of another model; the state is as before.
+            StreamError: it is damaged, of another model, or not finite; the state is as before.
         """
         with self._turn:
             self._restore(snapshot)
 
     def _restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
         self._expect_open()
-        if not isinstance(snapshot, Snapshot):
-            snapshot = Snapshot.from_bytes(snapshot)
-        state = self._blocks.state
-        if snapshot.model_id != self._model_id:
-            raise StreamError(
-                f"the snapshot is of another model than {self._signature.name!r} "
-                f"({snapshot.model_id[:12]}... instead of {self._model_id[:12]}...)"
-            )
-        if len(snapshot.state) != state.size:
-            raise StreamError(
-                f"the snapshot holds {len(snapshot.state)} bytes, the state has {state.size}"
-            )
+        state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
         self._settle(False)
-        state[...] = np.frombuffer(snapshot.state, np.uint8)
+        self._blocks.state[...] = state
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""

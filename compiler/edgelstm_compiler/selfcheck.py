@@ -207,7 +207,7 @@ class _Trial:
         for count in self._prefixes():
             inputs = self._inputs if count == self._count else self._prefix(count)
             try:
-                expected = _expected(oracle, inputs, count, self._length, self._binding)
+                expected = _expected(oracle, inputs, count, self._length)
             except EdgeLSTMError:
                 if count == self._count:
                     raise

@@ -214,6 +214,7 @@ READ_ONLY = {
     ("calibrate", "model"),
     ("compile", "calibrate"),
     ("compile", "calibration"),
+    ("compile", "check_files"),
     ("compile", "description"),
     ("compile", "holdout"),
     ("compile", "model"),
