@@ -70,6 +70,7 @@ OBJECT_PREFIX = "object/"
 """Sections that hold the object files of an artifact's code, by instruction set, for `export-c`."""
 
 Progress = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def compile_model(
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     description: str | Path | None = None,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> Artifact:
     """Compile an ONNX model.
 
@@ -159,6 +161,8 @@ def compile_model(
         labels: classes of the output that has as many elements, or by output.
         description: TOML file with these, see `described`; None: the one beside the model, if any.
         progress: called with the name of each stage as it begins.
+        note: called with what is easily overlooked, a sentence each: a batch of several streams,
+            a model of a single frame.
 
     Raises:
         ModelError: the model is broken, not supported (UnsupportedOpError), cannot be streamed,
@@ -180,7 +184,8 @@ def compile_model(
         said=what_is_said(source, columns, units, labels, rate_hz, description),
         seen=calibration,
     )
-    return compile_read_model(read_model(source), options, progress or (lambda stage: None))
+    model = read_model(source)
+    return compile_read_model(model, options, progress or _ignore, note or _ignore)
 
 
 def what_is_said(
@@ -211,13 +216,21 @@ def description_file(source: Any, description: str | Path | None = None) -> Path
     return beside if beside is not None and beside.is_file() else None
 
 
-def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Progress) -> Artifact:
+def _ignore(text: str) -> None:
+    """Nobody wants to know."""
+
+
+def compile_read_model(
+    model: OnnxModel, options: CompileOptions, progress: Progress, note: Note = _ignore
+) -> Artifact:
     """Compile a model that was read; `compile_model` tells the rest."""
     backend = _available(find_target(options.target), options)
     ctx = PassContext(dump=options.dump)
     progress("import")
-    binding = (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+    binding = bind(model, options)
     verify(binding.graph)
+    for text in binding.notes:
+        note(text)
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
@@ -288,12 +301,21 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     return artifact
 
 
+def bind(model: OnnxModel, options: CompileOptions) -> Binding:
+    """The model with numbers for its free dimensions, as the mode wants them."""
+    return (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+
+
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    graph, _ = run_passes(binding.graph, GRAPH_PASSES, ctx)
-    step_graph = to_steps(graph) if options.mode == "stream" else whole_call(graph)
+    is_stream = options.mode == "stream"
+    source = (
+        binding.graph if not is_stream or binding.frames_graph is None else binding.frames_graph
+    )
+    graph, _ = run_passes(source, GRAPH_PASSES, ctx)
+    step_graph = to_steps(graph, binding.advice) if is_stream else whole_call(graph)
     verify(step_graph)
-    dump_graph(step_graph, "steps" if options.mode == "stream" else "call", ctx)
+    dump_graph(step_graph, "steps" if is_stream else "call", ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
 

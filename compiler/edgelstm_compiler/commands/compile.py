@@ -186,6 +186,7 @@ def compile_command(
     check_input = read_calibration_data(model, mode, shapes, check_files, None, columns, described)
     measured = read_holdout(model, mode, shapes, holdout, columns, described)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
+    notes: list[str] = []
     with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
             model,
@@ -206,7 +207,10 @@ def compile_command(
             holdout=measured,
             force=force,
             progress=lambda stage: advance(0 if ": " in stage else 1),
+            note=notes.append,
         )
+    for text in notes:
+        click.echo(f"note: {text}", err=True)
     size = artifact.save(path, protect=protect)
     report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}

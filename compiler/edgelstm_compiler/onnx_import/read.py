@@ -212,9 +212,17 @@ def _check_versions(proto: onnx.ModelProto) -> None:
     if "ai.onnx" not in domains:
         raise ModelError("the model does not say which ONNX opset it uses (no opset_import)")
     if not OLDEST_OPSET <= opset <= latest:
+        is_recurrent = any(
+            node.op_type in ("LSTM", "GRU", "RNN") for _, node in _all_nodes(proto.graph)
+        )
+        way_out = (
+            " (onnx.version_converter does not convert LSTM, GRU and RNN)"
+            if is_recurrent
+            else ", or convert it with onnx.version_converter"
+        )
         raise ModelError(
             f"the model uses ONNX opset {opset}, expected {OLDEST_OPSET} to {latest}; export it "
-            "with such an opset, or convert it with onnx.version_converter"
+            f"with such an opset, e.g. torch.onnx.export(..., opset_version=17){way_out}"
         )
 
 
@@ -246,6 +254,7 @@ def _digest(data: bytes, external: Iterable[onnx.TensorProto]) -> str:
 def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
     body = onnx.ModelProto()
     body.CopyFrom(proto)
+    _complete_names(body.graph)
     _complete_types(body.graph)
     if not body.graph.output:
         raise ModelError("the graph has no outputs: nothing to compute")
@@ -259,6 +268,14 @@ def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         raise ModelError(f"the model is not valid ONNX: {_one_line(error)}") from error
     return body
+
+
+def _complete_names(graph: onnx.GraphProto) -> None:
+    """Name graphs that have no name, which the checker demands and ONNX Runtime does not."""
+    graph.name = graph.name or "model"
+    for node in graph.node:
+        for inner in sub_graphs(node):
+            _complete_names(inner)
 
 
 def _complete_types(graph: onnx.GraphProto) -> None:

@@ -53,6 +53,9 @@ BUDGET_DB = {
 }
 """What a whole program of one scheme should reach at its outputs."""
 
+_FRAMES = 11
+"""Frames of random input that find where code and graph part, where time is free."""
+
 _OUTPUTS = ("Y", "h", "c")
 
 
@@ -314,6 +317,6 @@ def _code(restored: Restored, recordings: Sequence[Recording]) -> tuple[str, boo
         ]
     if all(report.passed for report in reports):
         return f"the code computes what the graph defines (largest difference {worst:.3g})", True
-    inputs = random_inputs(restored.binding, restored.binding.shapes)
+    inputs = random_inputs(restored.binding, restored.binding.shapes_for(_FRAMES))
     where = first_divergence(restored.model, restored.binding, graph, artifact, inputs, TOLERANCE)
     return f"the code differs from the graph by {worst:.3g}; {where}", False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shlex
 import struct
 import zipfile
 from collections.abc import Callable
@@ -179,7 +180,9 @@ def test_a_cut_archive_is_said(tmp_path: Path) -> None:
 
 def test_install_hint_names_the_checkout() -> None:
     """The package is on no index: the command is one that works in any folder."""
-    hint = install_hint("compiler", "emulate")
-    folder = Path(hint.removeprefix("pip install ").strip("'").partition("[")[0])
-    assert (folder / "pyproject.toml").is_file()
-    assert "[compiler,emulate]" in hint
+    root, compiler, targets = shlex.split(install_hint("compiler", "emulate", "cuda"))[2:]
+    assert compiler == f"{root}/compiler[emulate]"
+    assert targets == f"{root}/targets[cuda]"
+    for folder in (root, f"{root}/compiler", f"{root}/targets"):
+        assert (Path(folder) / "pyproject.toml").is_file()
+    assert shlex.split(install_hint("sign"))[2:] == [f"{root}[sign]"]

@@ -9,13 +9,13 @@ from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Cast, Compare, Comparison, Connective, Logic, Not, Where
 from edgelstm_compiler.onnx_import.folding import check_folded
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.elementwise import ImportFunction, check_float
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,
