@@ -23,7 +23,8 @@ from edgelstm.version import VERSION
 
 _NAMESPACE = uuid.UUID("5e1a3c1e-7d43-5d0c-9a5e-0c6f5d1b8a52")
 _PACKAGE = "edgelstm"
-_OTHERS = ("edgelstm-compiler", "edgelstm-targets")
+_OURS = (_PACKAGE, "edgelstm-compiler", "edgelstm-targets")
+"""Our distributions: their extras count where they are installed."""
 
 
 def artifact_bill(artifact: Artifact) -> str:
@@ -115,8 +116,7 @@ def installation_bill() -> str:
 def _installed() -> dict[str, Distribution]:
     """Every installed package that edgelstm requires, directly or not, extras included."""
     found: dict[str, Distribution] = {}
-    # The compiler and the targets need the runtime, not the other way round.
-    waiting = [*_requirements(_PACKAGE), *_OTHERS]
+    waiting = [*_OURS[1:], *_requirements(_PACKAGE)]
     while waiting:
         name = waiting.pop()
         if name in found or name == _PACKAGE:
@@ -136,13 +136,12 @@ def _license(package: Distribution) -> str:
 
 
 def _requirements(name: str) -> Iterable[str]:
-    """Names that a package requires; of extras those of edgelstm's own distributions only."""
+    """Names that a package requires; of extras those of ours only."""
     try:
         lines = distribution(name).requires or []
     except PackageNotFoundError:
         return []
-    is_own = name in (_PACKAGE, *_OTHERS)
-    wanted = [line for line in lines if is_own or "extra ==" not in line]
+    wanted = [line for line in lines if name in _OURS or "extra ==" not in line]
     return [_normal(line) for line in wanted]
 
 
