@@ -6,8 +6,10 @@ Errors end here: one message on stderr and the exit code of their class, a trace
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +20,9 @@ from typing import Any
 import click
 
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
+from edgelstm.interruption import Interrupted, termination_as_interrupt
+from edgelstm.printable import printable
 from edgelstm.version import VERSION
 
 COMMAND_GROUP = "edgelstm.commands"
@@ -27,11 +32,28 @@ BUILT_IN = {
     "inspect": "edgelstm.commands.inspect:inspect_command",
     "bench": "edgelstm.commands.bench:bench_command",
     "targets": "edgelstm.commands.targets:targets_command",
+    "snapshot": "edgelstm.commands.snapshot:snapshot_command",
+    "sign": "edgelstm.commands.sign:sign_command",
+    "trust": "edgelstm.commands.trust:trust_command",
+    "sbom": "edgelstm.commands.sbom:sbom_command",
 }
 """Commands of this package: there also where it lies on the path without being installed."""
 
+COMPILER_COMMANDS = (
+    "compile",
+    "verify",
+    "validate",
+    "export-c",
+    "demo",
+    "calibrate",
+    "report",
+    "debug",
+    "schemes",
+)
+"""Commands that come with the compiler: not listed where it is not installed, but known."""
+
 _ORDER = ("compile", "inspect", "run", "verify", "validate", "bench", "targets", "demo")
-_INTERRUPTED = 130
+_SIGNALLED = 128
 _BROKEN_PIPE = 141
 
 
@@ -58,6 +80,8 @@ class CommandGroup(click.Group):
             elif cmd_name in BUILT_IN:
                 module, _, attribute = BUILT_IN[cmd_name].partition(":")
                 command = getattr(import_module(module), attribute)
+            elif cmd_name in COMPILER_COMMANDS:
+                return _absent(cmd_name)
             else:
                 return None
         except Exception as exc:  # a plug-in may fail in any way
@@ -70,7 +94,8 @@ class CommandGroup(click.Group):
         """Run the chosen command."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError as exc:
             raise _ReaderGoneError from exc
         return result
@@ -92,13 +117,14 @@ class CommandGroup(click.Group):
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
         try:
-            result = super().main(arguments, prog_name, complete_var, False, **extra)
+            with termination_as_interrupt():
+                result = super().main(arguments, prog_name, complete_var, False, **extra)
             code = result if type(result) is int else 0
         except BaseException as exc:  # whatever it is, it ends as an exit code
             if isinstance(exc, (SystemExit, GeneratorExit)):
                 raise
             if is_debug:
-                traceback.print_exc()
+                click.echo(printable(traceback.format_exc()), err=True, nl=False)
             code = _report(exc, as_json="--json" in options)
         sys.exit(code)
 
@@ -125,26 +151,45 @@ def _find_entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=COMMAND_GROUP)}
 
 
+def _absent(name: str) -> click.Command:
+    """A command of the compiler on a device, which has the runtime alone."""
+    return _refusal(
+        name,
+        TargetUnavailableError(
+            f"command {name!r} comes with the compiler, and this is the runtime alone. "
+            f"Compile on another machine and copy the artifact here, or {install_hint('compiler')}"
+        ),
+    )
+
+
 def _unavailable(name: str, entry: EntryPoint | None, reason: Exception) -> click.Command:
-    """A command that only says why it is not there."""
+    """A command that cannot be loaded."""
     package = entry.value.partition(".")[0] if entry is not None else "edgelstm"
     remedy = (
-        "install it with: pip install 'edgelstm[compiler]'"
+        f"install it again: {install_hint('compiler')}"
         if package == "edgelstm_compiler"
         else f"it comes from {package!r}: repair or remove that package"
     )
 
+    error = TargetUnavailableError(
+        f"command {name!r} cannot be loaded ({type(reason).__name__}: {reason}); {remedy}"
+    )
+    error.__cause__ = reason
+    return _refusal(name, error, f"(cannot be loaded: {type(reason).__name__})")
+
+
+def _refusal(name: str, error: TargetUnavailableError, summary: str = "") -> click.Command:
+    """A command that only says why it is not there, whatever its arguments are."""
+
     @click.pass_context
     def fail(ctx: click.Context) -> None:
         del ctx
-        raise TargetUnavailableError(
-            f"command {name!r} cannot be loaded ({type(reason).__name__}: {reason}); {remedy}"
-        ) from reason
+        raise error
 
     return click.Command(
         name,
         callback=fail,
-        short_help=f"(cannot be loaded: {type(reason).__name__})",
+        short_help=summary,
         add_help_option=False,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
@@ -153,13 +198,16 @@ def _unavailable(name: str, entry: EntryPoint | None, reason: Exception) -> clic
 def _report(error: BaseException, as_json: bool) -> int:
     """Print an error; its exit code."""
     code, message = _explain(error)
+    message = printable(message)
     if not message:
         _silence_stdout()
     elif as_json:
         content = {"type": type(error).__name__, "message": message, "exit_code": code}
         click.echo(json.dumps({"error": content}), err=True)
     elif isinstance(error, click.UsageError):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue()), err=True, nl=False)
     else:
         click.echo(f"error: {message}", err=True)
     return code
@@ -172,7 +220,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message()
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
-        return _INTERRUPTED, "interrupted"
+        # click turns what interrupts into Abort.
+        cause = error if isinstance(error, Interrupted) else error.__cause__
+        number = cause.number if isinstance(cause, Interrupted) else signal.SIGINT
+        return _SIGNALLED + number, "interrupted" if number == signal.SIGINT else "terminated"
     if isinstance(error, _ReaderGoneError):
         return _BROKEN_PIPE, ""
     if isinstance(error, OSError):
@@ -189,7 +240,7 @@ def _silence_stdout() -> None:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
         os.close(descriptor)
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return
 
 

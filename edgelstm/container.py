@@ -23,17 +23,18 @@ import hashlib
 import json
 import mmap
 import os
-import secrets
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
+from edgelstm.foreign_files import recognize_bytes
+from edgelstm.outputs import Protected, write_output
 
 MAGIC = b"\x89ELSTM\x1a\n"
 FORMAT_VERSION = 1
@@ -46,6 +47,9 @@ _LENGTHS = struct.Struct("<QQ")
 _DIGEST_AT = _PREAMBLE.size + _LENGTHS.size
 _INDEX_AT = _DIGEST_AT + hashlib.sha256().digest_size
 _REMEDY = "copy it again from where it was made, or compile the model again"
+
+LARGEST_FILE_BYTES = 1 << 32
+"""No larger file is read as an artifact."""
 
 Bytes = bytes | memoryview
 
@@ -122,29 +126,17 @@ class Container:
                 "compile the model again"
             ) from None
 
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all: under another name first, then renamed.
+    def write(self, path: str | os.PathLike[str], protect: Iterable[Protected] = ()) -> int:
+        """Write the file, whole or not at all; how many bytes it has.
+
+        Args:
+            path: where to; see `edgelstm/outputs.py`.
+            protect: files that must not be written over.
 
         Raises:
             ArtifactError: the file cannot be written.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise ArtifactError(f"cannot write {path}: it is a directory; name a file in it")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            try:
-                with open(temporary, "xb") as file:
-                    for piece in self._pieces():
-                        file.write(piece)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        except OSError as exc:
-            raise ArtifactError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        return write_output(path, self._pieces(), protect, ArtifactError)
 
     def to_bytes(self) -> bytes:
         """What `write` puts into the file."""
@@ -189,18 +181,21 @@ class Container:
         return head, [_Place(p.name, base + p.offset, p.size, p.sha256) for p in places]
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Container:
-        """Map a file into memory and check every byte of it.
+    def read(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Container:
+        """Copy a file into memory and check every byte of the copy.
 
-        The file stays mapped as long as a section is in use: replace it by renaming another one
-        over it (as `write` does), never in place.
+        Args:
+            path: the file.
+            mmap: map it instead, which takes no memory of its own. Nothing then protects what was
+                checked: who writes into the file changes it under running sessions, and who
+                shortens it ends the process.
 
         Raises:
             ArtifactError: the file cannot be opened.
             ArtifactFormatError: it is no artifact, or a damaged one.
             ArtifactVersionError: its format is newer than this runtime.
         """
-        return cls.parse(_map_file(Path(path)), origin=str(path))
+        return cls.parse(_read_file(Path(path), is_mapped=mmap), origin=str(path))
 
     @classmethod
     def parse(cls, data: Bytes, origin: str = "artifact") -> Container:
@@ -241,7 +236,10 @@ class _Reader:
             position = place.end
         if position != len(self._data):
             self._damaged(f"bytes {position} and beyond belong to no section")
-        container = Container(manifest, sections)
+        try:
+            container = Container(manifest, sections)
+        except (ValueError, RecursionError):
+            self._damaged("its manifest holds NaN, infinity or too deep a nesting")
         container._digest = self._data[_DIGEST_AT:_INDEX_AT].hex()
         return container
 
@@ -250,6 +248,12 @@ class _Reader:
         if len(data) == 0:
             raise ArtifactFormatError(f"{self._origin} is empty: {_REMEDY}")
         if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+            told = recognize_bytes(bytes(data), Path(self._origin))
+            if told is not None:
+                raise ArtifactFormatError(
+                    f"{self._origin} is not an edgelstm artifact: {told}; an ONNX model is turned "
+                    "into one by `edgelstm compile`"
+                )
             raise ArtifactFormatError(
                 f"{self._origin} is not an edgelstm artifact: it begins with "
                 f"{bytes(data[: len(MAGIC)])!r} instead of {MAGIC!r}; "
@@ -287,6 +291,8 @@ class _Reader:
             self._damaged(f"it has {size} bytes instead of {total}: it is {kind}")
         try:
             index = json.loads(bytes(index_data))
+            # Half a surrogate pair can be written in JSON, and nowhere else.
+            json.dumps(index, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             index = None
         if not isinstance(index, dict):
@@ -297,7 +303,9 @@ class _Reader:
         places: list[_Place] = []
         try:
             for entry in entries:
-                name, offset, size = str(entry["name"]), entry["offset"], entry["bytes"]
+                name, offset, size = entry["name"], entry["offset"], entry["bytes"]
+                if type(name) is not str:
+                    self._damaged(f"a section is called {name!r}")
                 if type(offset) is not int or type(size) is not int:
                     self._damaged(f"section {name!r} has no whole-numbered place")
                 place = _Place(name, base + offset, size, entry["sha256"])
@@ -321,7 +329,7 @@ class _Reader:
         raise ArtifactFormatError(f"{self._origin} is damaged: {reason}; {_REMEDY}")
 
 
-def _map_file(path: Path) -> memoryview:
+def _read_file(path: Path, *, is_mapped: bool) -> memoryview:
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -329,11 +337,39 @@ def _map_file(path: Path) -> memoryview:
                 raise ArtifactFormatError(f"{path} is not a regular file: name an artifact")
             if status.st_size == 0:
                 return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            if status.st_size > LARGEST_FILE_BYTES:
+                raise ArtifactFormatError(
+                    f"{path} has {status.st_size} bytes; artifacts of up to {LARGEST_FILE_BYTES} "
+                    "are read"
+                )
+            if is_mapped:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            is_ours = file.read(len(MAGIC)) == MAGIC[: status.st_size]
+            file.seek(0)
+            if not is_ours:  # not worth a copy: it is only looked at to say what it is
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _copy(file, status.st_size)
     except IsADirectoryError as exc:
         raise ArtifactFormatError(f"{path} is a directory: name an artifact file in it") from exc
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    except MemoryError as exc:
+        raise ArtifactError(
+            f"cannot read {path}: this machine has no memory for its {status.st_size} bytes; "
+            "load it with mmap=True (--mmap)"
+        ) from exc
+
+
+def _copy(file: BinaryIO, size: int) -> memoryview:
+    """So many bytes of a file, or what there is of them, from a page boundary on; read-only."""
+    room = memoryview(mmap.mmap(-1, size))
+    filled = 0
+    while filled < size:
+        count = file.readinto(room[filled:])  # type: ignore[attr-defined]
+        if not count:
+            break  # it was cut while it was read: what is there is refused by its length
+        filled += count
+    return room[:filled].toreadonly()
 
 
 def _sections_at(index_bytes: int) -> int:

@@ -5,9 +5,10 @@ EdgeLSTMError (1)
 |- ModelError (3)      UnsupportedOpError, ShapeError, CalibrationError, MismatchError
 |- TargetError (4)     TargetNotFoundError, TargetUnavailableError, CapabilityError, ToolchainError,
 |                      LinkError
-|- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError
+|- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError, UntrustedArtifactError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
 |                      NonFiniteStateError, BusyError, RecordingError, SampleRateError, OverrunError
+|- OutputError (7)     an output that cannot be written, or would destroy an input
 |- InternalError (70)  InvalidGraphError, PassError        "this is a bug in edgelstm"
 ```
 A message says what, where (the ONNX node's name), what was found and expected, and what to do.
@@ -100,6 +101,10 @@ class ArtifactVersionError(ArtifactError):
     """An artifact in a newer format than this runtime reads."""
 
 
+class UntrustedArtifactError(ArtifactError):
+    """An artifact without a signature that this machine trusts, or a key that is none."""
+
+
 class StreamError(EdgeLSTMError):
     """A sample or a recording that does not fit the model; the session's state is untouched."""
 
@@ -158,6 +163,12 @@ class SampleRateError(StreamError):
 
 class OverrunError(StreamError):
     """Samples arrive faster than they are consumed."""
+
+
+class OutputError(EdgeLSTMError):
+    """An output that cannot be written, or that would destroy what is read."""
+
+    exit_code = 7
 
 
 class InternalError(EdgeLSTMError):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgelstm.engines.base import Blocks, Kernel, NeedsGuards, StateKeeper
 from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
+from edgelstm.pace import Pace
 from edgelstm.samples import (
     Frame,
     Result,
@@ -20,7 +21,7 @@ from edgelstm.samples import (
     refusal_error,
 )
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.snapshot import Snapshot
+from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
@@ -50,6 +51,7 @@ class Session:
         "_kernel",
         "_model_id",
         "_outputs",
+        "_pace",
         "_places",
         "_result",
         "_settle",
@@ -79,6 +81,7 @@ class Session:
             inputs=allocate_block(signature.input_bytes),
             outputs=allocate_block(signature.output_bytes),
         )
+        self._pace = Pace()
         self._inputs = [_view(self._blocks.inputs, spec) for spec in signature.inputs]
         self._places = list(zip(signature.inputs, self._inputs, strict=True))
         self._outputs = [_view(self._blocks.outputs, spec) for spec in signature.outputs]
@@ -140,7 +143,9 @@ class Session:
             turn.give(None)
 
     def run(self, frames: Frame) -> Result:
-        """Feed a block of frames in one native call; the same as `step` for each of them.
+        """Feed a block of frames in native code; the same as `step` for each of them.
+
+        A signal is answered within a fraction of a second, and then none of the block was fed.
 
         Args:
             frames: `(n, *frame)`, or a dict of such blocks by name.
@@ -167,7 +172,7 @@ class Session:
             self._settle()
             if n_steps > _MOST_STEPS:
                 raise StreamError(f"a block of {n_steps} frames: run takes {_MOST_STEPS} at most")
-            code = self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
+            code = self._run_stretches(inputs, outputs, n_steps)
             if code < 0:
                 done = [np.ascontiguousarray(result[: -1 - code]) for result in results]
                 raise self._overflow(-1 - code, self._as_result(done))
@@ -175,6 +180,29 @@ class Session:
                 self._refuse(code, blocks, is_block=True)
         # Views of frames that also hold other outputs would keep all of those alive.
         return self._as_result([np.ascontiguousarray(result) for result in results])
+
+    def _run_stretches(self, inputs: Array, outputs: Array, n_steps: int) -> int:
+        """Native calls that a signal can come between; unless all are done, none was."""
+        if n_steps <= self._pace.steps:
+            return self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
+        state = self._blocks.state
+        before = state.copy()
+        try:
+            for part in self._pace.stretches(n_steps):
+                steps = part.stop - part.start
+                run = self._kernel.bind_run(self._blocks, inputs[part], outputs[part], steps)
+                code = run()
+                if code < 0:  # -1 - k: the k frames before stay fed, and those of the stretches
+                    done: int = part.start
+                    return code - done
+                if code:
+                    break
+        except BaseException:
+            state[...] = before
+            raise
+        if code:
+            state[...] = before
+        return code
 
     def call(self, inputs: Frame) -> Result:
         """Compute the whole function once (artifacts compiled with `--mode call`).
@@ -214,27 +242,16 @@ class Session:
         """Continue where a snapshot was taken.
 
         Raises:
-            StreamError: it is damaged, or of another model; the state is as before.
+            StreamError: it is damaged, of another model, or not finite; the state is as before.
         """
         with self._turn:
             self._restore(snapshot)
 
     def _restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
         self._expect_open()
-        if not isinstance(snapshot, Snapshot):
-            snapshot = Snapshot.from_bytes(snapshot)
-        state = self._blocks.state
-        if snapshot.model_id != self._model_id:
-            raise StreamError(
-                f"the snapshot is of another model than {self._signature.name!r} "
-                f"({snapshot.model_id[:12]}... instead of {self._model_id[:12]}...)"
-            )
-        if len(snapshot.state) != state.size:
-            raise StreamError(
-                f"the snapshot holds {len(snapshot.state)} bytes, the state has {state.size}"
-            )
+        state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
         self._settle(False)
-        state[...] = np.frombuffer(snapshot.state, np.uint8)
+        self._blocks.state[...] = state
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-import numpy as np
 
-import edgelstm.artifact
-from edgelstm.artifact import Artifact
-from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
+from edgelstm.commands.loading import Loader, loading_options
+from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.errors import RecordingError
-from edgelstm.streams.columns import to_frames
-from edgelstm.streams.files import (
-    FORMATS,
-    STANDARD,
-    Format,
-    is_same_file,
-    open_input,
-    open_output,
-    open_sink,
-    open_source,
-)
-from edgelstm.streams.ndjson import NdjsonSource
-from edgelstm.streams.numpy_arrays import pick_arrays, read_arrays, write_arrays
-from edgelstm.streams.replay import BadSamplePolicy, Replay
+from edgelstm.interruption import StopRequest
+from edgelstm.outputs import STANDARD, check_output
+from edgelstm.streams.call_run import CallRun
+from edgelstm.streams.columns import split_names
+from edgelstm.streams.files import FORMATS, Format
+from edgelstm.streams.numbers import Decimal
+from edgelstm.streams.replay import BadSamplePolicy
+from edgelstm.streams.stream_run import StreamOptions, StreamRun
+from edgelstm.streams.windows import stream_warnings
+
+STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every", "reset_every")
+"""Options that mean nothing for an artifact that was compiled with --mode call."""
 
 _FORMAT = click.Choice(list(FORMATS))
 
@@ -56,21 +51,54 @@ _FORMAT = click.Choice(list(FORMATS))
     default="",
     metavar="A,B,...",
     help="Columns that feed the inputs, in the order of their elements. Without: columns named "
-    "like the inputs (x[0], x[1], ...), else all columns of numbers except time stamps and labels.",
+    "like the inputs (x[0], x[1], ...), or as the artifact says (see inspect), else all columns of "
+    "numbers except time stamps, counters and labels. Quote names that hold commas.",
 )
 @click.option(
     "--keep", multiple=True, metavar="COLUMN", help="Pass this column through to the output."
 )
 @click.option("--no-header", is_flag=True, help="The CSV begins with numbers: columns 0, 1, ...")
 @click.option(
+    "--decimal",
+    type=click.Choice([".", ","]),
+    help="Decimal sign of the CSV.  [default: as its numbers show]",
+)
+@click.option(
     "--on-bad-sample",
     type=click.Choice([policy.value for policy in BadSamplePolicy]),
     default=BadSamplePolicy.RAISE.value,
     show_default=True,
-    help="For NaN, infinity or a missing value: stop; skip the frame; hold the last good one; or "
-    "skip it and reset the state. They are counted and reported.",
+    help="For NaN, infinity, a missing value or a malformed line: stop; skip the frame; hold the "
+    "last good one; or skip it and reset the state. They are counted and reported, by reason.",
+)
+@click.option(
+    "--state-file",
+    type=click.Path(path_type=Path),
+    help="Keep the state of the stream here, with the number of the last frame; written whole or "
+    "not at all, again and again and at the end.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue behind the last frame of the state file, and append to the output. Without a "
+    "state file there the stream begins anew.",
+)
+@click.option(
+    "--state-every",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two states while frames come.",
+)
+@click.option(
+    "--reset-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Begin anew with the initial state after every N frames fed: windows as in training.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
+@loading_options
 @json_option
 def run_command(
     artifact: Path,
@@ -81,119 +109,107 @@ def run_command(
     columns: str,
     keep: tuple[str, ...],
     no_header: bool,
+    decimal: Decimal | None,
     on_bad_sample: str,
+    state_file: Path | None,
+    resume: bool,
+    state_every: float,
+    reset_every: int | None,
     quiet: bool,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Feed a recording, or standard input as it arrives, to ARTIFACT and write its predictions.
 
-    Models compiled with --mode call take NPY or NPZ files of whole inputs.
+    Models compiled with --mode call take whole inputs: NPY or NPZ files of one call, or of several
+    along a further first axis; a CSV file whose rows fill the input; NDJSON, a line a call.
 
     \b
     edgelstm run phase.edgelstm --input walk.csv --output phases.csv --keep time
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
+    edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
-    model = edgelstm.artifact.load(artifact)
-    if is_same_file(input_path, output_path):
-        raise RecordingError(f"{output_path} is the input: name another file for the output")
-    if model.signature.mode == "call":
-        summary = _call(model, input_path, output_path, output_format)
-    else:
-        wanted = [name for name in columns.split(",") if name.strip()]
-        with open_source(
-            input_path, model.signature, input_format, wanted, keep, not no_header
-        ) as source:
-            if output_path == STANDARD and output_format is None:
-                output_format = "ndjson" if isinstance(source, NdjsonSource) else "csv"
-            with open_sink(output_path, model.signature, output_format, source.kept) as sink:
-                replay = Replay(
-                    model.session(),
-                    source,
-                    sink,
-                    BadSamplePolicy(on_bad_sample),
-                    is_live=source.total is None,
-                )
-                summary = _stream(replay, model, quiet=quiet, as_json=as_json)
+    if state_file is None and (resume or _is_given("state_every")):
+        raise click.UsageError("--resume and --state-every are for --state-file FILE")
+    model = load(artifact)
+    options = StreamOptions(
+        input_path=input_path,
+        output_path=output_path,
+        protect=(artifact,),
+        input_format=input_format,
+        output_format=output_format,
+        columns=split_names(columns),
+        keep=keep,
+        has_header=not no_header,
+        decimal=decimal,
+        policy=BadSamplePolicy(on_bad_sample),
+        state_path=state_file,
+        is_resumed=resume,
+        save_every_s=state_every,
+        reset_every=reset_every,
+    )
+    check_output(output_path, (artifact, input_path), RecordingError)
+    is_call = model.signature.mode == "call"
+    if is_call:
+        _expect_call_options()
+
+    def say(remark: str) -> None:
+        if not as_json:
+            click.echo(f"warning: {remark}", err=True)
+
+    told = stream_warnings(model, reset_every)
+    for text in () if quiet else told:
+        say(text)
+    run = CallRun(model, options) if is_call else StreamRun(model, options, say)
+    summary: dict[str, Any] | None = None
+    try:
+        with StopRequest() as stop:
+            if isinstance(run, CallRun):
+                run.run(stop)
+            else:
+                run.run(stop, lambda source: progress_bar(model.name, source.total))
+    finally:
+        summary = run.summary()
+        if summary is not None and not quiet and not as_json:
+            _print_summary(summary)
     if as_json:
+        if summary is not None and not is_call:
+            summary["warnings"] = [*told, *summary["warnings"]]
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
 
 
-def _stream(replay: Replay, model: Artifact, quiet: bool, as_json: bool) -> dict[str, Any]:
-    source = replay.source
-    if replay.is_live:
-        # A reader may wait for the header before it sends the first sample.
-        replay.sink.flush()
-    read = 0
-    try:
-        with progress_bar(model.name, source.total) as advance:
+def _expect_call_options() -> None:
+    """Refuse what only streams have.
 
-            def progress() -> None:
-                nonlocal read
-                advance(source.done - read)
-                read = source.done
-
-            replay.run(progress)
-    finally:
-        summary = _summarize(replay, model)
-        if not quiet and not as_json:
-            _print_summary(summary)
-    return summary
+    Raises:
+        click.UsageError: names the option.
+    """
+    for name in STREAM_ONLY:
+        if _is_given(name):
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for streams, and this artifact was compiled with "
+                "--mode call: leave it out"
+            )
 
 
-def _summarize(replay: Replay, model: Artifact) -> dict[str, Any]:
-    return {
-        "artifact": model.name,
-        "engine": dict(replay.session.kernel.facts),
-        "frames": replay.frames_in,
-        "predictions": replay.frames_out,
-        "bad_frames": replay.bad_frames,
-        "on_bad_sample": replay.policy.value,
-        "columns": {name: list(names) for name, names in replay.source.mapping.items()},
-        "ns_per_step": round(replay.model_ns / max(replay.frames_out, 1), 1),
-    }
+def _is_given(name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    if "calls" in summary:
+        calls = summary["calls"]
+        click.echo(f"{calls} call{'' if calls == 1 else 's'}", err=True)
+        return
     fed = "; ".join(f"{name} from {', '.join(names)}" for name, names in summary["columns"].items())
     text = f"{summary['predictions']} predictions from {summary['frames']} frames"
     if summary["predictions"]:
         text += f", {format_ns(summary['ns_per_step'])} a step"
     if summary["bad_frames"]:
         text += f", {summary['bad_frames']} bad frames ({summary['on_bad_sample']})"
-    click.echo(f"{text} ({fed})", err=True)
-
-
-def _call(
-    model: Artifact, input_path: str, output_path: str, output_format: Format | None
-) -> dict[str, Any]:
-    """One call on whole arrays."""
-    is_npz = (output_format or Path(output_path).suffix.lower().lstrip(".")) != "npy"
-    if output_path == STANDARD and sys.stdout.isatty():
-        raise RecordingError("arrays are not for a terminal: name a file, --output result.npz")
-    if not is_npz and len(model.signature.outputs) > 1:
-        raise RecordingError("NPY holds one array, the model has several outputs: use .npz")
-    with open_input(input_path) as file:
-        data = file.read()
-    specs = model.signature.inputs
-    arrays = pick_arrays(read_arrays(data, input_path), specs, input_path)
-    inputs = {}
-    for spec in specs:
-        array = arrays[spec.name]
-        if array.shape != spec.shape:
-            raise RecordingError(
-                f"{input_path}: input {spec.name!r} has shape {spec.shape}, got {array.shape}"
-            )
-        inputs[spec.name] = to_frames(array[None], spec, input_path)[0]
-    with model.session() as session:
-        result = session.call(inputs)
-    outputs = model.signature.outputs
-    results = {outputs[0].name: result} if len(outputs) == 1 else result
-    with open_output(output_path) as file:
-        write_arrays(file, cast("dict[str, np.ndarray[Any, Any]]", results), is_npz)
-    return {
-        "artifact": model.name,
-        "engine": dict(model.kernel.facts),
-        "outputs": {name: list(array.shape) for name, array in results.items()},
-    }
+        text += f": {', '.join(f'{n} {why}' for why, n in summary['bad_by_reason'].items())}"
+    say(f"{text} ({fed})", err=True)

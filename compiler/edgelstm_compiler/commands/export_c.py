@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_facts, print_json
-from edgelstm.errors import CapabilityError
+from edgelstm.commands.loading import Loader, loading_options
+from edgelstm.commands.report import json_option, print_facts, print_json, say
+from edgelstm.errors import ArtifactError, CapabilityError
+from edgelstm.output_folder import check_folder
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.c_export.borders import physical_signature
 from edgelstm_compiler.c_export.golden import Golden, record_golden
@@ -17,6 +19,7 @@ from edgelstm_compiler.c_export.packages import PACKAGES
 from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import Export, export_project
 from edgelstm_compiler.c_export.weights import WEIGHTS
+from edgelstm_compiler.onnx_import.files import model_files
 
 STEPS = 16
 
@@ -56,7 +59,7 @@ STEPS = 16
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="ONNX model that gives the self-test its outputs.  [default: the compiled code itself]",
+    help="ONNX model that gives the self-test its outputs.  [default: recorded when compiled]",
 )
 @click.option(
     "--input",
@@ -71,6 +74,7 @@ STEPS = 16
     show_default=True,
     help="Steps of the self-test, at most.",
 )
+@loading_options
 @json_option
 def export_c_command(
     artifact: Path,
@@ -83,6 +87,7 @@ def export_c_command(
     model: Path | None,
     source: Path | None,
     steps: int,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Write ARTIFACT as a C project: header, library, weights, self-test, example, build file.
@@ -94,10 +99,12 @@ def export_c_command(
       edgelstm export-c gait_m4.edgelstm -o gait --package arduino --agent
       edgelstm export-c gait_m4.edgelstm -o gait_c --describe "imu=acceleration in m/s^2"
     """
-    compiled = Artifact.load(artifact)
+    check_folder(output, ArtifactError)
+    protect = [artifact, *(model_files(model) if model else []), *([source] if source else [])]
+    compiled = load(artifact)
     options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
     golden = golden_of(compiled, source, steps, model)
-    export = export_project(compiled, output, golden, options)
+    export = export_project(compiled, output, golden, options, protect)
     if as_json:
         print_json(
             {
@@ -105,6 +112,7 @@ def export_c_command(
                 "isa": export.isa,
                 "package": package,
                 "files": dict(export.files),
+                "kept": list(export.kept),
                 "memory": export.memory.to_json(),
                 "selftest": {
                     "steps": golden.steps,
@@ -128,7 +136,11 @@ def golden_of(compiled: Artifact, source: Path | None, steps: int, model: Path |
     if source is not None:
         if compiled.signature.mode == "call":
             raise CapabilityError("--input takes streams; this artifact was compiled for calls")
-        frames = read_frames(source, physical_signature(compiled))
+        frames = read_frames(
+            source,
+            physical_signature(compiled),
+            described=compiled.description.names(compiled.signature),
+        )
     return record_golden(compiled, frames, steps, model)
 
 
@@ -140,9 +152,11 @@ def _parse(text: str) -> tuple[str, str]:
 
 
 def _print(name: str, export: Export, origin: str) -> None:
-    click.echo(f"{name} for {export.isa} in {export.folder}:")
+    say(f"{name} for {export.isa} in {export.folder}:")
     print_facts([(path, f"{size:>9} bytes") for path, size in export.files.items()])
-    click.echo(f"self-test: {origin}")
-    click.echo("memory in bytes:")
+    if export.kept:
+        say(f"kept as you edited it: {', '.join(export.kept)}")
+    say(f"self-test: {origin}")
+    say("memory in bytes:")
     amounts = export.memory.to_json().items()
     print_facts([(key, "unknown" if v is None else v) for key, v in amounts])

@@ -9,9 +9,12 @@ from typing import Any
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json, print_table, progress_bar
+from edgelstm.commands.report import json_option, print_json, print_table, progress_bar, say
+from edgelstm.install_hint import install_hint
+from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.lowering.signature import make_signature
+from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.support_table import support_rows
@@ -21,7 +24,7 @@ from edgelstm_compiler.quant_report.plots import draw_all, plots_available
 from edgelstm_compiler.quant_report.restore import Restored, restore
 
 STAGES = 6
-NO_PLOTS = "There are no figures: pip install 'edgelstm[report]' brings matplotlib."
+NO_PLOTS = f"There are no figures: {install_hint('report')} brings matplotlib."
 
 
 @click.command("report")
@@ -84,6 +87,9 @@ def report_command(
     """
     if model is None and (files or calibrate):
         raise click.UsageError("--input and --calibrate need --model MODEL.onnx")
+    protect = [artifact, *(model_files(model) if model is not None else []), *files, *calibrate]
+    if output is not None:
+        check_output(output, protect)
     loaded = Artifact.load(artifact)
     restored: Restored | None = None
     held_out: Sequence[Recording] = []
@@ -91,8 +97,9 @@ def report_command(
     if model is not None:
         restored = restore(loaded, read_model(model))
         signature = make_signature(restored.float_graph)
-        held_out = read_recordings(files, signature, columns)
-        seen = read_recordings(calibrate, signature, columns)
+        names = loaded.description.names(signature)
+        held_out = read_recordings(files, signature, columns, described=names)
+        seen = read_recordings(calibrate, signature, columns, described=names)
     settings = Settings(drift_steps=drift_steps, seconds=seconds)
     with progress_bar("measuring", STAGES) as advance:
         report, curves = collect(
@@ -102,17 +109,20 @@ def report_command(
         drawn = plots_available()
         figures = draw_all(report, curves) if drawn else {}
         page = render_page(report, figures, support_rows(), "" if drawn else NO_PLOTS)
-        output.write_text(page, encoding="utf-8")
+        write_output(output, page.encode(), protect)
+    is_taken = str(output) == STANDARD
     if as_json:
-        print_json(report)
+        print_json(report, err=is_taken)
+        return
+    if is_taken:
         return
     _print(report)
     if output is not None:
-        click.echo(f"page: {output}")
+        say(f"page: {output}")
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(f"{report['name']}: {report['scheme']} for {report['target']}")
+    say(f"{report['name']}: {report['scheme']} for {report['target']}")
     rows = [
         [
             row["name"],
@@ -140,9 +150,9 @@ def _print(report: dict[str, Any]) -> None:
         for name, error in outputs.items()
     ]
     if errors:
-        click.echo("error against float32:")
+        say("error against float32:")
         print_table(["on", "output", "SQNR", "max", "mean", "RMS", "same decision"], errors)
     for text in report["verdicts"]:
-        click.echo(f"- {text}")
+        say(f"- {text}")
     for warning in (report["calibration"] or {}).get("warnings", []):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)

@@ -6,7 +6,7 @@ What the operators mean is not judged here but in `importer.py`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ import onnx
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.foreign_files import recognize, recognize_bytes
 from edgelstm_compiler.onnx_import.functions import inline_functions
 from edgelstm_compiler.onnx_import.order import describe_node, sort_graph, sub_graphs
 from edgelstm_compiler.onnx_import.tensors import (
@@ -69,7 +70,8 @@ class OnnxModel:
     Args:
         proto: the model as it was given, external data loaded; never changed.
         body: the same for import: local functions inlined, nodes sorted.
-        sha256: of the file's bytes (of the serialized proto where there is no file).
+        sha256: of the file's bytes (of the serialized proto where there is no file), followed by
+            the data that lies outside of it.
         path: the file, if there is one.
         opset: version of the ONNX operators.
         producer: name and version of the exporter.
@@ -85,6 +87,11 @@ class OnnxModel:
     producer: str
     inputs: tuple[InputInfo, ...]
     outputs: tuple[str, ...]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model's `metadata_props`; of a key that stands twice, the last."""
+        return {item.key: item.value for item in self.proto.metadata_props}
 
     @property
     def name(self) -> str:
@@ -105,14 +112,14 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> OnnxModel:
     data, path = _read_bytes(source)
     proto = _parse(data, path)
     _check_versions(proto)
-    _load_tensors(proto, path)
+    external = _load_tensors(proto, path)
     body = _prepare(proto)
     graph = proto.graph
     constants = {item.name for item in graph.initializer}
     return OnnxModel(
         proto=proto,
         body=body,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_digest(data, external),
         path=path,
         opset=opset_of(proto),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
@@ -136,6 +143,8 @@ def _read_bytes(source: str | Path | bytes | onnx.ModelProto) -> tuple[bytes, Pa
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), None
     path = Path(source)
+    if path.is_dir():
+        raise ModelError(f"{path} is not an ONNX model: {recognize(path)}")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(
@@ -154,11 +163,17 @@ def _parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto.FromString(data)
     except Exception as error:
+        told = recognize_bytes(data, path)
+        if told is not None:
+            raise ModelError(f"{where} is not an ONNX model: {told}") from error
         raise ModelError(
             f"{where} is not an ONNX model, or it is cut off or damaged "
             f"({len(data)} bytes that do not parse); export or copy it again"
         ) from error
     if not proto.HasField("graph"):
+        told = recognize_bytes(data, path)
+        if told is not None:
+            raise ModelError(f"{where} is not an ONNX model: {told}")
         raise ModelError(f"{where} is not an ONNX model: it holds no graph")
     if not _has_only_text(proto):
         raise ModelError(f"{where} is damaged: a name in it is not UTF-8 text; copy it again")
@@ -197,28 +212,49 @@ def _check_versions(proto: onnx.ModelProto) -> None:
     if "ai.onnx" not in domains:
         raise ModelError("the model does not say which ONNX opset it uses (no opset_import)")
     if not OLDEST_OPSET <= opset <= latest:
+        is_recurrent = any(
+            node.op_type in ("LSTM", "GRU", "RNN") for _, node in _all_nodes(proto.graph)
+        )
+        way_out = (
+            " (onnx.version_converter does not convert LSTM, GRU and RNN)"
+            if is_recurrent
+            else ", or convert it with onnx.version_converter"
+        )
         raise ModelError(
             f"the model uses ONNX opset {opset}, expected {OLDEST_OPSET} to {latest}; export it "
-            "with such an opset, or convert it with onnx.version_converter"
+            f"with such an opset, e.g. torch.onnx.export(..., opset_version=17){way_out}"
         )
 
 
-def _load_tensors(proto: onnx.ModelProto, path: Path | None) -> None:
+def _load_tensors(proto: onnx.ModelProto, path: Path | None) -> list[onnx.TensorProto]:
+    """Check every tensor and read those that lie in files of their own, which are returned."""
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise ModelError(f"the initializer '{name}' is sparse; store it as a dense tensor")
     tensors = list(stored_tensors(proto.graph))
     for function in proto.functions:
         tensors += attribute_tensors(function.node)
+    external = []
     for tensor in tensors:
         check_tensor(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             load_external(tensor, path.parent if path is not None else None)
+            external.append(tensor)
+    return external
+
+
+def _digest(data: bytes, external: Iterable[onnx.TensorProto]) -> str:
+    """SHA-256 of the file, followed by each tensor that it only points at."""
+    digest = hashlib.sha256(data)
+    for tensor in external:
+        digest.update(tensor.raw_data)
+    return digest.hexdigest()
 
 
 def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
     body = onnx.ModelProto()
     body.CopyFrom(proto)
+    _complete_names(body.graph)
     _complete_types(body.graph)
     if not body.graph.output:
         raise ModelError("the graph has no outputs: nothing to compute")
@@ -232,6 +268,14 @@ def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         raise ModelError(f"the model is not valid ONNX: {_one_line(error)}") from error
     return body
+
+
+def _complete_names(graph: onnx.GraphProto) -> None:
+    """Name graphs that have no name, which the checker demands and ONNX Runtime does not."""
+    graph.name = graph.name or "model"
+    for node in graph.node:
+        for inner in sub_graphs(node):
+            _complete_names(inner)
 
 
 def _complete_types(graph: onnx.GraphProto) -> None:

