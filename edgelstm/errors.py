@@ -119,6 +119,10 @@ class SampleTypeError(StreamError):
     """A sample of the wrong element type."""
 
 
+class SampleTypeWarning(UserWarning):
+    """A sample of another element type than the input's is converted, in every step."""
+
+
 class NonFiniteSampleError(StreamError):
     """A sample holding NaN, infinity, or a number that makes values in the model infinite."""
 

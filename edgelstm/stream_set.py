@@ -12,14 +12,12 @@ from edgelstm.admission import refused, takes
 from edgelstm.engines.base import Kernel
 from edgelstm.errors import CapabilityError, SampleShapeError, StreamError
 from edgelstm.memory import Block
-from edgelstm.samples import refusal_reason
+from edgelstm.samples import Frame, Result, refusal_reason
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
-Result = Any
-"""An array where the model has one output, else a dict of arrays by name."""
 
 
 class Runner(Protocol):
@@ -107,7 +105,7 @@ class StreamSet:
         """Which places are taken."""
         return self._active.copy()
 
-    def step(self, frames: Any) -> Result:
+    def step(self, frames: Frame) -> Result:
         """Feed one frame of every stream.
 
         Args:
@@ -126,7 +124,7 @@ class StreamSet:
             return {name: data[0] for name, data in result.items()}
         return result[0]
 
-    def run(self, frames: Any) -> Result:
+    def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
 
         Args:
