@@ -381,7 +381,7 @@ class _Walk:
         if not isinstance(condition, Known):
             raise RefusedError(
                 "its condition is computed at run time; only an If on constants is resolved "
-                "(a control input can be bound to a constant)"
+                "(fix a control input: --set NAME=VALUE)"
             )
         if condition.frames is not None:
             raise FramesDecideError(
