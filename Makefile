@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
 SOURCES := edgelstm compiler targets tests
 
-.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -25,6 +25,10 @@ bench: $(VENV)/.dev-ready
 	status=0; for table in table quantized; do \
 		$(BIN)/python -m tests.bench.$$table || status=1; \
 	done; exit $$status
+
+# TensorIR, packed weights and reference outputs of 30 models against tests/golden/digests.txt.
+digests: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.digests
 
 # Kernels for GPUs, compiled and emulated; no GPU needed.
 test-cuda: $(VENV)/.cuda-ready
