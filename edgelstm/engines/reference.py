@@ -1,7 +1,7 @@
 """Engine `reference`: executes section `program` in NumPy, operator by operator.
 
 ```
-{"inputs": [{"name", "value"}], "states": [{"name", "read", "write"}],
+{"version", "inputs": [{"name", "value"}], "states": [{"name", "read", "write"}],
  "outputs": [{"name", "value"}], "constants": [{"value", "dtype", "shape", "offset_bytes"}],
  "nodes": [{"op", "fields", "inputs": [value or null], "outputs": [value]}]}
 ```
@@ -25,9 +25,14 @@ from edgelstm.container import Container
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import apply
-from edgelstm.errors import ArtifactFormatError
+from edgelstm.errors import ArtifactFormatError, ArtifactVersionError
 from edgelstm.memory import Block
+from edgelstm.numerics.documents import read_cell
+from edgelstm.numerics.legacy import LEGACY
 from edgelstm.signature import Signature, StateSpec, TensorSpec
+
+PROGRAM_VERSION = 2
+"""Of the program; since 2 a recurrent node holds its cell (`edgelstm.numerics.documents`)."""
 
 Array = NDArray[Any]
 Apply = Callable[[str, Mapping[str, Any], Sequence["Array | None"]], Sequence[Array]]
@@ -51,6 +56,7 @@ class ReferenceEngine:
         """Make a model ready to run here; see `Engine.load`."""
         try:
             program = json.loads(bytes(container.section("program")))
+            _expect_version(program.get("version", 1))
             return ReferenceKernel(program, signature, container.section("weights"))
         except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise ArtifactFormatError(
@@ -81,7 +87,12 @@ class ReferenceKernel:
             str(item["value"]): _read_constant(item, weights) for item in program["constants"]
         }
         self._nodes = [
-            _Node(node["op"], node["fields"], tuple(node["inputs"]), tuple(node["outputs"]))
+            _Node(
+                node["op"],
+                _read_fields(node["op"], node["fields"]),
+                tuple(node["inputs"]),
+                tuple(node["outputs"]),
+            )
             for node in program["nodes"]
         ]
         self._weights = weights
@@ -143,6 +154,21 @@ class ReferenceKernel:
             _view(state, carried)[...] = values[write].reshape(carried.shape)
         for tensor, name in self._outputs:
             _view(result, tensor)[...] = values[name].reshape(tensor.shape)
+
+
+def _expect_version(version: object) -> None:
+    if version not in range(1, PROGRAM_VERSION + 1):
+        raise ArtifactVersionError(
+            f"section 'program' has format {version!r}, this edgelstm reads up to "
+            f"{PROGRAM_VERSION}: update edgelstm, or compile the model again"
+        )
+
+
+def _read_fields(op: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a node, cells read; programs of format 1 have none."""
+    if op in LEGACY or "cell" not in fields:
+        return fields
+    return {**fields, "cell": read_cell(fields["cell"])}
 
 
 def _view(block: Block, spec: TensorSpec | StateSpec) -> Array:

@@ -12,7 +12,7 @@ for direction d:
     for block n of U units:
       Integer
         bias i32 [accumulators][U], for each section multiplier i16 [gates of s][U],
-        peephole i16 [3: i, o, f][U] (LSTM with P only), zeros up to a multiple of 64 bytes
+        peephole i16 [rows of P][U] (where P is given), zeros up to a multiple of 64 bytes
         for each section s: u8 [ceil(k / 4)][gates of s][U][4], zeros up to a multiple of 64 bytes
       Stored, Int8
         for each section s:
@@ -23,7 +23,7 @@ for direction d:
                       u8 [ceil(group / 2)][gates of s][U]: k even low, k odd high, each plus 8
           Int8      u8  [floor(k / 4)][gates of s][U][4]
         beside them, those of wide elements first:
-          peephole  f32 [3: i, o, f][U]             LSTM with P only
+          peephole  f32 [rows of P][U]              where P is given
           bias      [accumulators][U]: i16, or f32
           scale     I8, Int8: for each section [gates of s][U]: code u8, or f32; or for the last one
           tail      Int8: what is left of k / 4: u16 [gates of s][U] of two k, then u8 of one
@@ -49,6 +49,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
+from edgelstm.numerics.cells import Cell
 from edgelstm_compiler.ir.compact import LineCodes
 from edgelstm_compiler.ir.kernels import DenseKernel, Kernel, Phase, RecurrentKernel
 from edgelstm_compiler.ir.ops.quantized import Storage
@@ -120,7 +121,7 @@ class StoredDenseKernel(Kernel):
 
 @dataclass(frozen=True, slots=True)
 class Int8RecurrentKernel(Kernel):
-    """An Int8LSTM, Int8GRU or Int8RNN; calls are those of a RecurrentKernel.
+    """An Int8Recurrent; calls are those of a RecurrentKernel.
 
     Args:
         op: what it computes.
@@ -138,7 +139,7 @@ class Int8RecurrentKernel(Kernel):
     def workspace_bytes(self) -> int:
         """The layer's, then q(x) of a frame and q(h) (and q(r*h)), padded to lines."""
         layer = self.layer
-        inputs = layer.features * self.op.x_dtype.itemsize  # type: ignore[attr-defined]
+        inputs = layer.features * self.op.x_dtype.itemsize
         return sum(
             map(
                 _lines,
@@ -165,13 +166,12 @@ class Int8DenseKernel(Kernel):
 
 @dataclass(frozen=True, slots=True)
 class IntegerRecurrentKernel(Kernel):
-    """An IntegerLSTM or IntegerGRU.
+    """An IntegerRecurrent.
 
     Call inputs: x (T, B, I) i8 or i16, packed weights u8, sequence_lens (B,) i32 or None,
-    initial_h (D, B, H), initial_c (D, B, H) or None each (LSTM; GRU has no initial_c, the place
-    is left out), tables (n, 513) i16 as the last input.
-    Call outputs: y (T, D, B, H) i8 or None if unused, y_h, and for LSTM y_c; y_h may be the buffer
-    of initial_h and y_c that of initial_c.
+    for each state an initial one (D, B, H) or None, tables (n, 513) i16 as the last input.
+    Call outputs: y (T, D, B, H) i8 or None if unused, and for each state the final one, which
+    may be the buffer of the initial one.
 
     Args:
         op: what it computes.
@@ -194,9 +194,14 @@ class IntegerRecurrentKernel(Kernel):
     is_x_bounded: bool = False
 
     @property
+    def cell(self) -> Cell:
+        """What it computes."""
+        return self.op.cell.cell(peepholes=self.has_peepholes)
+
+    @property
     def padded_hidden(self) -> int:
         """H rounded up to whole blocks."""
-        hidden, block = self.op.float_cell.hidden, self.packing.unit_block
+        hidden, block = self.op.cell.hidden, self.packing.unit_block
         return -(-hidden // block) * block
 
     @property
@@ -206,8 +211,8 @@ class IntegerRecurrentKernel(Kernel):
 
     @property
     def handed_bytes(self) -> int:
-        """Bytes of z and r*h as int16, behind the new h; where there is a second phase."""
-        return 2 * self.packing.padded(2 * self.padded_hidden) if len(self.phases) > 1 else 0
+        """Bytes of what phases hand over, each as int16, behind the new h."""
+        return len(self.cell.handed) * self.packing.padded(2 * self.padded_hidden)
 
     @property
     def vector_bytes(self) -> tuple[int, int]:
@@ -250,7 +255,7 @@ RECURRENT_KERNELS = (
     Int8RecurrentKernel,
     IntegerRecurrentKernel,
 )
-"""Kernels that carry states: call inputs 3, 4 are the initial, outputs 1, 2 the final states."""
+"""Kernels that carry states: call inputs 3.. are the initial, outputs 1.. the final states."""
 
 WORKING_KERNELS = (*RECURRENT_KERNELS, Int8DenseKernel, IntegerDenseKernel)
 """Kernels with a workspace of `workspace_bytes`."""

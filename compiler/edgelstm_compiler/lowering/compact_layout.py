@@ -94,7 +94,7 @@ class CompactForm(Form):
 
     def _block(self, phase: Phase, units: slice) -> Iterator[Piece]:
         pieces = [Piece(Part.BIAS, phase, units)]
-        if self.has_peepholes:
+        if self.peepholes:
             pieces.append(Piece(Part.PEEPHOLE, phase, units))
         if self.scale is not None:
             first = 0 if self.codes.ratio is None else len(phase.sections) - 1
@@ -155,7 +155,7 @@ def compact_form(kernel: CompactKernel) -> CompactForm:
         bias=f32,
         scale=f32 if storage in (None, Storage.I8) else None,
         peephole=f32,
-        has_peepholes=isinstance(layer, RecurrentKernel) and layer.has_peepholes,
+        peepholes=layer.cell.peepholes if isinstance(layer, RecurrentKernel) else 0,
         unit_block=layer.unit_block,
         offsets=(0 if isinstance(kernel, _STORED) else kernel.weight_offset,),
         codes=kernel.codes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.engines.numpy_ops import apply
-from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.fields import executed, op_fields
 from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
 from edgelstm_compiler.ir.ops import Dense
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
@@ -68,11 +68,9 @@ class ProgramRunner:
                 assert packed is not None
                 w, r, b, p = unpack_recurrent(kernel, packed)
                 initial = [*states, None, None][:2]
-                results = apply(
-                    kernel.op.kind,
-                    op_fields(kernel.op),
-                    [x.reshape(kernel.steps, kernel.batch, -1), w, r, b, lengths, *initial, p],
-                )
+                frames = x.reshape(kernel.steps, kernel.batch, -1)
+                operands = [frames, w, r, b, lengths, *initial, p]
+                results = apply(*executed(kernel.op, operands), operands)
             case DenseKernel():
                 x, packed = inputs
                 assert x is not None
@@ -82,7 +80,7 @@ class ProgramRunner:
                     "Dense", op_fields(Dense(kernel.activation)), [x.reshape(kernel.rows, -1), w, b]
                 )
             case OpKernel():
-                results = apply(kernel.op.kind, op_fields(kernel.op), inputs)
+                results = apply(*executed(kernel.op, inputs), inputs)
             case CopyKernel():
                 results = [inputs[0].copy()] if inputs[0] is not None else []
             case _:

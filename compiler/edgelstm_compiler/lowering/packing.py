@@ -17,7 +17,7 @@ class CellWeights:
 
     Shapes:
         w (G, H, I), r (G, H, H) or None where no section reads h, wb (G, H), rb (G, H),
-        peepholes (3, H) in order i, o, f, or None.
+        peepholes (rows, H), or None.
     """
 
     w: Array
@@ -28,12 +28,12 @@ class CellWeights:
 
 
 def pack_recurrent(
-    kernel: RecurrentKernel, w: Array, r: Array, b: Array | None, p: Array | None
+    kernel: RecurrentKernel, w: Array, r: Array | None, b: Array | None, p: Array | None
 ) -> Array:
     """All directions of a layer, one after another.
 
     Shapes:
-        w (D, G*H, I), r (D, G*H, H), b (D, 2*G*H) or None, p (D, 3*H) or None -> (n,)
+        w (D, G*H, I), r (D, G*H, H) or None, b (D, 2*G*H) or None, p (D, rows*H) or None -> (n,)
     """
     directions, gates, hidden = w.shape[0], kernel.op.gates, kernel.op.hidden
     parts: list[Array] = []
@@ -43,10 +43,10 @@ def pack_recurrent(
         )
         weights = CellWeights(
             w[d].reshape(gates, hidden, -1),
-            r[d].reshape(gates, hidden, hidden),
+            None if r is None else r[d].reshape(gates, hidden, hidden),
             bias[0],
             bias[1],
-            None if p is None else p[d].reshape(3, hidden),
+            None if p is None else p[d].reshape(-1, hidden),
         )
         parts += pack_phases(kernel.phases, weights, hidden, kernel.unit_block)
     return np.concatenate(parts)
@@ -94,18 +94,18 @@ def pack_phases(
 
 def unpack_recurrent(
     kernel: RecurrentKernel, packed: Array
-) -> tuple[Array, Array, Array, Array | None]:
+) -> tuple[Array, Array | None, Array, Array | None]:
     """The inverse of `pack_recurrent`, with the biases of an accumulator put into one row.
 
     Shapes:
-        (n,) -> w (D, G*H, I), r (D, G*H, H), b (D, 2*G*H), p (D, 3*H) or None
+        (n,) -> w (D, G*H, I), r (D, G*H, H) or None, b (D, 2*G*H), p (D, rows*H) or None
     """
     op = kernel.op
     directions, gates, hidden = op.direction.count, op.gates, op.hidden
     w = np.zeros((directions, gates, hidden, kernel.features), packed.dtype)
     r = np.zeros((directions, gates, hidden, hidden), packed.dtype)
     b = np.zeros((directions, 2, gates, hidden), packed.dtype)
-    p = np.zeros((directions, 3, hidden), packed.dtype)
+    p = np.zeros((directions, kernel.cell.peepholes, hidden), packed.dtype)
     at = 0
     for d in range(directions):
         weights = CellWeights(w[d], r[d], b[d, 0], b[d, 1], p[d])
@@ -113,7 +113,7 @@ def unpack_recurrent(
     assert at == packed.size
     return (
         w.reshape(directions, -1, kernel.features),
-        r.reshape(directions, -1, hidden),
+        r.reshape(directions, -1, hidden) if kernel.cell.is_recurrent else None,
         b.reshape(directions, -1),
         p.reshape(directions, -1) if kernel.has_peepholes else None,
     )

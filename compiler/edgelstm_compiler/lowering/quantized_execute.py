@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgelstm.engines.numpy_ops import apply
-from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.fields import executed, op_fields
 from edgelstm_compiler.ir.kernels import Kernel, RecurrentKernel
 from edgelstm_compiler.ir.ops import Dense, Int8Dense, Storage
 from edgelstm_compiler.ir.ops.quantized import GROUP
@@ -70,22 +70,19 @@ def _stored_recurrent(
     layer, storage = kernel.layer, kernel.storage
     rows = _empty_layer(layer, storage)
     unpack_layer(compact_form(kernel), layer.phases, rows, packed)
-    assert rows.h is not None
-    w, r = restored(rows.x, storage), restored(rows.h, storage)
+    w = restored(rows.x, storage)
+    r = None if rows.h is None else restored(rows.h, storage)
     lengths, *states = rest
-    return apply(
-        layer.op.kind,
-        op_fields(layer.op),
-        [
-            x.reshape(layer.steps, layer.batch, -1),
-            _flat(w),
-            _flat(r),
-            _float_bias(layer, rows),
-            lengths,
-            *_pair(states),
-            None if rows.peepholes is None else rows.peepholes.reshape(len(w), -1),
-        ],
-    )
+    operands = [
+        x.reshape(layer.steps, layer.batch, -1),
+        _flat(w),
+        None if r is None else _flat(r),
+        _float_bias(layer, rows),
+        lengths,
+        *_pair(states),
+        None if rows.peepholes is None else rows.peepholes.reshape(len(w), -1),
+    ]
+    return apply(*executed(layer.op, operands), operands)
 
 
 def _stored_dense(kernel: StoredDenseKernel, x: Array, packed: Array) -> list[Array]:
@@ -110,23 +107,19 @@ def _int8_recurrent(
     rows = _empty_layer(layer, Storage.I8)
     unpack_layer(compact_form(kernel), layer.phases, rows, packed)
     lengths, *states = rest
-    assert rows.h is not None
-    return apply(
-        kernel.op.kind,
-        op_fields(kernel.op),
-        [
-            x.reshape(layer.steps, layer.batch, -1),
-            _flat(rows.x.steps),
-            _flat(rows.h.steps),
-            _float_bias(layer, rows),
-            lengths,
-            *_pair(states),
-            None if rows.peepholes is None else rows.peepholes.reshape(len(rows.bias), -1),
-            _flat_scale(rows.x),
-            _flat_scale(rows.h),
-            inverse,
-        ],
-    )
+    operands = [
+        x.reshape(layer.steps, layer.batch, -1),
+        _flat(rows.x.steps),
+        None if rows.h is None else _flat(rows.h.steps),
+        _float_bias(layer, rows),
+        lengths,
+        *_pair(states),
+        None if rows.peepholes is None else rows.peepholes.reshape(len(rows.bias), -1),
+        _flat_scale(rows.x),
+        None if rows.h is None else _flat_scale(rows.h),
+        inverse,
+    ]
+    return apply(*executed(kernel.op, operands), operands)
 
 
 def _int8_dense(kernel: Int8DenseKernel, x: Array, packed: Array) -> list[Array]:
@@ -148,34 +141,31 @@ def _int8_dense(kernel: Int8DenseKernel, x: Array, packed: Array) -> list[Array]
 def _integer_recurrent(
     kernel: IntegerRecurrentKernel, x: Array, packed: Array, rest: Sequence[Array | None]
 ) -> list[Array]:
-    op, cell = kernel.op, kernel.op.float_cell
+    op, cell = kernel.op, kernel.op.cell
     count, hidden, gates = cell.direction.count, cell.hidden, cell.gates
     rows = LayerRows(
         _empty_rows(count, gates, hidden, kernel.features, Storage.I8, np.int16),
         _empty_rows(count, gates, hidden, hidden, Storage.I8, np.int16),
         np.zeros((count, op.accumulators, hidden), np.int32),
-        np.zeros((count, 3, hidden), np.int16) if kernel.has_peepholes else None,
+        _empty_peepholes(count, kernel.cell.peepholes, hidden, np.int16),
     )
-    form = integer_form(kernel.packing, has_peepholes=kernel.has_peepholes)
+    form = integer_form(kernel.packing, peepholes=kernel.cell.peepholes)
     unpack_layer(form, kernel.phases, rows, packed)
     lengths, *states, tables = rest
     assert rows.h is not None
-    return apply(
-        op.kind,
-        op_fields(op),
-        [
-            x.reshape(kernel.steps, kernel.batch, -1),
-            _flat(rows.x.steps),
-            _flat(rows.h.steps),
-            rows.bias.reshape(count, -1),
-            lengths,
-            *_pair(states),
-            None if rows.peepholes is None else rows.peepholes.reshape(count, -1),
-            _flat_scale(rows.x),
-            _flat_scale(rows.h),
-            tables,
-        ],
-    )
+    operands = [
+        x.reshape(kernel.steps, kernel.batch, -1),
+        _flat(rows.x.steps),
+        _flat(rows.h.steps),
+        rows.bias.reshape(count, -1),
+        lengths,
+        *_pair(states),
+        None if rows.peepholes is None else rows.peepholes.reshape(count, -1),
+        _flat_scale(rows.x),
+        _flat_scale(rows.h),
+        tables,
+    ]
+    return apply(*executed(op, operands), operands)
 
 
 def _integer_dense(
@@ -187,7 +177,7 @@ def _integer_dense(
         np.zeros((1, 1, kernel.units), np.int32),
         None,
     )
-    form = integer_form(kernel.packing, has_peepholes=False)
+    form = integer_form(kernel.packing, peepholes=0)
     unpack_layer(form, dense_phases(kernel.features), rows, packed)
     assert rows.x.scale is not None
     operands = [rows.x.steps[0, 0], rows.bias[0, 0], rows.x.scale[0, 0], table]
@@ -199,10 +189,14 @@ def _empty_layer(layer: RecurrentKernel, storage: Storage) -> LayerRows:
     accumulators = sum(phase.accumulators for phase in layer.phases)
     return LayerRows(
         _empty_rows(count, gates, hidden, layer.features, storage),
-        _empty_rows(count, gates, hidden, hidden, storage),
+        _empty_rows(count, gates, hidden, hidden, storage) if layer.cell.is_recurrent else None,
         np.zeros((count, accumulators, hidden), np.float32),
-        np.zeros((count, 3, hidden), np.float32) if layer.has_peepholes else None,
+        _empty_peepholes(count, layer.cell.peepholes, hidden, np.float32),
     )
+
+
+def _empty_peepholes(count: int, rows: int, hidden: int, dtype: type[np.generic]) -> Array | None:
+    return np.zeros((count, rows, hidden), dtype) if rows else None
 
 
 def _empty_rows(

@@ -22,7 +22,7 @@ class Part(Enum):
 
     BIAS = auto()  # (accumulators, U)
     SCALE = auto()  # (gates, U): scales or multipliers of a section's rows
-    PEEPHOLE = auto()  # (3, U)
+    PEEPHOLE = auto()  # (rows of P, U)
     WEIGHTS = auto()  # (k, gates, U): floats, or int8 one by one
     GROUP_SCALE = auto()  # (gates, U): scales of a group of int4
     GROUP_WEIGHTS = auto()  # (pairs, gates, U): int4 in pairs
@@ -60,7 +60,7 @@ class Form:
     Args:
         storage: of weights that are not for dot products of bytes; None: DOT_WEIGHTS.
         bias, scale, peephole: element types; scale None: there are no scales by row.
-        has_peepholes: P is given.
+        peepholes: rows of P.
         unit_block: U.
         offsets: added to DOT_WEIGHTS of consecutive inputs in turn.
         group: consecutive inputs of DOT_WEIGHTS that stand together.
@@ -71,7 +71,7 @@ class Form:
     bias: np.dtype[np.generic]
     scale: np.dtype[np.generic] | None
     peephole: np.dtype[np.generic]
-    has_peepholes: bool
+    peepholes: int
     unit_block: int
     offsets: tuple[int, ...] = (0,)
     group: int = K_GROUP
@@ -103,7 +103,7 @@ class Form:
         if self.scale is not None:
             for section in phase.sections:
                 yield Piece(Part.SCALE, phase, units, section)
-        if self.has_peepholes:
+        if self.peepholes:
             yield Piece(Part.PEEPHOLE, phase, units)
         yield Piece(Part.END, phase, units)
         for section in phase.sections:
@@ -133,7 +133,7 @@ class Form:
             case Part.TAIL:
                 return np.dtype(np.uint8), (gates, block)
             case Part.PEEPHOLE:
-                return self.peephole, (3, block)
+                return self.peephole, (self.peepholes, block)
             case Part.GROUP_SCALE:
                 return np.dtype(np.float16), (gates, block)
             case Part.GROUP_WEIGHTS:

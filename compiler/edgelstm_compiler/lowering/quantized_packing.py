@@ -34,7 +34,7 @@ class LayerRows:
     """All that a layer packs.
 
     Shapes:
-        bias (D, A, H) by accumulator of all phases in order, peepholes (D, 3, H) or None.
+        bias (D, A, H) by accumulator of all phases in order, peepholes (D, rows, H) or None.
     """
 
     x: Rows
@@ -68,7 +68,7 @@ def int8_codes(rows: LayerRows) -> LineCodes:
     return codes if ratio is None else replace(codes, x=None, ratio=ratio)
 
 
-def integer_form(packing: BytePacking, *, has_peepholes: bool) -> Form:
+def integer_form(packing: BytePacking, *, peepholes: int) -> Form:
     """How layers of scheme int8-full are packed."""
     i16 = np.dtype(np.int16)
     return Form(
@@ -76,7 +76,7 @@ def integer_form(packing: BytePacking, *, has_peepholes: bool) -> Form:
         np.dtype(np.int32),
         i16,
         i16,
-        has_peepholes,
+        peepholes,
         packing.unit_block,
         packing.offsets,
         packing.group,

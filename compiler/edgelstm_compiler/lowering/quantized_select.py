@@ -9,12 +9,10 @@ import numpy as np
 
 from edgelstm.engines.numpy_ops.quantized_conversion import unpack_nibbles
 from edgelstm.errors import CapabilityError
+from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.graph import StepGraph, constant_data
-from edgelstm_compiler.ir.kernels import DenseKernel, Kernel, RecurrentKernel
+from edgelstm_compiler.ir.kernels import DenseKernel, Kernel, RecurrentKernel, phases_of
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Dense,
     DequantizeWeights,
     Int8Dense,
@@ -26,7 +24,7 @@ from edgelstm_compiler.ir.ops import (
 )
 from edgelstm_compiler.ir.ops.quantized_int8 import R_SCALE, W_SCALE, X_INVERSE
 from edgelstm_compiler.ir.ops.quantized_integer import H_MULTIPLIER, TABLES, X_MULTIPLIER
-from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
 from edgelstm_compiler.ir.quantized_kernels import (
     BytePacking,
     Int8DenseKernel,
@@ -38,7 +36,6 @@ from edgelstm_compiler.ir.quantized_kernels import (
 )
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.lowering.bounded import bounded_values
-from edgelstm_compiler.lowering.cells import cell_phases
 from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import (
     LayerRows,
@@ -92,7 +89,7 @@ class QuantizedLayers:
     def pack(self, node: Node) -> Packed | None:
         """The kernel of a quantized layer; None for any other node."""
         match node.op:
-            case LSTM() | GRU() | RNN() if node.inputs[W] in self._stored:
+            case Recurrent() if node.inputs[W] in self._stored:
                 return self._stored_recurrent(node, node.op)
             case Dense() if node.inputs[1] in self._stored:
                 return self._stored_dense(node, node.op)
@@ -117,16 +114,17 @@ class QuantizedLayers:
             )
         return self._data[value]
 
-    def _stored_recurrent(self, node: Node, op: LSTM | GRU | RNN) -> Packed:
+    def _stored_recurrent(self, node: Node, op: Recurrent) -> Packed:
         w, r = (self._stored.get(node.inputs[place]) for place in (W, R))
-        if w is None or r is None or w.storage is not r.storage:
+        has_r = node.inputs[R] is not None
+        if w is None or (has_r and (r is None or w.storage is not r.storage)):
             raise CapabilityError(f"{node.origin or node.name}: W and R are stored differently")
         layer = _layer(node, op, self._unit_block, has_p=self._array(node, P) is not None)
         rows = LayerRows(
             w.rows(op.gates),
-            r.rows(op.gates),
+            None if r is None else r.rows(op.gates),
             self._biases(node, op, layer),
-            _by_gate(self._array(node, P), 3),
+            _peepholes(self._array(node, P), op),
         )
         kernel = StoredRecurrentKernel(layer, w.storage, stored_codes(w.storage, rows))
         packed = pack_layer(compact_form(kernel), layer.phases, rows)
@@ -140,16 +138,16 @@ class QuantizedLayers:
         return Packed(kernel, pack_layer(compact_form(kernel), layer.phases, rows))
 
     def _int8_recurrent(self, node: Node, op: Int8Recurrent) -> Packed:
-        cell = _known_cell(op.float_cell)
+        cell = op.cell
         w, r = self._array(node, W), self._array(node, R)
         p, inverse = self._array(node, P), self._array(node, X_INVERSE)
         assert inverse is not None
         layer = _layer(node, cell, self._unit_block, has_p=p is not None)
         rows = LayerRows(
             _rows(w, self._array(node, W_SCALE), cell.gates),
-            _rows(r, self._array(node, R_SCALE), cell.gates),
+            None if r is None else _rows(r, self._array(node, R_SCALE), cell.gates),
             self._biases(node, cell, layer),
-            _by_gate(p, 3),
+            _peepholes(p, cell),
         )
         kernel = Int8RecurrentKernel(op, layer, self._weight_offset, int8_codes(rows))
         packed = pack_layer(compact_form(kernel), layer.phases, rows)
@@ -172,7 +170,7 @@ class QuantizedLayers:
         return Packed(kernel, packed)
 
     def _integer_recurrent(self, node: Node, op: IntegerRecurrent) -> Packed:
-        cell = _known_cell(op.float_cell)
+        cell = op.cell
         x = node.inputs[X]
         assert x is not None
         p, bias = self._array(node, P), self._array(node, B)
@@ -184,18 +182,18 @@ class QuantizedLayers:
             features=features,
             x_dtype=x.type.dtype,
             has_peepholes=p is not None,
-            phases=cell_phases(cell, features),
+            phases=phases_of(cell.cell(peepholes=p is not None), cell.hidden, features),
             packing=self._packing,
             is_x_bounded=x in self._bounded,
         )
-        form = integer_form(self._packing, has_peepholes=p is not None)
+        form = integer_form(self._packing, peepholes=kernel.cell.peepholes)
         sums = _by_gate(bias, op.accumulators)
         assert sums is not None
         rows = LayerRows(
             _rows(self._array(node, W), self._array(node, X_MULTIPLIER), cell.gates),
             _rows(self._array(node, R), self._array(node, H_MULTIPLIER), cell.gates),
             sums,
-            _by_gate(p, 3),
+            _peepholes(p, cell),
         )
         inputs = (*_states(node, cell), node.inputs[TABLES])
         return Packed(kernel, pack_layer(form, kernel.phases, rows), inputs)
@@ -217,7 +215,7 @@ class QuantizedLayers:
             packing=self._packing,
             is_x_bounded=x in self._bounded,
         )
-        form = integer_form(self._packing, has_peepholes=False)
+        form = integer_form(self._packing, peepholes=0)
         rows = LayerRows(Rows(w[None, None], multiplier[None, None]), None, bias[None, None], None)
         packed = pack_layer(form, dense_phases(features), rows)
         return Packed(kernel, packed, (node.inputs[4],))
@@ -285,7 +283,7 @@ def _stored_weights(
     return stored
 
 
-def _layer(node: Node, op: LSTM | GRU | RNN, unit_block: int, *, has_p: bool) -> RecurrentKernel:
+def _layer(node: Node, op: Recurrent, unit_block: int, *, has_p: bool) -> RecurrentKernel:
     x = node.inputs[X]
     assert x is not None
     steps, batch, features = x.type.shape
@@ -296,18 +294,13 @@ def _layer(node: Node, op: LSTM | GRU | RNN, unit_block: int, *, has_p: bool) ->
         features=features,
         has_peepholes=has_p,
         unit_block=unit_block,
-        phases=cell_phases(op, features),
+        phases=phases_of(op.cell(peepholes=has_p), op.hidden, features),
     )
 
 
-def _known_cell(cell: Recurrent) -> LSTM | GRU | RNN:
-    assert isinstance(cell, (LSTM, GRU, RNN))
-    return cell
-
-
 def _states(node: Node, op: Recurrent) -> tuple[Value | None, ...]:
-    places = (SEQUENCE_LENS, *(INITIAL_H, INITIAL_C)[: op.state_count])
-    return tuple(node.inputs[place] if place < len(node.inputs) else None for place in places)
+    given = Operands.of(node.inputs)
+    return (given.lengths, *given.initial[: op.state_count])
 
 
 def _rows(steps: Array | None, scale: Array | None, gates: int) -> Rows:
@@ -315,6 +308,11 @@ def _rows(steps: Array | None, scale: Array | None, gates: int) -> Rows:
     by_gate = _by_gate(steps, gates)
     assert by_gate is not None
     return Rows(by_gate, _by_gate(scale, gates))
+
+
+def _peepholes(data: Array | None, op: Recurrent) -> Array | None:
+    """(D, rows*H) as (D, rows, H)."""
+    return None if data is None else data.reshape(data.shape[0], -1, op.hidden)
 
 
 def _by_gate(data: Array | None, gates: int) -> Array | None:

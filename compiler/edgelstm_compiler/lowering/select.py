@@ -9,6 +9,8 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
+from edgelstm.numerics.cells import Matrix
+from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.graph import StepGraph, constant_data
 from edgelstm_compiler.ir.kernels import (
     Bias,
@@ -19,11 +21,9 @@ from edgelstm_compiler.ir.kernels import (
     RecurrentKernel,
     Section,
     Source,
+    phases_of,
 )
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Dense,
     Int8Dense,
     Int8Recurrent,
@@ -31,10 +31,9 @@ from edgelstm_compiler.ir.ops import (
     IntegerRecurrent,
     Recurrent,
 )
-from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
 from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_compiler.ir.types import Array, Constant, Node, Value
-from edgelstm_compiler.lowering.cells import cell_phases
 from edgelstm_compiler.lowering.packing import pack_dense, pack_recurrent
 from edgelstm_compiler.lowering.quantized_select import QuantizedLayers
 
@@ -98,7 +97,7 @@ def select_kernels(
 
 def _select(node: Node, data: Mapping[Value, Array], unit_block: int | None) -> Selected:
     match node.op:
-        case LSTM() | GRU() | RNN():
+        case Recurrent():
             if unit_block is not None:
                 _expect_constant(node, data, (W, R, B, P))
                 return _recurrent(node, node.op, data, unit_block)
@@ -113,12 +112,13 @@ def count_macs(node: Node) -> int:
     """Multiply-accumulates of a node: matrix products only."""
     match node.op:
         case Recurrent() | Int8Recurrent() | IntegerRecurrent():
-            cell = node.op if isinstance(node.op, Recurrent) else node.op.float_cell
+            layer = node.op if isinstance(node.op, Recurrent) else node.op.cell
             x = node.inputs[X]
             assert x is not None
             steps, batch, features = x.type.shape
-            rows = cell.gates * cell.hidden * cell.direction.count
-            return steps * batch * rows * (features + cell.hidden)
+            terms = [term for total in layer.cell().sums for term in total.terms]
+            columns = sum(features if t.matrix is Matrix.W else layer.hidden for t in terms)
+            return steps * batch * layer.direction.count * layer.hidden * columns
         case Int8Dense() | IntegerDense():
             w = node.inputs[1]
             assert w is not None
@@ -150,14 +150,10 @@ def _expect_constant(node: Node, data: Mapping[Value, Array], places: tuple[int,
             )
 
 
-def _recurrent(
-    node: Node, op: LSTM | GRU | RNN, data: Mapping[Value, Array], unit_block: int
-) -> Selected:
-    padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
-    x = padded[X]
-    assert x is not None
-    steps, batch, features = x.type.shape
-    w, r, b, p = (data[v] if (v := padded[place]) is not None else None for place in (W, R, B, P))
+def _recurrent(node: Node, op: Recurrent, data: Mapping[Value, Array], unit_block: int) -> Selected:
+    given = Operands.of(node.inputs)
+    steps, batch, features = given.x.type.shape
+    w, r, b, p = (None if v is None else data[v] for v in (given.w, given.r, given.b, given.p))
     kernel = RecurrentKernel(
         op=op,
         steps=steps,
@@ -165,13 +161,11 @@ def _recurrent(
         features=features,
         has_peepholes=p is not None,
         unit_block=unit_block,
-        phases=cell_phases(op, features),
+        phases=phases_of(op.cell(peepholes=p is not None), op.hidden, features),
     )
     assert w is not None
-    assert r is not None
     packed = Constant.of(f"{node.name}.weights", pack_recurrent(kernel, w, r, b, p))
-    states = (INITIAL_H, INITIAL_C)[: op.state_count]
-    inputs = (x, packed.value, padded[SEQUENCE_LENS], *(padded[place] for place in states))
+    inputs = (given.x, packed.value, given.lengths, *given.initial[: op.state_count])
     return Selected(kernel, inputs, node.outputs, (packed,), count_macs(node), node)
 
 

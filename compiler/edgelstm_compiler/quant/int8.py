@@ -6,15 +6,9 @@ import numpy as np
 
 from edgelstm_compiler.ir.compact import packed_scales
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Dense,
     Int8Dense,
-    Int8GRU,
-    Int8LSTM,
     Int8Recurrent,
-    Int8RNN,
     Recurrent,
 )
 from edgelstm_compiler.ir.ops.recurrent import B, R, W
@@ -48,7 +42,7 @@ _MEAN_SQUARE = H_STEPS**2 / 9.0
 
 
 def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
-    """An LSTM, GRU or RNN."""
+    """A recurrent layer."""
     op = node.op
     assert isinstance(op, Recurrent)
     given = CellParameters.of(node, op, builder)
@@ -76,7 +70,7 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
     scales = (("W.scale", w.scale), ("R.scale", h_scale), ("x.inverse", x.inverse))
     inputs += [builder.add_constant(f"{node.name}.{name}", array) for name, array in scales]
-    builder.replace(node, _int8_cell(op, x, float(h_inverse)), inputs)
+    builder.replace(node, Int8Recurrent(op, x.dtype, x.zero_point, float(h_inverse)), inputs)
     pairs = ((given.w, restored), (given.r, r.restored))
     after = (w.steps, r.steps, stored_biases(op, bias), packed_scales(h_scale), x.inverse, given.p)
     before = (given.w, given.r, given.b, given.p)
@@ -164,14 +158,3 @@ def zero_point_sum(w: QuantizedRows, x: Activations) -> Array:
     """What the zero point adds to each row's sum (..., rows)."""
     sums = w.steps.astype(np.int64).sum(axis=-1)
     return np.asarray(x.zero_point * sums * w.scale.astype(np.float64))
-
-
-def _int8_cell(op: Recurrent, x: Activations, h_inverse: float) -> Int8Recurrent:
-    match op:
-        case LSTM():
-            return Int8LSTM(op, x.dtype, x.zero_point, h_inverse)
-        case GRU():
-            return Int8GRU(op, x.dtype, x.zero_point, h_inverse)
-        case RNN():
-            return Int8RNN(op, x.dtype, x.zero_point, h_inverse)
-    raise AssertionError(op)

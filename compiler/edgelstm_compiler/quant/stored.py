@@ -43,7 +43,7 @@ class _Stored:
 
 
 def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
-    """W and R of an LSTM, GRU or RNN."""
+    """W and R of a recurrent layer."""
     op = node.op
     assert isinstance(op, Recurrent)
     scheme = builder.schemes[node.name]

@@ -10,8 +10,9 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import EdgeLSTMError, UnsupportedOpError
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Dense, Direction, Recurrent
+from edgelstm_compiler.ir.ops import Dense, Direction, Recurrent
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.calibrate import calibrate

@@ -10,6 +10,7 @@ import math
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
 from edgelstm_compiler.ir.ops import (
     Binary,
@@ -142,11 +143,17 @@ class Builder:
         )
 
     def expect_stream(self, call: Call, kernel: RecurrentKernel) -> None:
-        """One frame of one stream, forward.
+        """One frame of one stream, forward, by a cell that has device code.
 
         Raises:
             CapabilityError: anything else.
         """
+        if not isinstance(kernel.op, CELLS):
+            names = ", ".join(cell.__name__ for cell in CELLS)
+            raise CapabilityError(
+                f"{call.origin}: target cuda has device code for {names} only, not for "
+                f"{kernel.op.kind}; {FALLBACK}"
+            )
         if kernel.steps != 1 or kernel.batch != 1:
             raise CapabilityError(
                 f"{call.origin}: target cuda steps one frame of one stream, this layer has "

@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
-from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
-    Dequantize,
-    IntegerSoftmax,
-    Quantize,
-)
+from edgelstm_compiler.ir.ops import Dequantize, IntegerSoftmax, Quantize
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic
 from edgelstm_compiler.ir.program import Buffer, Call
 from edgelstm_compiler.ir.quantized_kernels import (
@@ -107,10 +101,8 @@ def _scaling(builder: Builder, call: Call, factor: Buffer | None) -> Change:
 
 def _int8_recurrent(builder: Builder, call: Call, kernel: Int8RecurrentKernel) -> None:
     op, features = kernel.op, kernel.layer.features
-    x_dtype, zero_point = op.x_dtype, op.x_zero_point  # type: ignore[attr-defined]
-    frame = _quantized_frame(builder, call, features, x_dtype, zero_point)
-    h_inverse: float = op.h_inverse  # type: ignore[attr-defined]
-    precision = Bytes(compact_form(kernel), x_dtype, h_inverse)
+    frame = _quantized_frame(builder, call, features, op.x_dtype, op.x_zero_point)
+    precision = Bytes(compact_form(kernel), op.x_dtype, op.h_inverse)
     builder.recurrent(call, kernel.layer, precision, frame)
 
 
@@ -143,8 +135,7 @@ def _quantized_frame(
 
 
 def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKernel) -> None:
-    op, cell = kernel.op, kernel.op.float_cell
-    assert isinstance(cell, (LSTM, GRU, RNN))
+    op, cell = kernel.op, kernel.op.cell
     layer = RecurrentKernel(
         cell,
         kernel.steps,
@@ -164,7 +155,7 @@ def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKer
     states = [
         builder.state(call, old, new, cell.hidden) for old, new in zip(initial, after, strict=False)
     ]
-    form = integer_form(kernel.packing, has_peepholes=kernel.has_peepholes)
+    form = integer_form(kernel.packing, peepholes=kernel.cell.peepholes)
     is_lstm = isinstance(cell, LSTM)
     # A GRU remembers h in 16 bits; everybody else sees it in 8.
     h = states[0] if is_lstm else Vector(f"{call.name}.y", cell.hidden, None, DType.I8)
@@ -197,7 +188,7 @@ def _integer_dense(builder: Builder, call: Call, kernel: IntegerDenseKernel) -> 
         dense_phases(kernel.features),
     )
     place = None if table is None else table.offset_bytes
-    form = integer_form(kernel.packing, has_peepholes=False)
+    form = integer_form(kernel.packing, peepholes=0)
     builder.dense(call, layer, Integer(form, kernel.op, kernel.x_dtype, place, 1))
 
 

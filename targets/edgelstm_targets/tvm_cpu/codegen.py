@@ -26,12 +26,10 @@ from edgelstm_targets.tvm_cpu.quantized_codegen import (
     state_count,
 )
 from edgelstm_targets.tvm_cpu.recurrent import (
-    INITIAL_C,
-    INITIAL_H,
+    FINAL,
+    INITIAL,
     LENGTHS,
     WEIGHTS,
-    Y_C,
-    Y_H,
     Arguments,
     X,
     Y,
@@ -87,22 +85,21 @@ def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:
 
 
 def _arguments(call: Call) -> Arguments:
-    def continues(initial: int, output: int) -> bool:
-        first, last = _at(call.inputs, initial), _at(call.outputs, output)
+    def continues(state: int) -> bool:
+        first, last = _at(call.inputs, INITIAL + state), _at(call.outputs, FINAL + state)
         if first is None or last is None:
             return False
         return (first.space, first.offset_bytes) == (last.space, last.offset_bytes)
 
-    def given(initial: int, output: int) -> bool:
-        return _at(call.inputs, initial) is not None and not continues(initial, output)
-
-    has_cell = isinstance(call.kernel, RECURRENT_KERNELS) and state_count(call.kernel) == 2
+    assert isinstance(call.kernel, RECURRENT_KERNELS)
+    goes_on = tuple(continues(state) for state in range(state_count(call.kernel)))
     return Arguments(
         lengths=_at(call.inputs, LENGTHS) is not None,
-        initial_h=given(INITIAL_H, Y_H),
-        initial_c=has_cell and given(INITIAL_C, Y_C),
-        continues_h=continues(INITIAL_H, Y_H),
-        continues_c=has_cell and continues(INITIAL_C, Y_C),
+        initial=tuple(
+            _at(call.inputs, INITIAL + state) is not None and not same
+            for state, same in enumerate(goes_on)
+        ),
+        continues=goes_on,
         y=_at(call.outputs, Y) is not None,
     )
 
@@ -112,17 +109,15 @@ def _recurrent_places(call: Call, kernel: LayerKernel, arguments: Arguments) -> 
         (call.inputs, X, True),
         (call.inputs, WEIGHTS, True),
         (call.inputs, LENGTHS, arguments.lengths),
-        (call.inputs, INITIAL_H, arguments.initial_h),
-        (call.inputs, INITIAL_C, arguments.initial_c),
+        *((call.inputs, INITIAL + i, given) for i, given in enumerate(arguments.initial)),
         (call.inputs, len(call.inputs) - 1, isinstance(kernel, IntegerRecurrentKernel)),
         (call.outputs, Y, arguments.y),
-        (call.outputs, Y_H, True),
-        (call.outputs, Y_C, state_count(kernel) == 2),
+        *((call.outputs, FINAL + i, True) for i in range(state_count(kernel))),
     ]
     places = [_at(buffers, index) for buffers, index, present in wanted if present]
     found = [place for place in (*places, call.workspace) if place is not None]
     if len(found) != len(places) + 1:
-        raise CapabilityError(f"{call.origin}: y_h, y_c or the workspace has no memory")
+        raise CapabilityError(f"{call.origin}: a final state or the workspace has no memory")
     return found
 
 

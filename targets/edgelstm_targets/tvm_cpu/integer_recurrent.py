@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Source
-from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerRecurrentKernel
 from edgelstm_compiler.lowering.bounded import is_symmetric
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.cells import integer_gru, integer_lstm
-from edgelstm_targets.tvm_cpu.cells.block import Slot
-from edgelstm_targets.tvm_cpu.cells.integer_block import IntegerBlock, IntegerEpilogue
+from edgelstm_targets.tvm_cpu.cells.body import write_body
+from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
+from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, IntegerVectors, PreparedSection
@@ -28,13 +26,11 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     Layer,
     Memory,
     UnitGroup,
+    handed_operand,
     layer_function,
 )
 from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function
-
-EPILOGUES: dict[type, IntegerEpilogue] = {LSTM: integer_lstm.finish, GRU: integer_gru.finish}
-"""The epilogue of each cell."""
 
 _HALF_BYTES = 2
 
@@ -43,10 +39,8 @@ def integer_recurrent_function(
     name: str, kernel: IntegerRecurrentKernel, arguments: Arguments, isa: InstructionSet
 ) -> Function:
     """The function of an integer layer: as `recurrent_function`, tables behind initial states."""
-    cell = kernel.op.float_cell
-    assert isinstance(cell, LSTM | GRU)
     walked = RecurrentKernel(
-        op=cell,
+        op=kernel.op.cell,
         steps=kernel.steps,
         batch=kernel.batch,
         features=kernel.features,
@@ -54,10 +48,8 @@ def integer_recurrent_function(
         unit_block=kernel.packing.unit_block,
         phases=kernel.phases,
     )
-    h, *c = (NAMES[dtype] for dtype in kernel.op.state_types)
-    types = ElementTypes(
-        x=NAMES[kernel.x_dtype], y="int8", h=h, c=c[0] if c else "int16", tables="int16"
-    )
+    states = tuple(NAMES[dtype] for dtype in kernel.op.state_types)
+    types = ElementTypes(NAMES[kernel.x_dtype], "int8", states, tables="int16")
 
     def layer(memory: Memory) -> IntegerLayer:
         return IntegerLayer(walked, arguments, isa, memory, kernel)
@@ -192,7 +184,7 @@ class IntegerLayer(Layer):
     def phases(self) -> tuple[IntegerPhase | ScalarPhase, ...]:
         """Phases of packed bytes."""
         kernel, packing = self.integer, self.integer.packing
-        op: Any = kernel.op
+        op = kernel.op
         h_start = kernel.new_h_bytes + kernel.handed_bytes
         narrowing = None
         if str(self.memory.states[0].dtype) == "int16":
@@ -200,7 +192,7 @@ class IntegerLayer(Layer):
         h_bytes, _ = kernel.vector_bytes
         vectors = IntegerVectors(self.memory.work, h_start + h_bytes, h_start, narrowing)
         # An initial h that the caller gives may hold -128, which no cell makes.
-        is_given = narrowing is None and self.arguments.initial_h
+        is_given = narrowing is None and self.arguments.initial[0]
         bounded = {Source.X} if kernel.is_x_bounded else set()
         if is_symmetric(op) and not is_given:
             bounded |= {Source.H, Source.RESET_H}
@@ -208,7 +200,7 @@ class IntegerLayer(Layer):
             integer_phase(
                 phase,
                 self.blocks,
-                3 if kernel.has_peepholes else 0,
+                kernel.cell.peepholes,
                 self.isa,
                 packing,
                 NAMES[kernel.x_dtype],
@@ -222,8 +214,7 @@ class IntegerLayer(Layer):
     @property
     def functions(self) -> tuple[int, ...]:
         """Which tables all directions' functions are."""
-        rows: tuple[int, ...] = self.integer.op.tables  # type: ignore[attr-defined]
-        return rows
+        return self.integer.op.tables
 
     @property
     def projections(self) -> tuple[Projection, ...] | None:
@@ -231,9 +222,10 @@ class IntegerLayer(Layer):
         return None
 
     @property
-    def reset_h(self) -> Operand:
-        """Behind z."""
-        return Operand(self._halves, tir.integer(self._handed[1]))
+    def handed_operand(self) -> Operand | None:
+        """What an earlier phase handed on for a later one to multiply, of all units."""
+        at, halves = handed_operand(self.kernel.cell), self._halves
+        return None if at is None else Operand(halves, tir.integer(self._handed[at]))
 
     def finish(
         self,
@@ -255,23 +247,19 @@ class IntegerLayer(Layer):
         peephole = (block + phase.peephole_offset) * _HALF_BYTES + group.offset
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         assert memory.tables is not None
-        EPILOGUES[type(kernel.op)](
-            IntegerBlock(
-                op=self.integer.op,
-                arithmetic=integers(lanes, self.isa),
-                tables=memory.tables,
-                rows=self.functions[functions * half : (functions + 1) * half],
-                sums=sums,
-                phase=index,
-                h=Slot(memory.states[0], state + first, count),
-                c=Slot(memory.states[1], state + first, count) if len(memory.states) > 1 else None,
-                new_h=Slot(new_h, first),
-                handed=[Slot(work, start + first) for start in self._handed],
-                peepholes=[
-                    Slot(weights, peephole + i * kernel.unit_block) for i in range(phase.peepholes)
-                ],
-            )
+        nodes = IntegerNodes(
+            self.integer.op,
+            integers(lanes, self.isa),
+            memory.tables,
+            self.functions[functions * half : (functions + 1) * half],
+            [Slot(weights, peephole + i * kernel.unit_block) for i in range(phase.peepholes)],
         )
+        names = kernel.cell.handed
+        handed = {
+            name: Slot(work, start + first) for name, start in zip(names, self._handed, strict=True)
+        }
+        places = self.places(state + first, count, Slot(new_h, first), handed)
+        write_body(kernel.cell, index, nodes, sums, places)
 
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place; the output is int8 in any case."""
@@ -304,10 +292,11 @@ class IntegerLayer(Layer):
             show(tir.integer(whole * lanes), hidden % lanes)
 
     @property
-    def _handed(self) -> tuple[int, int]:
-        """Elements of int16 at which z and r*h begin."""
-        z, size = self.integer.new_h_bytes, self.integer.handed_bytes
-        return z // _HALF_BYTES, (z + size // 2) // _HALF_BYTES
+    def _handed(self) -> list[int]:
+        """Elements of int16 at which each value that is handed on begins."""
+        count, kernel = len(self.kernel.cell.handed), self.integer
+        each = kernel.handed_bytes // max(count, 1)
+        return [(kernel.new_h_bytes + i * each) // _HALF_BYTES for i in range(count)]
 
     @property
     def _halves(self) -> Buffer:

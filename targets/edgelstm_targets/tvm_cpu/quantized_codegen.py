@@ -27,11 +27,9 @@ from edgelstm_targets.tvm_cpu.tensorir import Function
 
 def state_count(kernel: LayerKernel) -> int:
     """States per direction of a recurrent kernel."""
-    if isinstance(kernel, RecurrentKernel):
-        return kernel.op.state_count
-    if isinstance(kernel, IntegerRecurrentKernel):
-        return kernel.op.float_cell.state_count
-    return kernel.layer.op.state_count
+    if isinstance(kernel, (RecurrentKernel, IntegerRecurrentKernel)):
+        return len(kernel.cell.states)
+    return len(kernel.layer.cell.states)
 
 
 def quantized_recurrent_function(

@@ -10,7 +10,7 @@ from edgelstm_compiler.lowering.compact_layout import compact_form
 from edgelstm_compiler.lowering.quantized_packing import dense_phases
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
-from edgelstm_targets.tvm_cpu.cells.block import Slot
+from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors
 from edgelstm_targets.tvm_cpu.integer_recurrent import integer_phase
 from edgelstm_targets.tvm_cpu.integers import integers

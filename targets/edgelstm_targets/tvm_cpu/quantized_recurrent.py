@@ -208,27 +208,26 @@ class Int8Layer(Layer):
     def phases(self) -> tuple[Int8Phase, ...]:
         """Phases of packed bytes."""
         op, kernel = self.quantized.op, self.kernel
-        x_dtype: DType = op.x_dtype  # type: ignore[attr-defined]
         x_start = lines(kernel.workspace_bytes)
         form = compact_form(self.quantized)
         vectors = FloatVectors(
             self.memory.work,
             x_start,
-            x_start + lines(2 * kernel.features * x_dtype.itemsize),
+            x_start + lines(2 * kernel.features * op.x_dtype.itemsize),
             Operand(self.memory.weights, tir.integer(inverse_start(self.quantized))),
-            x_dtype,
-            op.x_zero_point,  # type: ignore[attr-defined]
-            op.h_inverse,  # type: ignore[attr-defined]
+            op.x_dtype,
+            op.x_zero_point,
+            op.h_inverse,
         )
         return tuple(
             Int8Phase(
                 phase,
                 kernel.unit_block,
                 self.blocks,
-                3 if kernel.has_peepholes else 0,
+                kernel.cell.peepholes,
                 self.isa,
                 self.quantized.weight_offset,
-                NAMES[x_dtype],
+                NAMES[op.x_dtype],
                 _FLOAT_BYTES,
                 vectors,
                 form,

@@ -300,9 +300,10 @@ class StoredLayer(Layer):
     def phases(self) -> tuple[StoredPhase, ...]:
         """Phases of stored weights."""
         kernel = self.kernel
-        peepholes = 3 if kernel.has_peepholes else 0
         return tuple(
-            StoredPhase(phase, kernel.unit_block, self.blocks, peepholes, self.isa, self.form)
+            StoredPhase(
+                phase, kernel.unit_block, self.blocks, kernel.cell.peepholes, self.isa, self.form
+            )
             for phase in kernel.phases
         )
 

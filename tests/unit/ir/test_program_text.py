@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgelstm.errors import InvalidGraphError
+from edgelstm_compiler.ir.cells import GRU
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.ops import GRU
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.ir.program_text import parse_program, print_program, program_data
 from edgelstm_compiler.ir.text import parse_graph

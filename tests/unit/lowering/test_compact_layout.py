@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgelstm_compiler.ir.cells import RNN
 from edgelstm_compiler.ir.compact import LineCodes, ScaleCode
 from edgelstm_compiler.ir.kernels import RecurrentKernel
-from edgelstm_compiler.ir.ops import RNN, Direction, Storage
+from edgelstm_compiler.ir.ops import Direction, Storage
 from edgelstm_compiler.ir.ops.quantized import GROUP
 from edgelstm_compiler.ir.quantized_kernels import LINE, SHORT_LINE, StoredRecurrentKernel
 from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
@@ -24,7 +25,7 @@ from edgelstm_compiler.lowering.quantized_packing import (
     stored_codes,
     unpack_layer,
 )
-from tests.unit.lowering.test_packing import kernel_of, kernels
+from tests.unit.lowering.layers import kernel_of, kernels
 
 CODE = ScaleCode(-9)
 SIGNED = ScaleCode(-9, is_signed=True)
@@ -37,7 +38,7 @@ def form_of(layer: RecurrentKernel, storage: Storage | None, codes: LineCodes) -
         return compact_form(StoredRecurrentKernel(layer, storage, codes))
     f32 = np.dtype(np.float32)
     return CompactForm(
-        None, f32, f32, f32, layer.has_peepholes, layer.unit_block, (128,), codes=codes
+        None, f32, f32, f32, layer.cell.peepholes, layer.unit_block, (128,), codes=codes
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm_compiler.ir.activations import Activation
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.kernels import (
     Bias,
     DenseKernel,
@@ -19,7 +20,6 @@ from edgelstm_compiler.ir.kernels import (
     Section,
     Source,
 )
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
 from edgelstm_compiler.ir.types import TensorType
 

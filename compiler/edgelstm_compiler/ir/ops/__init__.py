@@ -7,26 +7,16 @@ from edgelstm_compiler.ir.ops.layout import Broadcast, Concat, Gather, Reshape, 
 from edgelstm_compiler.ir.ops.linear import Dense, MatMul
 from edgelstm_compiler.ir.ops.normalization import LayerNorm, LogSoftmax, Softmax
 from edgelstm_compiler.ir.ops.quantized import Dequantize, DequantizeWeights, Quantize, Storage
-from edgelstm_compiler.ir.ops.quantized_int8 import (
-    Int8Dense,
-    Int8GRU,
-    Int8LSTM,
-    Int8Recurrent,
-    Int8RNN,
-)
+from edgelstm_compiler.ir.ops.quantized_int8 import Int8Dense, Int8Recurrent
 from edgelstm_compiler.ir.ops.quantized_integer import (
     IntegerDense,
-    IntegerGRU,
-    IntegerLSTM,
     IntegerRecurrent,
     IntegerSoftmax,
 )
-from edgelstm_compiler.ir.ops.recurrent import GRU, LSTM, RNN, Direction, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import Direction, Recurrent
+from edgelstm_compiler.ir.types import Op
 
-OPERATORS = (
-    LSTM,
-    GRU,
-    RNN,
+OPERATORS: tuple[type[Op], ...] = (
     Dense,
     MatMul,
     Binary,
@@ -44,22 +34,16 @@ OPERATORS = (
     Quantize,
     Dequantize,
     DequantizeWeights,
-    Int8LSTM,
-    Int8GRU,
-    Int8RNN,
+    Int8Recurrent,
     Int8Dense,
-    IntegerLSTM,
-    IntegerGRU,
+    IntegerRecurrent,
     IntegerDense,
     IntegerSoftmax,
 )
-"""Every operator that may stand in a graph; text form and evaluation know these and no others."""
+"""Every operator that may stand in a graph, beside those of `ir.cells`."""
 
 __all__ = [
-    "GRU",
-    "LSTM",
     "OPERATORS",
-    "RNN",
     "Arithmetic",
     "Binary",
     "Broadcast",
@@ -71,13 +55,8 @@ __all__ = [
     "Direction",
     "Gather",
     "Int8Dense",
-    "Int8GRU",
-    "Int8LSTM",
-    "Int8RNN",
     "Int8Recurrent",
     "IntegerDense",
-    "IntegerGRU",
-    "IntegerLSTM",
     "IntegerRecurrent",
     "IntegerSoftmax",
     "LayerNorm",

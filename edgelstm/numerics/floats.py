@@ -1,0 +1,156 @@
+"""The nodes of a cell in floating point, in the element type of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.numerics.activations import activate
+from edgelstm.numerics.cells import (
+    Apply,
+    Cell,
+    Complement,
+    Flush,
+    Gate,
+    GatedSum,
+    Lerp,
+    Matrix,
+    MulAdd,
+    Narrow,
+    Peephole,
+    Scale,
+    Sum,
+)
+from edgelstm.numerics.products import Weights, consecutive
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatNumerics:
+    """One direction of a layer, its weights in float32 or in int8.
+
+    Args:
+        cell: what is computed.
+        hidden: H.
+        inputs, recurrent: W and R; None where nothing is multiplied with R.
+        input_bias, recurrent_bias: (G*H,) each.
+        peepholes: (rows, H), or None.
+        activations: the functions of this direction.
+        clip: bound of what gates apply their function to, or None.
+    """
+
+    cell: Cell
+    hidden: int
+    inputs: Weights
+    recurrent: Weights | None
+    input_bias: Array
+    recurrent_bias: Array
+    peepholes: Array | None
+    activations: Sequence[Mapping[str, Any]]
+    clip: float | None
+
+    def frames(self, x: Array) -> Array:
+        """The products of all frames with W, and their bias: (T, B, G*H)."""
+        return np.asarray(self.inputs.product(x) + self.input_bias)
+
+    def total(self, index: int, total: Sum, frame: Array, values: dict[str, Any]) -> Array:
+        """A sum; products with an operand are computed for all gates at once."""
+        del index
+        parts = []
+        for term in total.terms:
+            first = 0
+            if term.matrix is Matrix.W:
+                part = frame
+            else:
+                key = f"R {term.operand}"
+                if key not in values:
+                    values[key] = self._product(term.operand, values)
+                part, first = values[key]
+            start = term.gate * self.hidden - first
+            parts.append(part[..., start : start + self.hidden])
+        return np.asarray(sum(parts[1:], parts[0]))
+
+    def _product(self, operand: str, values: Mapping[str, Any]) -> tuple[Array, int]:
+        """What R gives for an operand, and the first of its rows.
+
+        A state is multiplied with all rows, as if every gate read it: BLAS may sum up fewer rows
+        in another order.
+        """
+        assert self.recurrent is not None
+        rows = slice(0, len(self.recurrent_bias))
+        if operand not in self.cell.state_names:
+            terms = [term for total in self.cell.sums for term in total.terms]
+            gates = [term.gate for term in terms if term.operand == operand]
+            rows = consecutive(gates, self.hidden)
+        product = self.recurrent.part(rows).product(values[operand])
+        return product + self.recurrent_bias[rows], rows.start
+
+    def load(self, name: str, value: Array) -> Array:
+        """A state as nodes read it."""
+        del name
+        return value
+
+    def store(self, name: str, value: Array) -> Array:
+        """A new value as it is carried."""
+        del name
+        return value
+
+    def shown(self, h: Array) -> Array:
+        """The first state as the layer's output."""
+        return h
+
+    def gate(self, node: Gate, total: Array) -> Array:
+        """The function of the sum within +-clip."""
+        if self.clip is not None:
+            bound = total.dtype.type(self.clip)
+            total = np.clip(total, -bound, bound)
+        return activate(self.activations[node.function], total)
+
+    def peephole(self, node: Peephole, total: Array, value: Array) -> Array:
+        """The sum + p*v."""
+        assert self.peepholes is not None
+        return np.asarray(total + self.peepholes[node.row] * value)
+
+    def gated_sum(self, node: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
+        """The sum + u*inner."""
+        del node
+        return np.asarray(total + unit * inner)
+
+    def complement(self, node: Complement, unit: Array) -> Array:
+        """1 - u."""
+        del node
+        return np.asarray(unit.dtype.type(1) - unit)
+
+    def mul_add(self, node: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
+        """f*c + i*g."""
+        del node
+        return np.asarray(f * c + i * g)
+
+    def lerp(self, node: Lerp, z: Array, n: Array, h: Array) -> Array:
+        """(1 - z)*n + z*h."""
+        del node
+        return np.asarray((z.dtype.type(1) - z) * n + z * h)
+
+    def scale(self, node: Scale, unit: Array, value: Array) -> Array:
+        """u*v."""
+        del node
+        return np.asarray(unit * value)
+
+    def apply(self, node: Apply, value: Array) -> Array:
+        """The function of the value; ONNX Runtime does not clip it either."""
+        return activate(self.activations[node.function], value)
+
+    def flush(self, node: Flush, value: Array) -> Array:
+        """The value: NumPy has denormals."""
+        del node
+        return value
+
+    def narrow(self, node: Narrow, value: Array) -> Array:
+        """The value."""
+        del node
+        return value
