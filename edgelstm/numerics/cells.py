@@ -12,12 +12,13 @@ kept as an expression.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import ClassVar
+from typing import Any, get_type_hints
 
 X = "x"
 """The name of the frame among the operands of products."""
@@ -46,16 +47,31 @@ class StateForm(StrEnum):
 
 
 class Node:
-    """Base of the nodes; `operands` are the names of the values that it reads, in order."""
+    """Base of the nodes: their `str` fields name the sums and values that they read."""
 
     __slots__ = ()
-    method: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]]
 
     @property
     def operands(self) -> tuple[str, ...]:
         """Names of the sums and values that it reads, in order."""
-        return tuple(getattr(self, name) for name in self.reads)
+        kind: Any = type(self)
+        return tuple(getattr(self, name) for name in _operand_fields(kind))
+
+    @property
+    def method(self) -> str:
+        """Which method of a numerics computes it: its name in lower case."""
+        kind: Any = type(self)
+        return _method(kind)
+
+
+@cache
+def _operand_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(name for name, hint in get_type_hints(kind).items() if hint is str)
+
+
+@cache
+def _method(kind: Any) -> str:
+    return re.sub(r"(?<=.)(?=[A-Z])", "_", str(kind.__name__)).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +81,6 @@ class Gate(Node):
     sum: str
     function: int
     range: Range
-    method: ClassVar[str] = "gate"
-    reads: ClassVar[tuple[str, ...]] = ("sum",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +90,6 @@ class Peephole(Node):
     sum: str
     row: int
     value: str
-    method: ClassVar[str] = "peephole"
-    reads: ClassVar[tuple[str, ...]] = ("sum", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,6 @@ class GatedSum(Node):
     sum: str
     unit: str
     inner: str
-    method: ClassVar[str] = "gated_sum"
-    reads: ClassVar[tuple[str, ...]] = ("sum", "unit", "inner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +106,6 @@ class Complement(Node):
     """1 - u of a unit value."""
 
     unit: str
-    method: ClassVar[str] = "complement"
-    reads: ClassVar[tuple[str, ...]] = ("unit",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +116,6 @@ class MulAdd(Node):
     c: str
     i: str
     g: str
-    method: ClassVar[str] = "mul_add"
-    reads: ClassVar[tuple[str, ...]] = ("f", "c", "i", "g")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +125,6 @@ class Lerp(Node):
     z: str
     n: str
     h: str
-    method: ClassVar[str] = "lerp"
-    reads: ClassVar[tuple[str, ...]] = ("z", "n", "h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,6 @@ class Scale(Node):
 
     unit: str
     value: str
-    method: ClassVar[str] = "scale"
-    reads: ClassVar[tuple[str, ...]] = ("unit", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,6 @@ class Apply(Node):
 
     function: int
     value: str
-    method: ClassVar[str] = "apply"
-    reads: ClassVar[tuple[str, ...]] = ("value",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,6 @@ class Flush(Node):
     """A value that is carried on, as it is carried: code flushes what would become denormal."""
 
     value: str
-    method: ClassVar[str] = "flush"
-    reads: ClassVar[tuple[str, ...]] = ("value",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +155,6 @@ class Narrow(Node):
     """A signed value in the resolution that products read; nothing in floating point."""
 
     value: str
-    method: ClassVar[str] = "narrow"
-    reads: ClassVar[tuple[str, ...]] = ("value",)
 
 
 NODES: tuple[type[Node], ...] = (

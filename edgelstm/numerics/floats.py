@@ -116,41 +116,34 @@ class FloatNumerics:
         assert self.peepholes is not None
         return np.asarray(total + self.peepholes[node.row] * value)
 
-    def gated_sum(self, node: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
+    def gated_sum(self, _: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
         """The sum + u*inner."""
-        del node
         return np.asarray(total + unit * inner)
 
-    def complement(self, node: Complement, unit: Array) -> Array:
+    def complement(self, _: Complement, unit: Array) -> Array:
         """1 - u."""
-        del node
         return np.asarray(unit.dtype.type(1) - unit)
 
-    def mul_add(self, node: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
+    def mul_add(self, _: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
         """f*c + i*g."""
-        del node
         return np.asarray(f * c + i * g)
 
-    def lerp(self, node: Lerp, z: Array, n: Array, h: Array) -> Array:
+    def lerp(self, _: Lerp, z: Array, n: Array, h: Array) -> Array:
         """(1 - z)*n + z*h."""
-        del node
         return np.asarray((z.dtype.type(1) - z) * n + z * h)
 
-    def scale(self, node: Scale, unit: Array, value: Array) -> Array:
+    def scale(self, _: Scale, unit: Array, value: Array) -> Array:
         """u*v."""
-        del node
         return np.asarray(unit * value)
 
     def apply(self, node: Apply, value: Array) -> Array:
         """The function of the value; ONNX Runtime does not clip it either."""
         return activate(self.activations[node.function], value)
 
-    def flush(self, node: Flush, value: Array) -> Array:
+    def flush(self, _: Flush, value: Array) -> Array:
         """The value: NumPy has denormals."""
-        del node
         return value
 
-    def narrow(self, node: Narrow, value: Array) -> Array:
+    def narrow(self, _: Narrow, value: Array) -> Array:
         """The value."""
-        del node
         return value

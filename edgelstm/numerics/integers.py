@@ -160,30 +160,25 @@ class IntegerNumerics:
         weighted = self.peepholes[node.row] * value
         return np.asarray(total + rounding_shift(weighted, self.fields["peephole_shift"]))
 
-    def gated_sum(self, node: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
+    def gated_sum(self, _: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
         """The sum + rs(u*sat16(inner), 15)."""
-        del node
         return np.asarray(total + rounding_shift(unit * saturate16(inner), 15))
 
-    def complement(self, node: Complement, unit: Array) -> Array:
+    def complement(self, _: Complement, unit: Array) -> Array:
         """2^15 - u."""
-        del node
         return np.asarray(32768 - unit)
 
-    def mul_add(self, node: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
+    def mul_add(self, _: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
         """rs(f*c + rs(i*g, exponent of c), 15), within +-32767."""
-        del node
         gained = rounding_shift(i * g, self.fields["cell_exponent"])
         return bounded(rounding_shift(f * c + gained, 15), -32767, 32767)
 
-    def lerp(self, node: Lerp, z: Array, n: Array, h: Array) -> Array:
+    def lerp(self, _: Lerp, z: Array, n: Array, h: Array) -> Array:
         """sat16(rs((2^15 - z)*n + z*h, 15))."""
-        del node
         return saturate16(rounding_shift((32768 - z) * n + z * h, 15))
 
-    def scale(self, node: Scale, unit: Array, value: Array) -> Array:
+    def scale(self, _: Scale, unit: Array, value: Array) -> Array:
         """rs(u*v, 15)."""
-        del node
         return rounding_shift(unit * value, 15)
 
     def apply(self, node: Apply, value: Array) -> Array:
@@ -191,14 +186,12 @@ class IntegerNumerics:
         moved = to_table_input(value, int(self.fields["cell_exponent"]))
         return look_up_complete(self.tables[node.function], moved)
 
-    def flush(self, node: Flush, value: Array) -> Array:
+    def flush(self, _: Flush, value: Array) -> Array:
         """The value: integers have no denormals."""
-        del node
         return value
 
-    def narrow(self, node: Narrow, value: Array) -> Array:
+    def narrow(self, _: Narrow, value: Array) -> Array:
         """sat8(rs(v * output_multiplier, output_shift))."""
-        del node
         return self._narrowed(value)
 
     def _narrowed(self, value: Array) -> Array:

@@ -113,6 +113,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     wanted = _held_activations(held, value) if held else input_activations(node, builder)
     x = builder.take_integer(value, wanted.dtype, wanted.scale, wanted.zero_point)
     activations = Activations(wanted.dtype, _by_column(x.scale, value), x.zero_point)
+    assert given.r is not None
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
     gates, hidden, count = op.gates, op.hidden, op.direction.count

@@ -112,7 +112,7 @@ class Recurrent(Op):
             "P": (given.p, (count, self.cell(peepholes=True).peepholes * self.hidden)),
         }
         absent = {"R": not cell.is_recurrent, "P": not self.has_peepholes}
-        absent["initial_c"] = len(cell.states) < 2
+        absent["initial_c"] = not cell.states[1:]
         for name, (found, shape) in expected.items():
             if found is None:
                 if name in ("W", "R") and not absent.get(name):
