@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm.numerics.cells import Matrix, Range, StateForm, function_ranges, sum_ranges
+from edgelstm.numerics.cells import Matrix, Range, StateForm
 from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
@@ -209,7 +209,7 @@ def _by_column(scale: Array, value: Value) -> Array:
 
 def _sum_factors(op: Recurrent) -> Array:
     """Steps of 1.0 in each sum; one that no gate reads is as good as any."""
-    ranges = sum_ranges(op.cell())
+    ranges = op.cell().sum_ranges
     return np.array([2.0 ** FRACTIONS[values or Range.UNIT] for values in ranges])
 
 
@@ -226,7 +226,7 @@ def _tables(op: Recurrent) -> tuple[Array, tuple[int, ...]]:
     """The distinct tables of a layer, and which one each activation uses."""
     kinds: list[tuple[Activation, bool]] = []
     places = []
-    ranges = function_ranges(op.cell()) * op.direction.count
+    ranges = op.cell().function_ranges * op.direction.count
     for values, activation in zip(ranges, op.activations, strict=True):
         kind = (activation, values is Range.UNIT)
         if kind not in kinds:

@@ -21,7 +21,6 @@ from edgelstm.numerics.cells import (
     Range,
     Scale,
     Store,
-    shared_biases,
 )
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.compact import coded_biases, packed_biases
@@ -223,7 +222,7 @@ def compact_biases(op: Recurrent, bias: Array, step: float) -> Array:
     Input and recurrent bias are one number, except where a cell adds them to sums apart.
     """
     both = bias.reshape(op.direction.count, 2, op.gates, op.hidden).copy()
-    joined = np.array(shared_biases(op.cell()))
+    joined = np.array(op.cell().shared_biases)
     both[:, 0, joined] += both[:, 1, joined]
     both[:, 1, joined] = 0.0
     return coded_biases(both, step).reshape(bias.shape)

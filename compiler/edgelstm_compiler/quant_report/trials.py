@@ -9,7 +9,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import EdgeLSTMError, UnsupportedOpError
-from edgelstm.numerics.cells import Range, function_ranges
+from edgelstm.numerics.cells import Range
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
 from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput
@@ -27,7 +27,7 @@ UNITS, FEATURES, FRAMES = 8, 3, 64
 
 def _trial(cell: type[Recurrent]) -> Recurrent:
     """A layer with the functions that its gates usually have."""
-    ranges = function_ranges(cell(UNITS, Direction.FORWARD, (), None).cell())
+    ranges = cell(UNITS, Direction.FORWARD, (), None).cell().function_ranges
     functions = tuple(SIGMOID if values is Range.UNIT else TANH for values in ranges)
     return cell(UNITS, Direction.FORWARD, functions, None)
 

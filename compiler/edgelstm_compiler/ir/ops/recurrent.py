@@ -14,7 +14,7 @@ from functools import cache
 from typing import ClassVar
 
 from edgelstm.dtypes import DType
-from edgelstm.numerics.cells import Cell, function_ranges
+from edgelstm.numerics.cells import Cell
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
@@ -85,7 +85,7 @@ class Recurrent(Op):
     @property
     def functions(self) -> int:
         """Activations per direction."""
-        return len(function_ranges(self.cell()))
+        return len(self.cell().function_ranges)
 
     @property
     def state_count(self) -> int:
