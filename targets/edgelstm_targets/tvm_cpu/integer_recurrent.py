@@ -229,7 +229,7 @@ class IntegerLayer(Layer):
         group: UnitGroup,
         state: Expr,
     ) -> None:
-        """The cell's epilogue for one group of units."""
+        """The cell's body for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
         lanes = group.lanes
         first = unit + group.offset

@@ -74,7 +74,7 @@ class ElementTypes:
 
 @dataclass(frozen=True, slots=True)
 class UnitGroup:
-    """Units of a block that an epilogue is written for.
+    """Units of a block that a body is written for.
 
     Args:
         lanes: how many.
@@ -364,7 +364,7 @@ class Layer:
         part: int,
         state: Expr,
     ) -> None:
-        """The cell's epilogue for the units that were summed together.
+        """The cell's body for the units that were summed together.
 
         Without vectors it is a loop over single units: a quarter of the code for a few moves.
         """
@@ -393,7 +393,7 @@ class Layer:
         group: UnitGroup,
         state: Expr,
     ) -> None:
-        """The cell's epilogue for one group of units."""
+        """The cell's body for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
         padded, lanes = kernel.padded_hidden, group.lanes
         first = unit + group.offset
