@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx fuzz-artifacts format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -60,6 +60,11 @@ fuzz-frames: $(VENV)/.dev-ready
 
 fuzz-onnx: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.fuzz.onnx_mutations --count 5000
+
+# Artifacts with something wrong in them and right checksums, and frames for the agent.
+fuzz-artifacts: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.mutated_artifacts --count 3000
+	$(BIN)/python -m tests.fuzz.frames --count 2000
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)

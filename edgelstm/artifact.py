@@ -20,17 +20,20 @@ description   Description.to_json() where there is any: columns, units, ranges, 
 window        {"frames"} where the model was trained on windows of one length and is stepped
 warnings      [text] about the model as a stream
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
+identity      SHA-256 of constants, recipe and signature: snapshots fit artifacts of equal identity
+provenance    {"edgelstm", "packages": {name: version}}            what made it
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
-`export-c`; never loaded), or `program`.
+`export-c`; never loaded), or `program`. `known/inputs` and `known/outputs` hold blocks of some
+steps from a fresh state, as the reference engine computed them, for self-tests.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
 
@@ -38,20 +41,27 @@ from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.description import Description
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
-from edgelstm.errors import ArtifactFormatError, CapabilityError
+from edgelstm.errors import (
+    ArtifactFormatError,
+    CapabilityError,
+    EdgeLSTMError,
+    TargetUnavailableError,
+    UntrustedArtifactError,
+)
+from edgelstm.manifest import contradictions, read_manifest
 from edgelstm.outputs import Protected
 from edgelstm.session import Session
-from edgelstm.signature import Signature, StateSpec, TensorSpec
+from edgelstm.signature import Signature
 from edgelstm.snapshot import model_id
 from edgelstm.stream_set import StreamSet
+from edgelstm.trust import TrustedKey, TrustStore, signature_of, store_in_force
 from edgelstm.version import VERSION
 
 HEADER_SECTION = "header.h"
 STATE_SECTION = "state_init"
 WEIGHTS_SECTION = "weights"
-
-_MEMORY = ("weights_bytes", "state_bytes", "scratch_bytes")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+KNOWN_INPUTS = "known/inputs"
+KNOWN_OUTPUTS = "known/outputs"
 
 
 class Artifact:
@@ -70,7 +80,9 @@ class Artifact:
         "_is_borrowed",
         "_kernel",
         "_lock",
+        "_refusal",
         "_signature",
+        "_signed_by",
     )
 
     def __init__(self, container: Container) -> None:
@@ -78,6 +90,8 @@ class Artifact:
         self._signature = _check(container)
         self._description = _read_description(container, self._signature)
         self._kernel: Kernel | None = None
+        self._refusal: EdgeLSTMError | None = None
+        self._signed_by: TrustedKey | None = None
         self._is_borrowed = False
         self._lock = threading.Lock()
 
@@ -101,6 +115,8 @@ class Artifact:
         macs: int = 0,
         layers: Sequence[Mapping[str, Any]] = (),
         quantization: Mapping[str, Any] | None = None,
+        identity: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
         description: Description | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> Artifact:
@@ -123,6 +139,8 @@ class Artifact:
             macs: multiply-accumulates of one step.
             layers: one JSON object each.
             quantization: schemes and errors, None where everything is in float32.
+            identity: see above; None: the source and the signature stand for it.
+            provenance: see above.
             description: columns, units, ranges, rate and class labels, where they are known.
             notes: further entries of the manifest: `window`, `warnings`.
         """
@@ -149,6 +167,10 @@ class Artifact:
         }
         if quantization is not None:
             manifest["quantization"] = dict(quantization)
+        if identity is not None:
+            manifest["identity"] = identity
+        if provenance is not None:
+            manifest["provenance"] = dict(provenance)
         if description:
             manifest["description"] = description.to_json()
         manifest.update(notes or {})
@@ -161,14 +183,40 @@ class Artifact:
         return cls(Container(manifest, content))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Artifact:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        mmap: bool = False,
+        trust: str | os.PathLike[str] | None = None,
+    ) -> Artifact:
         """Read a file; see `edgelstm.load`."""
+        store = store_in_force() if trust is None else TrustStore(Path(trust))
+        if store is not None and mmap:
+            raise UntrustedArtifactError(
+                f"{path}: a mapped file can be changed after its signature was checked; load it "
+                "without mmap (--mmap)"
+            )
         try:
-            return cls(Container.read(path))
+            artifact = cls(Container.read(path, mmap=mmap))
         except ArtifactFormatError as exc:
             if str(path) in str(exc):
                 raise
             raise ArtifactFormatError(f"{path}: {exc}") from exc
+        if store is not None:
+            artifact._check_signature(store, path, is_strict=trust is not None)
+        return artifact
+
+    def _check_signature(
+        self, store: TrustStore, path: str | os.PathLike[str], *, is_strict: bool
+    ) -> None:
+        """See who signed what was read; without such a signature it is only to be looked at."""
+        try:
+            self._signed_by = store.verify(self._container.digest, signature_of(path), str(path))
+        except (UntrustedArtifactError, TargetUnavailableError) as exc:
+            if is_strict:
+                raise
+            self._refusal = exc  # the latter where the package that checks signatures is missing
 
     def save(self, path: str | os.PathLike[str], *, protect: Iterable[Protected] = ()) -> int:
         """Write the file, whole or not at all; equal artifacts give equal bytes.
@@ -231,12 +279,30 @@ class Artifact:
 
         Raises:
             TargetUnavailableError: this machine cannot run the artifact.
+            UntrustedArtifactError: `EDGELSTM_TRUST` is set, and no trusted key signed the file.
         """
         with self._lock:
             if self._kernel is None:
+                if self._refusal is not None:
+                    raise self._refusal
                 engine = find_engine(self.manifest["target"]["engine"])
                 self._kernel = engine.load(self._container, self._signature)
             return self._kernel
+
+    @property
+    def runs_as(self) -> Mapping[str, str]:
+        """What would run the model here: `engine`, `isa` and the like; nothing of it is executed.
+
+        Raises:
+            TargetUnavailableError: this machine cannot run the artifact.
+            ArtifactFormatError: its code or program is not what the engine expects.
+        """
+        if self._kernel is not None:
+            return self._kernel.facts
+        if self._refusal is not None:
+            raise self._refusal
+        engine = find_engine(self.manifest["target"]["engine"])
+        return engine.describe(self._container, self._signature)
 
     def _kernel_with_doorbell(self) -> Kernel:
         if not isinstance(self.kernel, OffersDoorbell):
@@ -246,6 +312,11 @@ class Artifact:
                 "latency"
             )
         return self.kernel.with_doorbell()
+
+    @property
+    def signed_by(self) -> TrustedKey | None:
+        """The trusted key that signed the file; None where nobody asked, or nobody did."""
+        return self._signed_by
 
     def close(self) -> None:
         """Let go of the code: it is unloaded when the last session ends.
@@ -278,7 +349,7 @@ class Artifact:
                 f"{self!r} runs on a kernel of this process and is not pickled: pickle the "
                 "artifact that it was made of"
             )
-        return (_from_bytes, (self._container.to_bytes(),))
+        return _from_bytes, (self._container.to_bytes(), self._refusal, self._signed_by)
 
     def on(self, kernel: Kernel) -> Artifact:
         """The same model, run by another kernel (an emulated processor, a test's own)."""
@@ -328,7 +399,7 @@ class Artifact:
     def header(self) -> str:
         """The C header, or ""."""
         sections = self._container.sections
-        return bytes(sections[HEADER_SECTION]).decode() if HEADER_SECTION in sections else ""
+        return bytes(sections.get(HEADER_SECTION, b"")).decode(errors="replace")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -337,7 +408,13 @@ class Artifact:
 
     @property
     def model_id(self) -> str:
-        """Tells models apart: snapshots fit artifacts of the same model."""
+        """Tells models apart: a snapshot fits artifacts of equal weights, scales and signature.
+
+        Artifacts from before there was an identity fall back on source and signature.
+        """
+        identity = self.manifest.get("identity")
+        if isinstance(identity, str):
+            return identity
         source = self.manifest["source"].get("sha256") or ""
         return model_id(self._signature, source, self._container.section(WEIGHTS_SECTION))
 
@@ -346,47 +423,48 @@ class Artifact:
         return f"<edgelstm.Artifact {self.name} {self._signature.mode} for {target}>"
 
 
-def _from_bytes(data: bytes) -> Artifact:
-    return Artifact(Container.parse(data))
+def _from_bytes(
+    data: bytes, refusal: EdgeLSTMError | None = None, signed_by: TrustedKey | None = None
+) -> Artifact:
+    artifact = Artifact(Container.parse(data))
+    artifact._refusal, artifact._signed_by = refusal, signed_by
+    return artifact
 
 
-def load(path: str | os.PathLike[str]) -> Artifact:
-    """Read a compiled model; every byte of the file is checked.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    mmap: bool = False,
+    trust: str | os.PathLike[str] | None = None,
+) -> Artifact:
+    """Read a compiled model into memory of its own; every byte of it is checked.
 
-    The file stays mapped into memory: replace it by renaming, not by writing into it.
+    Args:
+        path: the file.
+        mmap: map the file in place of copying it. Nothing protects a mapped file: whoever writes
+            into it changes what running sessions compute, whoever shortens it ends the process.
+        trust: folder of public keys, one of which has to have signed the file (`PATH.sig`). Where
+            this is None, but the environment variable `EDGELSTM_TRUST` names such a folder, a file
+            without such a signature can be looked at, and making a session of it is refused.
 
     Raises:
         ArtifactFormatError: no artifact, or a damaged one.
         ArtifactVersionError: in a newer format than this runtime reads.
+        UntrustedArtifactError: `trust` is given, and no key in it signed the file.
         ArtifactError: the file cannot be opened.
     """
-    return Artifact.load(path)
+    return Artifact.load(path, mmap=mmap, trust=trust)
 
 
 def _check(container: Container) -> Signature:
     """The signature, once everything that native code relies on is known to hold."""
-    manifest = container.manifest
-    try:
-        signature = Signature.from_json(manifest["signature"])
-        memory = {name: manifest["memory"][name] for name in _MEMORY}
-        target = manifest["target"]
-        texts = (target["name"], target["engine"], signature.name, signature.mode)
-        objects = (target["facts"], manifest["source"])
-        faults = [
-            *(f"{text!r} is no text" for text in texts if not isinstance(text, str)),
-            *(f"{item!r} is no object" for item in objects if not isinstance(item, dict)),
-            *_memory_faults(container, memory),
-            *_signature_faults(signature, memory),
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise ArtifactFormatError(
-            f"the manifest is malformed ({type(exc).__name__}: {exc}); compile the model again"
-        ) from exc
+    manifest = read_manifest(container.manifest)
+    faults = contradictions(manifest, container.section)
     if faults:
         raise ArtifactFormatError(
             f"the manifest contradicts itself: {'; '.join(faults)}; compile the model again"
         )
-    return signature
+    return manifest.signature
 
 
 def _read_description(container: Container, signature: Signature) -> Description:
@@ -396,44 +474,3 @@ def _read_description(container: Container, signature: Signature) -> Description
         raise ArtifactFormatError(
             f"the manifest is malformed ({exc}); compile the model again"
         ) from exc
-
-
-def _memory_faults(container: Container, memory: Mapping[str, int]) -> list[str]:
-    faults = [
-        f"{name} is {size!r}"
-        for name, size in memory.items()
-        if type(size) is not int or not 0 <= size < 2**40
-    ]
-    for section, name in ((WEIGHTS_SECTION, "weights_bytes"), (STATE_SECTION, "state_bytes")):
-        found = len(container.section(section))
-        if found != memory[name]:
-            faults.append(f"section {section!r} has {found} bytes instead of {memory[name]}")
-    return faults
-
-
-def _signature_faults(signature: Signature, memory: Mapping[str, int]) -> list[str]:
-    faults = []
-    if not _IDENTIFIER.match(signature.name):
-        faults.append(f"{signature.name!r} is no C identifier")
-    if signature.mode not in ("stream", "call"):
-        faults.append(f"mode {signature.mode!r} does not exist")
-    if not signature.inputs or not signature.outputs:
-        faults.append("there are no inputs or no outputs")
-    blocks: tuple[tuple[str, Sequence[TensorSpec | StateSpec], int], ...] = (
-        ("input", signature.inputs, signature.input_bytes),
-        ("output", signature.outputs, signature.output_bytes),
-        ("state", signature.states, memory["state_bytes"]),
-    )
-    for kind, specs, size in blocks:
-        if type(size) is not int or size < 0:
-            faults.append(f"the {kind} block has {size!r} bytes")
-            continue
-        if len({spec.name for spec in specs}) != len(specs):
-            faults.append(f"two {kind}s have the same name")
-        for spec in specs:
-            extents = (*spec.shape, spec.offset_bytes)
-            if not all(type(extent) is int and extent >= 0 for extent in extents):
-                faults.append(f"{kind} {spec.name!r} has no place")
-            elif spec.offset_bytes + spec.nbytes > size:
-                faults.append(f"{kind} {spec.name!r} stands outside of its block")
-    return faults

@@ -6,6 +6,7 @@ Errors end here: one message on stderr and the exit code of their class, a trace
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ import click
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
 from edgelstm.interruption import Interrupted, termination_as_interrupt
+from edgelstm.printable import printable
 from edgelstm.version import VERSION
 
 COMMAND_GROUP = "edgelstm.commands"
@@ -30,6 +32,10 @@ BUILT_IN = {
     "inspect": "edgelstm.commands.inspect:inspect_command",
     "bench": "edgelstm.commands.bench:bench_command",
     "targets": "edgelstm.commands.targets:targets_command",
+    "snapshot": "edgelstm.commands.snapshot:snapshot_command",
+    "sign": "edgelstm.commands.sign:sign_command",
+    "trust": "edgelstm.commands.trust:trust_command",
+    "sbom": "edgelstm.commands.sbom:sbom_command",
 }
 """Commands of this package: there also where it lies on the path without being installed."""
 
@@ -118,7 +124,7 @@ class CommandGroup(click.Group):
             if isinstance(exc, (SystemExit, GeneratorExit)):
                 raise
             if is_debug:
-                traceback.print_exc()
+                click.echo(printable(traceback.format_exc()), err=True, nl=False)
             code = _report(exc, as_json="--json" in options)
         sys.exit(code)
 
@@ -192,13 +198,16 @@ def _refusal(name: str, error: TargetUnavailableError, summary: str = "") -> cli
 def _report(error: BaseException, as_json: bool) -> int:
     """Print an error; its exit code."""
     code, message = _explain(error)
+    message = printable(message)
     if not message:
         _silence_stdout()
     elif as_json:
         content = {"type": type(error).__name__, "message": message, "exit_code": code}
         click.echo(json.dumps({"error": content}), err=True)
     elif isinstance(error, click.UsageError):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue()), err=True, nl=False)
     else:
         click.echo(f"error: {message}", err=True)
     return code

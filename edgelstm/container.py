@@ -30,7 +30,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
 from edgelstm.foreign_files import recognize_bytes
@@ -47,6 +47,9 @@ _LENGTHS = struct.Struct("<QQ")
 _DIGEST_AT = _PREAMBLE.size + _LENGTHS.size
 _INDEX_AT = _DIGEST_AT + hashlib.sha256().digest_size
 _REMEDY = "copy it again from where it was made, or compile the model again"
+
+LARGEST_FILE_BYTES = 1 << 32
+"""No larger file is read as an artifact."""
 
 Bytes = bytes | memoryview
 
@@ -178,18 +181,21 @@ class Container:
         return head, [_Place(p.name, base + p.offset, p.size, p.sha256) for p in places]
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Container:
-        """Map a file into memory and check every byte of it.
+    def read(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Container:
+        """Copy a file into memory and check every byte of the copy.
 
-        The file stays mapped as long as a section is in use: replace it by renaming another one
-        over it (as `write` does), never in place.
+        Args:
+            path: the file.
+            mmap: map it instead, which takes no memory of its own. Nothing then protects what was
+                checked: who writes into the file changes it under running sessions, and who
+                shortens it ends the process.
 
         Raises:
             ArtifactError: the file cannot be opened.
             ArtifactFormatError: it is no artifact, or a damaged one.
             ArtifactVersionError: its format is newer than this runtime.
         """
-        return cls.parse(_map_file(Path(path)), origin=str(path))
+        return cls.parse(_read_file(Path(path), is_mapped=mmap), origin=str(path))
 
     @classmethod
     def parse(cls, data: Bytes, origin: str = "artifact") -> Container:
@@ -230,7 +236,10 @@ class _Reader:
             position = place.end
         if position != len(self._data):
             self._damaged(f"bytes {position} and beyond belong to no section")
-        container = Container(manifest, sections)
+        try:
+            container = Container(manifest, sections)
+        except (ValueError, RecursionError):
+            self._damaged("its manifest holds NaN, infinity or too deep a nesting")
         container._digest = self._data[_DIGEST_AT:_INDEX_AT].hex()
         return container
 
@@ -282,6 +291,8 @@ class _Reader:
             self._damaged(f"it has {size} bytes instead of {total}: it is {kind}")
         try:
             index = json.loads(bytes(index_data))
+            # Half a surrogate pair can be written in JSON, and nowhere else.
+            json.dumps(index, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             index = None
         if not isinstance(index, dict):
@@ -292,7 +303,9 @@ class _Reader:
         places: list[_Place] = []
         try:
             for entry in entries:
-                name, offset, size = str(entry["name"]), entry["offset"], entry["bytes"]
+                name, offset, size = entry["name"], entry["offset"], entry["bytes"]
+                if type(name) is not str:
+                    self._damaged(f"a section is called {name!r}")
                 if type(offset) is not int or type(size) is not int:
                     self._damaged(f"section {name!r} has no whole-numbered place")
                 place = _Place(name, base + offset, size, entry["sha256"])
@@ -316,7 +329,7 @@ class _Reader:
         raise ArtifactFormatError(f"{self._origin} is damaged: {reason}; {_REMEDY}")
 
 
-def _map_file(path: Path) -> memoryview:
+def _read_file(path: Path, *, is_mapped: bool) -> memoryview:
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -324,11 +337,39 @@ def _map_file(path: Path) -> memoryview:
                 raise ArtifactFormatError(f"{path} is not a regular file: name an artifact")
             if status.st_size == 0:
                 return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            if status.st_size > LARGEST_FILE_BYTES:
+                raise ArtifactFormatError(
+                    f"{path} has {status.st_size} bytes; artifacts of up to {LARGEST_FILE_BYTES} "
+                    "are read"
+                )
+            if is_mapped:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            is_ours = file.read(len(MAGIC)) == MAGIC[: status.st_size]
+            file.seek(0)
+            if not is_ours:  # not worth a copy: it is only looked at to say what it is
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _copy(file, status.st_size)
     except IsADirectoryError as exc:
         raise ArtifactFormatError(f"{path} is a directory: name an artifact file in it") from exc
     except OSError as exc:
         raise ArtifactError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    except MemoryError as exc:
+        raise ArtifactError(
+            f"cannot read {path}: this machine has no memory for its {status.st_size} bytes; "
+            "load it with mmap=True (--mmap)"
+        ) from exc
+
+
+def _copy(file: BinaryIO, size: int) -> memoryview:
+    """So many bytes of a file, or what there is of them, from a page boundary on; read-only."""
+    room = memoryview(mmap.mmap(-1, size))
+    filled = 0
+    while filled < size:
+        count = file.readinto(room[filled:])  # type: ignore[attr-defined]
+        if not count:
+            break  # it was cut while it was read: what is there is refused by its length
+        filled += count
+    return room[:filled].toreadonly()
 
 
 def _sections_at(index_bytes: int) -> int:

@@ -5,7 +5,7 @@ EdgeLSTMError (1)
 |- ModelError (3)      UnsupportedOpError, ShapeError, CalibrationError, MismatchError
 |- TargetError (4)     TargetNotFoundError, TargetUnavailableError, CapabilityError, ToolchainError,
 |                      LinkError
-|- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError
+|- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError, UntrustedArtifactError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
 |                      NonFiniteStateError, BusyError, RecordingError, SampleRateError, OverrunError
 |- OutputError (7)     an output that cannot be written, or would destroy an input
@@ -101,6 +101,10 @@ class ArtifactVersionError(ArtifactError):
     """An artifact in a newer format than this runtime reads."""
 
 
+class UntrustedArtifactError(ArtifactError):
+    """An artifact without a signature that this machine trusts, or a key that is none."""
+
+
 class StreamError(EdgeLSTMError):
     """A sample or a recording that does not fit the model; the session's state is untouched."""
 
@@ -113,6 +117,10 @@ class SampleShapeError(StreamError):
 
 class SampleTypeError(StreamError):
     """A sample of the wrong element type."""
+
+
+class SampleTypeWarning(UserWarning):
+    """A sample of another element type than the input's is converted, in every step."""
 
 
 class NonFiniteSampleError(StreamError):

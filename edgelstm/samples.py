@@ -1,17 +1,19 @@
 """What a caller hands in, turned into arrays of exactly the model's type and shape, or refused.
 
-Arrays must have the type already: a silent conversion would hide a wrong sensor scale. Python
-numbers have no type of their own and are converted.
+Python numbers have no type of their own and are converted. Arrays of another type are converted by
+the same rules (never a float to an integer, never a number out of range), with one warning: the
+conversion takes time in every step, and integers often are a sensor's raw counts.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgelstm.admission import element_ranges, refused
 from edgelstm.errors import (
@@ -20,11 +22,16 @@ from edgelstm.errors import (
     SampleRangeError,
     SampleShapeError,
     SampleTypeError,
+    SampleTypeWarning,
     StreamError,
 )
 from edgelstm.signature import TensorSpec
 
 Array = NDArray[Any]
+Frame: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
+"""The array of the only input (or Python numbers), or the arrays of several inputs by name."""
+Result: TypeAlias = "Array | Any"
+"""An array where the model has one output, else a dict of arrays by name."""
 
 
 def convert_sample(data: Any, spec: TensorSpec) -> Array:
@@ -151,23 +158,44 @@ def _as_array(data: Any, spec: TensorSpec) -> Array:
     if isinstance(data, (int, float, list, tuple)) and not isinstance(data, np.generic):
         return _from_numbers(data, spec)
     array = np.asarray(data)
-    if array.dtype != dtype:
-        raise SampleTypeError(
-            f"input {spec.name!r}: expected {dtype.name}, got {array.dtype.name}; "
-            f"convert it with .astype(np.{dtype.name})"
-        )
-    return array
+    if array.dtype == dtype:
+        return array
+    converted = _converted(array, spec)
+    _warn_once(spec, array.dtype.name)
+    return converted
+
+
+_warned: set[tuple[str, str, str]] = set()
+
+
+def _warn_once(spec: TensorSpec, found: str) -> None:
+    """Tell it once in a process for each input and type."""
+    expected = spec.dtype.numpy.name
+    if (spec.name, expected, found) in _warned:
+        return
+    _warned.add((spec.name, expected, found))
+    warnings.warn(
+        f"input {spec.name!r} is {expected}, and gets {found}: it is converted in every step; "
+        f"convert it once with .astype(np.{expected})",
+        SampleTypeWarning,
+        stacklevel=2,
+    )
 
 
 def _from_numbers(data: Any, spec: TensorSpec) -> Array:
-    """Python numbers; whole numbers may become floats, never the other way round."""
-    dtype = spec.dtype.numpy
+    """Python numbers."""
     try:
         array = np.asarray(data)
     except ValueError as exc:
         raise SampleShapeError(
             f"input {spec.name!r}: rows of different lengths, expected frames of shape {spec.shape}"
         ) from exc
+    return _converted(array, spec)
+
+
+def _converted(array: Array, spec: TensorSpec) -> Array:
+    """In the input's type: integers may become floats, never the other way round."""
+    dtype = spec.dtype.numpy
     if array.size == 0:
         return array.astype(dtype)
     fits = array.dtype.kind in {"f": "biuf", "b": "b"}.get(dtype.kind, "iu")

@@ -13,18 +13,18 @@ from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
 from edgelstm.pace import Pace
 from edgelstm.samples import (
+    Frame,
+    Result,
     by_name,
     convert_blocks,
     convert_sample,
     refusal_error,
 )
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.snapshot import Snapshot
+from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
-Result = Any
-"""An array where the model has one output, else a dict of arrays by name."""
 
 
 class Session:
@@ -106,7 +106,7 @@ class Session:
         """The model as the engine runs it; its `facts` name engine and instruction set."""
         return self._kernel
 
-    def step(self, frame: Any) -> Result:
+    def step(self, frame: Frame) -> Result:
         """Feed one frame, and get what the model says after it.
 
         Args:
@@ -142,7 +142,7 @@ class Session:
         finally:
             turn.give(None)
 
-    def run(self, frames: Any) -> Result:
+    def run(self, frames: Frame) -> Result:
         """Feed a block of frames in native code; the same as `step` for each of them.
 
         A signal is answered within a fraction of a second, and then none of the block was fed.
@@ -161,7 +161,7 @@ class Session:
         with self._turn:
             return self._run(frames)
 
-    def _run(self, frames: Any) -> Result:
+    def _run(self, frames: Frame) -> Result:
         self._expect_mode("stream", "run() feeds a stream")
         signature = self._signature
         blocks = convert_blocks(frames, signature.inputs)
@@ -204,7 +204,7 @@ class Session:
             state[...] = before
         return code
 
-    def call(self, inputs: Any) -> Result:
+    def call(self, inputs: Frame) -> Result:
         """Compute the whole function once (artifacts compiled with `--mode call`).
 
         Args:
@@ -242,27 +242,16 @@ class Session:
         """Continue where a snapshot was taken.
 
         Raises:
-            StreamError: it is damaged, or of another model; the state is as before.
+            StreamError: it is damaged, of another model, or not finite; the state is as before.
         """
         with self._turn:
             self._restore(snapshot)
 
     def _restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
         self._expect_open()
-        if not isinstance(snapshot, Snapshot):
-            snapshot = Snapshot.from_bytes(snapshot)
-        state = self._blocks.state
-        if snapshot.model_id != self._model_id:
-            raise StreamError(
-                f"the snapshot is of another model than {self._signature.name!r} "
-                f"({snapshot.model_id[:12]}... instead of {self._model_id[:12]}...)"
-            )
-        if len(snapshot.state) != state.size:
-            raise StreamError(
-                f"the snapshot holds {len(snapshot.state)} bytes, the state has {state.size}"
-            )
+        state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
         self._settle(False)
-        state[...] = np.frombuffer(snapshot.state, np.uint8)
+        self._blocks.state[...] = state
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""
@@ -290,7 +279,7 @@ class Session:
         facts = " ".join(self._kernel.facts.values())
         return f"<edgelstm.Session {self._signature.name} {self._signature.mode} on {facts}>"
 
-    def _take_frame(self, frame: Any) -> None:
+    def _take_frame(self, frame: Frame) -> None:
         self._expect_mode("stream", "step() feeds a stream")
         self._fill(frame)
 

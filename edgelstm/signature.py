@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from edgelstm.dtypes import DType
+from edgelstm.fields import Fields
 
 Mode = Literal["stream", "call"]
+
+LARGEST_BLOCK_BYTES = 1 << 40
+"""No manifest speaks of a larger block; what is allocated has a limit of its own (`memory.py`)."""
+
+_MOST_FRAMES = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +83,38 @@ class TensorSpec:
         return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> TensorSpec:
-        """Read what `to_json` wrote."""
-        fields = dict(data)
-        fields["dtype"] = DType(fields["dtype"])
-        fields["shape"] = tuple(fields["shape"])
-        fields["model_shape"] = tuple(fields["model_shape"])
-        if "limit" in fields:
-            fields["limit"] = _limit(fields["limit"])
-        kind = float if fields["dtype"].is_float else int
-        fields["ranges"] = tuple(_run(run, kind) for run in fields.get("ranges", ()))
-        spec = cls(**fields)
-        if spec.ranges and sum(count for count, _, _ in spec.ranges) != math.prod(spec.shape):
-            raise ValueError(f"the ranges of {spec.name!r} are of another number of elements")
-        return spec
+    def from_json(cls, data: Any) -> TensorSpec:
+        """Read what `to_json` wrote; keys that are not known are left alone.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "tensor")
+        model_shape = fields.shape("model_shape")
+        time_axis = fields.optional_count("time_axis")
+        if time_axis is not None and time_axis >= len(model_shape):
+            fields.refuse("time_axis", f"an axis of {model_shape}")
+        shape = fields.shape("shape")
+        if math.prod(shape) != math.prod(model_shape):
+            fields.refuse("shape", f"as many elements as model_shape {model_shape}")
+        dtype = fields.one_of("dtype", DType)
+        ranges = tuple(_run(each, dtype, fields) for each in _runs(fields))
+        if ranges and sum(count for count, _, _ in ranges) != math.prod(shape):
+            fields.refuse("ranges", "ranges of as many elements as the tensor has")
+        return cls(
+            name=fields.text("name"),
+            dtype=dtype,
+            shape=shape,
+            offset_bytes=fields.count("offset_bytes"),
+            model_shape=model_shape,
+            time_axis=time_axis,
+            unit=fields.text("unit", ""),
+            stride=fields.integer("stride", 1, _MOST_FRAMES, 1),
+            delay=fields.count("delay", 0, _MOST_FRAMES),
+            warm_up=fields.count("warm_up", 0, _MOST_FRAMES),
+            limit=_limit(fields, "limit"),
+            ranges=ranges,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +141,19 @@ class StateSpec:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> StateSpec:
-        """Read what `to_json` wrote."""
-        return cls(data["name"], DType(data["dtype"]), tuple(data["shape"]), data["offset_bytes"])
+    def from_json(cls, data: Any) -> StateSpec:
+        """Read what `to_json` wrote; keys that are not known are left alone.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "state")
+        return cls(
+            fields.text("name"),
+            fields.one_of("dtype", DType),
+            fields.shape("shape"),
+            fields.count("offset_bytes"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,30 +213,51 @@ class Signature:
         )
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Signature:
-        """Read what `to_json` wrote."""
+    def from_json(cls, data: Any) -> Signature:
+        """Read what `to_json` wrote; keys that are not known are left alone.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "signature")
+        mode = fields.text("mode")
+        if mode not in get_args(Mode):
+            fields.refuse("mode", " or ".join(get_args(Mode)))
+        rate_hz = fields.optional_number("rate_hz")
+        if rate_hz is not None and rate_hz <= 0:
+            fields.refuse("rate_hz", "a positive number")
         return cls(
-            name=data["name"],
-            mode=data["mode"],
-            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
-            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
-            states=tuple(StateSpec.from_json(spec) for spec in data["states"]),
-            input_bytes=data["input_bytes"],
-            output_bytes=data["output_bytes"],
-            rate_hz=data["rate_hz"],
-            checks_states=bool(data.get("checks_states", False)),
-            state_limit=_limit(data["state_limit"]) if "state_limit" in data else math.inf,
+            name=fields.text("name"),
+            mode=cast("Mode", mode),
+            inputs=tuple(TensorSpec.from_json(spec) for spec in fields.objects("inputs")),
+            outputs=tuple(TensorSpec.from_json(spec) for spec in fields.objects("outputs")),
+            states=tuple(StateSpec.from_json(spec) for spec in fields.objects("states")),
+            input_bytes=fields.count("input_bytes", most=LARGEST_BLOCK_BYTES),
+            output_bytes=fields.count("output_bytes", most=LARGEST_BLOCK_BYTES),
+            rate_hz=rate_hz,
+            checks_states=fields.flag("checks_states", False),
+            state_limit=_limit(fields, "state_limit"),
         )
 
 
-def _limit(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"a limit is {value!r}")
-    return float(value)
+def _limit(fields: Fields, name: str) -> float:
+    if name not in fields.data:
+        return math.inf
+    limit = fields.number(name)
+    if limit <= 0:
+        fields.refuse(name, "a positive number")
+    return limit
 
 
-def _run(run: Any, kind: type[float]) -> tuple[int, float, float]:
+def _runs(fields: Fields) -> list[Any]:
+    return fields.items("ranges") if "ranges" in fields.data else []
+
+
+def _run(run: Any, dtype: DType, fields: Fields) -> tuple[int, float, float]:
+    kind = float if dtype.is_float else int
+    if not isinstance(run, list) or len(run) != 3:
+        fields.refuse("ranges", "a list of [elements, lowest, highest]")
     count, low, high = run
     if type(count) is not int or count < 1 or not all(type(end) is kind for end in (low, high)):
-        raise ValueError(f"a range of elements is {run!r}")
+        fields.refuse("ranges", "a list of [elements, lowest, highest] in the tensor's own type")
     return count, low, high

@@ -12,14 +12,12 @@ from edgelstm.admission import refused, takes
 from edgelstm.engines.base import Kernel
 from edgelstm.errors import CapabilityError, SampleShapeError, StreamError
 from edgelstm.memory import Block
-from edgelstm.samples import refusal_reason
+from edgelstm.samples import Frame, Result, refusal_reason
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.snapshot import Snapshot
+from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
-Result = Any
-"""An array where the model has one output, else a dict of arrays by name."""
 
 
 class Runner(Protocol):
@@ -107,7 +105,7 @@ class StreamSet:
         """Which places are taken."""
         return self._active.copy()
 
-    def step(self, frames: Any) -> Result:
+    def step(self, frames: Frame) -> Result:
         """Feed one frame of every stream.
 
         Args:
@@ -126,7 +124,7 @@ class StreamSet:
             return {name: data[0] for name, data in result.items()}
         return result[0]
 
-    def run(self, frames: Any) -> Result:
+    def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
 
         Args:
@@ -197,14 +195,10 @@ class StreamSet:
         """Let one stream continue where a snapshot was taken.
 
         Raises:
-            StreamError: it is damaged, or of another model.
+            StreamError: it is damaged, of another model, or not finite.
         """
         runner = self._expect_open()
-        if not isinstance(snapshot, Snapshot):
-            snapshot = Snapshot.from_bytes(snapshot)
-        if snapshot.model_id != self._model_id or len(snapshot.state) != self._state_init.size:
-            raise StreamError(f"the snapshot is of another model than {self._signature.name!r}")
-        state = np.frombuffer(snapshot.state, np.uint8)
+        state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
         with self._turn:
             runner.write_state(self._expect_place(stream), state)
 

@@ -27,11 +27,13 @@ from edgelstm_compiler.described import (
     said_by_metadata,
 )
 from edgelstm_compiler.emulation.kernel import emulate
+from edgelstm_compiler.identity import identity_of, provenance, reference_artifact
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
+from edgelstm_compiler.known_steps import KnownSteps, record_steps
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
 from edgelstm_compiler.notes import stream_notes
@@ -63,6 +65,9 @@ GRAPH_PASSES = (eliminate_dead_nodes, fuse_dense)
 
 STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
 """The order of the passes over the step graph."""
+
+OBJECT_PREFIX = "object/"
+"""Sections that hold the object files of an artifact's code, by instruction set, for `export-c`."""
 
 Progress = Callable[[str], None]
 Note = Callable[[str], None]
@@ -254,9 +259,11 @@ def compile_read_model(
             dump_text(stage.text(result), f"{backend.name}_{stage.name}", ctx.dump)
 
     emission = run_stages(backend, program, target_options, dump_stage)
+    reference = reference_artifact(named, options.rate_hz)
     assemble = partial(
         _assemble,
         program,
+        identity_of(reference),
         step_graph,
         emission,
         model,
@@ -266,7 +273,8 @@ def compile_read_model(
         description,
         notes.to_json(),
     )
-    artifact = assemble({"done": False})
+    check: dict[str, Any] = {"done": False}
+    artifact = assemble(check)
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
@@ -288,6 +296,8 @@ def compile_read_model(
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check)
+    if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
+        artifact = assemble(check, known=record_steps(artifact, reference))
     return artifact
 
 
@@ -385,6 +395,7 @@ def _named(graph: StepGraph, model: OnnxModel, options: CompileOptions) -> StepG
 
 def _assemble(
     program: Program,
+    identity: str,
     graph: StepGraph,
     emission: Emission,
     model: OnnxModel,
@@ -394,8 +405,11 @@ def _assemble(
     description: Description,
     notes: Mapping[str, Any],
     check: Mapping[str, Any],
+    known: KnownSteps | None = None,
 ) -> Artifact:
     sections = dict(emission.sections)
+    if known is not None:
+        sections.update(known.sections())
     if quantized is not None and quantized.calibration is not None and options.quantize is not None:
         sections[CALIBRATION_SECTION] = pack_calibration(
             quantized.calibration, options.quantize.options
@@ -425,6 +439,8 @@ def _assemble(
         macs=program.macs,
         layers=describe_layers(graph),
         quantization=None if quantized is None else quantized.record,
+        identity=identity,
+        provenance=provenance(emission.engine),
         description=description,
         notes=notes,
     )

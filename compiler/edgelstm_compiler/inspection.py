@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
+from edgelstm.printable import printable
 from edgelstm.signature import Mode
 from edgelstm_compiler.driver import CompileOptions, admit, bind, describe_layers, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
@@ -118,7 +119,7 @@ def _as_text(report: dict[str, Any]) -> str:
         lines += [
             f"  {item['operator']} {item['node']}: {item['reason']}" for item in report["refused"]
         ]
-        return "\n".join(lines)
+        return "\n".join(printable(line, keep="") for line in lines)
     if report["streamable"]:
         lines.append("streams: yes, one frame a step")
         lines += [f"  warning: {text}" for text in report.get("warnings", [])]
@@ -141,4 +142,4 @@ def _as_text(report: dict[str, Any]) -> str:
         if states:
             lines.append(f"{states} bytes of state:")
             lines += [f"  {state['name']}: {state['type']}" for state in report["states"]]
-    return "\n".join(lines)
+    return "\n".join(printable(line, keep="") for line in lines)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.engines.reference import PROGRAM_VERSION
+from edgelstm.engines.reference_program import PROGRAM_VERSION
 from edgelstm.errors import CapabilityError, InternalError
 from edgelstm.numerics.cells import Cell
 from edgelstm.numerics.documents import cell_document

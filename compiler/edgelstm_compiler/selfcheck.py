@@ -207,7 +207,7 @@ class _Trial:
         for count in self._prefixes():
             inputs = self._inputs if count == self._count else self._prefix(count)
             try:
-                expected = _expected(oracle, inputs, count, self._length, self._binding)
+                expected = _expected(oracle, inputs, count, self._length)
             except EdgeLSTMError:
                 if count == self._count:
                     raise
@@ -358,18 +358,14 @@ def _expected(
     inputs: Mapping[str, Array],
     count: int,
     length: int | None,
-    binding: Binding,
 ) -> Expected:
     try:
         return oracle.run(inputs)
     except EdgeLSTMError as error:
         if length is None:
             raise
-        traced = next(
-            (binding.shapes[name][axis] for name, axis in binding.free_time), "another length"
-        )
         raise MismatchError(
-            f"the model says that its time is free, but fails at {count} frames (it was read at "
-            f"{traced}): {error}. A length was baked in when it was exported: give the shape it "
+            f"the model says that its time is free, but fails at {count} frames: "
+            f"{error}. A length was baked in when it was exported: give the shape it "
             "was traced with by --shape, or export it again with dynamic axes"
         ) from error

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-import edgelstm.artifact
 from edgelstm.artifact import Artifact
+from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import (
     format_bytes,
     format_ns,
@@ -20,6 +20,7 @@ from edgelstm.commands.report import (
     print_json,
     print_table,
     progress_bar,
+    say,
 )
 from edgelstm.errors import TargetNotFoundError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
@@ -50,6 +51,7 @@ EMULATOR_GROUP = "edgelstm.emulators"
     is_flag=True,
     help="Count the instructions of a step of ARM code on an emulated processor, in place of time.",
 )
+@loading_options
 @json_option
 def bench_command(
     artifact: Path,
@@ -60,6 +62,7 @@ def bench_command(
     seconds: float,
     seed: int,
     is_emulated: bool,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Time ARTIFACT: the native step, `step` and `run` from Python, and reading its weights once.
@@ -73,7 +76,7 @@ def bench_command(
     """
     if against and model is None:
         raise click.UsageError("--against needs --model MODEL.onnx")
-    loaded = edgelstm.artifact.load(artifact)
+    loaded = load(artifact)
     if is_emulated:
         counts = find_emulator()(loaded)
         if as_json:
@@ -195,7 +198,7 @@ def measure(
 def _print_report(report: dict[str, Any]) -> None:
     unit = "step" if report["mode"] == "stream" else "call"
     native = report["native"]
-    click.echo(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
+    say(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
     spread = f"min {format_ns(native['min_ns'])}, p99 {format_ns(native['p99_ns'])}"
     limit = report["of_read_limit"]
     reading = f"{format_ns(report['read_ns'])} for {format_bytes(report['weights_bytes'])}"
@@ -232,7 +235,7 @@ def _print_report(report: dict[str, Any]) -> None:
 
 def _print_counts(report: dict[str, Any]) -> None:
     unit = "step" if report["mode"] == "stream" else "call"
-    click.echo(f"{report['artifact']} on {report['emulator']}, counted a {unit}:")
+    say(f"{report['artifact']} on {report['emulator']}, counted a {unit}:")
     print_table(
         ["instruction set", "instructions", "per MAC", "stack"],
         [

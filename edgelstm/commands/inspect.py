@@ -19,6 +19,7 @@ from edgelstm.commands.report import (
     print_facts,
     print_json,
     print_table,
+    say,
 )
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, code_variants
@@ -26,6 +27,7 @@ from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavai
 from edgelstm.footprint import footprints
 from edgelstm.foreign_files import is_onnx, recognize
 from edgelstm.install_hint import install_hint
+from edgelstm.manifest import read_manifest
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -62,7 +64,7 @@ def inspect_command(file: Path, mode: str | None, shapes: tuple[str, ...], as_js
     if as_json:
         print_json(report)
     elif text is not None:
-        click.echo(text)
+        say(text)
     else:
         _print_report(report)
 
@@ -71,7 +73,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
     """All that there is to say about a compiled model, as a JSON object."""
     manifest, signature = artifact.manifest, artifact.signature
     try:
-        runs_here, reason = True, " ".join(artifact.kernel.facts.values())
+        runs_here, reason = True, " ".join(artifact.runs_as.values())
     except (TargetError, ArtifactError) as exc:
         runs_here, reason = False, str(exc)
     layers = manifest.get("layers", [])
@@ -85,6 +87,9 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "source": manifest["source"],
         "target": manifest["target"],
         "options": manifest.get("options", {}),
+        "provenance": manifest.get("provenance", {}),
+        "signed_by": None if artifact.signed_by is None else artifact.signed_by.name,
+        "quantization": _describe_quantization(artifact),
         "check": manifest.get("check", {}),
         "window": manifest.get("window"),
         "warnings": list(artifact.warnings),
@@ -104,6 +109,18 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "devices": _describe_devices(artifact),
         "kernels": _describe_kernels(manifest),
         "sections": artifact.sizes,
+    }
+
+
+def _describe_quantization(artifact: Artifact) -> dict[str, Any] | None:
+    """Schemes, and whether every processor computes the same bits."""
+    found = read_manifest(artifact.manifest).quantization
+    if found is None:
+        return None
+    return {
+        "schemes": sorted(set(found.schemes.values())),
+        "exact": found.is_exact,
+        "float_operators": list(found.float_operators),
     }
 
 
@@ -164,7 +181,7 @@ def _describe_state(spec: StateSpec) -> dict[str, Any]:
 def _print_artifact(report: Mapping[str, Any]) -> None:
     source, target, check = report["source"], report["target"], report["check"]
     unit = "step" if report["mode"] == "stream" else "call"
-    click.echo(f"{report['name']}: {report['mode']} model for {target['name']}")
+    say(f"{report['name']}: {report['mode']} model for {target['name']}")
     origin = source.get("file") or "unknown"
     made_by = ", ".join(
         part
@@ -181,6 +198,8 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ("compiled from", f"{origin} ({made_by})" if made_by else origin),
             ("compiled by", f"edgelstm {report['edgelstm']}"),
             ("self-check", against if check.get("done") else "not done"),
+            ("quantized", _quantized(report["quantization"])),
+            ("signed by", report["signed_by"]),
             ("runs here", report["runs_here_as"] if report["runs_here"] else "no"),
             ("because", "" if report["runs_here"] else report["runs_here_as"]),
             ("rate", f"{report['rate_hz']:g} Hz" if report["rate_hz"] else ""),
@@ -190,16 +209,16 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         ]
     )
     for warning in report["warnings"]:
-        click.echo(f"  warning: {warning}")
+        say(f"  warning: {warning}")
     for kind in ("inputs", "outputs", "states"):
         if report[kind]:
-            click.echo(f"{kind}:")
+            say(f"{kind}:")
             rows = [[t["name"], t["dtype"], _shape(t), _remarks(t)] for t in report[kind]]
             print_table(["name", "type", "shape", ""], rows)
     if report["description"] is not None:
         _print_description(report["description"])
     if report["layers"]:
-        click.echo("layers:")
+        say("layers:")
         print_table(
             ["name", "kind", "parameters", "MACs"],
             [
@@ -208,7 +227,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ],
         )
     if report["isas"]:
-        click.echo("code, best first:")
+        say("code, best first:")
         rows = [
             [isa["isa"], format_bytes(isa["bytes"]), isa["obstacle"] or "ok"]
             for isa in report["isas"]
@@ -216,21 +235,34 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_table(["instruction set", "size", "here"], rows)
     if report["kernels"]:
         _print_kernels(report["kernels"])
-    click.echo("memory:")
+    say("memory:")
     memory = {name.removesuffix("_bytes"): size for name, size in report["memory"].items()}
     print_facts([(name, format_bytes(size)) for name, size in memory.items()])
     for device in report["devices"]:
-        click.echo(f"on {device['isa']}, bytes:")
+        say(f"on {device['isa']}, bytes:")
         amounts = [(name, amount) for name, amount in device.items() if name != "isa"]
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
-    click.echo("sections:")
+    say("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _quantized(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    schemes = ", ".join(found["schemes"]) or "no layer"
+    if found["exact"]:
+        return f"{schemes}: the same bits on every processor"
+    floats = found["float_operators"]
+    if set(found["schemes"]) != {"int8-full"} or not floats:
+        return schemes
+    shown = ", ".join(floats[:3]) + (", ..." if len(floats) > 3 else "")
+    return f"{schemes}, but not bit-exact: in float32 stays {shown}"
 
 
 def _print_description(description: Mapping[str, Any]) -> None:
     """Columns with units and the ranges that the model saw; classes of outputs."""
     for name, columns in description["inputs"].items():
-        click.echo(f"columns of {name}, in this order:")
+        say(f"columns of {name}, in this order:")
         rows = []
         for column in columns:
             limits = column["range"]
@@ -238,11 +270,11 @@ def _print_description(description: Mapping[str, Any]) -> None:
             rows.append([column["name"], column["unit"], seen])
         print_table(["name", "unit", "range seen"], rows)
     for name, labels in description["outputs"].items():
-        click.echo(f"classes of {name}: {', '.join(labels)}")
+        say(f"classes of {name}: {', '.join(labels)}")
 
 
 def _print_kernels(kernels: list[dict[str, Any]]) -> None:
-    click.echo("kernels:")
+    say("kernels:")
     print_table(
         ["chip", "code", "for", "shape", "blocks", "threads", "registers", "shared"],
         [
@@ -255,7 +287,7 @@ def _print_kernels(kernels: list[dict[str, Any]]) -> None:
             for k in kernels
         ],
     )
-    click.echo("why these shapes:")
+    say("why these shapes:")
     print_facts([(f"{k['chip']} {_kind(k)}", k["why"]) for k in kernels if k["form"] != "ptx"])
 
 
@@ -331,11 +363,11 @@ def _print_report(report: Mapping[str, Any]) -> None:
     """Any report, entry by entry."""
     for name, value in report.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            click.echo(f"{name}:")
+            say(f"{name}:")
             header = list(dict.fromkeys(key for item in value for key in item))
             print_table(header, [[item.get(key, "") for key in header] for item in value])
         else:
-            click.echo(f"{name}: {value}")
+            say(f"{name}: {value}")
 
 
 def _shape(tensor: Mapping[str, Any]) -> str:

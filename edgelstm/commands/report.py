@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from edgelstm.printable import printable, printable_json
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -21,14 +23,19 @@ def json_option(function: _F) -> _F:
 
 def print_json(data: Any, err: bool = False) -> None:
     """One JSON document."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False), err=err)
+    click.echo(printable_json(json.dumps(data, indent=2, ensure_ascii=False)), err=err)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Lines for people; what stands in them may come from files, and steers no terminal."""
+    click.echo(printable(text), err=err)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]], indent: int = 2) -> None:
     """Aligned columns: numbers to the right, text to the left."""
     if not rows:
         return
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell), keep="") for cell in row] for row in rows]
     is_right = [
         all(isinstance(row[i], (int, float)) or row[i] == "" for row in rows)
         for i in range(len(header))
@@ -44,7 +51,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]], indent: in
 
 def print_facts(facts: Sequence[tuple[str, Any]], indent: int = 2) -> None:
     """Lines of a name and what there is to say about it; empty ones are left out."""
-    shown = [(name, str(value)) for name, value in facts if value not in (None, "")]
+    shown = [
+        (printable(name, keep=""), printable(str(value), keep=""))
+        for name, value in facts
+        if value not in (None, "")
+    ]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{' ' * indent}{name.ljust(width)}  {value}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-import edgelstm.artifact
-from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
+from edgelstm.commands.loading import Loader, loading_options
+from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.outputs import STANDARD, check_output
@@ -98,6 +98,7 @@ _FORMAT = click.Choice(list(FORMATS))
     help="Begin anew with the initial state after every N frames fed: windows as in training.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
+@loading_options
 @json_option
 def run_command(
     artifact: Path,
@@ -115,6 +116,7 @@ def run_command(
     state_every: float,
     reset_every: int | None,
     quiet: bool,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Feed a recording, or standard input as it arrives, to ARTIFACT and write its predictions.
@@ -130,7 +132,7 @@ def run_command(
     """
     if state_file is None and (resume or _is_given("state_every")):
         raise click.UsageError("--resume and --state-every are for --state-file FILE")
-    model = edgelstm.artifact.load(artifact)
+    model = load(artifact)
     options = StreamOptions(
         input_path=input_path,
         output_path=output_path,
@@ -210,4 +212,4 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["bad_frames"]:
         text += f", {summary['bad_frames']} bad frames ({summary['on_bad_sample']})"
         text += f": {', '.join(f'{n} {why}' for why, n in summary['bad_by_reason'].items())}"
-    click.echo(f"{text} ({fed})", err=True)
+    say(f"{text} ({fed})", err=True)

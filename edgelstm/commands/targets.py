@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgelstm.commands.report import json_option, print_facts, print_json, print_table
+from edgelstm.commands.report import json_option, print_facts, print_json, print_table, say
 from edgelstm.engines import ENGINES, find_engine
 from edgelstm.engines.cpu_features import cpu_flags, machine
 from edgelstm.errors import EdgeLSTMError
@@ -41,7 +41,7 @@ def targets_command(as_json: bool) -> None:
     if rows:
         print_table(["target", "builds", "runs", ""], rows, indent=0)
     else:
-        click.echo(f"no targets: compiling needs {install_hint('compiler')}")
+        say(f"no targets: compiling needs {install_hint('compiler')}")
     engines = [f"{e['name']} ({e['reason'] or 'ok'})" for e in report["engines"]]
     print_facts([("machine", machine()), ("engines", ", ".join(engines))], indent=0)
 

@@ -112,8 +112,16 @@ class Engine(Protocol):
         """
         ...
 
+    def describe(self, container: Container, signature: Signature) -> Mapping[str, str]:
+        """The facts that the kernel would have, without executing or mapping anything of the file.
+
+        Raises:
+            TargetUnavailableError, ArtifactFormatError: as `load`.
+        """
+        ...
+
     def load(self, container: Container, signature: Signature) -> Kernel:
-        """Make a model ready to run here.
+        """Make a model ready to run here: compiled code is mapped executable now, not before.
 
         Raises:
             TargetUnavailableError: this machine cannot run it; the message says what is missing.

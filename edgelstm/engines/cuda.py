@@ -18,7 +18,7 @@ from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, Kernel, StepFunction
 from edgelstm.engines.cuda_doorbell import IDLE_US, DoorbellKernel
 from edgelstm.engines.cuda_driver import Device, open_device
-from edgelstm.engines.cuda_kernels import LoadedKernel, entries_for, kernel_entries
+from edgelstm.engines.cuda_kernels import KernelEntry, LoadedKernel, entries_for, kernel_entries
 from edgelstm.engines.cuda_samples import find_refused, states_are_kept
 from edgelstm.engines.cuda_step import GraphStep
 from edgelstm.engines.cuda_streams import StreamRunner
@@ -34,22 +34,46 @@ class CudaEngine:
         """A driver and a GPU; see `Engine.expect_machine`."""
         open_device()
 
+    def describe(self, container: Container, signature: Signature) -> Mapping[str, str]:
+        """The GPU and the kernel for one stream, if its blocks fit; see `Engine.describe`."""
+        del signature
+        entries = kernel_entries(container)
+        device = open_device()
+        here = [e for e in _entries_here(device, entries) if e.streams != "doorbell"]
+
+        def least(entry: KernelEntry) -> int:
+            return entry.least_streams(device.processors)
+
+        enough = [entry for entry in here if least(entry) <= 1]
+        chosen = max(enough, key=least) if enough else min(here, key=least)
+        return {"engine": "cuda", "device": device.name, "shape": chosen.shape}
+
     def load(self, container: Container, signature: Signature) -> CudaKernel:
         """Make a model ready to run here; see `Engine.load`."""
         entries = kernel_entries(container)
         device = open_device()
         device.enter()
-        here = entries_for(entries, device.capability)
-        if not any(entry.streams == "many" for entry in here):
-            major, minor = device.capability
-            there = ", ".join(sorted({entry.section for entry in entries}))
-            raise TargetUnavailableError(
-                f"the artifact has no code for this {device.name} (sm_{major}{minor}), only "
-                f"{there}: compile it with --target cuda:sm_{major}{minor}"
-            )
+        here = _entries_here(device, entries)
         loaded = [LoadedKernel(device, container, entry) for entry in here]
         state_bytes = len(container.section("state_init"))
         return CudaKernel(device, loaded, signature, state_bytes)
+
+
+def _entries_here(device: Device, entries: Sequence[KernelEntry]) -> Sequence[KernelEntry]:
+    """The kernels for this GPU.
+
+    Raises:
+        TargetUnavailableError: there are none for any number of streams.
+    """
+    here = entries_for(entries, device.capability)
+    if not any(entry.streams == "many" for entry in here):
+        major, minor = device.capability
+        there = ", ".join(sorted({entry.section for entry in entries}))
+        raise TargetUnavailableError(
+            f"the artifact has no code for this {device.name} (sm_{major}{minor}), only "
+            f"{there}: compile it with --target cuda:sm_{major}{minor}"
+        )
+    return here
 
 
 class CudaKernel:

@@ -7,6 +7,7 @@ manifest, the engine follows it when it loads the model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.errors import ArtifactFormatError
+from edgelstm.signature import LARGEST_BLOCK_BYTES
 
 PART_ALIGNMENT = 256
 _TYPES = {
@@ -42,7 +44,7 @@ class View:
         """Its extents with all axes between the first and the last as one."""
         if len(self.shape) <= 3:
             return self.shape
-        return self.shape[0], int(np.prod(self.shape[1:-1])), self.shape[-1]
+        return self.shape[0], int(math.prod(self.shape[1:-1])), self.shape[-1]
 
     def of(self, blob: NDArray[np.uint8], dtype: str) -> NDArray[Any]:
         """Its elements, with the extents `joined`.
@@ -110,7 +112,7 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """Size in the image."""
-        return int(np.prod(self.split)) * np.dtype(_TYPES[self.dtype]).itemsize
+        return int(math.prod(self.split)) * np.dtype(_TYPES[self.dtype]).itemsize
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the manifest."""
@@ -190,10 +192,11 @@ class Layout:
             len(self.shape) == len(self.strides)
             and len(extents) == len(self.padded)
             and all(a <= b for a, b in zip(extents, self.padded, strict=True))
-            and np.prod(self.padded) == np.prod(self.split)
+            and math.prod(self.padded) == math.prod(self.split)
             and sorted(self.order) == list(range(len(self.split)))
             and all(view.source % item == 0 for view in self._views())
             and self.place % PART_ALIGNMENT == 0
+            and self.place + self.nbytes <= LARGEST_BLOCK_BYTES
         )
 
 

@@ -93,7 +93,7 @@ def kernel_entries(container: Container) -> tuple[KernelEntry, ...]:
     try:
         listed = container.manifest["target"]["facts"]["kernels"]
         entries = tuple(_entry(item) for item in listed)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ArtifactFormatError(
             f"the manifest's list of kernels is malformed ({error!r}); compile the model again"
         ) from error
@@ -163,7 +163,8 @@ def _entry(item: Mapping[str, Any]) -> KernelEntry:
     )
     sizes = (entry.threads, entry.shared_bytes, entry.mail_bytes)
     if (
-        entry.shape not in _SHAPES
+        not all(isinstance(text, str) for text in (entry.section, entry.entry))
+        or entry.shape not in _SHAPES
         or entry.form not in ("cubin", "ptx")
         or entry.streams not in ROLES
         or (entry.streams == "many" and entry.shape not in _FREE_SHAPES)

@@ -135,6 +135,11 @@ class NativeEngine:
     def expect_machine(self) -> None:
         """Nothing but a CPU; which one, the artifact decides."""
 
+    def describe(self, container: Container, signature: Signature) -> Mapping[str, str]:
+        """The instruction set that would be chosen; see `Engine.describe`."""
+        del signature
+        return {"engine": "native", "isa": choose_variant(code_variants(container)).isa}
+
     def load(self, container: Container, signature: Signature) -> NativeKernel:
         """Make a model ready to run here; see `Engine.load`."""
         variant = choose_variant(code_variants(container))

@@ -11,10 +11,9 @@ The data of constants stands in section `weights`. Values have the model's chunk
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,28 +22,18 @@ from numpy.typing import NDArray
 
 from edgelstm.admission import is_kept, takes
 from edgelstm.container import Container
-from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import apply
-from edgelstm.errors import ArtifactFormatError, ArtifactVersionError, StreamError
+from edgelstm.engines.reference_program import (
+    LARGEST_VALUES_BYTES,
+    ReferenceProgram,
+    read_program,
+)
+from edgelstm.errors import ArtifactFormatError, EdgeLSTMError, StreamError
 from edgelstm.memory import Block
-from edgelstm.numerics.documents import read_cell
-from edgelstm.numerics.legacy import LEGACY
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 
-PROGRAM_VERSION = 2
-"""Of the program; since 2 a recurrent node holds its cell (`edgelstm.numerics.documents`)."""
-
 Array = NDArray[Any]
-Apply = Callable[[str, Mapping[str, Any], Sequence["Array | None"]], Sequence[Array]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    op: str
-    fields: Mapping[str, Any]
-    inputs: tuple[str | None, ...]
-    outputs: tuple[str, ...]
 
 
 class ReferenceEngine:
@@ -53,55 +42,43 @@ class ReferenceEngine:
     def expect_machine(self) -> None:
         """Nothing but NumPy."""
 
+    def describe(self, container: Container, signature: Signature) -> Mapping[str, str]:
+        """The engine: a program is data, and is read to see that it can be run."""
+        return self.load(container, signature).facts
+
     def load(self, container: Container, signature: Signature) -> ReferenceKernel:
         """Make a model ready to run here; see `Engine.load`."""
-        try:
-            program = json.loads(bytes(container.section("program")))
-            _expect_version(program.get("version", 1))
-            return ReferenceKernel(program, signature, container.section("weights"))
-        except (ValueError, KeyError, TypeError, RecursionError) as exc:
-            raise ArtifactFormatError(
-                f"section 'program' is malformed ({type(exc).__name__}: {exc}); "
-                "compile the model again"
-            ) from exc
+        weights = container.section("weights")
+        program = read_program(container.section("program"), signature, weights)
+        kernel = ReferenceKernel(program, signature)
+        kernel.rehearse(container.section("state_init"))
+        return kernel
 
 
 class ReferenceKernel:
     """One program with its constants."""
 
-    def __init__(
-        self, program: Mapping[str, Any], signature: Signature, weights: memoryview
-    ) -> None:
+    def __init__(self, program: ReferenceProgram, signature: Signature) -> None:
         self._signature = signature
-        self._inputs = [
-            (spec, _named(program["inputs"], spec.name)["value"]) for spec in signature.inputs
-        ]
-        self._outputs = [
-            (spec, _named(program["outputs"], spec.name)["value"]) for spec in signature.outputs
-        ]
-        self._states = [
-            (spec, state["read"], state["write"])
-            for spec in signature.states
-            for state in [_named(program["states"], spec.name)]
-        ]
-        self._constants = {
-            str(item["value"]): _read_constant(item, weights) for item in program["constants"]
-        }
-        self._nodes = [
-            _Node(
-                node["op"],
-                _read_fields(node["op"], node["fields"]),
-                tuple(node["inputs"]),
-                tuple(node["outputs"]),
-            )
-            for node in program["nodes"]
-        ]
-        self._weights = weights
+        self._program = program
 
     @property
     def facts(self) -> Mapping[str, str]:
         """The engine."""
         return {"engine": "reference"}
+
+    def rehearse(self, state_init: memoryview) -> None:
+        """Compute one step on zeros: shapes and types of every operator are seen to fit.
+
+        Raises:
+            ArtifactFormatError: an operator cannot be computed, or gives what does not fit.
+        """
+        signature = self._signature
+        state = np.frombuffer(state_init, np.uint8).copy()
+        frame = np.zeros(signature.input_bytes, np.uint8)
+        # The operators may refuse zeros (lengths, indices), as they may any sample.
+        with suppress(StreamError):
+            self._execute(state, frame, np.zeros(signature.output_bytes, np.uint8))
 
     def bind(self, blocks: Blocks) -> StepFunction:
         """The step on those blocks."""
@@ -141,67 +118,76 @@ class ReferenceKernel:
         return code
 
     def _check(self, frame: Block) -> int:
-        for index, (spec, _) in enumerate(self._inputs):
+        for index, (spec, _) in enumerate(self._program.inputs):
             if not takes(_view(frame, spec), spec):
                 return 1 + index
         return 0
 
     def _execute(self, state: Block, frame: Block, result: Block) -> bool:
         """One step; False, with the state as it was, where a new state is not kept."""
-        # Copies throughout: operators may hand on views, and states are written in place below.
-        values: dict[str, Array] = dict(self._constants)
-        for tensor, name in self._inputs:
-            values[name] = _view(frame, tensor).reshape(tensor.model_shape).copy()
-        for carried, read, _ in self._states:
-            values[read] = _view(state, carried).copy()
-        with np.errstate(all="ignore"):
-            for node in self._nodes:
-                arguments = [None if name is None else values[name] for name in node.inputs]
-                results = apply(node.op, node.fields, arguments)
-                values.update(zip(node.outputs, results, strict=True))
+        program = self._program
+        values = self._compute(state, frame)
         if self._signature.checks_states and not all(
-            is_kept(values[write], self._signature) for _, _, write in self._states
+            is_kept(values[write], self._signature) for _, _, write in program.states
         ):
             return False
-        for carried, _, write in self._states:
-            _view(state, carried)[...] = values[write].reshape(carried.shape)
-        for tensor, name in self._outputs:
-            _view(result, tensor)[...] = values[name].reshape(tensor.shape)
+        # All is looked at before anything is written: what fails leaves the state as it was.
+        written = [
+            (_view(state, spec), _fitting(values[write], spec)) for spec, _, write in program.states
+        ]
+        written += [
+            (_view(result, spec), _fitting(values[name], spec)) for spec, name in program.outputs
+        ]
+        for place, value in written:
+            place[...] = value
         return True
 
+    def _compute(self, state: Block, frame: Block) -> dict[str, Array]:
+        """Every value of a step."""
+        # Copies throughout: operators may hand on views, and states are written in place later.
+        values: dict[str, Array] = dict(self._program.constants)
+        for tensor, name in self._program.inputs:
+            values[name] = _view(frame, tensor).reshape(tensor.model_shape).copy()
+        for carried, read, _ in self._program.states:
+            values[read] = _view(state, carried).copy()
+        size = 0
+        with np.errstate(all="ignore"):
+            for node in self._program.nodes:
+                arguments = [None if name is None else values[name] for name in node.inputs]
+                try:
+                    results = apply(node.op, node.fields, arguments)
+                    named = zip(node.outputs, results, strict=True)
+                    values.update((name, found) for name, found in named if name is not None)
+                except EdgeLSTMError:
+                    raise
+                except Exception as exc:  # NumPy's, for whatever a foreign program may ask of it
+                    raise ArtifactFormatError(
+                        f"section 'program': {node.label} cannot be computed "
+                        f"({type(exc).__name__}: {exc}); compile the model again"
+                    ) from exc
+                size += sum(found.nbytes for found in results)
+                if size > LARGEST_VALUES_BYTES:
+                    raise ArtifactFormatError(
+                        f"section 'program': its values take more than {LARGEST_VALUES_BYTES} "
+                        f"bytes at {node.label}"
+                    )
+        return values
 
-def _expect_version(version: object) -> None:
-    if version not in range(1, PROGRAM_VERSION + 1):
-        raise ArtifactVersionError(
-            f"section 'program' has format {version!r}, this edgelstm reads up to "
-            f"{PROGRAM_VERSION}: update edgelstm, or compile the model again"
+
+def _fitting(value: Array, spec: TensorSpec | StateSpec) -> Array:
+    """A value as it goes into its block.
+
+    Raises:
+        ArtifactFormatError: it has another type or another number of elements.
+    """
+    expected = spec.dtype.numpy
+    if value.dtype != expected or value.size != math.prod(spec.shape):
+        raise ArtifactFormatError(
+            f"section 'program': the value of {spec.name!r} is {value.dtype.name}{value.shape}, "
+            f"expected {expected.name}{spec.shape}; compile the model again"
         )
-
-
-def _read_fields(op: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of a node, cells read; programs of format 1 have none."""
-    if op in LEGACY or "cell" not in fields:
-        return fields
-    return {**fields, "cell": read_cell(fields["cell"])}
+    return value.reshape(spec.shape)
 
 
 def _view(block: Block, spec: TensorSpec | StateSpec) -> Array:
     return np.ndarray(spec.shape, spec.dtype.numpy, block, spec.offset_bytes)
-
-
-def _named(items: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    for item in items:
-        if item["name"] == name:
-            return item
-    raise KeyError(name)
-
-
-def _read_constant(item: Mapping[str, Any], weights: memoryview) -> Array:
-    dtype = DType(item["dtype"]).numpy
-    shape = tuple(int(extent) for extent in item["shape"])
-    count = math.prod(shape)
-    if count == 0:
-        return np.zeros(shape, dtype)
-    data = np.frombuffer(weights, dtype, count, item["offset_bytes"]).reshape(shape)
-    data.setflags(write=False)
-    return data

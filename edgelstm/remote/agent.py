@@ -33,6 +33,7 @@ from edgelstm.version import VERSION as EDGELSTM
 Send = Callable[[bytes], None]
 
 _NANOSECONDS = 1_000_000_000
+_LONGEST_TEXT = 4000
 
 
 class _Model:
@@ -73,10 +74,15 @@ def serve(receive: Receive, send: Send) -> None:
             continue
         if frame is None:
             return
-        if frame.kind == Kind.LOAD:
-            model, answer = _load(frame)
-        else:
-            answer = _answer(frame, model)
+        try:
+            if frame.kind == Kind.LOAD:
+                model, answer = _load(frame)
+            else:
+                answer = _answer(frame, model)
+        except Exception as error:  # whatever a frame led to, the next one is to be answered
+            answer = _error(
+                frame.serial, Fault.FAILED, f"the agent failed: {type(error).__name__}: {error}"
+            )
         send(answer)
         if frame.kind == Kind.BYE:
             return
@@ -138,4 +144,6 @@ def _info(model: _Model | None) -> Info:
 
 
 def _error(serial: int, fault: Fault, text: str) -> bytes:
-    return encode(Kind.ERROR, serial, bytes([fault]) + text.encode())
+    return encode(
+        Kind.ERROR, serial, bytes([fault]) + text[:_LONGEST_TEXT].encode(errors="replace")
+    )

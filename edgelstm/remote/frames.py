@@ -62,6 +62,7 @@ class Fault(IntEnum):
     NOTHING_LOADED = 4
     NOT_LOADABLE = 5
     REFUSED = 6
+    FAILED = 7  # the agent itself: its next answers are to be trusted no less
 
 
 @dataclass(frozen=True, slots=True)

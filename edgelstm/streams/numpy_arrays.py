@@ -180,7 +180,8 @@ class ArraySink:
 def read_arrays(data: Path | bytes, origin: str) -> Mapping[str, Array]:
     """The arrays of an NPY file (one, named "") or an NPZ file.
 
-    NPY files are mapped, not read; the arrays of NPZ files are unpacked when they are asked for.
+    NPY files are read into memory of their own, so that nobody changes them meanwhile; the arrays
+    of NPZ files are unpacked when they are asked for.
 
     Raises:
         RecordingError: it is neither, or damaged, or holds Python objects.
@@ -192,8 +193,6 @@ def read_arrays(data: Path | bytes, origin: str) -> Mapping[str, Array]:
                 return Archive(data, origin)
             file.seek(0)
             _check_header(file)
-            if isinstance(data, Path):
-                return {"": np.load(data, mmap_mode="r", allow_pickle=False)}
             file.seek(0)
             return {"": np.load(file, allow_pickle=False)}
     except RecordingError:

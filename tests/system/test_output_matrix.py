@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
+import edgelstm
 from edgelstm.cli import cli
 from edgelstm_compiler.driver import compile_model
 from tests.models import lstm_model
@@ -214,6 +215,7 @@ READ_ONLY = {
     ("calibrate", "model"),
     ("compile", "calibrate"),
     ("compile", "calibration"),
+    ("compile", "check_files"),
     ("compile", "description"),
     ("compile", "holdout"),
     ("compile", "model"),
@@ -229,6 +231,9 @@ READ_ONLY = {
     ("report", "files"),
     ("report", "model"),
     ("run", "artifact"),
+    ("sbom", "artifact"),
+    ("sign", "artifact"),
+    ("sign", "key"),
     ("validate", "artifact"),
     ("validate", "model"),
     ("validate", "source"),
@@ -279,6 +284,7 @@ def test_standard_output(name: str, desk: Desk) -> None:
 def test_every_path_of_every_command_is_in_this_file() -> None:
     """A new command cannot be forgotten here."""
     known = {(case.of, case.option) for case in (*CASES.values(), *FOLDERS.values(), STATE)}
+    known |= {(name, "--output") for name in NEW_ONLY}
     context = click.Context(cli)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
@@ -286,6 +292,36 @@ def test_every_path_of_every_command_is_in_this_file() -> None:
         for parameter in command.params:
             if isinstance(parameter.type, click.Path) and (name, parameter.name) not in READ_ONLY:
                 assert any((name, option) in known for option in parameter.opts), parameter
+
+
+NEW_ONLY: dict[str, Callable[[Desk, Path], Sequence[object]]] = {
+    "sign": lambda d, path: ["sign", d["gait.edgelstm"], "--key", d.folder / "k", "-o", path],
+    "sbom": lambda d, path: ["sbom", d["gait.edgelstm"], "-o", path],
+    "snapshot": lambda d, path: [
+        *("snapshot", "convert", d.folder / "old.snap", "--from", d["gait.edgelstm"]),
+        *("--to", d["gait.edgelstm"], "-o", path),
+    ],
+    "trust": lambda d, path: ["trust", "new-key", path],
+}
+"""Commands whose outputs are keys, signatures and the like: they never replace a file."""
+
+
+@pytest.mark.parametrize("name", NEW_ONLY)
+def test_outputs_that_replace_nothing(name: str, desk: Desk) -> None:
+    """A file that exists stays, be it an input or the user's own; a new one is written."""
+    assert invoke("trust", "new-key", desk.folder / "k").exit_code == 0
+    session = edgelstm.load(desk["gait.edgelstm"]).session()
+    (desk.folder / "old.snap").write_bytes(bytes(session.snapshot()))
+    own = desk.folder / "own"
+    own.write_bytes(OLD)
+    for path in (own, desk["gait.edgelstm"], desk["gait.onnx"]):
+        result = invoke(*NEW_ONLY[name](desk, path))
+        assert result.exit_code != 0, result.output
+        assert "Traceback" not in result.stderr
+    assert own.read_bytes() == OLD
+    assert not desk.lost()
+    assert invoke(*NEW_ONLY[name](desk, desk.folder / "new")).exit_code == 0
+    assert (desk.folder / "new").stat().st_size
 
 
 @pytest.mark.parametrize("name", CASES)

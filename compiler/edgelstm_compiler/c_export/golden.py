@@ -7,35 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelstm.artifact import Artifact
-from edgelstm.blocks import outputs_by_name, pack_inputs, pack_outputs
 from edgelstm.errors import (
     ArtifactFormatError,
     EdgeLSTMError,
+    InternalError,
     StreamError,
     TargetUnavailableError,
 )
-from edgelstm_compiler.c_export.borders import borders, is_exact, to_numbers
-from edgelstm_compiler.check_inputs import DOMAINS, ZERO, Domain
+from edgelstm_compiler.c_export.borders import is_exact, to_numbers
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.known_steps import (
+    STEPS,
+    KnownSteps,
+    recorded_steps,
+    step_blocks,
+    step_random,
+)
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
-from edgelstm_compiler.verification import (
-    domains_of,
-    expect_same_model,
-    random_call,
-    random_frames,
-)
+from edgelstm_compiler.verification import expect_same_model
 
 TOLERANCE = 1e-5
 """Largest difference of a float, relative to its magnitude where that exceeds 1."""
-
-_QUARTER = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +65,49 @@ def record_golden(
         frames: input by name, (n, *frame), in the model's units; None: seeded random input.
         steps: how many at most (call mode: one).
         model: the ONNX model, evaluated in NumPy for the outputs (quantized as the artifact is);
-            None: the artifact runs itself, here or on an emulated processor.
+            None: what the artifact recorded of itself, or where that is not enough, the artifact's
+            code on an emulated processor. It is never executed by this machine's own.
 
     Raises:
-        TargetUnavailableError: the artifact runs neither here nor emulated, and no model is given.
+        TargetUnavailableError: nothing was recorded or it is not enough, the artifact does not run
+            emulated, and no model is given.
         ModelError: it was made from another model.
         StreamError: an output is NaN or infinite on the recording, or on whatever is drawn: every
             sound device would fail such a self-test.
     """
-    teller, origin = _teller(artifact, model)
+    tolerance = tolerance_of(artifact)
     source = "seeded random input" if frames is None else "a recording"
-    if frames is not None:
-        blocks = _step(teller, to_numbers(artifact, frames), steps)
-        if isinstance(blocks, str):
-            raise StreamError(
-                f"the recording gives no known outputs for a self-test: {blocks}; give another "
-                "recording by --input, or fewer --steps"
-            )
-    else:
-        blocks = _step_random(artifact, teller, steps)
-    inputs, outputs = blocks
-    count = len(inputs)
-    return Golden(
-        b"".join(inputs),
-        b"".join(outputs),
-        count,
-        f"{source}, as {origin} computes them",
-        tolerance_of(artifact),
-    )
+    recorded = recorded_steps(artifact) if frames is None and model is None else None
+    if recorded is not None and steps <= STEPS:
+        known = recorded.first(steps)
+        origin = "the reference engine computed them when the model was compiled"
+        return Golden(known.inputs, known.outputs, known.steps, f"{source}, as {origin}", tolerance)
+    teller, name = _teller(artifact, model)
+    try:
+        known = _known_steps(artifact, teller, frames, steps)
+    except InternalError as exc:
+        if teller.runs_as["engine"] in ("reference", "native", "cuda"):
+            raise
+        raise ArtifactFormatError(
+            f"the artifact's own code fails on the emulated processor ({exc}): its sizes are not "
+            "those that its manifest says; compile the model again"
+        ) from exc
+    origin = f"{source}, as {name} computes them"
+    return Golden(known.inputs, known.outputs, known.steps, origin, tolerance)
+
+
+def _known_steps(
+    artifact: Artifact, teller: Artifact, frames: Mapping[str, Array] | None, steps: int
+) -> KnownSteps:
+    if frames is None:
+        return step_random(artifact, teller, steps)
+    known = step_blocks(teller, to_numbers(artifact, frames), steps)
+    if isinstance(known, str):
+        raise StreamError(
+            f"the recording gives no known outputs for a self-test: {known}; give another "
+            "recording by --input, or fewer --steps"
+        )
+    return known
 
 
 def tolerance_of(artifact: Artifact) -> float:
@@ -111,82 +123,19 @@ def tolerance_of(artifact: Artifact) -> float:
     return max(TOLERANCE, float(artifact.manifest["check"].get("tolerance") or 0.0))
 
 
-_Blocks = tuple[list[bytes], list[bytes]]
-
-
-def _step_random(artifact: Artifact, teller: Artifact, steps: int) -> _Blocks:
-    """Input and output blocks for the first domain of inputs on which all outputs are finite.
-
-    Raises:
-        StreamError: there is none.
-    """
-    specs = artifact.signature.inputs
-    kinds: list[dict[str, Domain]] = [domains_of(artifact)]
-    kinds += [{spec.name: d for spec in specs if spec.dtype.is_float} for d in DOMAINS]
-    whole = {spec.name: ZERO for spec in specs if not spec.dtype.is_float}
-    kinds += [{**kind, **whole} for kind in kinds if whole]
-    reason = ""
-    for domains in kinds:
-        blocks = _step(teller, _random(artifact, steps, domains), steps)
-        if not isinstance(blocks, str):
-            return blocks
-        reason = reason or blocks
-    raise StreamError(
-        f"no known outputs for a self-test: on random input {reason}; give a recording that the "
-        "model is defined on by --input FILE"
-    )
-
-
-def _step(teller: Artifact, given: Mapping[str, Array], steps: int) -> _Blocks | str:
-    """Input and output blocks, or why these inputs are no good."""
-    signature = teller.signature
-    is_stream = signature.mode == "stream"
-    count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
-    session = teller.session()
-    inputs, outputs = [], []
-    for step in range(count):
-        frame: Any = {spec.name: given[spec.name][step] for spec in signature.inputs}
-        try:
-            result = session.step(frame) if is_stream else session.call(frame)
-        except StreamError as error:
-            return f"step {step} is refused: {error}"
-        by_name = outputs_by_name(signature, result)
-        for name, x in by_name.items():
-            if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
-                return f"output {name!r} of step {step} is NaN or infinite"
-        inputs.append(pack_inputs(signature, frame))
-        outputs.append(pack_outputs(signature, by_name))
-    return inputs, outputs
-
-
-def _random(artifact: Artifact, steps: int, domains: Mapping[str, Domain]) -> dict[str, Array]:
-    """Seeded input; at borders in whole numbers within the range that was calibrated."""
-    if artifact.signature.mode == "stream":
-        frames = random_frames(artifact, steps, domains=domains)
-    else:
-        frames = {name: x[None] for name, x in random_call(artifact, domains=domains).items()}
-    rng = np.random.default_rng(1)
-    for name in borders(artifact):
-        if name in frames:
-            noise = rng.standard_normal(frames[name].shape)
-            walk = np.sin(0.1 * np.cumsum(noise, axis=0)) + 0.1 * noise
-            frames[name] = np.clip(walk * _QUARTER, -32768, 32767).astype(np.int16)
-    return frames
-
-
 def _teller(artifact: Artifact, model: Path | None) -> tuple[Artifact, str]:
-    """An artifact that runs here, and who it is."""
+    """Who computes the outputs; never the artifact's code on this machine's own processor."""
     if model is not None:
         return _reference(artifact, model), "NumPy"
+    if artifact.manifest["target"]["engine"] == "reference":
+        return artifact, "NumPy"
     try:
-        return artifact.on(artifact.kernel), "the compiled code on the host"
-    except TargetUnavailableError as exc:
-        try:
-            return emulate(artifact), "the compiled code on an emulated processor"
-        except TargetUnavailableError as error:
-            raise TargetUnavailableError(
-                f"no known outputs for the self-test: {error}; or give the ONNX model by --model"
-            ) from exc
+        return emulate(artifact, host_too=True), "the compiled code on an emulated processor"
+    except TargetUnavailableError as error:
+        raise TargetUnavailableError(
+            f"no known outputs for the self-test: {error}. Exporting executes no code of an "
+            "artifact on this machine; give the ONNX model by --model"
+        ) from error
 
 
 def _reference(artifact: Artifact, model: Path) -> Artifact:

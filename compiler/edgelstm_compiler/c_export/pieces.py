@@ -17,9 +17,7 @@ from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.header import public_header
 from edgelstm_compiler.c_export.sources import example_source, model_source, selftest_source
 from edgelstm_compiler.c_export.weights import WEIGHTS
-
-OBJECT_PREFIX = "object/"
-"""Sections that hold the object files of an artifact's code, by instruction set."""
+from edgelstm_compiler.driver import OBJECT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.commands.report import json_option, print_json, progress_bar, say
 from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.arguments import parse_shapes
 from edgelstm_compiler.commands.recordings import (
@@ -96,12 +96,12 @@ def calibrate_command(
         print_json(report, err=is_taken)
         return
     unit = "frames" if mode == "stream" else "calls"
-    click.echo(
+    say(
         f"{path}: ranges of {len(found.values)} values over {found.frames} {unit} "
         f"in {len(checked)} recordings",
         err=is_taken,
     )
     for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     if not found.warnings:
-        click.echo("  every unit and gate was exercised", err=is_taken)
+        say("  every unit and gate was exercised", err=is_taken)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.commands.report import json_option, print_json, progress_bar, say
 from edgelstm.errors import ArtifactError
 from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
@@ -218,14 +218,14 @@ def compile_command(
         click.echo(f"warning: {warning}", err=True)
     warnings = (record.get("calibration") or {}).get("warnings", [])
     for warning in named_warnings(warnings, calibrate, given):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     for warning in (record.get("held_out") or {}).get("warnings", []):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     # Standard output may carry the artifact.
     if as_json:
         print_json(report, err=str(path) == STANDARD)
     else:
-        click.echo(_as_text(report), err=str(path) == STANDARD)
+        say(_as_text(report), err=str(path) == STANDARD)
 
 
 def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json, print_table
+from edgelstm.commands.report import json_option, print_json, print_table, say
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.lowering.signature import make_signature
@@ -76,7 +76,7 @@ def debug_command(
 
 
 def _print(result: Bisection) -> None:
-    click.echo(f"against {result.against}, budget {result.budget_db:g} dB at the end")
+    say(f"against {result.against}, budget {result.budget_db:g} dB at the end")
     rows = [
         [
             "->" if item is result.first else "",
@@ -92,16 +92,16 @@ def _print(result: Bisection) -> None:
     ]
     print_table(["", "tensor", "kind", "SQNR", "share", "RMS error", "max error", ""], rows, 0)
     if result.alone:
-        click.echo("each layer quantized alone, SQNR at the outputs:")
+        say("each layer quantized alone, SQNR at the outputs:")
         for name, decibel in sorted(result.alone.items(), key=lambda item: item[1] or 999.0):
-            click.echo(f"  {name}: {'exact' if decibel is None else f'{decibel:.1f} dB'}")
+            say(f"  {name}: {'exact' if decibel is None else f'{decibel:.1f} dB'}")
     first = result.first
     if first is None:
-        click.echo("no tensor is beyond its share")
+        say("no tensor is beyond its share")
     else:
         found = 0.0 if first.sqnr_db is None else first.sqnr_db
-        click.echo(
+        say(
             f"first beyond its share: {first.name} ({first.kind} of {first.layer}): "
             f"{found:.1f} dB, {first.share_db:.1f} dB allowed"
         )
-    click.echo(f"code: {result.code}")
+    say(f"code: {result.code}")

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json
+from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import ArtifactError, MismatchError
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.streams.recording import read_frames
@@ -55,7 +55,7 @@ def demo_command(target: str, keep: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(result, err=is_taken)
     else:
-        click.echo(_as_text(result), err=is_taken)
+        say(_as_text(result), err=is_taken)
     if not result["verification"]["passed"]:
         raise MismatchError("the compiled demo model does not compute what the ONNX model does")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_facts, print_json
+from edgelstm.commands.loading import Loader, loading_options
+from edgelstm.commands.report import json_option, print_facts, print_json, say
 from edgelstm.errors import ArtifactError, CapabilityError
 from edgelstm.output_folder import check_folder
 from edgelstm.streams.recording import read_frames
@@ -58,7 +59,7 @@ STEPS = 16
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="ONNX model that gives the self-test its outputs.  [default: the compiled code itself]",
+    help="ONNX model that gives the self-test its outputs.  [default: recorded when compiled]",
 )
 @click.option(
     "--input",
@@ -73,6 +74,7 @@ STEPS = 16
     show_default=True,
     help="Steps of the self-test, at most.",
 )
+@loading_options
 @json_option
 def export_c_command(
     artifact: Path,
@@ -85,6 +87,7 @@ def export_c_command(
     model: Path | None,
     source: Path | None,
     steps: int,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Write ARTIFACT as a C project: header, library, weights, self-test, example, build file.
@@ -98,7 +101,7 @@ def export_c_command(
     """
     check_folder(output, ArtifactError)
     protect = [artifact, *(model_files(model) if model else []), *([source] if source else [])]
-    compiled = Artifact.load(artifact)
+    compiled = load(artifact)
     options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
     golden = golden_of(compiled, source, steps, model)
     export = export_project(compiled, output, golden, options, protect)
@@ -149,11 +152,11 @@ def _parse(text: str) -> tuple[str, str]:
 
 
 def _print(name: str, export: Export, origin: str) -> None:
-    click.echo(f"{name} for {export.isa} in {export.folder}:")
+    say(f"{name} for {export.isa} in {export.folder}:")
     print_facts([(path, f"{size:>9} bytes") for path, size in export.files.items()])
     if export.kept:
-        click.echo(f"kept as you edited it: {', '.join(export.kept)}")
-    click.echo(f"self-test: {origin}")
-    click.echo("memory in bytes:")
+        say(f"kept as you edited it: {', '.join(export.kept)}")
+    say(f"self-test: {origin}")
+    say("memory in bytes:")
     amounts = export.memory.to_json().items()
     print_facts([(key, "unknown" if v is None else v) for key, v in amounts])

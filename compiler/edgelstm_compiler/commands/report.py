@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json, print_table, progress_bar
+from edgelstm.commands.report import json_option, print_json, print_table, progress_bar, say
 from edgelstm.install_hint import install_hint
 from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.recordings import read_recordings
@@ -118,11 +118,11 @@ def report_command(
         return
     _print(report)
     if output is not None:
-        click.echo(f"page: {output}")
+        say(f"page: {output}")
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(f"{report['name']}: {report['scheme']} for {report['target']}")
+    say(f"{report['name']}: {report['scheme']} for {report['target']}")
     rows = [
         [
             row["name"],
@@ -150,9 +150,9 @@ def _print(report: dict[str, Any]) -> None:
         for name, error in outputs.items()
     ]
     if errors:
-        click.echo("error against float32:")
+        say("error against float32:")
         print_table(["on", "output", "SQNR", "max", "mean", "RMS", "same decision"], errors)
     for text in report["verdicts"]:
-        click.echo(f"- {text}")
+        say(f"- {text}")
     for warning in (report["calibration"] or {}).get("warnings", []):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_facts, print_json
+from edgelstm.commands.report import json_option, print_facts, print_json, say
 from edgelstm.errors import ArtifactError, MismatchError
 from edgelstm.remote.device import Device
 from edgelstm.remote.link import LinkOptions
@@ -115,11 +115,11 @@ def validate_command(
 def _print(address: str, result: DeviceValidation) -> None:
     report = result.to_json()
     how = "bit for bit" if result.is_exact else "within the limit"
-    click.echo(f"{address}: {result.system}")
-    click.echo(f"{report['steps']} steps of {report['against']}, compared {how}:")
+    say(f"{address}: {result.system}")
+    say(f"{report['steps']} steps of {report['against']}, compared {how}:")
     for output in result.verification.outputs:
         verdict = "PASS" if output.passed else f"FAIL from step {output.first_beyond}"
-        click.echo(
+        say(
             f"  {output.name}: max error {output.max_error:.3g}, limit {output.limit:.3g}, "
             f"{output.compared} values: {verdict}"
         )
@@ -131,4 +131,4 @@ def _print(address: str, result: DeviceValidation) -> None:
                 ("step, longest", f"{taken['largest_us']:g} us"),
             ]
         )
-    click.echo("PASS" if result.passed else "FAIL")
+    say("PASS" if result.passed else "FAIL")

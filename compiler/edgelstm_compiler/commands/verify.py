@@ -8,7 +8,8 @@ import click
 import numpy as np
 
 from edgelstm.artifact import Artifact
-from edgelstm.commands.report import json_option, print_json
+from edgelstm.commands.loading import Loader, loading_options
+from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.streams.columns import split_names
 from edgelstm.streams.recording import read_frames
@@ -65,6 +66,7 @@ BEST = "best"
     metavar="[ISA]",
     help="Run the ARM code on an emulated processor (the extra `emulate`).",
 )
+@loading_options
 @json_option
 def verify_command(
     artifact: Path,
@@ -74,6 +76,7 @@ def verify_command(
     frames: int | None,
     tolerance: float | None,
     isa: str | None,
+    load: Loader,
     as_json: bool,
 ) -> None:
     """Compare ARTIFACT with its model, step by step or call by call; exit code 3 on FAIL.
@@ -90,7 +93,7 @@ def verify_command(
       edgelstm verify gait.edgelstm --model gait.onnx --input trial.csv
       edgelstm verify gait_m4.edgelstm --model gait.onnx --emulate
     """
-    compiled = Artifact.load(artifact)
+    compiled = load(artifact)
     if isa is not None:
         compiled = emulate(compiled, None if isa == BEST else isa)
     original = read_model(model)
@@ -100,7 +103,7 @@ def verify_command(
         if as_json:
             print_json(checked.to_json())
         else:
-            click.echo("\n".join([_as_text(checked.defined), *_distance(checked)]))
+            say("\n".join([_as_text(checked.defined), *_distance(checked)]))
         if not checked.passed:
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
@@ -125,7 +128,7 @@ def verify_command(
         report = result.to_json()
         print_json({**report, "passed": report["passed"] and not inner, "inside": inner or None})
     else:
-        click.echo(_as_text(result, inner))
+        say(_as_text(result, inner))
     if inner:
         raise MismatchError(f"{artifact} does not compute what {model} computes: {inner}")
     if not result.passed:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from edgelstm.errors import ArtifactFormatError
 
-ARM, AARCH64 = 40, 183
+ARM, X86_64, AARCH64 = 40, 62, 183
 _LOAD = 1
+_LARGEST = 1 << 28
 _DYNSYM, _RELA, _REL = 11, 4, 9
 
 
@@ -71,6 +72,8 @@ def _segments(data: bytes, wide: bool) -> Iterator[tuple[int, bytes]]:
         else:
             kind, offset, address, _, filled, memory = struct.unpack_from("<IIIIII", data, at)
         if kind == _LOAD and memory:
+            if address + memory > _LARGEST:
+                raise ArtifactFormatError("a code section claims more memory than code has")
             yield address, data[offset : offset + filled].ljust(memory, b"\0")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from edgelstm.artifact import STATE_SECTION, WEIGHTS_SECTION, Artifact
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.native import CODE_PREFIX, SIZES, expect_sizes, memory_sizes
-from edgelstm.errors import TargetUnavailableError
-from edgelstm_compiler.emulation.image import read_image
+from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
+from edgelstm_compiler.emulation.image import X86_64, read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
 
 _SIGNALS = (DType.I8, DType.I16)
@@ -53,29 +53,45 @@ class EmulatedKernel:
     """The code of one instruction set on an emulated processor (`edgelstm.engines.base.Kernel`).
 
     Args:
-        artifact: compiled for an ARM target.
-        isa: name of its instruction set; None: the best one.
+        artifact: compiled for a CPU.
+        isa: name of its instruction set; None: the best one that the emulator knows.
+        host_too: x86-64 as well, for code that is not to be executed by the machine itself.
 
     Raises:
         TargetUnavailableError: Unicorn is missing, or cannot run this code.
     """
 
-    def __init__(self, artifact: Artifact, isa: str | None = None) -> None:
+    def __init__(
+        self, artifact: Artifact, isa: str | None = None, *, host_too: bool = False
+    ) -> None:
         entries = artifact.manifest["target"]["facts"].get("isas", [])
         names = [str(entry["section"]).removeprefix(CODE_PREFIX) for entry in entries]
         if not names:
             raise TargetUnavailableError(
                 f"target {artifact.manifest['target']['name']!r} has no machine code to emulate"
             )
-        chosen = isa or names[0]
+        chosen = isa or _best_known(entries)
         if chosen not in names:
             raise TargetUnavailableError(
                 f"the artifact has no code for {chosen!r}; it has {', '.join(names)}"
             )
         entry = entries[names.index(chosen)]
         image = read_image(artifact.container.section(entry["section"]))
+        if image.machine == X86_64 and not host_too:
+            raise TargetUnavailableError(
+                "emulation is for ARM code, this is for x86-64: it needs none here"
+            )
+        if beyond := _beyond(entry):
+            raise TargetUnavailableError(
+                f"Unicorn knows x86-64 up to SSE4.2, and the code for {chosen} needs {beyond[0]}"
+            )
         self._machine = Machine(image, str(entry.get("cpu", "")))
         self._name = artifact.name
+        for function in ("step", "run"):
+            if f"{self._name}_{function}" not in image.symbols:
+                raise ArtifactFormatError(
+                    f"the code for {chosen} lacks {self._name}_{function}; compile the model again"
+                )
         self._facts = {"engine": emulator_version(), "isa": chosen}
         found = self._machine.numbers(f"{self._name}_sizes", len(SIZES))
         if found is not None:
@@ -158,13 +174,24 @@ class EmulatedKernel:
         return address
 
 
-def emulate(artifact: Artifact, isa: str | None = None) -> Artifact:
-    """The same artifact, run by an emulated processor.
+def _best_known(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The best instruction set that Unicorn knows, or the best of all for the complaint."""
+    known = [entry for entry in entries if not _beyond(entry)] or list(entries)
+    return str(known[0]["section"]).removeprefix(CODE_PREFIX)
+
+
+def _beyond(entry: Mapping[str, Any]) -> list[str]:
+    """Extensions of x86-64 that code needs and Unicorn lacks."""
+    return [flag for flag in entry.get("requires", ()) if flag.startswith(("avx", "fma", "f16c"))]
+
+
+def emulate(artifact: Artifact, isa: str | None = None, *, host_too: bool = False) -> Artifact:
+    """The same artifact, run by an emulated processor; see `EmulatedKernel`.
 
     Raises:
         TargetUnavailableError: Unicorn is missing, or cannot run this code.
     """
-    return artifact.on(EmulatedKernel(artifact, isa))
+    return artifact.on(EmulatedKernel(artifact, isa, host_too=host_too))
 
 
 def count_cost(artifact: Artifact, isa: str | None = None, steps: int = 3, seed: int = 0) -> Cost:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgelstm.errors import ArtifactError, InternalError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
-from edgelstm_compiler.emulation.image import AARCH64, ARM, Image
+from edgelstm_compiler.emulation.image import AARCH64, ARM, X86_64, Image
 
 NO_UNICORN = f"unicorn is not installed: {install_hint('emulate')}"
 _CODE, _DATA, _STACK = 0x0010_0000, 0x2000_0000, 0x6000_0000
@@ -20,6 +20,7 @@ _RETURN = _CODE - _PAGE  # Cortex-M executes nothing from peripheral addresses
 _PAINT = 0xA5
 _FPU_ON = 0xF << 20
 _FPEXC_ON = 1 << 30
+_SSE_ON = 3 << 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Machine:
         import unicorn
 
         self._image = image
-        self._is_wide = image.machine == AARCH64
+        calls = {AARCH64: self._call_64, ARM: self._call_32, X86_64: self._call_x86}
+        self._enter_at = calls.get(image.machine, self._call_32)
         self._uc = _processor(image, cpu)
         self._next = _DATA
         self._blocks: dict[tuple[int, int], int] = {}
@@ -115,7 +117,7 @@ class Machine:
         entry = _CODE + self._image.symbols[symbol]
         self._count = 0
         stack = _STACK + _STACK_BYTES - _PAGE
-        result = (self._call_64 if self._is_wide else self._call_32)(entry, stack, arguments)
+        result = self._enter_at(entry, stack, arguments)
         return result - (1 << 32) if result >> 31 else result
 
     def paint_stack(self) -> None:
@@ -172,6 +174,26 @@ class Machine:
         self._uc.reg_write(arm.UC_ARM_REG_LR, _RETURN | (entry & 1))
         self._start(entry, arm.UC_ARM_REG_PC, place, arm.UC_ARM_REG_SP)
         return int(self._uc.reg_read(arm.UC_ARM_REG_R0)) & 0xFFFF_FFFF
+
+    def _call_x86(self, entry: int, stack: int, arguments: Sequence[int | Word]) -> int:
+        from unicorn import x86_const as x86
+
+        registers = (
+            x86.UC_X86_REG_RDI,
+            x86.UC_X86_REG_RSI,
+            x86.UC_X86_REG_RDX,
+            x86.UC_X86_REG_RCX,
+            x86.UC_X86_REG_R8,
+            x86.UC_X86_REG_R9,
+        )
+        for register, argument in zip(registers, arguments, strict=False):
+            value = argument.value if isinstance(argument, Word) else argument
+            self._uc.reg_write(register, value)
+        # Source: System V ABI, 3.2.2: at entry the return address is on top, aligned below it.
+        self._uc.mem_write(stack - 8, _RETURN.to_bytes(8, "little"))
+        self._uc.reg_write(x86.UC_X86_REG_RSP, stack - 8)
+        self._start(entry, x86.UC_X86_REG_RIP, stack, x86.UC_X86_REG_RSP)
+        return int(self._uc.reg_read(x86.UC_X86_REG_RAX)) & 0xFFFF_FFFF
 
     def _start(self, entry: int, counter: int, stack: int, pointer: int) -> None:
         try:
@@ -231,9 +253,16 @@ def _processor(image: Image, cpu: str) -> Any:
         uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
         uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)
         return uc
+    if image.machine == X86_64:
+        from unicorn import x86_const as x86
+
+        uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        uc.ctl_set_cpu_model(x86.UC_CPU_X86_NEHALEM)
+        uc.reg_write(x86.UC_X86_REG_CR4, uc.reg_read(x86.UC_X86_REG_CR4) | _SSE_ON)
+        return uc
     if image.machine != ARM:
         raise TargetUnavailableError(
-            f"emulation is for ARM code, this is ELF machine {image.machine}: it needs none here"
+            f"emulation is for ARM and x86-64 code, this is ELF machine {image.machine}"
         )
     models = {
         "cortex-m0plus": arm.UC_CPU_ARM_CORTEX_M0,

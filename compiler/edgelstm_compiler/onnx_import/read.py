@@ -6,7 +6,7 @@ What the operators mean is not judged here but in `importer.py`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -70,7 +70,8 @@ class OnnxModel:
     Args:
         proto: the model as it was given, external data loaded; never changed.
         body: the same for import: local functions inlined, nodes sorted.
-        sha256: of the file's bytes (of the serialized proto where there is no file).
+        sha256: of the file's bytes (of the serialized proto where there is no file), followed by
+            the data that lies outside of it.
         path: the file, if there is one.
         opset: version of the ONNX operators.
         producer: name and version of the exporter.
@@ -111,14 +112,14 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> OnnxModel:
     data, path = _read_bytes(source)
     proto = _parse(data, path)
     _check_versions(proto)
-    _load_tensors(proto, path)
+    external = _load_tensors(proto, path)
     body = _prepare(proto)
     graph = proto.graph
     constants = {item.name for item in graph.initializer}
     return OnnxModel(
         proto=proto,
         body=body,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_digest(data, external),
         path=path,
         opset=opset_of(proto),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
@@ -225,17 +226,29 @@ def _check_versions(proto: onnx.ModelProto) -> None:
         )
 
 
-def _load_tensors(proto: onnx.ModelProto, path: Path | None) -> None:
+def _load_tensors(proto: onnx.ModelProto, path: Path | None) -> list[onnx.TensorProto]:
+    """Check every tensor and read those that lie in files of their own, which are returned."""
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise ModelError(f"the initializer '{name}' is sparse; store it as a dense tensor")
     tensors = list(stored_tensors(proto.graph))
     for function in proto.functions:
         tensors += attribute_tensors(function.node)
+    external = []
     for tensor in tensors:
         check_tensor(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             load_external(tensor, path.parent if path is not None else None)
+            external.append(tensor)
+    return external
+
+
+def _digest(data: bytes, external: Iterable[onnx.TensorProto]) -> str:
+    """SHA-256 of the file, followed by each tensor that it only points at."""
+    digest = hashlib.sha256(data)
+    for tensor in external:
+        digest.update(tensor.raw_data)
+    return digest.hexdigest()
 
 
 def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -91,6 +91,7 @@ class QuantizedBuilder:
         self.records: list[LayerRecord] = []
         self.nodes: list[Node] = []
         self.states: dict[str, State] = {state.name: state for state in graph.states}
+        self.state_scales: dict[str, float] = {}
         self._calibration = calibration
         self._data = {constant.value: constant.data for constant in graph.constants}
         self._constants = list(graph.constants)
@@ -309,6 +310,7 @@ class QuantizedBuilder:
         self.states[state.name] = State(
             state.name, kind, Constant.of("", steps).data, read, state.write
         )
+        self.state_scales[state.name] = scale
         self.show_integer(state.read, IntegerValue(read, np.array([scale])))
         return read
 

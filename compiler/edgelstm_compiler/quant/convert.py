@@ -75,12 +75,14 @@ class Quantized:
         layers: what became of each layer.
         borders: inputs and outputs in integers (`QuantizeOptions.integer_io`).
         shown: values of the float graph that are held in integers now, by name.
+        state_scales: of one step of states that are carried in integers, by name; q * scale.
     """
 
     graph: StepGraph
     layers: tuple[LayerRecord, ...]
     borders: tuple[Border, ...]
     shown: Mapping[str, IntegerValue]
+    state_scales: Mapping[str, float]
 
 
 def quantize_graph(
@@ -125,7 +127,12 @@ def quantize_graph(
         for value in node.outputs
         if (held := builder.integer(value)) is not None
     }
-    return Quantized(new, tuple(builder.records), borders, shown)
+    scales = {
+        state.name: builder.state_scales[state.name]
+        for state in new.states
+        if state.name in builder.state_scales
+    }
+    return Quantized(new, tuple(builder.records), borders, shown, scales)
 
 
 def layer_schemes(graph: StepGraph, schemes: Scheme | Mapping[str, Scheme]) -> dict[str, Scheme]:
@@ -226,16 +233,16 @@ def _integer_inputs(graph: StepGraph, builder: QuantizedBuilder) -> list[StepInp
         if not item.value.type.dtype.is_float:
             inputs.append(item)
             continue
-        direct = bool(readers) and len(layers) == len(readers)
+        # An initial state has a scale of its own kind: channels are what a layer reads as frames.
+        are_frames = all(node.inputs[0] is item.value for node in layers)
+        direct = bool(readers) and len(layers) == len(readers) and are_frames
         sample = layers[0] if layers else graph.nodes[0]
         found = builder.calibration(sample).value(item.value.name)
         options = builder.options
         per_channel = direct and options.per_channel
         reach = found.reach(options.observer, options.percentile, 32767, per_channel=per_channel)
         if per_channel:
-            # An initial state has no weights of its own.
-            is_frame = sample.inputs[0] is item.value
-            columns = builder.column_scales(sample) if is_frame else np.ones(len(reach))
+            columns = builder.column_scales(sample)
             scale = alike(2.0 * filled(reach, columns) / 32767, found, columns)
         else:
             scale = 2.0 * filled(reach[:1], np.ones(1)) / 32767

@@ -127,6 +127,11 @@ def quantize_model(
         "calibration": _calibration_record(calibration),
         "layers": [_layer_record(layer) for layer in quantized.layers],
         "borders": [_border_record(border) for border in quantized.borders],
+        "states": [
+            {"name": name, "scale": scale} for name, scale in quantized.state_scales.items()
+        ],
+        "exact": is_integer(quantized.graph),
+        "float_operators": float_operators(quantized.graph),
         "search": [trial.to_json() for trial in trials],
         "max_error": request.max_error,
         "recipe": RECIPE,
@@ -183,13 +188,19 @@ def _held_out(
 
 def is_integer(graph: StepGraph) -> bool:
     """Whether all but conversions at the borders is computed in integers."""
+    return not float_operators(graph)
+
+
+def float_operators(graph: StepGraph) -> list[str]:
+    """Names and kinds of what computes in floating point, apart from conversions."""
     readers = consumers(graph)
-    return all(
-        node.op.kind in ("Quantize", "Dequantize")
-        or not any(v.type.dtype.is_float for v in node.outputs)
-        or _is_offset(node, readers)
+    return [
+        f"{node.name} ({node.op.kind})"
         for node in graph.nodes
-    )
+        if node.op.kind not in ("Quantize", "Dequantize")
+        and any(value.type.dtype.is_float for value in node.outputs)
+        and not _is_offset(node, readers)
+    ]
 
 
 def _is_offset(node: Node, readers: Mapping[Value, list[Node]]) -> bool:

@@ -88,5 +88,5 @@ def test_specification_cases(is_folded: bool) -> None:
         except ModelError:
             refused += 1
     assert set(wrong) <= ROUNDED
-    assert passed >= 220
-    assert refused <= 90
+    assert len(cases) >= 500
+    assert passed >= 0.75 * len(cases), f"{refused} of {len(cases)} are refused"
