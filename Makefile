@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx fuzz-artifacts format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx fuzz-artifacts format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -29,6 +29,10 @@ bench: $(VENV)/.dev-ready
 	status=0; for table in table quantized recordings; do \
 		$(BIN)/python -m tests.bench.$$table || status=1; \
 	done; exit $$status
+
+# TensorIR, packed weights and reference outputs of 30 models against tests/golden/digests.txt.
+digests: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.digests
 
 # Kernels for GPUs, compiled and emulated; no GPU needed.
 test-cuda: $(VENV)/.cuda-ready

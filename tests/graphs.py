@@ -10,12 +10,10 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph, Output, StepGraph
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Arithmetic,
     Binary,
     Broadcast,

@@ -474,7 +474,7 @@ def describe_layers(graph: StepGraph) -> list[dict[str, Any]]:
     return [
         {
             "name": node.name,
-            "kind": node.op.kind,
+            "kind": node.op.label,
             "origin": node.origin,
             "input": next((str(v.type) for v in node.inputs if v is not None), ""),
             "output": str(node.outputs[0].type),

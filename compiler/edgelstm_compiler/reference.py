@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgelstm.engines.reference_program import PROGRAM_VERSION
 from edgelstm.errors import CapabilityError, InternalError
-from edgelstm_compiler.ir.fields import op_fields
+from edgelstm.numerics.cells import Cell
+from edgelstm.numerics.documents import cell_document
+from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
 from edgelstm_compiler.target import Capabilities, Emission, Probe, Stage, TargetOptions
@@ -69,6 +72,7 @@ def emit_program(program: Program) -> Emission:
             case _:
                 raise InternalError(f"the reference target cannot run {call.kernel.kind}")
     document = {
+        "version": PROGRAM_VERSION,
         "inputs": [
             {"name": spec.name, "value": names.place(Space.INPUT, spec.offset_bytes)}
             for spec in program.signature.inputs
@@ -92,9 +96,12 @@ def emit_program(program: Program) -> Emission:
 
 
 def _node(call: Call, kernel: OpKernel, names: _Names) -> dict[str, Any]:
+    kind, fields = executed(kernel.op, call.inputs)
+    if isinstance(fields.get("cell"), Cell):
+        fields["cell"] = cell_document(fields["cell"])
     return {
-        "op": kernel.op.kind,
-        "fields": op_fields(kernel.op),
+        "op": kind,
+        "fields": fields,
         "inputs": [None if buffer is None else names.of(buffer) for buffer in call.inputs],
         "outputs": [None if buffer is None else names.of(buffer) for buffer in call.outputs],
         "name": call.name,

@@ -1,7 +1,7 @@
 """Engine `reference`: executes section `program` in NumPy, operator by operator.
 
 ```
-{"inputs": [{"name", "value"}], "states": [{"name", "read", "write"}],
+{"version", "inputs": [{"name", "value"}], "states": [{"name", "read", "write"}],
  "outputs": [{"name", "value"}], "constants": [{"value", "dtype", "shape", "offset_bytes"}],
  "nodes": [{"op", "fields", "inputs": [value or null], "outputs": [value]}]}
 ```

@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops import KINDS
-from edgelstm.errors import ArtifactFormatError
+from edgelstm.errors import ArtifactFormatError, ArtifactVersionError
 from edgelstm.fields import Fields
+from edgelstm.numerics.cells import Cell
+from edgelstm.numerics.documents import read_cell
+from edgelstm.numerics.legacy import LEGACY
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 
 Array = NDArray[Any]
+
+PROGRAM_VERSION = 2
+"""Of the section; since 2 a recurrent node holds its cell (`edgelstm.numerics.documents`)."""
 
 MOST_NODES = 100_000
 """No program has more operators."""
@@ -71,9 +77,11 @@ def read_program(
 
     Raises:
         ArtifactFormatError: it is no program of this signature and these weights.
+        ArtifactVersionError: it is one of a newer edgelstm.
     """
     try:
         fields = Fields(json.loads(bytes(data)), "program")
+        _expect_version(fields.data.get("version", 1))
         return _read(fields, signature, weights)
     except (ValueError, RecursionError, ArtifactFormatError) as exc:
         raise ArtifactFormatError(
@@ -123,7 +131,7 @@ def _read(fields: Fields, signature: Signature, weights: memoryview) -> Referenc
 
 def _node(fields: Fields, index: int, known: set[str]) -> ProgramNode:
     op = fields.text("op")
-    if op not in KINDS:
+    if op not in KINDS and op not in LEGACY:
         fields.refuse("op", f"an operator of this runtime ({', '.join(sorted(KINDS))})")
     label = f"operator {index} ({op} {fields.text('name', '')!r})"
     inputs, outputs = _names(fields, "inputs"), _names(fields, "outputs")
@@ -132,7 +140,24 @@ def _node(fields: Fields, index: int, known: set[str]) -> ProgramNode:
             raise ArtifactFormatError(f"{label} reads the value {name!r}, which nothing computes")
     operands = fields.object("fields").data
     _expect_moderate(operands, label)
+    if op not in LEGACY and "cell" in operands:
+        operands = {**operands, "cell": _cell(operands["cell"], label)}
     return ProgramNode(op, operands, inputs, outputs, label)
+
+
+def _cell(document: Any, label: str) -> Cell:
+    try:
+        return read_cell(document)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+        raise ArtifactFormatError(f"{label} has a malformed cell ({exc})") from exc
+
+
+def _expect_version(version: object) -> None:
+    if version not in range(1, PROGRAM_VERSION + 1):
+        raise ArtifactVersionError(
+            f"section 'program' has format {version!r}, this edgelstm reads up to "
+            f"{PROGRAM_VERSION}: update edgelstm, or compile the model again"
+        )
 
 
 def _names(fields: Fields, name: str) -> tuple[str | None, ...]:

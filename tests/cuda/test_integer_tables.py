@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgelstm.engines.numpy_ops.quantized_integer import TABLE_ENTRIES, interpolate, unit_gate
+from edgelstm.numerics.integer_arithmetic import TABLE_ENTRIES, interpolate, unit_gate
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
 from edgelstm_compiler.quant.tables import signed_table, unit_table
 from tests.cuda.emulator.machine import Launch, Machine

@@ -18,8 +18,9 @@ from edgelstm.errors import NonFiniteStateError, StreamError
 from edgelstm.session import Session
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH, Activation, Fn
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Cast, Direction, Gather
+from edgelstm_compiler.ir.ops import Cast, Direction, Gather
 from edgelstm_compiler.streaming.convert import to_steps
 from tests.fuzz.artifacts import on_every_engine
 from tests.graphs import GraphBuilder

@@ -276,6 +276,11 @@ def _processor(image: Image, cpu: str) -> Any:
             "Unicorn does not know the Helium instructions of cortex-m55: run the exported C on "
             "qemu-system-arm (board mps3-an547)"
         )
+    if cpu.startswith("cortex-m") and cpu not in models:
+        raise TargetUnavailableError(
+            f"there is no emulated {cpu}; there is {', '.join(models)}: run the exported C on a "
+            "board instead"
+        )
     if cpu in models:
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         uc.ctl_set_cpu_model(models[cpu])

@@ -13,7 +13,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops import apply
 from edgelstm.errors import InternalError, InvalidGraphError
-from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.graph import Graph, StepGraph, input_values
 from edgelstm_compiler.ir.ops import Cast
 from edgelstm_compiler.ir.types import Array, Node, Op, Value
@@ -118,7 +118,7 @@ def _run_node(node: Node, known: Mapping[Value, Array], dtype: DType | None) -> 
     inputs = [None if value is None else _lookup(known, value, place) for value in node.inputs]
     op = _in_precision(node.op, dtype)
     try:
-        results = apply(op.kind, op_fields(op), inputs)
+        results = apply(*executed(op, inputs), inputs)
     except (ValueError, TypeError, IndexError, KeyError, AssertionError) as exc:
         raise InvalidGraphError(f"evaluate: {place}: {node.op} failed: {exc}") from exc
     if len(results) != len(node.outputs):

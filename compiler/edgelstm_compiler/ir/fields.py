@@ -4,21 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from edgelstm_compiler.ir.activations import Activation
-from edgelstm_compiler.ir.ops import OPERATORS
+from edgelstm_compiler.ir.cells import CELLS
+from edgelstm_compiler.ir.ops import OPERATORS, Int8Recurrent, IntegerRecurrent, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import P
 from edgelstm_compiler.ir.types import Op
 
-_BY_KIND: dict[str, type[Op]] = {operator.__name__: operator for operator in OPERATORS}
-_HINTS = {cls: get_type_hints(cls) for cls in (*OPERATORS, Activation)}
+KINDS: tuple[type[Op], ...] = (*OPERATORS, *CELLS)
+"""Every operator that text forms may name."""
+
+_BY_KIND: dict[str, type[Op]] = {operator.__name__: operator for operator in KINDS}
+_HINTS = {cls: get_type_hints(cls) for cls in (*KINDS, Activation)}
 
 
 def op_fields(op: Op) -> dict[str, Any]:
-    """The fields as JSON data: enums by value, activations as objects, tuples as lists."""
+    """The fields as JSON data: enums by value, activations as objects, tuples as lists.
+
+    An operator inside of another is an object of one entry: its kind, and its fields.
+    """
     return {name: plain(getattr(op, name)) for name in field_names(type(op))}
+
+
+def executed(op: Op, inputs: Sequence[object]) -> tuple[str, dict[str, Any]]:
+    """The kind and fields that `edgelstm.engines.numpy_ops.apply` computes; cells as data.
+
+    Args:
+        op: the operator.
+        inputs: its inputs, None where one is absent.
+    """
+    layer = op if isinstance(op, Recurrent) else getattr(op, "cell", None)
+    if not isinstance(layer, Recurrent):
+        return op.kind, op_fields(op)
+    has_p = len(inputs) > P and inputs[P] is not None
+    shared = {name: plain(getattr(layer, name)) for name in field_names(Recurrent)}
+    cell = layer.cell(peepholes=has_p)
+    if isinstance(op, Recurrent):
+        return Recurrent.__name__, {**shared, "cell": cell}
+    assert isinstance(op, (Int8Recurrent, IntegerRecurrent))
+    return op.kind, {**shared, **op_fields(op), "cell": cell}
 
 
 def make_op(kind: str, fields: Mapping[str, Any]) -> Op:
@@ -41,6 +68,8 @@ def plain(value: Any) -> Any:
     """A field's value as JSON data; `typed` reads it back."""
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Op):
+        return {value.kind: op_fields(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: plain(getattr(value, name)) for name in field_names(type(value))}
     if isinstance(value, tuple):
@@ -69,6 +98,9 @@ def typed(hint: Any, value: Any) -> Any:
         return tuple(typed(get_args(hint)[0], item) for item in value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
+    if isinstance(hint, type) and issubclass(hint, Op):
+        ((kind, fields),) = value.items()
+        return make_op(kind, fields)
     if dataclasses.is_dataclass(hint):
         return hint(**_typed_fields(hint, value))  # type: ignore[arg-type, operator]
     if hint not in (bool, int, float):

@@ -1,20 +1,12 @@
 """Kernels of a Program: what one native function computes, and how its weights are packed.
 
 The packed mat-vec does nearly all the work. A `Phase` says which rows of the weights go into which
-accumulators; packing (NumPy, `lowering/packing.py`) and code generation (a target) both read it, so
-that a new cell is its phases plus its epilogue.
+accumulators, as the cell's data has it; packing (NumPy, `lowering/layer_rows.py`) and code
+generation (a target) both read it.
 
-Packed weights of a kernel, all parts contiguous, elements of the kernel's dtype:
-
-```
-for direction d:
-  for phase p:
-    for block n of `unit_block` units:          units beyond H are zero
-      bias        [accumulators][unit_block]
-      peephole    [3: i, o, f][unit_block]      LSTM with P only
-      section s:  [extent k][gates of s][unit_block]
-```
-A block is one linear read.
+How they are packed depends on the numerics of a layer (`ir/numerics.py`): direction by direction,
+phase by phase, in blocks of `unit_block` units; those beyond H are zero. A block is one linear
+read.
 """
 
 from __future__ import annotations
@@ -22,8 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from edgelstm.numerics.cells import Cell, CellPhase, Matrix, Term
+from edgelstm.numerics.cells import X as FRAME
 from edgelstm_compiler.ir.activations import Activation
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
+from edgelstm_compiler.ir.numerics import FLOAT32, Numerics
+from edgelstm_compiler.ir.ops.recurrent import Recurrent
 from edgelstm_compiler.ir.types import Op
 
 
@@ -32,7 +27,7 @@ class Source(StrEnum):
 
     X = "x"  # the frame; weight rows from W
     H = "h"  # the previous hidden state; weight rows from R
-    RESET_H = "reset_h"  # reset gate times previous hidden state (GRU); weight rows from R
+    RESET_H = "reset_h"  # what an earlier phase stored of all units; weight rows from R
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,41 @@ class Phase:
         return len(self.biases)
 
 
+def phases_of(cell: Cell, hidden: int, features: int) -> tuple[Phase, ...]:
+    """The phases of a cell as packing reads them: terms with the same operand are one section."""
+    return tuple(_phase(phase, cell, hidden, features) for phase in cell.phases)
+
+
+def _phase(phase: CellPhase, cell: Cell, hidden: int, features: int) -> Phase:
+    found: dict[str, list[tuple[int, Term]]] = {}
+    for accumulator, total in enumerate(phase.sums):
+        for term in total.terms:
+            found.setdefault(term.operand, []).append((accumulator, term))
+    sections = tuple(
+        Section(
+            _source(operand, cell),
+            features if operand == FRAME else hidden,
+            tuple(term.gate for _, term in terms),
+            tuple(accumulator for accumulator, _ in terms),
+        )
+        for operand, terms in found.items()
+    )
+    biases = tuple(
+        Bias(
+            tuple(term.gate for term in total.terms if term.matrix is Matrix.W),
+            tuple(term.gate for term in total.terms if term.matrix is Matrix.R),
+        )
+        for total in phase.sums
+    )
+    return Phase(biases, sections)
+
+
+def _source(operand: str, cell: Cell) -> Source:
+    if operand == FRAME:
+        return Source.X
+    return Source.H if operand in cell.state_names else Source.RESET_H
+
+
 class Kernel:
     """Base of all kernels: frozen dataclasses."""
 
@@ -94,21 +124,27 @@ class RecurrentKernel(Kernel):
     """A recurrent layer over T frames, all its directions, on packed weights.
 
     Call inputs: x (T, B, I), packed weights (flat), sequence_lens (B,) int32 or None,
-    initial_h (D, B, H) or None (zero), and for LSTM initial_c or None.
-    Call outputs: y (T, D, B, H) or None if unused, y_h (D, B, H), and for LSTM y_c.
-    y_h may be the very buffer of initial_h (y_c of initial_c): the layer then updates it in place.
-    Workspace: `workspace_elements` elements.
+    for each state an initial one (D, B, H) or None (zero); in integers its tables are the last.
+    Call outputs: y (T, D, B, H) or None if unused, for each state the final one (D, B, H),
+    which may be the very buffer of the initial one: the layer then updates it in place.
+    Workspace: `workspace_bytes`.
     Frames at and beyond sequence_lens[b] leave the state alone and give zeros in y; a length of 0
-    gives zeros in y_h and y_c too, whatever the initial state (as ONNX Runtime does).
+    gives zeros in the final states too, whatever the initial ones (as ONNX Runtime does).
     """
 
-    op: LSTM | GRU | RNN
+    op: Recurrent
     steps: int
     batch: int
     features: int
     has_peepholes: bool
     unit_block: int
     phases: tuple[Phase, ...]
+    numerics: Numerics = FLOAT32
+
+    @property
+    def cell(self) -> Cell:
+        """What it computes."""
+        return self.op.cell(peepholes=self.has_peepholes)
 
     @property
     def padded_hidden(self) -> int:
@@ -117,20 +153,22 @@ class RecurrentKernel(Kernel):
 
     @property
     def workspace_elements(self) -> int:
-        """The new h, and where there are two phases the gates and r*h that they hand over."""
-        return self.padded_hidden * (1 if len(self.phases) == 1 else 4)
+        """In floating point: the new h, and what phases hand over with a vector to spare."""
+        handed = len(self.cell.handed)
+        return self.padded_hidden * (1 + handed + min(handed, 1))
 
     @property
     def workspace_bytes(self) -> int:
-        """The same in bytes."""
-        return self.workspace_elements * 4
+        """Bytes of the workspace."""
+        return self.numerics.recurrent_workspace(self)
 
 
 @dataclass(frozen=True, slots=True)
 class DenseKernel(Kernel):
     """activation(x @ w + b) for `rows` vectors, on packed weights.
 
-    Call inputs: x (rows, K), packed weights (flat). Call outputs: y (rows, N).
+    Call inputs: x (rows, K), packed weights (flat); in integers its table, or None. Call outputs:
+    y (rows, N). In integers the activation stands in the numerics.
     """
 
     rows: int
@@ -138,7 +176,17 @@ class DenseKernel(Kernel):
     units: int
     activation: Activation | None
     unit_block: int
-    phases: tuple[Phase, ...]
+    numerics: Numerics = FLOAT32
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One, with one sum over x."""
+        return (Phase((Bias((0,)),), (Section(Source.X, self.features, (0,), (0,)),)),)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of the workspace; 0: none."""
+        return self.numerics.dense_workspace(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +199,7 @@ class OpKernel(Kernel):
 @dataclass(frozen=True, slots=True)
 class CopyKernel(Kernel):
     """Copy one buffer to another of the same type."""
+
+
+LayerKernel = RecurrentKernel | DenseKernel
+"""Kernels with packed weights; call input 1 has them."""

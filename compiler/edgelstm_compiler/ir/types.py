@@ -88,6 +88,11 @@ class Op:
         """The operator's name in text forms, manifests and the NumPy evaluation."""
         return type(self).__name__
 
+    @property
+    def label(self) -> str:
+        """The operator's name for people: quantized layers say which cell they are."""
+        return self.kind
+
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         """Types of the outputs.
 

@@ -29,7 +29,7 @@ def verify(graph: Graph | StepGraph) -> None:
         if node.name in node_names:
             raise InvalidGraphError(f"{where}: the name is used twice")
         node_names.add(node.name)
-        if not isinstance(node.op, OPERATORS):
+        if not isinstance(node.op, (*OPERATORS, Recurrent)):
             raise InvalidGraphError(f"{where}: not an operator of the graph")
         for value in node.inputs:
             if value is not None and value not in known:

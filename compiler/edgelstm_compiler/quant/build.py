@@ -12,14 +12,12 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput, source_values
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Broadcast,
     Dense,
     Dequantize,
     Gather,
     Quantize,
+    Recurrent,
     Reshape,
     Slice,
     Transpose,
@@ -32,7 +30,7 @@ from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 MOVEMENTS = (Reshape, Transpose, Slice, Gather, Broadcast)
 """Operators that integers pass through unchanged."""
 
-LAYERS = (LSTM, GRU, RNN, Dense)
+LAYERS = (Recurrent, Dense)
 
 
 @dataclass(frozen=True, slots=True)

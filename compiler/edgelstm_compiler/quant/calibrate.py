@@ -116,7 +116,6 @@ def _trace(graph: StepGraph, node: Node, op: Recurrent, rows: dict[str, Array]) 
 
     w, r = array(W), array(R)
     assert w is not None
-    assert r is not None
     weights = CellWeights(w, r, array(B), array(P))
     xs = _rows(graph, x_value, rows, data)
     x = xs.reshape(-1, *x_value.type.shape[1:])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelstm.engines.numpy_ops.activations import activate
-from edgelstm_compiler.ir.fields import op_fields
-from edgelstm_compiler.ir.ops import LSTM, Recurrent, Unary
+from edgelstm_compiler.ir.ops import Direction, Recurrent
+from edgelstm_compiler.ir.trace import trace_layer
 from edgelstm_compiler.ir.types import Array
 
 _STILL = 1e-3
@@ -20,7 +19,7 @@ class CellWeights:
     """A layer's float weights, as the operator takes them."""
 
     w: Array
-    r: Array
+    r: Array | None
     b: Array | None
     p: Array | None
 
@@ -33,7 +32,7 @@ class CellTrace:
         h_largest: largest |h|.
         h_mean: mean of h.
         h_range: largest minus smallest h.
-        c_largest: largest |c| (LSTM), else zeros.
+        c_largest: largest of the states beyond h, or zeros.
         saturated: share of frames in which a pre-activation lies beyond +-6.
         still: gates whose activation never moved.
     """
@@ -51,54 +50,44 @@ def trace_cell(
 ) -> CellTrace:
     """Recompute the gates of a sequence whose hidden states are known.
 
-    The cell state is followed from zero: what it was at the start is forgotten as it is in the
+    States beyond h are followed from zero: what they were at the start is forgotten as it is in the
     layer itself.
 
     Shapes:
         x (T, B, I), h (T, D, B, H) as the layer gave it, initial_h (D, B, H).
     """
-    gates, hidden = op.gates, op.hidden
-    found: dict[str, list[Array]] = {"c": [], "saturated": [], "still": []}
-    for d in range(op.direction.count):
-        backward = d == 1 or op.direction.value == "reverse"
-        xs, hs = (x[::-1], h[::-1, d]) if backward else (x, h[:, d])
-        before = np.concatenate([initial_h[d][None], hs[:-1]])
-        sums = xs @ weights.w[d].T + before @ weights.r[d].T
-        if weights.b is not None:
-            sums = sums + weights.b[d].reshape(2, -1).sum(axis=0)
-        frames = sums.reshape(*sums.shape[:2], gates, hidden)
-        cells = np.zeros_like(hs)
-        if isinstance(op, LSTM):
-            cells = _follow_cells(op, weights.p, d, frames)
-        flat = frames.reshape(-1, gates, hidden)
-        moved = 1.0 / (1.0 + np.exp(-np.clip(flat, -60, 60)))
-        found["c"].append(np.abs(cells).max(axis=(0, 1)))
-        found["saturated"].append((np.abs(flat) > 6.0).mean(axis=0))
-        found["still"].append(moved.max(axis=0) - moved.min(axis=0) < _STILL)
+    others = op.cell().state_names[1:]
+    if not others:
+        # Every frame starts from a known state: all of them at once.
+        before = _previous(op, h, initial_h)
+        initial_h = before.transpose(1, 0, 2, 3).reshape(h.shape[1], -1, op.hidden)
+        x = x.reshape(1, -1, x.shape[-1])
+    operands = [x, weights.w, weights.r, weights.b, None, initial_h, None, weights.p]
+    has_p = weights.p is not None
+    gates = op.cell(peepholes=has_p).traced_gates
+    names = [gate.total for gate in gates]
+    found = trace_layer(op, operands, [*names, *others])
+    sums = np.stack([found[name] for name in names], axis=1)
+    moved = 1.0 / (1.0 + np.exp(-np.clip(sums, -60, 60)))
+    c_largest = np.zeros((h.shape[1], op.hidden), h.dtype)
+    for state in others:
+        c_largest = np.maximum(c_largest, np.abs(found[state]).max(axis=(1, 2)))
     return CellTrace(
         h_largest=np.abs(h).max(axis=(0, 2)),
         h_mean=h.mean(axis=(0, 2)),
         h_range=h.max(axis=(0, 2)) - h.min(axis=(0, 2)),
-        c_largest=np.stack(found["c"]),
-        saturated=np.stack(found["saturated"]),
-        still=np.stack(found["still"]),
+        c_largest=c_largest,
+        saturated=(np.abs(sums) > 6.0).mean(axis=(2, 3)),
+        still=moved.max(axis=(2, 3)) - moved.min(axis=(2, 3)) < _STILL,
     )
 
 
-def _follow_cells(op: LSTM, p: Array | None, d: int, frames: Array) -> Array:
-    """C of every frame (T, B, H) from pre-activations (T, B, 4, H)."""
-    f, g = (
-        op_fields(Unary(activation))["activation"] for activation in op.activations[3 * d :][:2]
-    )
-    peephole = np.zeros((3, op.hidden), frames.dtype) if p is None else p[d].reshape(3, -1)
-    bound = np.inf if op.clip is None else op.clip
-    c = np.zeros_like(frames[0, :, 0])
-    cells = np.empty_like(frames[:, :, 0])
-    for t, frame in enumerate(frames):
-        i = activate(f, np.clip(frame[:, 0] + peephole[0] * c, -bound, bound))
-        forget = 1 - i
-        if not op.input_forget:
-            forget = activate(f, np.clip(frame[:, 2] + peephole[2] * c, -bound, bound))
-        c = forget * c + i * activate(g, np.clip(frame[:, 3], -bound, bound))
-        cells[t] = c
-    return cells
+def _previous(op: Recurrent, h: Array, initial_h: Array) -> Array:
+    """The h (T, D, B, H) that each frame starts from."""
+    before = np.empty_like(h)
+    for d in range(h.shape[1]):
+        backward = d == 1 or op.direction is Direction.REVERSE
+        order = slice(None, None, -1) if backward else slice(None)
+        start = initial_h[d][None].astype(h.dtype)
+        before[order, d] = np.concatenate([start, h[order, d][:-1]])
+    return before

@@ -10,7 +10,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError, UnsupportedOpError
 from edgelstm_compiler.ir.graph import StepGraph, StepInput, constant_data
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Concat, Dense, Softmax
+from edgelstm_compiler.ir.ops import Concat, Dense, Recurrent, Softmax
 from edgelstm_compiler.ir.rewrite import eliminate_unused
 from edgelstm_compiler.ir.types import Array, Node, Op, TensorType, Value
 from edgelstm_compiler.ir.verify import verify
@@ -32,20 +32,15 @@ Converter = Callable[[Node, QuantizedBuilder], None]
 
 CONVERTERS: dict[Scheme, dict[type[Op], Converter]] = {
     Scheme.FP16: {
-        LSTM: stored.store_recurrent,
-        GRU: stored.store_recurrent,
-        RNN: stored.store_recurrent,
+        Recurrent: stored.store_recurrent,
         Dense: stored.store_dense,
     },
     Scheme.INT8: {
-        LSTM: int8.quantize_recurrent,
-        GRU: int8.quantize_recurrent,
-        RNN: int8.quantize_recurrent,
+        Recurrent: int8.quantize_recurrent,
         Dense: int8.quantize_dense,
     },
     Scheme.INT8_FULL: {
-        LSTM: integer_recurrent.quantize_lstm,
-        GRU: integer_recurrent.quantize_gru,
+        Recurrent: integer_recurrent.quantize_recurrent,
         Dense: integer_dense.quantize_dense,
     },
 }
@@ -171,7 +166,8 @@ def layer_schemes(graph: StepGraph, schemes: Scheme | Mapping[str, Scheme]) -> d
 def _convert(node: Node, builder: QuantizedBuilder) -> None:
     scheme = builder.schemes.get(node.name, Scheme.FP32)
     if scheme is not Scheme.FP32:
-        CONVERTERS[scheme][type(node.op)](node, builder)
+        kind = Recurrent if isinstance(node.op, Recurrent) else Dense
+        CONVERTERS[scheme][kind](node, builder)
         return
     if isinstance(node.op, MOVEMENTS) and _move(node, builder):
         return

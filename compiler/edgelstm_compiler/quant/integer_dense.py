@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.quantized_recurrence import SIGNED_FRACTION, UNIT_FRACTION
+from edgelstm.numerics.integers import SIGNED_FRACTION, UNIT_FRACTION
 from edgelstm_compiler.ir.activations import Activation, Fn
-from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    Dense,
-    IntegerDense,
-    IntegerSoftmax,
-    Softmax,
-)
+from edgelstm_compiler.ir.ops import Dense, IntegerDense, IntegerSoftmax, Recurrent, Softmax
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.build import IntegerValue, QuantizedBuilder, integer_limits
 from edgelstm_compiler.quant.fixed_point import Product, fix_layer, rescale
@@ -121,7 +114,7 @@ def _output(
     readers = builder.consumers(y)
     feeds_layers = bool(readers) and not builder.is_result(y)
     for reader in readers:
-        is_layer = isinstance(reader.op, (Dense, LSTM, GRU))
+        is_layer = isinstance(reader.op, (Dense, Recurrent))
         feeds_layers &= is_layer and builder.schemes.get(reader.name) is Scheme.INT8_FULL
     if not feeds_layers:
         limit = found.limit(options.observer, options.percentile, 32767, per_channel=False)

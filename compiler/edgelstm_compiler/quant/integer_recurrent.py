@@ -1,4 +1,4 @@
-"""Scheme int8-full, recurrent layers: the numbers of `IntegerLSTM` and `IntegerGRU`."""
+"""Scheme int8-full, recurrent layers: the numbers of `IntegerRecurrent`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.quantized_recurrence import SIGNED_FRACTION, UNIT_FRACTION
 from edgelstm.errors import CapabilityError
+from edgelstm.numerics.cells import Matrix, Range, StateForm
+from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
+from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
     Concat,
     Direction,
-    IntegerGRU,
-    IntegerLSTM,
+    IntegerRecurrent,
+    Recurrent,
     Reshape,
     Slice,
 )
 from edgelstm_compiler.ir.ops.quantized_integer import H_MULTIPLIER, TABLES, X_MULTIPLIER
-from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Op, Value
 from edgelstm_compiler.quant.build import IntegerValue, QuantizedBuilder, integer_limits
 from edgelstm_compiler.quant.fixed_point import FixedPoint, Product, fix_layer
@@ -36,6 +36,7 @@ from edgelstm_compiler.quant.layer import (
     mean_change,
     padded_inputs,
     record,
+    sums_of_biases,
 )
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.tables import signed_table, unit_table
@@ -50,7 +51,7 @@ _CELL_HEADROOM = 1.5
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """The common part of both cells: integer operands and the numbers of the sums."""
+    """Integer operands and the numbers of the sums."""
 
     x: IntegerValue
     w: QuantizedRows
@@ -63,23 +64,20 @@ class _Layer:
     given: CellParameters
 
 
-def quantize_lstm(node: Node, builder: QuantizedBuilder) -> None:
-    """IntegerLSTM: h in int8, c in int16."""
+def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
+    """IntegerRecurrent; h that is the memory itself has 16 bits, and is seen in 8."""
     op = node.op
-    assert isinstance(op, LSTM)
+    assert isinstance(op, Recurrent)
     layer = _convert(node, op, builder)
-    exponent = _cell_exponent(node, builder)
-    c_scale = 2.0 ** (exponent - 15)
-    peepholes, peephole_shift = _peepholes(layer.given.p, exponent, node)
-    inputs = layer.inputs
-    if peepholes is not None:
-        inputs[P] = builder.add_constant(f"{node.name}.P.steps", peepholes)
-    h_scale = 1.0 / H_STEPS
-    _, y_h, y_c = node.outputs
-    padded = padded_inputs(node)
-    inputs[INITIAL_H] = _initial(padded[INITIAL_H], y_h, DType.I8, h_scale, builder)
-    inputs[INITIAL_C] = _initial(padded[INITIAL_C], y_c, DType.I16, c_scale, builder)
-    integer = IntegerLSTM(
+    given, inputs = Operands.of(node.inputs), layer.inputs
+    states = op.cell(peepholes=given.p is not None).states
+    exponent = peephole_shift = 0
+    if any(state.form is StateForm.FREE for state in states):
+        exponent = _cell_exponent(node, builder)
+    if layer.given.p is not None:
+        inputs[P], peephole_shift = _peepholes(layer.given.p, exponent, node, builder)
+    scales = [_STATE_SCALES.get(state.form, 2.0 ** (exponent - 15)) for state in states]
+    integer = IntegerRecurrent(
         cell=op,
         x_shift=layer.fixed.shifts[0],
         h_shift=layer.fixed.shifts[1],
@@ -90,43 +88,24 @@ def quantize_lstm(node: Node, builder: QuantizedBuilder) -> None:
         cell_exponent=exponent,
         peephole_shift=peephole_shift,
     )
-    new = _finish(node, integer, layer, builder)
-    for shown, value, scale in zip(
-        node.outputs, new.outputs, (h_scale, h_scale, c_scale), strict=True
-    ):
-        builder.show_integer(shown, IntegerValue(value, np.array([scale])))
-        builder.write_state(shown, value)
-
-
-def quantize_gru(node: Node, builder: QuantizedBuilder) -> None:
-    """IntegerGRU: h in int16, seen as int8."""
-    op = node.op
-    assert isinstance(op, GRU)
-    layer = _convert(node, op, builder)
-    state_scale = 2.0**-15
-    y_h = node.outputs[1]
-    initial = padded_inputs(node)[INITIAL_H]
-    layer.inputs[INITIAL_H] = _initial(initial, y_h, DType.I16, state_scale, builder)
-    integer = IntegerGRU(
-        cell=op,
-        x_shift=layer.fixed.shifts[0],
-        h_shift=layer.fixed.shifts[1],
-        sum_shift=layer.fixed.sum_shift,
-        output_multiplier=H_STEPS,
-        output_shift=OUTPUT_SHIFT,
-        tables=layer.places,
-    )
-    y, state = _finish(node, integer, layer, builder).outputs
-    builder.write_state(y_h, state)
+    finals = node.outputs[1:]
+    for index, (dtype, scale) in enumerate(zip(integer.state_types, scales, strict=True)):
+        initial = _initial(given.initial[index], finals[index], dtype, scale, builder)
+        inputs[INITIAL_H + index] = initial
+    y, *new_states = _finish(node, integer, layer, builder).outputs
     builder.show_integer(node.outputs[0], IntegerValue(y, np.array([1.0 / H_STEPS])))
-    if layer.inputs[SEQUENCE_LENS] is not None:
-        builder.show_integer(y_h, IntegerValue(state, np.array([state_scale])))
-        return
-    last = _last_frames(y, op, node, builder)
-    builder.show_integer(y_h, IntegerValue(last, np.array([1.0 / H_STEPS])))
+    for index, (shown, value, scale) in enumerate(zip(finals, new_states, scales, strict=True)):
+        builder.write_state(shown, value)
+        if index == 0 and states[0].form is StateForm.SIGNED and given.lengths is None:
+            value, scale = _last_frames(y, op, node, builder), 1.0 / H_STEPS
+        builder.show_integer(shown, IntegerValue(value, np.array([scale])))
 
 
-def _convert(node: Node, op: LSTM | GRU, builder: QuantizedBuilder) -> _Layer:
+_STATE_SCALES = {StateForm.NARROW: 1.0 / H_STEPS, StateForm.SIGNED: 2.0**-15}
+"""What a step of a state within [-1, 1] is worth."""
+
+
+def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     given = CellParameters.of(node, op, builder)
     value = node.inputs[X]
     assert value is not None
@@ -134,6 +113,7 @@ def _convert(node: Node, op: LSTM | GRU, builder: QuantizedBuilder) -> _Layer:
     wanted = _held_activations(held, value) if held else input_activations(node, builder)
     x = builder.take_integer(value, wanted.dtype, wanted.scale, wanted.zero_point)
     activations = Activations(wanted.dtype, _by_column(x.scale, value), x.zero_point)
+    assert given.r is not None
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
     gates, hidden, count = op.gates, op.hidden, op.direction.count
@@ -145,22 +125,21 @@ def _convert(node: Node, op: LSTM | GRU, builder: QuantizedBuilder) -> _Layer:
         bias[d, 0] -= zero_point_sum(QuantizedRows(w.steps[d], w.scale[d]), activations)
         h_mean = None if h_means is None else h_means[d]
         bias[d, 1] += mean_change(given.r[d], r.restored[d], h_mean)
-    sums, row_places = _accumulators(op, bias)
-    factor = np.repeat(_gate_factors(op), hidden)
-    separate = sums.shape[-1] != gates * hidden
-    sum_factor = np.concatenate([factor, factor[-hidden:]]) if separate else factor
+    sums = sums_of_biases(op, bias).reshape(count, -1)
+    factors = _sum_factors(op)
+    places = _row_places(op)
     fixed = fix_layer(
         [
             Product(w.steps, w.scale, -integer_limits(wanted.dtype)[0]),
             Product(r.steps, r.scale / H_STEPS, H_STEPS + 1),
         ],
-        [factor, factor],
+        [np.repeat(factors[place], hidden) for place in places],
         sums,
-        sum_factor,
-        list(row_places),
+        np.repeat(factors, hidden),
+        [(place[:, None] * hidden + np.arange(hidden)).reshape(-1) for place in places],
         node.origin or node.name,
     )
-    tables, places = _tables(op)
+    tables, table_places = _tables(op)
     inputs: list[Value | None] = [x.value, *([None] * 10)]
     arrays = {
         W: ("W.steps", w.steps),
@@ -174,12 +153,10 @@ def _convert(node: Node, op: LSTM | GRU, builder: QuantizedBuilder) -> _Layer:
         inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
     inputs[SEQUENCE_LENS] = padded_inputs(node)[SEQUENCE_LENS]
     pairs = ((given.w, restored), (given.r, r.restored))
-    return _Layer(x, w, r, fixed, places, tables, inputs, pairs, given)
+    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given)
 
 
-def _finish(
-    node: Node, op: IntegerLSTM | IntegerGRU, layer: _Layer, builder: QuantizedBuilder
-) -> Node:
+def _finish(node: Node, op: IntegerRecurrent, layer: _Layer, builder: QuantizedBuilder) -> Node:
     """The integer node, and the record of the layer."""
     new = builder.emit_steps(node, op, layer.inputs)
     given = layer.given
@@ -190,7 +167,7 @@ def _finish(
     return new
 
 
-def _last_frames(y: Value, op: GRU, node: Node, builder: QuantizedBuilder) -> Value:
+def _last_frames(y: Value, op: Recurrent, node: Node, builder: QuantizedBuilder) -> Value:
     """Y_h as others see it: of Y, in int8, whether they read a step or a whole sequence."""
 
     def emit(movement: Op, *inputs: Value) -> Value:
@@ -230,30 +207,28 @@ def _by_column(scale: Array, value: Value) -> Array:
     return np.broadcast_to(scale, value.type.shape[-1:]).astype(np.float64)
 
 
-def _gate_factors(op: LSTM | GRU) -> Array:
-    """Steps of 1.0 in the sums of each gate: the last gate is the candidate."""
-    return np.array([2.0**UNIT_FRACTION] * (op.gates - 1) + [2.0**SIGNED_FRACTION])
+def _sum_factors(op: Recurrent) -> Array:
+    """Steps of 1.0 in each sum; one that no gate reads is as good as any."""
+    ranges = op.cell().sum_ranges
+    return np.array([2.0 ** FRACTIONS[values or Range.UNIT] for values in ranges])
 
 
-def _accumulators(op: LSTM | GRU, bias: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Bias by accumulator (D, A*H), and for x and h the accumulator of each row."""
-    rows = np.arange(op.gates * op.hidden)
-    if isinstance(op, GRU) and op.linear_before_reset:
-        candidate = 2 * op.hidden
-        sums = bias.sum(axis=1)
-        sums[:, candidate:] = bias[:, 0, candidate:]
-        total = np.concatenate([sums, bias[:, 1, candidate:]], axis=-1)
-        return total, (rows, np.where(rows < candidate, rows, rows + op.hidden))
-    return bias.sum(axis=1), (rows, rows)
+def _row_places(op: Recurrent) -> tuple[Array, Array]:
+    """For each gate the sum that its rows of W are added to, and the one of its rows of R."""
+    found = {matrix: np.zeros(op.gates, np.int64) for matrix in Matrix}
+    for index, total in enumerate(op.cell().sums):
+        for term in total.terms:
+            found[term.matrix][term.gate] = index
+    return found[Matrix.W], found[Matrix.R]
 
 
-def _tables(op: LSTM | GRU) -> tuple[Array, tuple[int, ...]]:
+def _tables(op: Recurrent) -> tuple[Array, tuple[int, ...]]:
     """The distinct tables of a layer, and which one each activation uses."""
     kinds: list[tuple[Activation, bool]] = []
     places = []
-    for index, activation in enumerate(op.activations):
-        # The cell's first function makes gates in [0, 1].
-        kind = (activation, index % op.functions == 0)
+    ranges = op.cell().function_ranges * op.direction.count
+    for values, activation in zip(ranges, op.activations, strict=True):
+        kind = (activation, values is Range.UNIT)
         if kind not in kinds:
             kinds.append(kind)
         places.append(kinds.index(kind))
@@ -265,7 +240,7 @@ def _cell_exponent(node: Node, builder: QuantizedBuilder) -> int:
     """The power of two that c stays below: calibrated, with headroom."""
     largest = float(builder.calibration(node).cell(node.name).c_largest.max())
     for state in builder.graph.states:
-        if state.read is padded_inputs(node)[INITIAL_C]:
+        if state.read is Operands.of(node.inputs).initial_c:
             largest = max(largest, float(np.abs(state.init).max(initial=0.0)))
     exponent = int(np.ceil(np.log2(max(largest * _CELL_HEADROOM, 1.0))))
     if exponent > MAX_CELL_EXPONENT:
@@ -276,10 +251,8 @@ def _cell_exponent(node: Node, builder: QuantizedBuilder) -> int:
     return exponent
 
 
-def _peepholes(p: Array | None, exponent: int, node: Node) -> tuple[Array | None, int]:
+def _peepholes(p: Array, exponent: int, node: Node, builder: QuantizedBuilder) -> tuple[Value, int]:
     """P in int16 and the shift of p * c to Q4.11."""
-    if p is None:
-        return None, 0
     largest = float(np.abs(p).max(initial=0.0))
     bits = 15
     while largest * 2.0**bits > 32767:
@@ -290,4 +263,5 @@ def _peepholes(p: Array | None, exponent: int, node: Node) -> tuple[Array | None
             f"{node.origin or node.name}: its peepholes reach {largest:.3g}, too large for "
             "integers; use --quantize int8 for this layer"
         )
-    return np.rint(p * 2.0**bits).astype(np.int16), shift
+    steps = np.rint(p * 2.0**bits).astype(np.int16)
+    return builder.add_constant(f"{node.name}.P.steps", steps), shift

@@ -9,9 +9,22 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
+from edgelstm.numerics.cells import (
+    Apply,
+    Cell,
+    Complement,
+    Flush,
+    Gate,
+    Lerp,
+    Matrix,
+    Narrow,
+    Range,
+    Scale,
+    Store,
+)
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.compact import coded_biases, packed_biases
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Recurrent
+from edgelstm_compiler.ir.ops import Recurrent
 from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import sqnr_db
@@ -29,6 +42,9 @@ WIDEST_INT16 = 516
 """Columns whose products of int8 and int16 certainly fit into 32 bits."""
 
 BOUNDED = (Fn.SIGMOID, Fn.TANH, Fn.HARD_SIGMOID, Fn.SOFTSIGN)
+UNITS = (Fn.SIGMOID, Fn.HARD_SIGMOID)
+"""Functions whose values lie within [0, 1]."""
+
 _HEADROOM = 2.0
 """How far beyond the calibrated range 16-bit activations reach."""
 
@@ -38,11 +54,11 @@ class CellParameters:
     """The constants of a recurrent layer.
 
     Shapes:
-        w (D, G*H, I), r (D, G*H, H), b (D, 2*G*H), p (D, 3*H) or None.
+        w (D, G*H, I), r (D, G*H, H) or None, b (D, 2*G*H), p (D, rows*H) or None.
     """
 
     w: Array
-    r: Array
+    r: Array | None
     b: Array
     p: Array | None
 
@@ -56,7 +72,6 @@ class CellParameters:
         padded = padded_inputs(node)
         w, r, b, p = (_constant(node, padded[place], builder) for place in (W, R, B, P))
         assert w is not None
-        assert r is not None
         if b is None:
             b = np.zeros((w.shape[0], 2 * op.gates * op.hidden), np.float32)
         return cls(w, r, b, p)
@@ -126,21 +141,43 @@ def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
 
 def has_bounded_h(op: Recurrent) -> bool:
     """Whether the cell's functions keep h within [-1, 1]."""
-    for d in range(op.direction.count):
-        functions = op.activations[d * op.functions : (d + 1) * op.functions]
-        match op:
-            case LSTM():
-                decisive: Sequence[Activation] = (functions[0], functions[2])
-            case GRU() | RNN():
-                decisive = functions
+    cell, count = op.cell(), op.functions
+    return all(
+        _bounds_state(cell, op.activations[d * count : (d + 1) * count])
+        for d in range(op.direction.count)
+    )
+
+
+def _bounds_state(cell: Cell, functions: Sequence[Activation]) -> bool:
+    """Whether h stays within [-1, 1] if it begins there, by following bounds through the body."""
+    bounded, units = {cell.states[0].name}, set[str]()
+    for statement in cell.statements:
+        if isinstance(statement, Store):
+            if statement.target == cell.states[0].name:
+                return statement.value in bounded
+            continue
+        match statement.node:
+            case Gate(function=function, range=values):
+                holds = is_bounded(functions[function])
+                if values is Range.UNIT and functions[function].fn in UNITS:
+                    units.add(statement.name)
+            case Apply(function=function):
+                holds = is_bounded(functions[function])
+            case Complement(unit=unit):
+                holds = unit in units
+                units |= {statement.name} if holds else set()
+            case Scale(unit=unit, value=value):
+                holds = {unit, value} <= bounded
+            case Lerp(z=z, n=n, h=h):
+                # A mixture stays between its ends only for z in [0, 1].
+                holds = z in units and {n, h} <= bounded
+            case Flush(value=value) | Narrow(value=value):
+                holds = value in bounded
             case _:
-                return False
-        if not all(is_bounded(activation) for activation in decisive):
-            return False
-        # (1 - z) n + z h stays within [-1, 1] only for z in [0, 1].
-        if isinstance(op, GRU) and functions[0].fn not in (Fn.SIGMOID, Fn.HARD_SIGMOID):
-            return False
-    return True
+                holds = False
+        if holds:
+            bounded.add(statement.name)
+    return False
 
 
 def is_bounded(activation: Activation) -> bool:
@@ -185,22 +222,29 @@ def mean_change(weights: Array, quantized: Array, means: Array | None) -> Array:
 def compact_biases(op: Recurrent, bias: Array, step: float) -> Array:
     """Biases (D, 2*G*H) that are packed as 16 bits, where that is finer than `step`.
 
-    Input and recurrent bias are one number, except where a GRU's candidate adds them apart.
+    Input and recurrent bias are one number, except where a cell adds them to sums apart.
     """
     both = bias.reshape(op.direction.count, 2, op.gates, op.hidden).copy()
-    joined = op.gates - 1 if isinstance(op, GRU) and op.linear_before_reset else op.gates
-    both[:, 0, :joined] += both[:, 1, :joined]
-    both[:, 1, :joined] = 0.0
+    joined = np.array(op.cell().shared_biases)
+    both[:, 0, joined] += both[:, 1, joined]
+    both[:, 1, joined] = 0.0
     return coded_biases(both, step).reshape(bias.shape)
 
 
 def stored_biases(op: Recurrent, bias: Array) -> Array:
     """Biases (D, 2*G*H) as they are packed: one for each sum."""
+    return packed_biases(sums_of_biases(op, bias).astype(np.float32))
+
+
+def sums_of_biases(op: Recurrent, bias: Array) -> Array:
+    """Biases (D, 2*G*H) by sum of the cell: (D, A, H)."""
     both = bias.reshape(op.direction.count, 2, op.gates, op.hidden)
-    apart = 1 if isinstance(op, GRU) and op.linear_before_reset else 0
-    sums = [both[:, 0] + both[:, 1], both[:, 1, op.gates - apart :]]
-    flat = np.concatenate([part.reshape(-1) for part in sums]).astype(np.float32)
-    return packed_biases(flat)
+    rows = {Matrix.W: both[:, 0], Matrix.R: both[:, 1]}
+    sums = [
+        sum((rows[t.matrix][:, t.gate] for t in total.terms), np.zeros_like(both[:, 0, 0]))
+        for total in op.cell().sums
+    ]
+    return np.stack(sums, axis=1)
 
 
 def record(
@@ -208,7 +252,7 @@ def record(
     scheme: Scheme,
     before: Sequence[Array | None],
     after: Sequence[Array | None],
-    pairs: Sequence[tuple[Array, Array]],
+    pairs: Sequence[tuple[Array | None, Array | None]],
 ) -> LayerRecord:
     """What became of a layer.
 
@@ -219,8 +263,9 @@ def record(
         after: the constants of the quantized layer, as they are packed.
         pairs: weights and what is computed with in their place.
     """
-    signal = sum(float(np.square(w.astype(np.float64)).sum()) for w, _ in pairs)
-    error = sum(float(np.square(w.astype(np.float64) - q).sum()) for w, q in pairs)
+    given = [(w.astype(np.float64), q) for w, q in pairs if w is not None and q is not None]
+    signal = sum(float(np.square(w).sum()) for w, _ in given)
+    error = sum(float(np.square(w - q).sum()) for w, q in given)
     return LayerRecord(
         name=node.name,
         origin=node.origin,

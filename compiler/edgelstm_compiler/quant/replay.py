@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgelstm.engines.numpy_ops import apply
-from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.graph import StepGraph, StepInput
 from edgelstm_compiler.ir.types import Array
 
@@ -28,8 +28,7 @@ class Replay:
         self._constants = {c.value.name: c.data for c in graph.constants}
         self._nodes = [
             (
-                node.op.kind,
-                op_fields(node.op),
+                *executed(node.op, node.inputs),
                 [None if value is None else value.name for value in node.inputs],
                 [value.name for value in node.outputs],
             )

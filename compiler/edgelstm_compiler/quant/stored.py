@@ -47,31 +47,35 @@ class _Stored:
 
 
 def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
-    """W and R of an LSTM, GRU or RNN."""
+    """W and R of a recurrent layer."""
     op = node.op
     assert isinstance(op, Recurrent)
     scheme = builder.schemes[node.name]
     given = CellParameters.of(node, op, builder)
     means, h_means = input_means(node, builder), hidden_means(node, builder)
     w = _store(given.w, f"{node.name}.W", scheme, builder, input_squares(node, builder))
-    r = _store(given.r, f"{node.name}.R", scheme, builder, None)
+    r = None
+    if given.r is not None:
+        r = _store(given.r, f"{node.name}.R", scheme, builder, None)
     bias = given.b.astype(np.float64).copy()
     rows = op.gates * op.hidden
     for d in range(op.direction.count):
         bias[d, :rows] += mean_change(given.w[d], w.restored[d], means)
-        h_mean = None if h_means is None else h_means[d]
-        bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
-    if len(r.constants) > 1:
-        step = float(np.sqrt(np.mean(np.square(r.constants[1].astype(np.float64)))))
+        if given.r is not None and r is not None:
+            h_mean = None if h_means is None else h_means[d]
+            bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
+    last = w if r is None else r
+    if len(last.constants) > 1:
+        step = float(np.sqrt(np.mean(np.square(last.constants[1].astype(np.float64)))))
         bias = compact_biases(op, bias, step / BIAS_SHARE)
     inputs = [None if v is None else builder.take_float(v) for v in padded_inputs(node)]
-    inputs[W], inputs[R] = w.value, r.value
+    inputs[W], inputs[R] = w.value, None if r is None else r.value
     if bias.any():
         inputs[B] = builder.add_constant(f"{node.name}.B", bias.astype(np.float32))
     builder.replace(node, op, inputs)
     before = (given.w, given.r, given.b, given.p)
-    after = (*w.packed, *r.packed, stored_biases(op, bias), given.p)
-    pairs = ((given.w, w.restored), (given.r, r.restored))
+    after = (*w.packed, *(r.packed if r else ()), stored_biases(op, bias), given.p)
+    pairs = ((given.w, w.restored), (given.r, None if r is None else r.restored))
     builder.records.append(record(node, scheme, before, after, pairs))
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from edgelstm.numerics.cells import Range
 from edgelstm_compiler.ir.activations import Fn
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Dense
+from edgelstm_compiler.ir.cells import CELLS
+from edgelstm_compiler.ir.ops import Dense, Recurrent
 from edgelstm_compiler.ir.types import Node, Op
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.tables import why_no_signed_table, why_no_unit_table
 
 OK = ""
 
-RNN_INTEGER = "the integer RNN cell is not built yet; use int8 for this layer"
+_ALL: dict[type[Op], str] = {**dict.fromkeys(CELLS, OK), Dense: OK}
 
 SUPPORT: dict[Scheme, dict[type[Op], str]] = {
-    Scheme.FP16: {LSTM: OK, GRU: OK, RNN: OK, Dense: OK},
-    Scheme.W8: {LSTM: OK, GRU: OK, RNN: OK, Dense: OK},
-    Scheme.W4: {LSTM: OK, GRU: OK, RNN: OK, Dense: OK},
-    Scheme.INT8: {LSTM: OK, GRU: OK, RNN: OK, Dense: OK},
-    Scheme.INT8_FULL: {LSTM: OK, GRU: OK, RNN: RNN_INTEGER, Dense: OK},
+    Scheme.FP16: _ALL,
+    Scheme.W8: _ALL,
+    Scheme.W4: _ALL,
+    Scheme.INT8: _ALL,
+    Scheme.INT8_FULL: {**{cell: cell.why_no_integers or OK for cell in CELLS}, Dense: OK},
 }
 """For each scheme the layers it quantizes: "" or why not. Other operators stay in float32; in
 int8-full data movement and Softmax behind an integer layer are integers too."""
@@ -49,25 +49,25 @@ def refusal(node: Node, scheme: Scheme) -> str | None:
     """Why the layer cannot have the scheme; None if it can."""
     if scheme is Scheme.FP32:
         return None
-    found = SUPPORT[scheme].get(type(node.op), "it has no weights to quantize")
-    if found != OK:
-        return found
+    if not is_layer(node):
+        return "it has no weights to quantize"
     if scheme is not Scheme.INT8_FULL:
         return None
-    return _INTEGER_CHECKS[type(node.op)](node)
+    return _check_cell(node.op) if isinstance(node.op, Recurrent) else _check_dense(node)
 
 
 def is_layer(node: Node) -> bool:
     """Whether some scheme quantizes the node's operator."""
-    return type(node.op) in SUPPORT[Scheme.INT8]
+    return isinstance(node.op, (Recurrent, Dense))
 
 
-def _check_cell(node: Node) -> str | None:
-    op = node.op
-    assert isinstance(op, (LSTM, GRU))
-    for index, activation in enumerate(op.activations):
-        is_gate = index % op.functions == 0
-        why = why_no_unit_table(activation) if is_gate else why_no_signed_table(activation)
+def _check_cell(op: Recurrent) -> str | None:
+    if op.why_no_integers:
+        return op.why_no_integers
+    ranges = op.cell().function_ranges * op.direction.count
+    for values, activation in zip(ranges, op.activations, strict=True):
+        is_unit = values is Range.UNIT
+        why = why_no_unit_table(activation) if is_unit else why_no_signed_table(activation)
         if why is not None:
             return why
     return None
@@ -81,10 +81,3 @@ def _check_dense(node: Node) -> str | None:
     if why_no_unit_table(op.activation) is None:
         return None
     return why_no_signed_table(op.activation)
-
-
-_INTEGER_CHECKS: dict[type[Op], Callable[[Node], str | None]] = {
-    LSTM: _check_cell,
-    GRU: _check_cell,
-    Dense: _check_dense,
-}

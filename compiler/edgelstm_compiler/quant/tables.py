@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgelstm.engines.numpy_ops.activations import activate
-from edgelstm.engines.numpy_ops.quantized_recurrence import SIGNED_FRACTION, UNIT_FRACTION
+from edgelstm.numerics.activations import activate
+from edgelstm.numerics.integers import SIGNED_FRACTION, UNIT_FRACTION
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.ops import Unary

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.numerics.cells import StateForm
+from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.ops import (
     Int8Dense,
     Int8Recurrent,
     IntegerDense,
-    IntegerLSTM,
     IntegerRecurrent,
 )
 from edgelstm_compiler.ir.ops.quantized_int8 import X_INVERSE
@@ -27,7 +28,7 @@ from edgelstm_compiler.quant_report.tensors import (
     shown_values,
 )
 
-LAYER_KINDS = ("LSTM", "GRU", "RNN", "Dense")
+LAYER_KINDS = (*(cell.__name__ for cell in CELLS), "Dense")
 _FLOAT_BYTES = 4
 
 
@@ -124,14 +125,15 @@ def _of_layer(
             place = X_INVERSE if isinstance(node.op, Int8Recurrent) else 4
             inverse = node.inputs[place]
             assert inverse is not None
-            zero_point = node.op.x_zero_point  # type: ignore[union-attr]
-            limits = np.iinfo(node.op.x_dtype.numpy)  # type: ignore[union-attr]
+            zero_point = node.op.x_zero_point
+            limits = np.iinfo(node.op.x_dtype.numpy)  # type: ignore[type-var]
             q = np.rint(x * constants[inverse]) + zero_point
             return {"input": _rounded(np.mean((q < limits.min) | (q > limits.max)))}
         case IntegerRecurrent():
             shares = {"input": _at_limits(x)}
-            if isinstance(node.op, IntegerLSTM):
-                c = rows[node.outputs[2].name]
+            states = zip(node.op.cell.cell().states, node.outputs[1:], strict=True)
+            for value in (value for state, value in states if state.form is StateForm.FREE):
+                c = rows[value.name]
                 shares["cell_state"] = _rounded(np.mean(np.abs(c.astype(np.int32)) >= 32767))
             return shares
         case IntegerDense():

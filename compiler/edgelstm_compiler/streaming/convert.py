@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgelstm_compiler.ir.graph import Graph, StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Gather, Slice
+from edgelstm_compiler.ir.ops import Gather, Recurrent, Slice
 from edgelstm_compiler.ir.types import Node, Op, Value
 from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.builder import StepBuilder
@@ -17,13 +17,11 @@ from edgelstm_compiler.streaming.unrolled import why_nothing_is_carried
 Rule = Callable[[Node, StepBuilder], None]
 
 RULES: dict[type[Op], Rule] = {
-    LSTM: step_recurrent,
-    GRU: step_recurrent,
-    RNN: step_recurrent,
+    Recurrent: step_recurrent,
     Slice: step_selection,
     Gather: step_selection,
 }
-"""How an operator is stepped; all others compute every frame on its own (`step_per_frame`)."""
+"""How a class of operators is stepped; all others step every frame alone (`step_per_frame`)."""
 
 
 def to_steps(graph: Graph, advice: str = CALL_INSTEAD) -> StepGraph:
@@ -80,7 +78,8 @@ def to_steps(graph: Graph, advice: str = CALL_INSTEAD) -> StepGraph:
 def _step(node: Node, builder: StepBuilder) -> str | None:
     """Apply the node's rule; why it cannot be stepped, or None."""
     try:
-        RULES.get(type(node.op), step_per_frame)(node, builder)
+        rules = (rule for kind, rule in RULES.items() if isinstance(node.op, kind))
+        next(rules, step_per_frame)(node, builder)
     except CannotStepError as error:
         return str(error)
     return None
@@ -90,7 +89,7 @@ def _sequence_length(graph: Graph, axes: AxisClasses, advice: str) -> int:
     lengths = {
         value.type.shape[axis]
         for node in graph.nodes
-        if isinstance(node.op, (LSTM, GRU, RNN))
+        if isinstance(node.op, Recurrent)
         for value in node.inputs[:1]
         if value is not None
         for axis in axes.time_axes(value)[:1]

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN in a stream: the final state of a frame is the initial state of the next."""
+"""Recurrent layers in a stream: the final state of a frame is the initial state of the next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from edgelstm_compiler.ir.graph import State
 from edgelstm_compiler.ir.ops import Direction, Recurrent
-from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.refusal import CannotStepError
@@ -51,8 +51,9 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
     inputs = [builder.use(value) for value in padded]
     inputs[SEQUENCE_LENS] = None
     carried = []
-    for place, output, letter in zip((INITIAL_H, INITIAL_C), outputs, "hc", strict=False):
-        name = f"{node.name}.{letter}"
+    states = op.cell().state_names
+    for place, (output, state) in enumerate(zip(outputs, states, strict=True), start=INITIAL_H):
+        name = f"{node.name}.{state}"
         read = Value(builder.fresh_name(f"{name}_in"), output.type)
         inputs[place] = read
         carried.append((name, read, _initial(padded[place], output.type, builder)))

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.numpy_ops.elementwise import binary, cast, unary
-from edgelstm.engines.numpy_ops.gru import gru
 from edgelstm.engines.numpy_ops.indexing import (
     gather_elements,
     gather_nd,
@@ -26,7 +25,6 @@ from edgelstm.engines.numpy_ops.layout import (
 )
 from edgelstm.engines.numpy_ops.linear import dense, matmul
 from edgelstm.engines.numpy_ops.logic import compare, logic, logical_not, where
-from edgelstm.engines.numpy_ops.lstm import lstm
 from edgelstm.engines.numpy_ops.normalization import layer_norm, log_softmax, softmax
 from edgelstm.engines.numpy_ops.quantized_conversion import (
     dequantize,
@@ -34,13 +32,12 @@ from edgelstm.engines.numpy_ops.quantized_conversion import (
     quantize,
 )
 from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_softmax
-from edgelstm.engines.numpy_ops.quantized_gru import integer_gru
-from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense, int8_gru, int8_lstm, int8_rnn
-from edgelstm.engines.numpy_ops.quantized_lstm import integer_lstm
+from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense
 from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
-from edgelstm.engines.numpy_ops.rnn import rnn
 from edgelstm.engines.numpy_ops.windows import windows
 from edgelstm.errors import InternalError
+from edgelstm.numerics.layer import int8_recurrent, integer_recurrent, recurrent
+from edgelstm.numerics.legacy import LEGACY, modern
 
 __all__ = ["KINDS", "apply"]
 
@@ -48,9 +45,9 @@ Array = NDArray[Any]
 _Operator = Callable[[Mapping[str, Any], Sequence[Array | None]], list[Array]]
 
 _OPERATORS: dict[str, _Operator] = {
-    "LSTM": lstm,
-    "GRU": gru,
-    "RNN": rnn,
+    "Recurrent": recurrent,
+    "Int8Recurrent": int8_recurrent,
+    "IntegerRecurrent": integer_recurrent,
     "Dense": dense,
     "MatMul": matmul,
     "Binary": binary,
@@ -81,12 +78,7 @@ _OPERATORS: dict[str, _Operator] = {
     "Quantize": quantize,
     "Dequantize": dequantize,
     "DequantizeWeights": dequantize_weights,
-    "Int8LSTM": int8_lstm,
-    "Int8GRU": int8_gru,
-    "Int8RNN": int8_rnn,
     "Int8Dense": int8_dense,
-    "IntegerLSTM": integer_lstm,
-    "IntegerGRU": integer_gru,
     "IntegerDense": integer_dense,
     "IntegerSoftmax": integer_softmax,
 }
@@ -104,7 +96,7 @@ def apply(
     Args:
         kind: the operator's name, one of `KINDS`.
         fields: its fields as JSON has them: strings for enums and element types, lists for tuples,
-            `{"fn": ..., "alpha": ..., "beta": ...}` for activations.
+            `{"fn": ..., "alpha": ..., "beta": ...}` for activations; a `Cell` as such.
         inputs: one array each; None where an optional input is absent.
 
     Returns:
@@ -115,6 +107,8 @@ def apply(
         InternalError: no such operator.
         StreamError: data that the operator refuses (sequence_lens or indices out of range).
     """
+    if kind in LEGACY:
+        kind, fields = modern(kind, fields, inputs)
     operator = _OPERATORS.get(kind)
     if operator is None:
         raise InternalError(f"operator {kind!r} has no NumPy implementation")

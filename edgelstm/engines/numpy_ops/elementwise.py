@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.activations import activate
+from edgelstm.numerics.activations import activate
 
 Array = NDArray[Any]
 

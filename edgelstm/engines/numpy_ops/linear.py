@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.numpy_ops.activations import activate
+from edgelstm.numerics.activations import activate
 
 Array = NDArray[Any]
 

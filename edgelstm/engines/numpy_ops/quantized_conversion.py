@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.quantized_integer import prepared
+from edgelstm.numerics.integer_arithmetic import prepared
+from edgelstm.numerics.products import quantized
 
 Array = NDArray[Any]
 
@@ -28,16 +29,6 @@ def quantize(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[
     assert inverse is not None
     dtype = DType(fields["dtype"]).numpy
     return [quantized(x, inverse, int(fields["zero_point"]), dtype).astype(dtype)]
-
-
-def quantized(x: Array, inverse: Array, zero_point: int, dtype: np.dtype[Any]) -> Array:
-    """What `quantize` gives, still in x's floating point type."""
-    half = 1 << (8 * dtype.itemsize - 1)
-    steps = np.rint(x * inverse)
-    if zero_point:
-        steps = steps + x.dtype.type(zero_point)
-    kind = x.dtype.type
-    return np.asarray(np.minimum(np.maximum(steps, kind(-half)), kind(half - 1)))
 
 
 def dequantize(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.quantized_integer import (
+from edgelstm.numerics.integer_arithmetic import (
     bounded,
     exact_product,
     look_up,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgelstm_compiler.ir.ops import GRU, LSTM
+from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import WARP
 from edgelstm_targets.numba_cuda.costs import WAITING
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_compiler.ir.kernels import Section, Source
-from edgelstm_compiler.ir.ops import GRU, LSTM
 from edgelstm_targets.numba_cuda.chips import (
     BLOCK_SHARED,
     BLOCK_THREADS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.ops import GRU
+from edgelstm_compiler.ir.cells import GRU
 from edgelstm_targets.numba_cuda.mma_image import TILE_UNITS, Operand
 from edgelstm_targets.numba_cuda.mma_places import Rows
 from edgelstm_targets.numba_cuda.pipeline import (

@@ -12,7 +12,7 @@ from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.ops import Dequantize, IntegerSoftmax, Quantize
 from edgelstm_compiler.ir.types import TensorType
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.cells.block import Slot
+from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
 from edgelstm_targets.tvm_cpu.isa import InstructionSet

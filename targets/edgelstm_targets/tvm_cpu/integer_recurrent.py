@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Source
-from edgelstm_compiler.ir.ops import GRU, LSTM
-from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerRecurrentKernel
+from edgelstm_compiler.ir.kernels import LayerKernel, Phase, RecurrentKernel, Source
+from edgelstm_compiler.ir.numerics import BytePacking, Integer
 from edgelstm_compiler.lowering.bounded import is_symmetric
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.cells import integer_gru, integer_lstm
-from edgelstm_targets.tvm_cpu.cells.block import Slot
-from edgelstm_targets.tvm_cpu.cells.integer_block import IntegerBlock, IntegerEpilogue
+from edgelstm_targets.tvm_cpu.cells.body import write_body
+from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
+from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, IntegerVectors, PreparedSection
@@ -23,46 +21,21 @@ from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
 from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first
 from edgelstm_targets.tvm_cpu.recurrent import (
-    Arguments,
     ElementTypes,
     Layer,
-    Memory,
     UnitGroup,
-    layer_function,
+    handed_operand,
 )
 from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase
-from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function
-
-EPILOGUES: dict[type, IntegerEpilogue] = {LSTM: integer_lstm.finish, GRU: integer_gru.finish}
-"""The epilogue of each cell."""
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr
 
 _HALF_BYTES = 2
 
 
-def integer_recurrent_function(
-    name: str, kernel: IntegerRecurrentKernel, arguments: Arguments, isa: InstructionSet
-) -> Function:
-    """The function of an integer layer: as `recurrent_function`, tables behind initial states."""
-    cell = kernel.op.float_cell
-    assert isinstance(cell, LSTM | GRU)
-    walked = RecurrentKernel(
-        op=cell,
-        steps=kernel.steps,
-        batch=kernel.batch,
-        features=kernel.features,
-        has_peepholes=kernel.has_peepholes,
-        unit_block=kernel.packing.unit_block,
-        phases=kernel.phases,
-    )
-    h, *c = (NAMES[dtype] for dtype in kernel.op.state_types)
-    types = ElementTypes(
-        x=NAMES[kernel.x_dtype], y="int8", h=h, c=c[0] if c else "int16", tables="int16"
-    )
-
-    def layer(memory: Memory) -> IntegerLayer:
-        return IntegerLayer(walked, arguments, isa, memory, kernel)
-
-    return layer_function(name, walked, arguments, layer, types)
+def numerics_of(kernel: LayerKernel) -> Integer:
+    """Those of an integer layer."""
+    assert isinstance(kernel.numerics, Integer)
+    return kernel.numerics
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,32 +159,43 @@ class IntegerLayer(Layer):
     read it; x likewise.
     """
 
-    integer: IntegerRecurrentKernel
+    @staticmethod
+    def element_types(kernel: RecurrentKernel) -> ElementTypes:
+        """Of the buffers of a call."""
+        numerics = numerics_of(kernel)
+        states = tuple(NAMES[dtype] for dtype in numerics.layer.state_types)
+        return ElementTypes(NAMES[numerics.x_dtype], "int8", states, tables="int16")
+
+    @property
+    def numerics(self) -> Integer:
+        """Those of the kernel."""
+        return numerics_of(self.kernel)
 
     @property
     def phases(self) -> tuple[IntegerPhase | ScalarPhase, ...]:
         """Phases of packed bytes."""
-        kernel, packing = self.integer, self.integer.packing
-        op: Any = kernel.op
-        h_start = kernel.new_h_bytes + kernel.handed_bytes
+        kernel, numerics = self.kernel, self.numerics
+        op, packing = numerics.layer, numerics.packing
+        handed = len(kernel.cell.handed) * numerics.handed_bytes(kernel)
+        h_start = numerics.new_h_bytes(kernel) + handed
         narrowing = None
         if str(self.memory.states[0].dtype) == "int16":
             narrowing = (op.output_multiplier, op.output_shift)
-        h_bytes, _ = kernel.vector_bytes
+        h_bytes, _ = numerics.vector_bytes(kernel)
         vectors = IntegerVectors(self.memory.work, h_start + h_bytes, h_start, narrowing)
         # An initial h that the caller gives may hold -128, which no cell makes.
-        is_given = narrowing is None and self.arguments.initial_h
-        bounded = {Source.X} if kernel.is_x_bounded else set()
+        is_given = narrowing is None and self.arguments.initial[0]
+        bounded = {Source.X} if numerics.is_x_bounded else set()
         if is_symmetric(op) and not is_given:
             bounded |= {Source.H, Source.RESET_H}
         return tuple(
             integer_phase(
                 phase,
                 self.blocks,
-                3 if kernel.has_peepholes else 0,
+                kernel.cell.peepholes,
                 self.isa,
                 packing,
-                NAMES[kernel.x_dtype],
+                NAMES[numerics.x_dtype],
                 vectors,
                 (op.x_shift, op.h_shift, op.sum_shift),
                 bounded=frozenset(bounded),
@@ -222,8 +206,7 @@ class IntegerLayer(Layer):
     @property
     def functions(self) -> tuple[int, ...]:
         """Which tables all directions' functions are."""
-        rows: tuple[int, ...] = self.integer.op.tables  # type: ignore[attr-defined]
-        return rows
+        return self.numerics.layer.tables
 
     @property
     def projections(self) -> tuple[Projection, ...] | None:
@@ -231,9 +214,10 @@ class IntegerLayer(Layer):
         return None
 
     @property
-    def reset_h(self) -> Operand:
-        """Behind z."""
-        return Operand(self._halves, tir.integer(self._handed[1]))
+    def handed_operand(self) -> Operand | None:
+        """What an earlier phase handed on for a later one to multiply, of all units."""
+        at, halves = handed_operand(self.kernel.cell), self._halves
+        return None if at is None else Operand(halves, tir.integer(self._handed[at]))
 
     def finish(
         self,
@@ -245,7 +229,7 @@ class IntegerLayer(Layer):
         group: UnitGroup,
         state: Expr,
     ) -> None:
-        """The cell's epilogue for one group of units."""
+        """The cell's body for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
         lanes = group.lanes
         first = unit + group.offset
@@ -255,23 +239,19 @@ class IntegerLayer(Layer):
         peephole = (block + phase.peephole_offset) * _HALF_BYTES + group.offset
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         assert memory.tables is not None
-        EPILOGUES[type(kernel.op)](
-            IntegerBlock(
-                op=self.integer.op,
-                arithmetic=integers(lanes, self.isa),
-                tables=memory.tables,
-                rows=self.functions[functions * half : (functions + 1) * half],
-                sums=sums,
-                phase=index,
-                h=Slot(memory.states[0], state + first, count),
-                c=Slot(memory.states[1], state + first, count) if len(memory.states) > 1 else None,
-                new_h=Slot(new_h, first),
-                handed=[Slot(work, start + first) for start in self._handed],
-                peepholes=[
-                    Slot(weights, peephole + i * kernel.unit_block) for i in range(phase.peepholes)
-                ],
-            )
+        nodes = IntegerNodes(
+            self.numerics.layer,
+            integers(lanes, self.isa),
+            memory.tables,
+            self.functions[functions * half : (functions + 1) * half],
+            [Slot(weights, peephole + i * kernel.unit_block) for i in range(phase.peepholes)],
         )
+        names = kernel.cell.handed
+        handed = {
+            name: Slot(work, start + first) for name, start in zip(names, self._handed, strict=True)
+        }
+        places = self.places(state + first, count, Slot(new_h, first), handed)
+        write_body(kernel.cell, index, nodes, sums, places)
 
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place; the output is int8 in any case."""
@@ -286,7 +266,7 @@ class IntegerLayer(Layer):
         if narrowing is None:
             copy_elements(new_h, start, memory.y, y_start, hidden, singly=singly)
             return
-        lanes = LANES if self.integer.packing.unit_block > 1 else 1
+        lanes = LANES if self.numerics.packing.unit_block > 1 else 1
         numbers = integers(lanes, self.isa)
 
         def show(at: Expr, count: int) -> None:
@@ -304,10 +284,11 @@ class IntegerLayer(Layer):
             show(tir.integer(whole * lanes), hidden % lanes)
 
     @property
-    def _handed(self) -> tuple[int, int]:
-        """Elements of int16 at which z and r*h begin."""
-        z, size = self.integer.new_h_bytes, self.integer.handed_bytes
-        return z // _HALF_BYTES, (z + size // 2) // _HALF_BYTES
+    def _handed(self) -> list[int]:
+        """Elements of int16 at which each value that is handed on begins."""
+        numerics, kernel = self.numerics, self.kernel
+        first, each = numerics.new_h_bytes(kernel), numerics.handed_bytes(kernel)
+        return [(first + i * each) // _HALF_BYTES for i in range(len(kernel.cell.handed))]
 
     @property
     def _halves(self) -> Buffer:

@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
+from edgelstm_compiler.ir.kernels import LayerKernel
+from edgelstm_compiler.ir.numerics import Int8, Integer
 from edgelstm_compiler.ir.program import Program
-from edgelstm_compiler.ir.quantized_kernels import (
-    Int8DenseKernel,
-    Int8RecurrentKernel,
-    IntegerDenseKernel,
-    IntegerRecurrentKernel,
-)
 from edgelstm_compiler.target import Emission, Stage
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.elf import memory_of_code, undefined
@@ -30,13 +26,6 @@ if TYPE_CHECKING:
 NO_TVM = f"apache-tvm is not installed: {install_hint('compiler')}"
 CODE_PREFIX, OBJECT_PREFIX = "code/", "object/"
 """Sections of the artifact: shared objects, and the object files that they were linked from."""
-
-_DOT_KERNELS = (
-    Int8RecurrentKernel,
-    Int8DenseKernel,
-    IntegerRecurrentKernel,
-    IntegerDenseKernel,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +62,10 @@ def code_stages(
 
 def multiplies_bytes(program: Program) -> bool:
     """Whether instructions for products of bytes are of any use."""
-    return any(isinstance(call.kernel, _DOT_KERNELS) for call in program.calls)
+    return any(
+        isinstance(call.kernel, LayerKernel) and isinstance(call.kernel.numerics, (Int8, Integer))
+        for call in program.calls
+    )
 
 
 def missing_tool(machine: int) -> str:

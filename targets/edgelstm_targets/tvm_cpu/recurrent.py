@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from tvm import tirx
 
+from edgelstm.numerics.cells import Cell
 from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
 from edgelstm_compiler.ir.ops import Direction
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.cells import EPILOGUES
-from edgelstm_targets.tvm_cpu.cells.block import Block, Slot
+from edgelstm_targets.tvm_cpu.cells.body import Places, write_body
+from edgelstm_targets.tvm_cpu.cells.floats import FloatNodes
+from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
@@ -23,9 +25,9 @@ from edgelstm_targets.tvm_cpu.projection import (
 )
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
-# Call inputs: x, weights, sequence_lens, initial_h, initial_c. Outputs: y, y_h, y_c.
-X, WEIGHTS, LENGTHS, INITIAL_H, INITIAL_C = range(5)
-Y, Y_H, Y_C = range(3)
+# Call inputs: x, weights, sequence_lens, initial states. Outputs: y, final states.
+X, WEIGHTS, LENGTHS, INITIAL = range(4)
+Y, FINAL = range(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,14 @@ class Arguments:
 
     Args:
         lengths: sequence_lens.
-        initial_h: a buffer other than y_h's.
-        initial_c: a buffer other than y_c's.
-        continues_h: y_h holds the initial state already.
-        continues_c: y_c does.
+        initial: for each state a buffer other than that of the final one.
+        continues: for each state the final one's buffer holds the initial one already.
         y: the output of all frames.
     """
 
     lengths: bool
-    initial_h: bool
-    initial_c: bool
-    continues_h: bool
-    continues_c: bool
+    initial: tuple[bool, ...]
+    continues: tuple[bool, ...]
     y: bool
 
 
@@ -68,16 +66,15 @@ class Memory:
 class ElementTypes:
     """TVM's names of the element types of a call's buffers; tables None: there are none."""
 
-    x: str = "float32"
-    y: str = "float32"
-    h: str = "float32"
-    c: str = "float32"
+    x: str
+    y: str
+    states: tuple[str, ...]
     tables: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnitGroup:
-    """Units of a block that an epilogue is written for.
+    """Units of a block that a body is written for.
 
     Args:
         lanes: how many.
@@ -90,49 +87,37 @@ class UnitGroup:
     is_whole: bool
 
 
-def recurrent_function(
-    name: str, kernel: RecurrentKernel, arguments: Arguments, isa: InstructionSet
-) -> Function:
-    """The function of a recurrent kernel.
-
-    Its parameters are those buffers of the call that exist, in the order x, weights,
-    sequence_lens, initial_h, initial_c, y, y_h, y_c, workspace; and last, as int32, the number of
-    the call. The blocks of weights are walked forwards and backwards in turn: what was read last is
-    still near when it is read first. The results do not depend on it.
-    """
-    return layer_function(
-        name, kernel, arguments, lambda memory: Layer(kernel, arguments, isa, memory)
-    )
-
-
 def layer_function(
     name: str,
     kernel: RecurrentKernel,
     arguments: Arguments,
-    layer: Callable[[Memory], Layer],
-    types: ElementTypes | None = None,
+    isa: InstructionSet,
+    layer: type[Layer],
 ) -> Function:
-    """The function of any recurrent layer; `recurrent_function` tells the parameters.
+    """The function of a recurrent kernel.
+
+    Its parameters are those buffers of the call that exist, in the order x, weights,
+    sequence_lens, initial states, tables, y, final states, workspace; and last, as int32, the
+    number of the call. The blocks of weights are walked forwards and backwards in turn: what was
+    read last is still near when it is read first. The results do not depend on it.
 
     Args:
         name: its symbol.
         kernel: sizes and attributes.
-        arguments: which buffers there are; tables, if any, stand behind the initial states.
+        arguments: which buffers there are.
+        isa: the instruction set.
         layer: what writes the body.
-        types: of the buffers; None: all float32.
     """
-    types = types or ElementTypes()
-    has_cell = kernel.op.state_count == 2
+    states, types = kernel.cell.state_names, layer.element_types(kernel)
+    carried = list(zip(states, types.states, arguments.initial, strict=True))
     optional = (
         ("x", types.x, True),
         ("weights", "float32", True),
         ("lengths", "int32", arguments.lengths),
-        ("initial_h", types.h, arguments.initial_h),
-        ("initial_c", types.c, arguments.initial_c and has_cell),
+        *((f"initial_{state}", dtype, present) for state, dtype, present in carried),
         ("tables", types.tables or "", types.tables is not None),
         ("y", types.y, arguments.y),
-        ("y_h", types.h, True),
-        ("y_c", types.c, has_cell),
+        *((f"y_{state}", dtype, True) for state, dtype, _ in carried),
         ("work", "float32", True),
     )
     parameters = [Parameter(key, dtype) for key, dtype, present in optional if present]
@@ -142,7 +127,6 @@ def layer_function(
     def body(*values: Buffer) -> None:
         *buffers, turn = values
         given = dict(zip(names, buffers, strict=True))
-        states = ("h", "c") if has_cell else ("h",)
         memory = Memory(
             given["x"],
             given["weights"],
@@ -154,7 +138,7 @@ def layer_function(
             turn,
             given.get("tables"),
         )
-        layer(memory).write()
+        layer(kernel, arguments, isa, memory).write()
 
     return tir.define(name, parameters, body)
 
@@ -168,6 +152,11 @@ class Layer:
     isa: InstructionSet
     memory: Memory
 
+    @staticmethod
+    def element_types(kernel: RecurrentKernel) -> ElementTypes:
+        """Of the buffers of a call."""
+        return ElementTypes("float32", "float32", ("float32",) * len(kernel.cell.states))
+
     @property
     def phases(self) -> tuple[BlockPhase, ...]:
         """How the blocks of each phase are packed and summed."""
@@ -176,11 +165,9 @@ class Layer:
     @property
     def float_phases(self) -> tuple[PackedPhase, ...]:
         """The phases of weights in float32."""
-        peepholes = 3 if self.kernel.has_peepholes else 0
-        block = self.kernel.unit_block
+        block, rows = self.kernel.unit_block, self.kernel.cell.peepholes
         return tuple(
-            PackedPhase(phase, block, self.blocks, peepholes, self.isa)
-            for phase in self.kernel.phases
+            PackedPhase(phase, block, self.blocks, rows, self.isa) for phase in self.kernel.phases
         )
 
     @property
@@ -216,9 +203,8 @@ class Layer:
         hidden, batch, steps = kernel.op.hidden, kernel.batch, kernel.steps
         with _repeat(batch) as b:
             at = (d * batch + b) * hidden
-            continues = (self.arguments.continues_h, self.arguments.continues_c)
             for state, initial, goes_on in zip(
-                self.memory.states, self.memory.initial, continues, strict=False
+                self.memory.states, self.memory.initial, self.arguments.continues, strict=True
             ):
                 if initial is not None:
                     copy_elements(initial, at, state, at, hidden, singly=self.isa.is_bare)
@@ -320,7 +306,7 @@ class Layer:
         operands = {
             Source.X: Operand(memory.x, x),
             Source.H: Operand(memory.states[0], state),
-            Source.RESET_H: self.reset_h,
+            Source.RESET_H: self.handed_operand,
         }
         begin = self.begin(d)
         for index, phase in enumerate(self.phases):
@@ -350,9 +336,12 @@ class Layer:
         self.commit(state, self.y_start(d, b, t))
 
     @property
-    def reset_h(self) -> Operand:
-        """Where r*h of all units is handed to the second phase."""
-        return Operand(self.memory.work, tir.integer(2 * self.kernel.padded_hidden))
+    def handed_operand(self) -> Operand | None:
+        """What an earlier phase handed on for a later one to multiply, of all units."""
+        at = handed_operand(self.kernel.cell)
+        if at is None:
+            return None
+        return Operand(self.memory.work, tir.integer((1 + at) * self.kernel.padded_hidden))
 
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place, and is an output."""
@@ -375,7 +364,7 @@ class Layer:
         part: int,
         state: Expr,
     ) -> None:
-        """The cell's epilogue for the units that were summed together.
+        """The cell's body for the units that were summed together.
 
         Without vectors it is a loop over single units: a quarter of the code for a few moves.
         """
@@ -404,30 +393,52 @@ class Layer:
         group: UnitGroup,
         state: Expr,
     ) -> None:
-        """The cell's epilogue for one group of units."""
+        """The cell's body for one group of units."""
         kernel, memory, phase = self.kernel, self.memory, self.phases[index]
         padded, lanes = kernel.padded_hidden, group.lanes
         first = unit + group.offset
         count = None if group.is_whole else tir.name(kernel.op.hidden - first)
         half = len(kernel.op.activations) // kernel.op.direction.count
         peephole = block + (phase.peephole_offset + group.offset)
-        EPILOGUES[type(kernel.op)](
-            Block(
-                op=kernel.op,
-                activations=kernel.op.activations[functions * half : (functions + 1) * half],
-                lanes=lanes,
-                sums=sums,
-                phase=index,
-                h=Slot(memory.states[0], state + first, count),
-                c=Slot(memory.states[1], state + first, count) if len(memory.states) > 1 else None,
-                new_h=Slot(memory.work, first),
-                handed=[Slot(memory.work, padded * (1 + i) + first) for i in range(2)],
-                peepholes=[
-                    Slot(memory.weights, peephole + i * kernel.unit_block)
-                    for i in range(phase.peepholes)
-                ],
-            )
+        nodes = FloatNodes(
+            lanes,
+            kernel.op.activations[functions * half : (functions + 1) * half],
+            kernel.op.clip,
+            [
+                Slot(memory.weights, peephole + i * kernel.unit_block)
+                for i in range(phase.peepholes)
+            ],
         )
+        names = kernel.cell.handed
+        handed = {name: Slot(memory.work, padded * (1 + i) + first) for i, name in enumerate(names)}
+        new_h = Slot(memory.work, first)
+        places = self.places(state + first, count, new_h, handed)
+        write_body(kernel.cell, index, nodes, sums, places)
+
+    def places(
+        self, at: Expr, count: Expr | None, new_h: Slot, handed: Mapping[str, Slot]
+    ) -> Places:
+        """Memory of a group of units: products still read the old h, other states are in place.
+
+        Args:
+            at: element of the states at which the group begins.
+            count: how many of its units exist, or None for all.
+            new_h: where the first state goes for now.
+            handed: what phases hand on.
+        """
+        names = self.kernel.cell.state_names
+        states = {
+            name: Slot(buffer, at, count)
+            for name, buffer in zip(names, self.memory.states, strict=True)
+        }
+        return Places({**states, **handed}, {**states, **handed, names[0]: new_h})
+
+
+def handed_operand(cell: Cell) -> int | None:
+    """Which of the handed values a later phase multiplies with R, or None."""
+    operands = {term.operand for total in cell.sums for term in total.terms}
+    found = [index for index, name in enumerate(cell.handed) if name in operands]
+    return found[0] if found else None
 
 
 class _Once:

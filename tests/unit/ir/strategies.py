@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.cells import CELLS
+from edgelstm_compiler.ir.fields import KINDS
 from edgelstm_compiler.ir.graph import Graph, Output, State, StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import OPERATORS
+from edgelstm_compiler.ir.ops import Recurrent
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 
 NAMES = st.one_of(
@@ -36,7 +38,7 @@ _NUMBERS = {
 
 def operators() -> st.SearchStrategy[Op]:
     """Every operator with any values in its fields."""
-    return st.one_of([instances(kind) for kind in OPERATORS])
+    return st.one_of([instances(kind) for kind in KINDS])
 
 
 def instances(kind: type[Any]) -> st.SearchStrategy[Any]:
@@ -55,6 +57,8 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(_values(get_args(hint)[0]), max_size=3).map(tuple)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(hint)
+    if hint is Recurrent:
+        return st.one_of([instances(cell) for cell in CELLS])
     if dataclasses.is_dataclass(hint):
         return instances(hint)  # type: ignore[arg-type]
     return _NUMBERS[hint]

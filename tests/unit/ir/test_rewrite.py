@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelstm_compiler.ir.activations import RELU, TANH
+from edgelstm_compiler.ir.cells import RNN
 from edgelstm_compiler.ir.graph import Graph, Output, StepGraph
-from edgelstm_compiler.ir.ops import RNN, Reshape, Unary
+from edgelstm_compiler.ir.ops import Reshape, Unary
 from edgelstm_compiler.ir.rewrite import Replacement, Scope, eliminate_unused, rewrite
 from edgelstm_compiler.ir.types import Node, Value
 from edgelstm_compiler.ir.verify import verify

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from edgelstm.dtypes import DType
 from edgelstm.errors import InvalidGraphError
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_compiler.ir.graph import Graph, Output, State, StepGraph
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
     Arithmetic,
     Binary,
     Concat,

@@ -10,7 +10,8 @@ import pytest
 
 from edgelstm.errors import InvalidGraphError
 from edgelstm_compiler.ir.activations import TANH
-from edgelstm_compiler.ir.ops import LSTM, Unary
+from edgelstm_compiler.ir.cells import LSTM
+from edgelstm_compiler.ir.ops import Unary
 from edgelstm_compiler.ir.program import Buffer, Program, Space
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.lowering.lower import lower

@@ -12,12 +12,10 @@ import pytest
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH, Activation, Fn
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Arithmetic,
     Binary,
     Cast,

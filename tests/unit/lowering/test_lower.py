@@ -9,20 +9,10 @@ from hypothesis import strategies as st
 
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.graph import Graph, Output, StepGraph
 from edgelstm_compiler.ir.kernels import DenseKernel, OpKernel, RecurrentKernel
-from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
-    Arithmetic,
-    Binary,
-    Dense,
-    Direction,
-    MatMul,
-    Reshape,
-    Unary,
-)
+from edgelstm_compiler.ir.ops import Arithmetic, Binary, Dense, Direction, MatMul, Reshape, Unary
 from edgelstm_compiler.ir.program_text import print_program
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.passes.context import PassContext, run_passes

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelstm_compiler.ir.activations import SIGMOID, TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.kernels import (
-    Bias,
     DenseKernel,
-    Phase,
     RecurrentKernel,
-    Section,
     Source,
 )
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Direction
-from edgelstm_compiler.lowering.cells import cell_phases
-from edgelstm_compiler.lowering.packing import (
+from edgelstm_compiler.ir.ops import Direction
+from tests.unit.lowering.layers import (
+    BLOCKS,
+    SIZES,
+    kernel_of,
+    kernels,
     pack_dense,
     pack_recurrent,
     unpack_dense,
     unpack_recurrent,
 )
-
-SIZES = st.integers(1, 37)
-BLOCKS = st.sampled_from([4, 8, 16])
-
-
-def kernel_of(
-    kind: Any, hidden: int, features: int, block: int, direction: Direction, **fields: Any
-) -> RecurrentKernel:
-    """A layer of one frame."""
-    peepholes = fields.pop("peepholes", False)
-    functions = {LSTM: (SIGMOID, TANH, TANH), GRU: (SIGMOID, TANH), RNN: (TANH,)}[kind]
-    op = kind(hidden, direction, functions * direction.count, None, **fields)
-    return RecurrentKernel(op, 1, 1, features, peepholes, block, cell_phases(op, features))
-
-
-@st.composite
-def kernels(draw: st.DrawFn) -> RecurrentKernel:
-    """Every cell with odd sizes."""
-    kind = draw(st.sampled_from([LSTM, GRU, RNN]))
-    fields: dict[str, Any] = {}
-    if kind is LSTM:
-        fields = {"peepholes": draw(st.booleans()), "input_forget": draw(st.booleans())}
-    elif kind is GRU:
-        fields = {"linear_before_reset": draw(st.booleans())}
-    direction = draw(st.sampled_from(Direction))
-    return kernel_of(kind, draw(SIZES), draw(SIZES), draw(BLOCKS), direction, **fields)
 
 
 def weights_of(kernel: RecurrentKernel, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -161,8 +133,7 @@ def test_units_are_padded_to_whole_blocks(hidden: int, block: int, padded: int) 
 @given(SIZES, SIZES, BLOCKS, st.booleans())
 def test_dense_weights_come_back(features: int, units: int, block: int, has_bias: bool) -> None:
     """With and without bias."""
-    phases = (Phase((Bias((0,)),), (Section(Source.X, features, (0,), (0,)),)),)
-    kernel = DenseKernel(1, features, units, None, block, phases)
+    kernel = DenseKernel(1, features, units, None, block)
     rng = np.random.default_rng(features * units)
     w = rng.standard_normal((features, units)).astype(np.float32)
     b = rng.standard_normal(units).astype(np.float32) if has_bias else None

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import CapabilityError, InternalError
+from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.ops import GRU, LSTM, Reshape
+from edgelstm_compiler.ir.ops import Reshape
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.reference import ReferenceTarget, emit_program
 from edgelstm_compiler.streaming.convert import to_steps
@@ -115,7 +116,9 @@ def test_the_program_is_the_same_every_time() -> None:
 def test_the_program_is_json() -> None:
     """Every node with its operator; the data of constants stays in the weights."""
     document = json.loads(emit_program(lower(two_layers(), None)).sections["program"])
-    assert [node["op"] for node in document["nodes"]] == ["LSTM", "Reshape", "GRU"]
+    assert [node["op"] for node in document["nodes"]] == ["Recurrent", "Reshape", "Recurrent"]
+    cells = [node["fields"]["cell"]["name"] for node in document["nodes"][::2]]
+    assert cells == ["LSTM", "GRU"]
     assert all("offset_bytes" in item for item in document["constants"])
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelstm.signature import Signature
+from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.graph import StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import LSTM
 from edgelstm_compiler.ir.types import Constant
 from edgelstm_compiler.lowering.signature import c_identifier, make_signature
 from edgelstm_compiler.streaming.convert import to_steps

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelstm_compiler.ir.activations import TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Arithmetic, Binary, Reshape, Unary
+from edgelstm_compiler.ir.ops import Arithmetic, Binary, Reshape, Unary
 from edgelstm_compiler.ir.types import Array, Constant, Value
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.lowering.execute import ProgramRunner

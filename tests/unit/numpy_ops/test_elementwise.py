@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.activations import sigmoid
+from edgelstm.numerics.activations import sigmoid
 from tests.oracle import EXACT, FP32, assert_close
 from tests.unit.numpy_ops.single_op import activation, onnx_op, our_op
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from edgelstm.errors import InvalidGraphError, ModelError, PassError
+from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.ir.ops import LSTM, Softmax
+from edgelstm_compiler.ir.ops import Softmax
 from edgelstm_compiler.ir.text import parse_graph, print_graph, same_structure
 from edgelstm_compiler.passes.context import PassContext, dump_graph, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgelstm_compiler.ir.activations import TANH
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Direction, Unary
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
+from edgelstm_compiler.ir.ops import Direction, Unary
 from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
 from edgelstm_compiler.streaming.convert import to_steps
 from tests.conftest import GoldenCheck

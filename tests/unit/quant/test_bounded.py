@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from edgelstm_compiler.ir.kernels import LayerKernel
+from edgelstm_compiler.ir.numerics import Integer
 from edgelstm_compiler.ir.ops import IntegerRecurrent
-from edgelstm_compiler.ir.quantized_kernels import IntegerDenseKernel, IntegerRecurrentKernel
 from edgelstm_compiler.lowering.bounded import bounded_values, is_symmetric
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.scheme import Scheme
@@ -22,11 +23,8 @@ def test_what_layers_hand_on_is_bounded(mode: str) -> None:
     model = stacked_model(ops=("LSTM", "GRU"), steps=steps, direction=direction, head="sequence")
     graph = quantized(step_graph(model, mode), Scheme.INT8_FULL).graph
     kernels = [call.kernel for call in lower(graph, 16).calls]
-    found = [
-        kernel.is_x_bounded
-        for kernel in kernels
-        if isinstance(kernel, IntegerRecurrentKernel | IntegerDenseKernel)
-    ]
+    layers = [kernel.numerics for kernel in kernels if isinstance(kernel, LayerKernel)]
+    found = [numerics.is_x_bounded for numerics in layers if isinstance(numerics, Integer)]
     assert found == [False, True, True]
 
 
@@ -35,7 +33,7 @@ def test_other_scales_may_reach_the_lowest_integer() -> None:
     graph = quantized(step_graph(gru_model()), Scheme.INT8_FULL).graph
     (op,) = [node.op for node in graph.nodes if isinstance(node.op, IntegerRecurrent)]
     assert is_symmetric(op)
-    wider = dataclasses.replace(op, output_multiplier=128)  # type: ignore[call-arg]
+    wider = dataclasses.replace(op, output_multiplier=128)
     assert not is_symmetric(wider)
     nodes = [dataclasses.replace(node, op=wider) if node.op is op else node for node in graph.nodes]
     assert bounded_values(graph)

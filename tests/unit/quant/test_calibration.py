@@ -9,8 +9,8 @@ import pytest
 
 from edgelstm.engines.numpy_ops import apply
 from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.fields import op_fields
-from edgelstm_compiler.ir.ops import LSTM
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.calibration import Calibration, ValueRange
 from edgelstm_compiler.quant.recordings import as_recordings, limited

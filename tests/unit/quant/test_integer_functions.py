@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgelstm.engines.numpy_ops.quantized_dense import integer_softmax
-from edgelstm.engines.numpy_ops.quantized_integer import (
+from edgelstm.numerics.integer_arithmetic import (
     exact_product,
     interpolate,
     look_up,
@@ -15,8 +15,7 @@ from edgelstm.engines.numpy_ops.quantized_integer import (
     saturate16,
     unit_gate,
 )
-from edgelstm.engines.numpy_ops.quantized_lstm import to_table_input
-from edgelstm.engines.numpy_ops.quantized_recurrence import clip_limit
+from edgelstm.numerics.integers import clip_limit, to_table_input
 from edgelstm_compiler.ir.activations import SIGMOID, TANH, Activation, Fn
 from edgelstm_compiler.quant.fixed_point import rescale
 from edgelstm_compiler.quant.tables import (

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm_compiler.ir.activations import TANH
+from edgelstm_compiler.ir.cells import LSTM, RNN
 from edgelstm_compiler.ir.ops import (
-    LSTM,
-    RNN,
     Arithmetic,
     Binary,
     Gather,

@@ -12,11 +12,9 @@ import pytest
 
 from edgelstm.errors import ModelError
 from edgelstm_compiler.ir.activations import TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Arithmetic,
     Binary,
     Broadcast,

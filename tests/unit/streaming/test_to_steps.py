@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.ir.ops import (
-    GRU,
-    LSTM,
-    RNN,
     Arithmetic,
     Binary,
     Broadcast,

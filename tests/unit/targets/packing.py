@@ -10,6 +10,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm_compiler.ir.activations import Activation
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.kernels import (
     Bias,
     DenseKernel,
@@ -19,7 +20,6 @@ from edgelstm_compiler.ir.kernels import (
     Section,
     Source,
 )
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
 from edgelstm_compiler.ir.types import TensorType
 
@@ -187,8 +187,7 @@ class ProgramBuilder:
     def dense(self, x: Buffer, y: Buffer, w, b, activation: Activation | None = None) -> None:
         """A dense call."""
         rows = x.type.size // w.shape[0]
-        phase = Phase((Bias((0,)),), (Section(Source.X, w.shape[0], (0,), (0,)),))
-        kernel = DenseKernel(rows, w.shape[0], w.shape[1], activation, UNIT_BLOCK, (phase,))
+        kernel = DenseKernel(rows, w.shape[0], w.shape[1], activation, UNIT_BLOCK)
         self.call(kernel, [x, self.weight(pack_dense(w, b))], [y])
 
     def build(self, mode="stream") -> Program:

@@ -17,7 +17,8 @@ import pytest
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError, ToolchainError
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
-from edgelstm_compiler.ir.ops import LSTM, Direction
+from edgelstm_compiler.ir.cells import LSTM
+from edgelstm_compiler.ir.ops import Direction
 from edgelstm_compiler.target import Target
 from edgelstm_targets.tvm_cpu import elf, link
 from edgelstm_targets.tvm_cpu.arm_target import ArmTarget

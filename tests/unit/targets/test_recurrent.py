@@ -10,8 +10,9 @@ import pytest
 from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH, Activation, Fn
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.fields import op_fields
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Direction
+from edgelstm_compiler.ir.ops import Direction
 from tests.unit.targets.native import natives
 from tests.unit.targets.packing import ProgramBuilder
 

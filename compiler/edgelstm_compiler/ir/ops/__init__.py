@@ -22,21 +22,13 @@ from edgelstm_compiler.ir.ops.logic import (
 )
 from edgelstm_compiler.ir.ops.normalization import LayerNorm, LogSoftmax, Softmax
 from edgelstm_compiler.ir.ops.quantized import Dequantize, DequantizeWeights, Quantize, Storage
-from edgelstm_compiler.ir.ops.quantized_int8 import (
-    Int8Dense,
-    Int8GRU,
-    Int8LSTM,
-    Int8Recurrent,
-    Int8RNN,
-)
+from edgelstm_compiler.ir.ops.quantized_int8 import Int8Dense, Int8Recurrent
 from edgelstm_compiler.ir.ops.quantized_integer import (
     IntegerDense,
-    IntegerGRU,
-    IntegerLSTM,
     IntegerRecurrent,
     IntegerSoftmax,
 )
-from edgelstm_compiler.ir.ops.recurrent import GRU, LSTM, RNN, Direction, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import Direction, Recurrent
 from edgelstm_compiler.ir.ops.reduction import (
     ArgReduce,
     CumSum,
@@ -45,11 +37,9 @@ from edgelstm_compiler.ir.ops.reduction import (
     TopKIndices,
 )
 from edgelstm_compiler.ir.ops.windows import Windows
+from edgelstm_compiler.ir.types import Op
 
-OPERATORS = (
-    LSTM,
-    GRU,
-    RNN,
+OPERATORS: tuple[type[Op], ...] = (
     Dense,
     MatMul,
     Binary,
@@ -80,22 +70,16 @@ OPERATORS = (
     Quantize,
     Dequantize,
     DequantizeWeights,
-    Int8LSTM,
-    Int8GRU,
-    Int8RNN,
+    Int8Recurrent,
     Int8Dense,
-    IntegerLSTM,
-    IntegerGRU,
+    IntegerRecurrent,
     IntegerDense,
     IntegerSoftmax,
 )
-"""Every operator that may stand in a graph; text form and evaluation know these and no others."""
+"""Every operator that may stand in a graph, beside those of `ir.cells`."""
 
 __all__ = [
-    "GRU",
-    "LSTM",
     "OPERATORS",
-    "RNN",
     "ArgReduce",
     "Arithmetic",
     "Binary",
@@ -114,13 +98,8 @@ __all__ = [
     "GatherElements",
     "GatherND",
     "Int8Dense",
-    "Int8GRU",
-    "Int8LSTM",
-    "Int8RNN",
     "Int8Recurrent",
     "IntegerDense",
-    "IntegerGRU",
-    "IntegerLSTM",
     "IntegerRecurrent",
     "IntegerSoftmax",
     "LayerNorm",

@@ -6,7 +6,7 @@ float32; gates and cell state are computed in float32. For each product
     q(x) = clamp(rint(x * inverse) + zero_point),   sum = float(int32 sum of q(x) * w) * scale[row]
 
 The x part and the h part have sums and scales of their own; the zero point and the bias are folded
-into B by the quantizer. A new cell is one class here.
+into B by the quantizer.
 """
 
 from __future__ import annotations
@@ -16,55 +16,60 @@ from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import Activation
-from edgelstm_compiler.ir.ops.recurrent import GRU, LSTM, RNN, R, Recurrent, W, X
+from edgelstm_compiler.ir.ops.recurrent import R, Recurrent, W, X
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
 W_SCALE, R_SCALE, X_INVERSE = 8, 9, 10
-"""Places of the inputs that the float operator does not have, after its eight."""
+"""Indices of the inputs that the float operator does not have, after its eight."""
 
 INPUTS = 11
 
 
+@dataclass(frozen=True, slots=True)
 class Int8Recurrent(Op):
-    """What the int8 cells have in common.
+    """A recurrent layer; peepholes stay float32, what a phase hands to products is quantized as h.
 
-    Fields of every subclass:
+    Args:
         cell: the float operator it stands for.
         x_dtype: i8 or i16, what x is quantized to.
         x_zero_point: of x.
-        h_inverse: 1 / scale of h (a float32), and of r*h where a GRU multiplies that.
+        h_inverse: 1 / scale of h (a float32), and of whatever else R is multiplied with.
 
     Shapes:
         inputs: X (T, B, I) f32, W (D, G*H, I) i8, R (D, G*H, H) i8, B (D, 2*G*H) f32 or None,
-        sequence_lens, initial_h, initial_c, P as in the float operator,
-        w_scale (D, G*H) f32, r_scale (D, G*H) f32, x_inverse (I,) f32.
+        sequence_lens, initial states and P as in the float operator,
+        w_scale (D, G*H) f32, r_scale (D, G*H) f32, x_inverse (I,) f32; R and r_scale are None where
+        the cell does not read them.
         outputs: those of the float operator.
     """
 
-    __slots__ = ()
+    cell: Recurrent
+    x_dtype: DType
+    x_zero_point: int
+    h_inverse: float
 
     @property
-    def float_cell(self) -> Recurrent:
-        """The float operator it stands for."""
-        cell: Recurrent = self.cell  # type: ignore[attr-defined]
-        return cell
+    def label(self) -> str:
+        """With the name of the cell."""
+        return f"Int8{self.cell.kind}"
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         """The outputs of the float operator."""
         if len(inputs) != INPUTS:
             raise ValueError(f"{len(inputs)} inputs, expected {INPUTS}")
         as_float = list(inputs[:W_SCALE])
-        for place, name in ((W, "W"), (R, "R")):
+        is_recurrent = self.cell.cell().is_recurrent
+        for place, name in ((W, "W"), (R, "R")) if is_recurrent else ((W, "W"),):
             weights = as_float[place]
             if weights is None or weights.dtype is not DType.I8:
                 raise ValueError(f"{name} is {weights}, expected i8")
             as_float[place] = TensorType(DType.F32, weights.shape)
-        outputs = self.float_cell.infer(as_float)
+        outputs = self.cell.infer(as_float)
         x, w = as_float[X], as_float[W]
         assert x is not None
         assert w is not None
         rows = TensorType(DType.F32, w.shape[:2])
-        expected = (rows, rows, TensorType(DType.F32, x.shape[-1:]))
+        expected = (rows, rows if is_recurrent else None, TensorType(DType.F32, x.shape[-1:]))
         if tuple(inputs[W_SCALE:]) != expected:
             raise ValueError(f"scales {inputs[W_SCALE:]}, expected {expected}")
         return outputs
@@ -73,37 +78,7 @@ class Int8Recurrent(Op):
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
     ) -> tuple[Tie, ...]:
         """Those of the float operator."""
-        return self.float_cell.ties(inputs, outputs)
-
-
-@dataclass(frozen=True, slots=True)
-class Int8LSTM(Int8Recurrent):
-    """LSTM; peepholes stay float32."""
-
-    cell: LSTM
-    x_dtype: DType
-    x_zero_point: int
-    h_inverse: float
-
-
-@dataclass(frozen=True, slots=True)
-class Int8GRU(Int8Recurrent):
-    """GRU; without linear_before_reset r*h is quantized as h is."""
-
-    cell: GRU
-    x_dtype: DType
-    x_zero_point: int
-    h_inverse: float
-
-
-@dataclass(frozen=True, slots=True)
-class Int8RNN(Int8Recurrent):
-    """RNN."""
-
-    cell: RNN
-    x_dtype: DType
-    x_zero_point: int
-    h_inverse: float
+        return self.cell.ties(inputs, outputs)
 
 
 @dataclass(frozen=True, slots=True)

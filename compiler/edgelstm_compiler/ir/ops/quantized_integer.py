@@ -12,21 +12,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgelstm.dtypes import DType
+from edgelstm.numerics.integers import STATE_TYPES
 from edgelstm_compiler.ir.ops.quantized import same_axes
-from edgelstm_compiler.ir.ops.recurrent import GRU, LSTM, R, Recurrent, W, X
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, P, R, Recurrent, W, X
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
 BIAS = 3
 X_MULTIPLIER, H_MULTIPLIER, TABLES = 8, 9, 10
-"""Places of the inputs that the float operator does not have, after its eight."""
+"""Indices of the inputs that the float operator does not have, after its eight."""
 
 INPUTS = 11
 TABLE_ENTRIES = 513
 
 
+@dataclass(frozen=True, slots=True)
 class IntegerRecurrent(Op):
-    """What the integer cells have in common.
+    """A recurrent layer; its nodes compute what `edgelstm.numerics.integers` does, bit for bit.
 
     The sum of accumulator a of a unit, in Q4.11 for gates in [0, 1], in Q3.12 for the candidate:
 
@@ -37,42 +41,54 @@ class IntegerRecurrent(Op):
     zero point of x and the rounding 2^(sum_shift-1). A gate is unit(T(b(sum))), a candidate
     T(b(sum)); b is sat16, or the clip to +-floor(clip * 2^fraction + 1/2), at most 32767.
 
-    Fields of every subclass:
+    Args:
         cell: the float operator it stands for.
         x_shift, h_shift, sum_shift: see above.
         output_multiplier, output_shift: from h in Q0.15 to int8: sat8(rs(h * multiplier, shift)).
         tables: for each activation of the cell the row of `tables` that it uses.
+        cell_exponent: a state of free size has the scale 2^(cell_exponent - 15).
+        peephole_shift: sums with peepholes are sum + rs(p * c, peephole_shift).
 
     Shapes:
-        inputs: X (T, B, I) i8 or i16, W (D, G*H, I) i8, R (D, G*H, H) i8, bias (D, A*H) i32,
-        sequence_lens (B,) i32 or None, initial_h (D, B, H) or None, initial_c (D, B, H) or None,
-        P (D, 3*H) i16 or None, x_multiplier (D, G*H) i16, h_multiplier (D, G*H) i16,
+        inputs: X (T, B, I) i8 or i16, W (D, G*H, I) i8, R (D, G*H, H) i8, bias (D, A*H) i32 with A
+        sums per unit, sequence_lens (B,) i32 or None, for each state an initial one (D, B, H) or
+        None, P (D, rows*H) i16 or None, x_multiplier (D, G*H) i16, h_multiplier (D, G*H) i16,
         tables (n, 513) i16.
-        outputs: Y (T, D, B, H) i8, Y_h (D, B, H), and for LSTM Y_c (D, B, H).
+        outputs: Y (T, D, B, H) i8, and for each state (D, B, H).
     """
 
-    __slots__ = ()
+    cell: Recurrent
+    x_shift: int
+    h_shift: int
+    sum_shift: int
+    output_multiplier: int
+    output_shift: int
+    tables: tuple[int, ...]
+    cell_exponent: int = 0
+    peephole_shift: int = 0
 
     @property
-    def float_cell(self) -> Recurrent:
-        """The float operator it stands for."""
-        cell: Recurrent = self.cell  # type: ignore[attr-defined]
-        return cell
+    def label(self) -> str:
+        """With the name of the cell."""
+        return f"Integer{self.cell.kind}"
 
     @property
     def state_types(self) -> tuple[DType, ...]:
         """Element types of the states."""
-        raise NotImplementedError
+        states = self.cell.cell().states
+        return tuple(DType.from_numpy(np.dtype(STATE_TYPES[state.form])) for state in states)
 
     @property
     def accumulators(self) -> int:
         """A: sums per unit."""
-        raise NotImplementedError
+        return len(self.cell.cell().sums)
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
-        """Y, Y_h (and Y_c); checks every operand's type and shape."""
+        """Y and the final states; checks every operand's type and shape."""
         if len(inputs) != INPUTS:
             raise ValueError(f"{len(inputs)} inputs, expected {INPUTS}")
+        if self.cell.why_no_integers:
+            raise ValueError(self.cell.why_no_integers)
         x, w, r = inputs[X], inputs[W], inputs[R]
         if x is None or x.dtype not in (DType.I8, DType.I16) or w is None or r is None:
             raise ValueError(f"X is {x}, W {w}, R {r}")
@@ -82,14 +98,14 @@ class IntegerRecurrent(Op):
             None if operand is None else TensorType(DType.F32, operand.shape)
             for operand in inputs[:X_MULTIPLIER]
         ]
-        as_float[BIAS], as_float[BIAS + 1] = None, inputs[BIAS + 1]
-        y, *states = self.float_cell.infer(as_float)
-        types = dict(zip((5, 6), self.state_types, strict=False))
-        for place, dtype in {**types, 7: DType.I16}.items():
+        as_float[BIAS], as_float[SEQUENCE_LENS] = None, inputs[SEQUENCE_LENS]
+        y, *states = self.cell.infer(as_float)
+        types = {INITIAL_H + i: dtype for i, dtype in enumerate(self.state_types)}
+        for place, dtype in {**types, P: DType.I16}.items():
             found = inputs[place]
             if found is not None and found.dtype is not dtype:
                 raise ValueError(f"input {place} is {found}, expected {dtype.value}")
-        count, hidden = self.float_cell.direction.count, self.float_cell.hidden
+        count, hidden = self.cell.direction.count, self.cell.hidden
         rows = TensorType(DType.I16, w.shape[:2])
         bias = TensorType(DType.I32, (count, self.accumulators * hidden))
         tables = inputs[TABLES]
@@ -112,69 +128,7 @@ class IntegerRecurrent(Op):
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
     ) -> tuple[Tie, ...]:
         """Those of the float operator."""
-        return self.float_cell.ties(inputs, outputs)
-
-
-@dataclass(frozen=True, slots=True)
-class IntegerLSTM(IntegerRecurrent):
-    """LSTM with h in int8 and c in int16 with the scale 2^(cell_exponent - 15).
-
-    With peepholes the sum of i, o, f is sum + rs(p * c, peephole_shift), o with the new c.
-    f = 32768 - i with input_forget. Then
-
-        c' = clamp(rs(f * c + rs(i * g, cell_exponent), 15), -32767, 32767)
-        h' = narrow(rs(o * T_h(u), 15)),  u = sat16(c' << (cell_exponent - 3)),
-             or rs(c', 3 - cell_exponent) where that is negative.
-    """
-
-    cell: LSTM
-    x_shift: int
-    h_shift: int
-    sum_shift: int
-    output_multiplier: int
-    output_shift: int
-    tables: tuple[int, ...]
-    cell_exponent: int
-    peephole_shift: int
-
-    @property
-    def state_types(self) -> tuple[DType, ...]:
-        """H in int8, c in int16."""
-        return (DType.I8, DType.I16)
-
-    @property
-    def accumulators(self) -> int:
-        """i, o, f, candidate."""
-        return 4
-
-
-@dataclass(frozen=True, slots=True)
-class IntegerGRU(IntegerRecurrent):
-    """GRU with h in int16 (Q0.15), which products and Y see as narrow(h) in int8.
-
-    linear_before_reset, accumulators z, r, n, m (n: only x, m: only h):
-        n = T_g(b((n_sum) + rs(r * sat16(m_sum), 15))) with the sums shifted by sum_shift each.
-    Else, accumulators z, r, n: the product of n is with narrow(rs(r * h, 15)).
-    h' = sat16(rs((32768 - z) * n + z * h, 15)).
-    """
-
-    cell: GRU
-    x_shift: int
-    h_shift: int
-    sum_shift: int
-    output_multiplier: int
-    output_shift: int
-    tables: tuple[int, ...]
-
-    @property
-    def state_types(self) -> tuple[DType, ...]:
-        """H in int16."""
-        return (DType.I16,)
-
-    @property
-    def accumulators(self) -> int:
-        """z, r, candidate, and its recurrent part where that stands apart."""
-        return 4 if self.cell.linear_before_reset else 3
+        return self.cell.ties(inputs, outputs)
 
 
 @dataclass(frozen=True, slots=True)

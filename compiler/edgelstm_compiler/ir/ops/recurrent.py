@@ -1,7 +1,8 @@
-"""LSTM, GRU and RNN over a chunk of T frames, as the ONNX specification defines them (layout 0).
+"""A recurrent layer over a chunk of T frames, as the ONNX specification defines it (layout 0).
 
-Gates stay in ONNX order: LSTM i, o, f, candidate; GRU z, r, candidate. In a step graph T is 1 and
-the initial states are read from, and the final states written to, the graph's states.
+What the cell computes is data (`edgelstm.numerics.cells`); one file in `ir/cells` for each. Gates
+stay in ONNX order. In a step graph T is 1 and the initial states are read from, and the final
+states written to, the graph's states.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from typing import ClassVar
 
 from edgelstm.dtypes import DType
+from edgelstm.numerics.cells import Cell
+from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
@@ -32,19 +37,19 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Recurrent(Op):
-    """What the three cells have in common.
+    """A recurrent layer; a cell is a subclass with the attributes that its data is built from.
 
     Args:
         hidden: H.
         direction: order of the frames; D directions.
-        activations: D times the cell's functions, in ONNX order (LSTM f, g, h; GRU f, g; RNN f).
+        activations: D times the cell's functions, in ONNX order.
         clip: bound of the inputs of the activations, or None.
 
     Shapes:
-        inputs: X (T, B, I), W (D, G*H, I), R (D, G*H, H), B (D, 2*G*H) or None,
-        sequence_lens (B,) int32 or None, initial_h (D, B, H) or None,
-        and for LSTM initial_c (D, B, H) or None, P (D, 3*H) or None.
-        outputs: Y (T, D, B, H), Y_h (D, B, H), and for LSTM Y_c (D, B, H).
+        inputs: X (T, B, I), W (D, G*H, I), R (D, G*H, H) or None for cells that do not read it,
+        B (D, 2*G*H) or None, sequence_lens (B,) int32 or None, for each state an initial one
+        (D, B, H) or None, P (D, rows*H) or None.
+        outputs: Y (T, D, B, H), and for each state the final one (D, B, H).
     """
 
     hidden: int
@@ -52,57 +57,82 @@ class Recurrent(Op):
     activations: tuple[Activation, ...]
     clip: float | None
 
+    why_no_integers: ClassVar[str] = ""
+    """Why scheme int8-full has no form of the cell; "" if it has one."""
+
+    def build(self, *, peepholes: bool) -> Cell:
+        """The cell for these attributes.
+
+        Args:
+            peepholes: P is given.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_peepholes(self) -> bool:
+        """Whether the cell may be given P."""
+        return self.cell(peepholes=True).peepholes > 0
+
+    def cell(self, *, peepholes: bool = False) -> Cell:
+        """The cell, built once."""
+        return _built(self, peepholes)
+
     @property
     def gates(self) -> int:
         """G: rows of W and R per unit."""
-        raise NotImplementedError
+        return len(self.cell().gates)
 
     @property
     def functions(self) -> int:
         """Activations per direction."""
-        raise NotImplementedError
+        return len(self.cell().function_ranges)
 
     @property
     def state_count(self) -> int:
-        """Carried tensors: 2 for LSTM (h, c), else 1 (h)."""
-        return 1
+        """Carried tensors."""
+        return len(self.cell().states)
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
-        """Y, Y_h (and Y_c); checks every weight's shape."""
-        padded = (*inputs, *([None] * (8 - len(inputs))))
-        x = padded[X]
+        """Y and the final states; checks every weight's shape."""
+        given = Operands.of(inputs)
+        x: TensorType | None = given.x
         if x is None or x.rank != 3:
             raise ValueError(f"X must be (T, batch, input), found {x}")
         steps, batch, features = x.shape
-        count, rows = self.direction.count, self.gates * self.hidden
+        cell, count = self.cell(), self.direction.count
+        rows = len(cell.gates) * self.hidden
+        state = x.with_shape((count, batch, self.hidden))
         expected = {
-            W: ("W", (count, rows, features)),
-            R: ("R", (count, rows, self.hidden)),
-            B: ("B", (count, 2 * rows)),
-            SEQUENCE_LENS: ("sequence_lens", (batch,)),
-            INITIAL_H: ("initial_h", (count, batch, self.hidden)),
-            INITIAL_C: ("initial_c", (count, batch, self.hidden)),
-            P: ("P", (count, 3 * self.hidden)),
+            "W": (given.w, (count, rows, features)),
+            "R": (given.r, (count, rows, self.hidden)),
+            "B": (given.b, (count, 2 * rows)),
+            "sequence_lens": (given.lengths, (batch,)),
+            "initial_h": (given.initial_h, state.shape),
+            "initial_c": (given.initial_c, state.shape),
+            "P": (given.p, (count, self.cell(peepholes=True).peepholes * self.hidden)),
         }
-        for index, (name, shape) in expected.items():
-            found = padded[index]
+        absent = {"R": not cell.is_recurrent, "P": not self.has_peepholes}
+        absent["initial_c"] = not cell.states[1:]
+        for name, (found, shape) in expected.items():
             if found is None:
-                if index in (W, R):
+                if name in ("W", "R") and not absent.get(name):
                     raise ValueError(f"{name} is missing")
                 continue
-            if index in (INITIAL_C, P) and self.state_count == 1:
+            if absent.get(name):
                 raise ValueError(f"{self.kind} has no {name}")
             if found.shape != shape:
                 raise ValueError(f"{name} has shape {found.shape}, expected {shape}")
-            wanted = DType.I32 if index == SEQUENCE_LENS else x.dtype
+            wanted = DType.I32 if name == "sequence_lens" else x.dtype
             if found.dtype is not wanted:
                 raise ValueError(f"{name} is {found.dtype.value}, expected {wanted.value}")
         if len(self.activations) != count * self.functions:
             raise ValueError(
                 f"{len(self.activations)} activations, expected {count * self.functions}"
             )
-        state = x.with_shape((count, batch, self.hidden))
-        return (x.with_shape((steps, count, batch, self.hidden)), *([state] * self.state_count))
+        return (
+            x.with_shape((steps, count, batch, self.hidden)),
+            *([state] * len(cell.states)),
+        )
 
     def ties(
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
@@ -110,72 +140,10 @@ class Recurrent(Op):
         """Time and batch of X run through Y; batch runs through the states."""
         del inputs
         states = tuple(Tie(X, 1, index, 1) for index in range(1, len(outputs)))
-        initial = tuple(
-            Tie(source, 1, output, 1)
-            for source, output in ((INITIAL_H, 1), (INITIAL_C, 2))
-            if output < len(outputs)
-        )
+        initial = tuple(Tie(INITIAL_H + i, 1, 1 + i, 1) for i in range(len(outputs) - 1))
         return (Tie(X, 0, 0, 0), Tie(X, 1, 0, 2), *states, *initial)
 
 
-@dataclass(frozen=True, slots=True)
-class LSTM(Recurrent):
-    """Long short-term memory; with peepholes P and input_forget (f = 1 - i).
-
-    i = f(Wi x + Ri h + b + Pi*c), o = f(... + Po*c'), f = f(... + Pf*c), g = g(...);
-    c' = f*c + i*g, h' = o*h(c'); clip bounds the inputs of the gates, not c' before h.
-    Source: ONNX operators, LSTM-22; clip as in ONNX Runtime.
-    """
-
-    input_forget: bool = False
-
-    @property
-    def gates(self) -> int:
-        """i, o, f, candidate."""
-        return 4
-
-    @property
-    def functions(self) -> int:
-        """f, g, h."""
-        return 3
-
-    @property
-    def state_count(self) -> int:
-        """H and c."""
-        return 2
-
-
-@dataclass(frozen=True, slots=True)
-class GRU(Recurrent):
-    """Gated recurrent unit, with the reset gate before or after the recurrent product.
-
-    z = f(...), r = f(...); n = g(Wn x + Rn (r*h) + b) or, with linear_before_reset,
-    n = g(Wn x + r*(Rn h + Rb) + Wb); h' = (1 - z)*n + z*h.  Source: ONNX operators, GRU-22.
-    """
-
-    linear_before_reset: bool = False
-
-    @property
-    def gates(self) -> int:
-        """z, r, candidate."""
-        return 3
-
-    @property
-    def functions(self) -> int:
-        """f, g."""
-        return 2
-
-
-@dataclass(frozen=True, slots=True)
-class RNN(Recurrent):
-    """Simple recurrence h' = f(W x + R h + b).  Source: ONNX operators, RNN-22."""
-
-    @property
-    def gates(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def functions(self) -> int:
-        """F."""
-        return 1
+@cache
+def _built(op: Recurrent, peepholes: bool) -> Cell:
+    return op.build(peepholes=peepholes)

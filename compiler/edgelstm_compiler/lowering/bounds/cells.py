@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.activations import Activation
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
-from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, P, X
+from edgelstm.numerics.cells import (
+    Apply,
+    Complement,
+    Flush,
+    Gate,
+    GatedSum,
+    Lerp,
+    Matrix,
+    MulAdd,
+    Narrow,
+    Peephole,
+    Scale,
+    Store,
+    Sum,
+)
+from edgelstm.numerics.layer import Operands
+from edgelstm_compiler.ir.ops import Recurrent
 from edgelstm_compiler.ir.types import Array, TensorType
 from edgelstm_compiler.lowering.bounds.functions import apply_function
 from edgelstm_compiler.lowering.bounds.interval import (
@@ -31,8 +46,6 @@ Product = Callable[[int, Array], Array]
 _PLAIN_STEPS, _STEPS = 3, 400
 _NEARLY_ONE = 0.25
 
-Cell = LSTM | GRU | RNN
-
 
 @dataclass(frozen=True, slots=True)
 class Products:
@@ -40,20 +53,26 @@ class Products:
 
     Args:
         of_x: with W; infinite where x cannot be represented on the way.
-        of_h: with R.
+        of_h: with R, or what stands for it where nothing is multiplied with R.
     """
 
     of_x: Product
     of_h: Product
 
 
-def float_products(w: Interval, r: Interval) -> Products:
+def float_products(w: Interval, r: Interval | None) -> Products:
     """Products with weights in floating point: at most the sum of all magnitudes."""
-    return Products(_remembered(w.magnitude), _remembered(r.magnitude))
+    of_h = no_product if r is None else _remembered(r.magnitude)
+    return Products(_remembered(w.magnitude), of_h)
+
+
+def no_product(direction: int, x: Array) -> Array:
+    """Of a cell without R: nobody asks."""
+    raise AssertionError((direction, x))
 
 
 def layer_bounds(
-    cell: Cell,
+    layer: Recurrent,
     inputs: Sequence[Interval | None],
     products: Products,
     outputs: Sequence[TensorType],
@@ -61,26 +80,24 @@ def layer_bounds(
     """Bounds of Y and the final states.
 
     Args:
-        cell: the float operator.
+        layer: the float operator.
         inputs: those of the float operator; W and R are not looked at.
         products: in place of W and R.
         outputs: types of the results.
     """
-    padded = [*inputs, *([None] * (8 - len(inputs)))]
-    x = padded[X]
-    assert x is not None
+    operands = Operands.of(inputs)
     y_type, *state_types = outputs
-    given = [item for item in padded if item is not None]
+    given = [item for item in operands if item is not None]
     if not all(item.is_safe for item in given if item.dtype.is_float):
         return [anything(t.dtype, t.shape) for t in outputs]
-    once = x.shape[0] == 1 and padded[SEQUENCE_LENS] is None
+    once = operands.x.shape[0] == 1 and operands.lengths is None
     first = [
         point(np.zeros(t.shape, t.dtype.numpy)) if item is None else item
-        for item, t in zip((padded[INITIAL_H], padded[INITIAL_C]), state_types, strict=False)
+        for item, t in zip(operands.initial, state_types, strict=False)
     ]
     results: list[list[Interval]] = []
     for d in range(y_type.shape[1]):
-        step = _Direction(cell, d, padded, products).step
+        step = _Direction(layer, d, operands, products).step
         states = [_units(state, d) for state in first]
         results.append(step(states) if once else _any_number(step, states))
     finals = [_spread([result[i] for result in results], t) for i, t in enumerate(state_types)]
@@ -96,88 +113,117 @@ def layer_bounds(
 
 
 class _Direction:
-    """One frame of one direction: bounds per unit."""
+    """One frame of one direction: bounds per unit, and the nodes of a cell on them.
+
+    Sums are magnitudes in float64, everything else is an interval.
+    """
 
     def __init__(
         self,
-        cell: Cell,
+        layer: Recurrent,
         direction: int,
-        inputs: Sequence[Interval | None],
+        inputs: Operands,
         products: Products,
     ) -> None:
-        x = inputs[X]
-        assert x is not None
+        x: Interval = inputs.x
         self._dtype = x.dtype
-        self._cell = cell
-        self._hidden = cell.hidden
+        self._layer = layer
+        self._cell = layer.cell(peepholes=inputs.p is not None)
         self._of_h = products.of_h
         self._direction = direction
         self._from_x = products.of_x(direction, x.magnitude.max(axis=(0, 1)))
-        rows = cell.gates * cell.hidden
-        bias, peepholes = inputs[B], inputs[P]
-        both = np.zeros(2 * rows) if bias is None else bias.magnitude[direction]
+        rows = layer.gates * layer.hidden
+        both = np.zeros(2 * rows) if inputs.b is None else inputs.b.magnitude[direction]
         self._bias, self._recurrent_bias = both[:rows], both[rows:]
-        self._peepholes = (
-            None if peepholes is None else peepholes.magnitude[direction].reshape(3, -1)
-        )
-        functions = cell.functions
-        self._functions = cell.activations[direction * functions : (direction + 1) * functions]
+        if inputs.p is not None:
+            self._peepholes = inputs.p.magnitude[direction].reshape(-1, layer.hidden)
+        functions = layer.functions
+        self._functions = layer.activations[direction * functions : (direction + 1) * functions]
 
     def step(self, states: Sequence[Interval]) -> list[Interval]:
         """The states after a frame."""
-        match self._cell:
-            case LSTM():
-                return self._lstm(*states)
-            case GRU():
-                return self._gru(*states)
-            case _:
-                (h,) = states
-                return [self._gate(0, self._sums(h)[0])]
+        names, self._states = self._cell.state_names, states
+        values: dict[str, Any] = dict(zip(names, states, strict=True))
+        stored: dict[str, Interval] = {}
+        for phase in self._cell.phases:
+            for total in phase.sums:
+                values[total.name] = self._total(total, values)
+            for statement in phase.body:
+                if isinstance(statement, Store):
+                    stored[statement.target] = values[statement.value]
+                    continue
+                node = statement.node
+                operands = [values[name] for name in node.operands]
+                values[statement.name] = getattr(self, node.method)(node, *operands)
+            values.update({name: found for name, found in stored.items() if name not in names})
+        return [stored[name] for name in names]
 
-    def _lstm(self, h: Interval, c: Interval) -> list[Interval]:
-        i_sum, o_sum, f_sum, g_sum = self._sums(h)
-        peep = self._peepholes
-        i = self._gate(0, i_sum if peep is None else i_sum + peep[0] * c.magnitude)
-        g = self._gate(1, g_sum)
-        assert isinstance(self._cell, LSTM)
-        if self._cell.input_forget:
-            f = subtract(_constant(1.0, i), i)
-        else:
-            f = self._gate(0, f_sum if peep is None else f_sum + peep[2] * c.magnitude)
-        new_c = add(_attenuated(f, c), _roomy(multiply(i, g)))
-        o = self._gate(0, o_sum if peep is None else o_sum + peep[1] * new_c.magnitude)
-        return [_roomy(multiply(o, apply_function(self._functions[2], new_c))), new_c]
+    def _total(self, total: Sum, values: Mapping[str, Interval]) -> Array:
+        """The magnitude of a sum (H,)."""
+        found: Array = np.zeros(self._layer.hidden)
+        for term in total.terms:
+            rows = slice(term.gate * self._layer.hidden, (term.gate + 1) * self._layer.hidden)
+            if term.matrix is Matrix.W:
+                found = found + self._from_x[rows] + self._bias[rows]
+            else:
+                of_h = self._of_h(self._direction, values[term.operand].magnitude)
+                found = found + of_h[rows] + self._recurrent_bias[rows]
+        return found
 
-    def _gru(self, h: Interval) -> list[Interval]:
-        assert isinstance(self._cell, GRU)
-        z_sum, r_sum, n_sum = self._sums(h)
-        z, r = self._gate(0, z_sum), self._gate(0, r_sum)
-        units = slice(2 * self._hidden, 3 * self._hidden)
-        if self._cell.linear_before_reset:
-            of_h = self._of_h(self._direction, h.magnitude)[units] + self._recurrent_bias[units]
-            n_sum = self._from_x[units] + self._bias[units] + r.magnitude * of_h
-        else:
-            reset = (r.magnitude * h.magnitude).astype(np.float64)
-            of_h = self._of_h(self._direction, reset)[units]
-            n_sum = self._from_x[units] + self._bias[units] + self._recurrent_bias[units] + of_h
-        n = self._gate(1, n_sum)
-        left = subtract(_constant(1.0, z), z)
-        return [add(_attenuated(z, h), _roomy(multiply(left, n)))]
-
-    def _sums(self, h: Interval) -> Array:
-        """Magnitudes of the inputs of all gates, (G, H)."""
-        total = self._from_x + self._of_h(self._direction, h.magnitude)
-        return np.asarray((total + self._bias + self._recurrent_bias).reshape(-1, self._hidden))
-
-    def _gate(self, function: int, magnitude: Array) -> Interval:
-        argument = symmetric(self._dtype, magnitude)
-        clip = self._cell.clip
+    def gate(self, node: Gate, total: Array) -> Interval:
+        """The function of what lies within +-total and the clip."""
+        argument = symmetric(self._dtype, total)
+        clip = self._layer.clip
         if clip is not None:
             bound: Array = np.asarray(clip, self._dtype.numpy)
             low, high = np.maximum(argument.low, -bound), np.minimum(argument.high, bound)
             argument = Interval(self._dtype, low, high, argument.is_safe)
-        activation: Activation = self._functions[function]
-        return apply_function(activation, argument)
+        return apply_function(self._functions[node.function], argument)
+
+    def peephole(self, node: Peephole, total: Array, value: Interval) -> Array:
+        """The sum + p*v."""
+        return np.asarray(total + self._peepholes[node.row] * value.magnitude)
+
+    def gated_sum(self, _: GatedSum, total: Array, unit: Interval, inner: Array) -> Array:
+        """The sum + u*inner."""
+        return np.asarray(total + unit.magnitude * inner)
+
+    def complement(self, _: Complement, unit: Interval) -> Interval:
+        """1 - u."""
+        return subtract(_constant(1.0, unit), unit)
+
+    def mul_add(self, _: MulAdd, f: Interval, c: Interval, i: Interval, g: Interval) -> Interval:
+        """f*c + i*g."""
+        return add(_attenuated(f, c), _roomy(multiply(i, g)))
+
+    def lerp(self, _: Lerp, z: Interval, n: Interval | Array, h: Interval | Array) -> Interval:
+        """(1 - z)*n + z*h; a mixture with the state never enlarges it."""
+        return add(self._share(z, h), self._share(subtract(_constant(1.0, z), z), n))
+
+    def _share(self, unit: Interval, value: Interval | Array) -> Interval:
+        """A share of a state, a value or a sum."""
+        if any(value is state for state in self._states):
+            assert isinstance(value, Interval)
+            return _attenuated(unit, value)
+        if not isinstance(value, Interval):
+            value = symmetric(self._dtype, value)
+        return _roomy(multiply(unit, value))
+
+    def scale(self, _: Scale, unit: Interval, value: Interval) -> Interval:
+        """u*v."""
+        return _roomy(multiply(unit, value))
+
+    def apply(self, node: Apply, value: Interval) -> Interval:
+        """The function."""
+        return apply_function(self._functions[node.function], value)
+
+    def flush(self, _: Flush, value: Interval) -> Interval:
+        """The value, or zero."""
+        return value
+
+    def narrow(self, _: Narrow, value: Interval) -> Interval:
+        """The value."""
+        return value
 
 
 def integer_products(weights: Array, scale: Array, inverse: Array, half: int) -> Product:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops.activations import activate
+from edgelstm.numerics.activations import activate
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.fields import plain
 from edgelstm_compiler.ir.types import Array

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops import apply
-from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.fields import executed, op_fields
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.ops import (
     Arithmetic,
@@ -45,6 +45,7 @@ from edgelstm_compiler.lowering.bounds.cells import (
     float_products,
     integer_products,
     layer_bounds,
+    no_product,
     same,
     widened,
 )
@@ -171,7 +172,7 @@ class Propagation:
     def _fold(self, node: Node) -> None:
         given = [None if value is None else self._data[value] for value in node.inputs]
         with np.errstate(all="ignore"):
-            results = apply(node.op.kind, op_fields(node.op), given)
+            results = apply(*executed(node.op, given), given)
         for value, data in zip(node.outputs, results, strict=True):
             self._data[value], self._fixed[value] = data, point(data)
         if isinstance(node.op, DequantizeWeights) and node.op.storage is not Storage.F16:
@@ -183,12 +184,11 @@ class Propagation:
         match node.op:
             case Recurrent():
                 products = self._products_of(node, inputs)
-                return layer_bounds(node.op, inputs, products, types)  # type: ignore[arg-type]
+                return layer_bounds(node.op, inputs, products, types)
             case Int8Recurrent():
                 products = self._products_of(node, inputs)
                 float_inputs = [*inputs[:W], None, None, *inputs[R + 1 : W_SCALE]]
-                cell = node.op.float_cell
-                return layer_bounds(cell, float_inputs, products, types)  # type: ignore[arg-type]
+                return layer_bounds(node.op.cell, float_inputs, products, types)
         given = [item for item in inputs if item is not None]
         found = _operator(node, given)
         if found is not None and isinstance(node.op, Dense):
@@ -203,10 +203,9 @@ class Propagation:
         if node not in self._products:
             w, r = inputs[W], inputs[R]
             assert w is not None
-            assert r is not None
             if isinstance(node.op, Int8Recurrent):
                 self._products[node] = self._integer_products(node, node.op)
-            elif node.inputs[W] in self._data and node.inputs[R] in self._data:
+            elif all(v is None or v in self._data for v in (node.inputs[W], node.inputs[R])):
                 products = float_products(w, r)
                 self._products[node] = Products(
                     self._as_stored(node.inputs[W], products.of_x),
@@ -228,14 +227,19 @@ class Propagation:
         return scaled_last
 
     def _integer_products(self, node: Node, op: Int8Recurrent) -> Products:
-        places = (W, W_SCALE, X_INVERSE, R, R_SCALE)
-        w, w_scale, inverse, r, r_scale = (self._data[v] for p in places if (v := node.inputs[p]))
-        half = 1 << (8 * op.x_dtype.itemsize - 1)  # type: ignore[attr-defined]
-        h_inverse = np.asarray([op.h_inverse])  # type: ignore[attr-defined]
-        return Products(
-            integer_products(w, w_scale, inverse, half + abs(op.x_zero_point)),  # type: ignore[attr-defined]
-            integer_products(r, r_scale, h_inverse, _INT8_HALF),
+        w, w_scale, inverse, r, r_scale = (
+            None if (value := node.inputs[place]) is None else self._data[value]
+            for place in (W, W_SCALE, X_INVERSE, R, R_SCALE)
         )
+        assert w is not None
+        assert w_scale is not None
+        assert inverse is not None
+        half = (1 << (8 * op.x_dtype.itemsize - 1)) + abs(op.x_zero_point)
+        of_x = integer_products(w, w_scale, inverse, half)
+        if r is None or r_scale is None:
+            return Products(of_x, no_product)
+        h_inverse = np.asarray([op.h_inverse])
+        return Products(of_x, integer_products(r, r_scale, h_inverse, _INT8_HALF))
 
 
 def _is_below(sums: Array) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Activation, Fn
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Direction, Recurrent
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
+from edgelstm_compiler.ir.ops import Direction, Recurrent
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, P, R, W, X
 from edgelstm_compiler.ir.types import Value
 from edgelstm_compiler.onnx_import.frames import Line, RefusedError

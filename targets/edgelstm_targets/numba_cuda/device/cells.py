@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, IntegerGRU, IntegerLSTM
+from edgelstm.errors import CapabilityError
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
+from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.activations import make_clip, make_function
 from edgelstm_targets.numba_cuda.device.elements import LOAD_SHARED, STORE_SHARED_IF, make_element
 from edgelstm_targets.numba_cuda.device.gru import make_gru_after, make_gru_before
@@ -47,6 +49,8 @@ def make_cell(placement: Placement, place: RolePlace, team: Team) -> tuple[Any, 
                 return function(clip(z))
 
             return rnn, _collect_nothing
+        case _:
+            raise CapabilityError(f"{role.origin}: target cuda has no cell {op.kind}")
 
 
 @inline
@@ -63,7 +67,7 @@ def make_gate_phases(place: RolePlace) -> tuple[Any, Any, Any]:
     role = place.role
     assert isinstance(role, RecurrentRole)
     if isinstance(role.precision, Integer):
-        assert isinstance(role.precision.op, IntegerGRU)
+        assert isinstance(role.precision.op, IntegerRecurrent)
         return make_integer_gru_before(role.precision.op, place)
     op = role.kernel.op
     assert isinstance(op, GRU)
@@ -126,7 +130,7 @@ def _make_cell_memory(
 
 def _lstm_update(place: RolePlace, role: RecurrentRole) -> Any:
     if isinstance(role.precision, Integer):
-        assert isinstance(role.precision.op, IntegerLSTM)
+        assert isinstance(role.precision.op, IntegerRecurrent)
         return make_integer_lstm(role.precision.op, place)
     op = role.kernel.op
     assert isinstance(op, LSTM)
@@ -154,7 +158,7 @@ def _make_gru(placement: Placement, place: RolePlace, role: RecurrentRole) -> An
 
 def _gru_update(place: RolePlace, role: RecurrentRole) -> Any:
     if isinstance(role.precision, Integer):
-        assert isinstance(role.precision.op, IntegerGRU)
+        assert isinstance(role.precision.op, IntegerRecurrent)
         return make_integer_gru_after(role.precision.op, place)
     op = role.kernel.op
     assert isinstance(op, GRU)

@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_compiler.ir.ops import GRU
+from edgelstm_compiler.ir.cells import GRU
 from edgelstm_targets.numba_cuda.device.activations import make_clip, make_function
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     F32,

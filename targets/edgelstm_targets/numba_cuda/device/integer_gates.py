@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.engines.numpy_ops.quantized_recurrence import (
+from edgelstm.numerics.integers import (
     SIGNED_FRACTION,
     UNIT_FRACTION,
     clip_limit,
 )
-from edgelstm_compiler.ir.ops import GRU, LSTM
+from edgelstm_compiler.ir.ops import Recurrent
 from edgelstm_targets.numba_cuda.device.rounding import (
     make_clamp,
     make_rounding_shift,
@@ -37,7 +37,7 @@ class Gates:
         return self.tables[function]
 
 
-def make_gates(cell: LSTM | GRU, tables: Sequence[int], place: RoleThreads) -> Gates:
+def make_gates(cell: Recurrent, tables: Sequence[int], place: RoleThreads) -> Gates:
     """The gates of a cell.
 
     Args:

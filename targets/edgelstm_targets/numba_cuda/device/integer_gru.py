@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_compiler.ir.ops import IntegerGRU
+from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.integer_gates import make_gates, to_q15
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     U32,
@@ -35,7 +35,7 @@ def mix(z, n, h):
     return to_q15(add(mul(sub(U32(ONE), z), n), mul(z, h)))
 
 
-def make_integer_gru_after(op: IntegerGRU, place: RolePlace) -> Any:
+def make_integer_gru_after(op: IntegerRecurrent, place: RolePlace) -> Any:
     """update(sums, h, lane, base) -> h: the reset gate scales the recurrent product.
 
     Lanes 0, 1, 2, 3 hold the sums of z, of the candidate's input part, of r, and of its recurrent
@@ -61,7 +61,7 @@ def make_integer_gru_after(op: IntegerGRU, place: RolePlace) -> Any:
     return update
 
 
-def make_integer_gru_before(op: IntegerGRU, place: RolePlace) -> tuple[Any, Any, Any]:
+def make_integer_gru_before(op: IntegerRecurrent, place: RolePlace) -> tuple[Any, Any, Any]:
     """The two phases where the reset gate scales the hidden state.
 
     Returns:

@@ -6,7 +6,8 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_compiler.ir.ops import IntegerLSTM
+from edgelstm_compiler.ir.cells import LSTM
+from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.integer_gates import Gates, make_gates, to_q15
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     U32,
@@ -42,12 +43,13 @@ _CELL_FRACTION = 3
 """The exponent of c at which its steps are those of Q3.12, which the output function reads."""
 
 
-def make_integer_lstm(op: IntegerLSTM, place: RolePlace) -> Any:
+def make_integer_lstm(op: IntegerRecurrent, place: RolePlace) -> Any:
     """update(z, c, lane, unit, units, base, weights) -> (h, c), on all lanes of the unit.
 
     `z` is this lane's sum before its last shift, c a word, h an int8 as a word.
     c' = clamp(rs(f*c + rs(i*g, exponent), 15)), h' = narrow(rs(o * T(u(c')), 15)).
     """
+    assert isinstance(op.cell, LSTM)
     gates = make_gates(op.cell, op.tables, place)
     final = op.sum_shift
     scale_product = make_rounding_shift(op.cell_exponent)
@@ -85,7 +87,7 @@ def make_integer_lstm(op: IntegerLSTM, place: RolePlace) -> Any:
 
 
 def _with_peepholes(
-    op: IntegerLSTM, place: RolePlace, gates: Gates, combine: Any, result: Any
+    op: IntegerRecurrent, place: RolePlace, gates: Gates, combine: Any, result: Any
 ) -> Any:
     """The same where i and f see c, and o the new c."""
     peepholes, final = place.peepholes, op.sum_shift

@@ -7,7 +7,7 @@ from typing import Any
 from numba import cuda
 
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
-from edgelstm_compiler.ir.ops import LSTM
+from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_targets.numba_cuda.device.activations import (
     make_clip,
     make_function,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgelstm_compiler.ir.activations import SIGMOID, TANH, Activation
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_targets.numba_cuda.device.activations import make_clip, make_function
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     F32,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgelstm_compiler.ir.ops import IntegerGRU, IntegerLSTM, IntegerRecurrent
+from edgelstm_compiler.ir.cells import LSTM
+from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.integer_gates import Gates, make_gates, to_q15
 from edgelstm_targets.numba_cuda.device.integer_gru import mix
 from edgelstm_targets.numba_cuda.device.integer_lstm import make_table_input
@@ -34,19 +35,18 @@ from edgelstm_targets.numba_cuda.mma_places import GroupRole
 
 def make_integer_update(op: IntegerRecurrent, place: GroupRole) -> Any:
     """The cell of a layer with one phase."""
-    if isinstance(op, IntegerLSTM):
-        return _make_lstm(op, place)
-    assert isinstance(op, IntegerGRU)
+    if isinstance(op.cell, LSTM):
+        return _make_lstm(op, op.cell, place)
     return _make_gru_after(op, place)
 
 
-def _make_lstm(op: IntegerLSTM, place: GroupRole) -> Any:
-    gates = make_gates(op.cell, op.tables, place)
+def _make_lstm(op: IntegerRecurrent, cell: LSTM, place: GroupRole) -> Any:
+    gates = make_gates(cell, op.tables, place)
     unit, signed = _make_functions(gates)
     output_table, final = gates.table(2), op.sum_shift
     scale_product, clamp_cell = make_rounding_shift(op.cell_exponent), make_clamp(-32767, 32767)
     shown, narrow = make_table_input(op.cell_exponent), make_narrow(op)
-    has_peepholes, coupled = place.peepholes >= 0, op.cell.input_forget
+    has_peepholes, coupled = place.peepholes >= 0, cell.input_forget
     seen = make_rounding_shift(op.peephole_shift)
 
     @inline
@@ -68,7 +68,7 @@ def _make_lstm(op: IntegerLSTM, place: GroupRole) -> Any:
     return update
 
 
-def _make_gru_after(op: IntegerGRU, place: GroupRole) -> Any:
+def _make_gru_after(op: IntegerRecurrent, place: GroupRole) -> Any:
     unit, signed = _make_functions(make_gates(op.cell, op.tables, place))
     final, narrow = op.sum_shift, make_narrow(op)
 
@@ -84,7 +84,7 @@ def _make_gru_after(op: IntegerGRU, place: GroupRole) -> Any:
     return update
 
 
-def make_integer_gru_phases(op: IntegerGRU, place: GroupRole) -> tuple[Any, Any, Any]:
+def make_integer_gru_phases(op: IntegerRecurrent, place: GroupRole) -> tuple[Any, Any, Any]:
     """A GRU that resets before its product; as of `make_gru_before`."""
     unit, signed = _make_functions(make_gates(op.cell, op.tables, place))
     final, narrow = op.sum_shift, make_narrow(op)

@@ -10,7 +10,8 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_compiler.ir.ops import GRU, IntegerGRU, IntegerRecurrent
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
+from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.elements import same
 from edgelstm_targets.numba_cuda.device.intrinsics import (
     U32,
@@ -181,7 +182,9 @@ def _cell_update(place: GroupRole, role: RecurrentRole) -> Any:
         assert isinstance(role.precision.op, IntegerRecurrent)
         return make_integer_update(role.precision.op, place)
     functions = functions_of(role.precision)
-    return make_update(role.kernel.op, place.peepholes >= 0, functions, role.origin)
+    op = role.kernel.op
+    assert isinstance(op, (LSTM, GRU, RNN))
+    return make_update(op, place.peepholes >= 0, functions, role.origin)
 
 
 def _make_h_emission(
@@ -274,7 +277,7 @@ def _two_phases(
 
 def _gru_phases(place: GroupRole, role: RecurrentRole) -> tuple[Any, Any, Any]:
     if isinstance(role.precision, Integer):
-        assert isinstance(role.precision.op, IntegerGRU)
+        assert isinstance(role.precision.op, IntegerRecurrent)
         return make_integer_gru_phases(role.precision.op, place)
     op = role.kernel.op
     assert isinstance(op, GRU)

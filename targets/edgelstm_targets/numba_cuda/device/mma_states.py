@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.ops import GRU
+from edgelstm_compiler.ir.cells import GRU
 from edgelstm_targets.numba_cuda.device.elements import (
     LOAD_GLOBAL_IF,
     STORE_GLOBAL_IF,

@@ -37,8 +37,7 @@ def make_show(role: RecurrentRole) -> Any:
 
 def make_narrow(op: IntegerRecurrent) -> Any:
     """narrow(v): h in Q0.15, from -1 to 1, as int8."""
-    factor: int = op.output_multiplier  # type: ignore[attr-defined]
-    bits: int = op.output_shift  # type: ignore[attr-defined]
+    factor, bits = op.output_multiplier, op.output_shift
     shift, half = make_rounding_shift(bits), 1 << bits >> 1
     ends = [(end * factor + half) >> bits for end in (-ONE, ONE)]
     bound = same if min(ends) >= -128 and max(ends) <= 127 else saturate8

@@ -1,16 +1,12 @@
-"""What an epilogue sees: the units that were just summed, their states, and their activations."""
+"""Vectors in memory that a cell's body reads and writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tvm import tirx
 
-from edgelstm_compiler.ir.activations import Activation
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.activations import Fraction, Functions
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 _NARROW = ("int8", "int16")
@@ -54,50 +50,3 @@ class Slot:
             tir.store_vector(self.buffer, self.start, whole, lanes)
         with tir.when(count < lanes), tir.loop(tirx.max(count, tir.integer(0))) as i:
             tir.store(self.buffer, self.start + i, staged[i])
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One group of units of one frame.
-
-    Args:
-        op: the recurrent operator.
-        activations: this direction's functions, in ONNX order.
-        lanes: units.
-        sums: the accumulators of the phase.
-        phase: index of the phase.
-        h: the previous hidden state.
-        c: the cell state, in place (LSTM).
-        new_h: where the new hidden state goes.
-        handed: workspace by which an earlier phase hands vectors to a later one.
-        peepholes: i, o, f, or empty.
-    """
-
-    op: Any
-    activations: Sequence[Activation]
-    lanes: int
-    sums: Sequence[Expr]
-    phase: int
-    h: Slot
-    c: Slot | None
-    new_h: Slot
-    handed: Sequence[Slot]
-    peepholes: Sequence[Slot]
-
-    @property
-    def functions(self) -> Functions:
-        """Functions of the block's vectors."""
-        return Functions(self.lanes, tir.name)
-
-    def gate(self, function: int, x: Expr) -> Fraction:
-        """An activation of this direction, of a sum that is clipped first."""
-        if self.op.clip is not None:
-            x = self.functions.clamp(x, -self.op.clip, self.op.clip)
-        return self.activate(function, x)
-
-    def activate(self, function: int, x: Expr) -> Fraction:
-        """An activation of this direction."""
-        return self.functions.fraction(self.activations[function], x)
-
-
-Epilogue = Callable[[Block], None]

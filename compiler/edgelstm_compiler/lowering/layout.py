@@ -1,4 +1,4 @@
-"""Walks the packed weights of a quantized layer in order; the layout is in `ir/quantized_kernels`.
+"""Walks the packed weights of a layer in order; the layout is in `ir/numerics.py`.
 
 Packing and unpacking are one walk: it yields what stands where, and somebody gives or takes it.
 """
@@ -12,8 +12,8 @@ from enum import Enum, auto
 import numpy as np
 
 from edgelstm_compiler.ir.kernels import Phase, Section
+from edgelstm_compiler.ir.numerics import K_GROUP, LINE
 from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
-from edgelstm_compiler.ir.quantized_kernels import K_GROUP, LINE
 from edgelstm_compiler.ir.types import Array
 
 
@@ -22,7 +22,7 @@ class Part(Enum):
 
     BIAS = auto()  # (accumulators, U)
     SCALE = auto()  # (gates, U): scales or multipliers of a section's rows
-    PEEPHOLE = auto()  # (3, U)
+    PEEPHOLE = auto()  # (rows of P, U)
     WEIGHTS = auto()  # (k, gates, U): floats, or int8 one by one
     GROUP_SCALE = auto()  # (gates, U): scales of a group of int4
     GROUP_WEIGHTS = auto()  # (pairs, gates, U): int4 in pairs
@@ -30,6 +30,8 @@ class Part(Enum):
     TAIL = auto()  # (gates, U): what is left of k / 4, one or two bytes
     END = auto()  # zeros up to a full line
 
+
+_ELEMENTS = {Storage.F32: np.float32, Storage.F16: np.float16, Storage.I8: np.int8}
 
 WEIGHT_PARTS = (Part.WEIGHTS, Part.GROUP_WEIGHTS, Part.DOT_WEIGHTS)
 
@@ -60,7 +62,7 @@ class Form:
     Args:
         storage: of weights that are not for dot products of bytes; None: DOT_WEIGHTS.
         bias, scale, peephole: element types; scale None: there are no scales by row.
-        has_peepholes: P is given.
+        peepholes: rows of P.
         unit_block: U.
         offsets: added to DOT_WEIGHTS of consecutive inputs in turn.
         group: consecutive inputs of DOT_WEIGHTS that stand together.
@@ -71,7 +73,7 @@ class Form:
     bias: np.dtype[np.generic]
     scale: np.dtype[np.generic] | None
     peephole: np.dtype[np.generic]
-    has_peepholes: bool
+    peepholes: int
     unit_block: int
     offsets: tuple[int, ...] = (0,)
     group: int = K_GROUP
@@ -103,7 +105,7 @@ class Form:
         if self.scale is not None:
             for section in phase.sections:
                 yield Piece(Part.SCALE, phase, units, section)
-        if self.has_peepholes:
+        if self.peepholes:
             yield Piece(Part.PEEPHOLE, phase, units)
         yield Piece(Part.END, phase, units)
         for section in phase.sections:
@@ -133,7 +135,7 @@ class Form:
             case Part.TAIL:
                 return np.dtype(np.uint8), (gates, block)
             case Part.PEEPHOLE:
-                return self.peephole, (3, block)
+                return self.peephole, (self.peepholes, block)
             case Part.GROUP_SCALE:
                 return np.dtype(np.float16), (gates, block)
             case Part.GROUP_WEIGHTS:
@@ -141,8 +143,8 @@ class Form:
             case Part.DOT_WEIGHTS:
                 return np.dtype(np.uint8), (-(-count // self.group), gates, block, self.group)
             case _:
-                kind = np.float16 if self.storage is Storage.F16 else np.int8
-                return np.dtype(kind), (count, gates, block)
+                assert self.storage is not None
+                return np.dtype(_ELEMENTS[self.storage]), (count, gates, block)
 
 
 def pack(form: Form, phases: Sequence[Phase], units: int, give: Callable[[Piece], Array]) -> bytes:

@@ -1,0 +1,40 @@
+"""Simple recurrence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edgelstm.numerics.cells import (
+    Cell,
+    CellPhase,
+    Flush,
+    Gate,
+    Let,
+    Range,
+    State,
+    StateForm,
+    Store,
+)
+from edgelstm_compiler.ir.cells.terms import of_both
+from edgelstm_compiler.ir.ops.recurrent import Recurrent
+
+
+@dataclass(frozen=True, slots=True)
+class RNN(Recurrent):
+    """Simple recurrence h' = f(W x + R h + b).  Source: ONNX operators, RNN-22."""
+
+    why_no_integers: ClassVar[str] = (
+        "the integer RNN cell is not built yet; use int8 for this layer"
+    )
+
+    def build(self, *, peepholes: bool) -> Cell:
+        """One phase, one sum."""
+        del peepholes
+        body = (
+            Let("y", Gate("sum", 0, Range.SIGNED)),
+            Let("new_h", Flush("y")),
+            Store("h", "new_h"),
+        )
+        phase = CellPhase((of_both("sum", 0),), body)
+        return Cell("RNN", ("candidate",), (State("h", StateForm.SIGNED),), (phase,))

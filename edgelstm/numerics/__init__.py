@@ -1,0 +1,1 @@
+"""Recurrent cells as data, and what they compute in NumPy, in floating point and in integers."""
