@@ -16,9 +16,12 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH
+from edgelstm_compiler.ir.cells.gru import GRU
+from edgelstm_compiler.ir.cells.lstm import LSTM
+from edgelstm_compiler.ir.cells.rnn import RNN
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph, Output
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Direction, Recurrent
+from edgelstm_compiler.ir.ops import Direction, Recurrent
 from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 
