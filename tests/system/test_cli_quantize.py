@@ -133,6 +133,24 @@ def test_calibration_warns(model: Path, tmp_path: Path) -> None:
     assert "warning: only 60 frames" in made.stderr
 
 
+@pytest.mark.parametrize("ranges", ["min-max", "percentile"])
+def test_a_glitch_is_named_with_its_line(ranges: str, model: Path, walks: list[Path]) -> None:
+    """Both commands say in which file and line a value stands alone far out."""
+    lines = walks[1].read_text(encoding="utf-8").splitlines()
+    lines[100] = "990,0.1,-1e5,0.2"
+    walks[1].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    place = f"{walks[1]}, line 101 (frame 100)"
+    words = [*REFERENCE, "--quantize", "int8", *_calibrated(walks), "--ranges", ranges]
+    made = invoke("compile", model, "-o", model.with_suffix(".edgelstm"), *words)
+    inputs = [word for walk in walks for word in ("--input", walk)]
+    file = model.with_suffix(".json")
+    calibrated = invoke("calibrate", model, "--columns", "x,y,z", *inputs, "-o", file)
+    for result in (made, calibrated):
+        assert place in result.stderr
+        assert "channel 1" in result.stderr
+    assert place in file.read_text(encoding="utf-8")
+
+
 def test_auto_shows_its_search(model: Path, walks: list[Path]) -> None:
     """Auto keeps its bound and lists the trials that it took; layers in fp32 are listed too."""
     artifact = model.with_suffix(".edgelstm")

@@ -30,19 +30,22 @@ class Floats(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """An input or output in whole numbers: value = (number - zero_point) * scale.
+    """An input or output in whole numbers: value = (number - zero_point) * scale + offset.
 
     Args:
         scale: of all elements, or one of each along the last axis.
-        zero_point: the number that means 0.
+        zero_point: the number that means the offset.
+        offset: none (0), or one of each along the last axis.
     """
 
     scale: tuple[float, ...]
     zero_point: int
+    offset: tuple[float, ...] = ()
 
     def to_numbers(self, values: Array) -> Array:
         """Values in the model's units as the code takes them."""
-        numbers = np.rint(values / np.asarray(self.scale)) + self.zero_point
+        moved = values - np.asarray(self.offset or 0.0)
+        numbers = np.rint(moved / np.asarray(self.scale)) + self.zero_point
         return np.asarray(np.clip(numbers, _LOWEST, _HIGHEST), np.int16)
 
 
@@ -50,7 +53,11 @@ def borders(artifact: Artifact) -> dict[str, Border]:
     """Inputs and outputs that are handed over in whole numbers, by name."""
     record = artifact.manifest.get("quantization") or {}
     return {
-        str(entry["name"]): Border(tuple(map(float, entry["scale"])), int(entry["zero_point"]))
+        str(entry["name"]): Border(
+            tuple(map(float, entry["scale"])),
+            int(entry["zero_point"]),
+            tuple(map(float, entry.get("offset", ()))),
+        )
         for entry in record.get("borders", [])
     }
 

@@ -149,8 +149,9 @@ def _border_macros(signature: Signature, found: Mapping[str, Border]) -> str:
     upper = signature.name.upper()
     lines = [
         "",
-        "/* Inputs and outputs in whole numbers: value = (number - ZERO_POINT) * scale. SCALES are",
-        "   one for all elements or one of each along the last axis, for an initializer. */",
+        "/* Inputs and outputs in whole numbers: value = (number - ZERO_POINT) * scale + offset.",
+        "   SCALES are one for all elements or one of each along the last axis, as an initializer.",
+        "   So are OFFSETS; without them they are 0. */",
     ]
     for specs in (signature.inputs, signature.outputs):
         fields = identifiers(spec.name for spec in specs)
@@ -161,6 +162,9 @@ def _border_macros(signature: Signature, found: Mapping[str, Border]) -> str:
                 name = f"{upper}_{field.upper()}"
                 lines.append(f"#define {name}_ZERO_POINT {border.zero_point}")
                 lines.append(f"#define {name}_SCALES {{{scales}}}")
+                if border.offset:
+                    offsets = ", ".join(f"{offset:.9g}f" for offset in border.offset)
+                    lines.append(f"#define {name}_OFFSETS {{{offsets}}}")
     return "\n".join([*lines, ""])
 
 

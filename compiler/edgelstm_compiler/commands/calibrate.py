@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import click
 
 from edgelstm.commands.report import json_option, print_json, progress_bar
 from edgelstm_compiler.commands.arguments import parse_shapes
-from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
+from edgelstm_compiler.commands.recordings import (
+    float_step_graph,
+    named_warnings,
+    read_recordings,
+)
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.recordings import as_recordings
@@ -66,6 +71,8 @@ def calibrate_command(
         found = calibrate(
             graph, checked, model=read.sha256, progress=lambda done, total: advance(1)
         )
+    warnings = tuple(named_warnings(found.warnings, files, recordings))
+    found = dataclasses.replace(found, warnings=warnings)
     path = output or Path(f"{model.stem}.calibration.json")
     path.write_text(json.dumps(found.to_json(), sort_keys=True) + "\n", encoding="utf-8")
     report = {

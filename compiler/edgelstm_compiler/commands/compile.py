@@ -20,6 +20,7 @@ from edgelstm_compiler.commands.quantize_options import (
     quantize_options,
     read_calibration_data,
 )
+from edgelstm_compiler.commands.recordings import named_warnings
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.quant_report.layers import layer_rows
 
@@ -143,7 +144,8 @@ def compile_command(
     artifact.save(path)
     report = summarize(artifact, path, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
-    for warning in (record.get("calibration") or {}).get("warnings", []):
+    warnings = (record.get("calibration") or {}).get("warnings", [])
+    for warning in named_warnings(warnings, calibrate, given):
         click.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(report)

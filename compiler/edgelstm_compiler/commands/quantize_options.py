@@ -57,7 +57,7 @@ def quantize_options(function: _F) -> _F:
             type=click.Choice([observer.value for observer in Observer]),
             default=Observer.MIN_MAX.value,
             show_default=True,
-            help="How ranges of 8-bit activations are found.",
+            help="How ranges of activations are found; all but min-max leave glitches out.",
         ),
         click.option(
             "--percentile",

@@ -17,6 +17,7 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.quant.extremes import with_files
 from edgelstm_compiler.quant.replay import Recording
 
 
@@ -71,6 +72,31 @@ def read_recordings(
         if progress is not None:
             progress(1)
     return recordings
+
+
+def named_warnings(warnings: Sequence[str], files: Sequence[Path], recordings: object) -> list[str]:
+    """Warnings of a calibration with file and line in place of recording and frame.
+
+    Args:
+        warnings: of the calibration.
+        files: what the recordings were read from.
+        recordings: as `read_recordings` gave them; anything else leaves warnings as they are.
+    """
+    if not isinstance(recordings, list) or len(recordings) != len(files):
+        return list(warnings)
+    frames = [max(len(x) for x in recording.values()) for recording in recordings]
+    lines = [_first_line(file, count) for file, count in zip(files, frames, strict=True)]
+    names = [str(file) for file in files]
+    return [with_files(text, names, lines) for text in warnings]
+
+
+def _first_line(file: Path, frames: int) -> int | None:
+    """The line of a text file's first frame: what is more than its frames stands in front."""
+    if file.suffix.lower() not in (".csv", ".tsv", ".txt", ".ndjson", ".jsonl"):
+        return None
+    with file.open("rb") as source:
+        count = sum(1 for line in source if line.strip())
+    return count - frames + 1 if count >= frames else None
 
 
 def _windows(file: Path, signature: Signature) -> list[Recording]:

@@ -24,6 +24,7 @@ from edgelstm_compiler.ir.ops import (
 )
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.quant.calibration import Calibration
+from edgelstm_compiler.quant.channels import column_scales
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 
 MOVEMENTS = (Reshape, Transpose, Slice, Gather, Broadcast)
@@ -128,6 +129,10 @@ class QuantizedBuilder:
     def constant(self, value: Value | None) -> Array | None:
         """The data of a constant, or None."""
         return None if value is None else self._data.get(value)
+
+    def column_scales(self, node: Node) -> Array:
+        """How large the weights of each input of a layer are beside each other (K,)."""
+        return column_scales(node, self._data)
 
     def add_constant(self, name: str, data: Array) -> Value:
         """A new constant; equal data of the same purpose may stand twice."""

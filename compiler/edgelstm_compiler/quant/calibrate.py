@@ -13,6 +13,7 @@ from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.calibration import Calibration, CellRange, ValueRange
 from edgelstm_compiler.quant.cell_trace import CellTrace, CellWeights, trace_cell
+from edgelstm_compiler.quant.extremes import Spread, extreme_warnings
 from edgelstm_compiler.quant.replay import Recording, Replay
 
 Progress = Callable[[int, int], None]
@@ -46,6 +47,7 @@ def calibrate(
     replay = Replay(graph, [value.name for value in watched])
     samples: dict[str, list[Array]] = {value.name: [] for value in watched}
     traces: dict[str, list[CellTrace]] = {node.name: [] for node in layers}
+    starts: dict[str, list[int]] = {value.name: [] for value in watched}
     frames = 0
     for number, recording in enumerate(recordings):
         rows = replay.run(recording)
@@ -56,15 +58,27 @@ def calibrate(
                 raise CapabilityError(
                     f"recording {number + 1}: {value.name!r} is not finite; repair the recording"
                 )
-            samples[value.name].append(data.reshape(-1, data.shape[-1]))
+            before = samples[value.name]
+            starts[value.name].append(sum(map(len, before)))
+            before.append(data.reshape(-1, data.shape[-1]))
         for node in layers:
             if isinstance(node.op, Recurrent):
                 traces[node.name].append(_trace(graph, node, node.op, rows))
         if progress is not None:
             progress(number + 1, len(recordings))
-    values = {name: ValueRange.of(np.concatenate(parts)) for name, parts in samples.items()}
+    values: dict[str, ValueRange] = {}
+    inputs = {item.value.name: item.value for item in graph.inputs}
+    warnings: list[str] = []
+    for name, parts in samples.items():
+        rows_of = np.concatenate(parts).astype(np.float64)
+        spread = Spread.of(rows_of)
+        values[name] = ValueRange.of(rows_of, spread)
+        if name in inputs:
+            shape = inputs[name].type.shape
+            per_frame = max(int(np.prod(shape[:-1])), 1)
+            warnings += extreme_warnings(name, rows_of, spread, starts[name], per_frame)
     merged = {name: _merged(parts) for name, parts in traces.items() if parts}
-    warnings = [*_frame_warnings(graph, frames, values), *_cell_warnings(layers, merged)]
+    warnings += [*_frame_warnings(graph, frames, values), *_cell_warnings(layers, merged)]
     cells = {
         name: CellRange(trace.h_largest, trace.h_mean, trace.c_largest)
         for name, trace in merged.items()

@@ -12,10 +12,14 @@ import numpy as np
 
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.quant.observers import BINS, clip_ratio
+from edgelstm_compiler.quant.extremes import Spread
+from edgelstm_compiler.quant.observers import BINS, clip_ratio, histogram, pooled
 from edgelstm_compiler.quant.scheme import Observer
 
-FORMAT = 1
+FORMAT = 2
+
+_FAR = 2.0
+"""How many times its own movement a channel stays away from zero before it gets a center."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,50 +27,94 @@ class ValueRange:
     """A value's extent over all recordings, by channel (last axis).
 
     Args:
-        low, high, mean, square: smallest, largest, mean and mean square (K,).
-        by_tensor: histogram of |x| over the largest |x| of the value, `BINS` bins over [0, 1].
-        by_channel: histogram of |x| over the largest |x| of its own channel.
+        low, high: smallest and largest (K,).
+        mean, square: mean and mean square, glitches (`extremes.Spread`) left out (K,).
+        center: what the values lie around where they stay far from zero, else 0 (K,).
+        core: the largest |x - center|, glitches left out (K,).
+        counts: histogram of |x - center| / core, glitches left out (K, BINS).
     """
 
     low: Array
     high: Array
     mean: Array
     square: Array
-    by_tensor: Array
-    by_channel: Array
+    center: Array
+    core: Array
+    counts: Array
 
     @property
     def largest(self) -> Array:
         """The largest magnitude of each channel."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
+        return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
+
+    @property
+    def variance(self) -> Array:
+        """Mean square of the distance from the mean (K,)."""
+        return np.asarray(np.maximum(self.square - np.square(self.mean), 0.0))
+
+    def reach(
+        self, observer: Observer, percentile: float, levels: int, *, per_channel: bool
+    ) -> Array:
+        """The magnitude that the range of each channel should reach to (K,); 0: it never moves."""
+        if observer is Observer.MIN_MAX:
+            reach = self.largest
+            return reach if per_channel else np.full_like(reach, reach.max())
+        if per_channel or self.center.any():
+            ratios = [clip_ratio(counts, observer, percentile, levels) for counts in self.counts]
+            reach = np.abs(self.center) + np.array(ratios) * self.core
+            return reach if per_channel else np.full_like(reach, reach.max())
+        ratio = clip_ratio(pooled(self.counts, self.core), observer, percentile, levels)
+        return np.full_like(self.core, ratio * self.core.max())
 
     def limit(
         self, observer: Observer, percentile: float, levels: int, *, per_channel: bool
     ) -> Array:
-        """The magnitude that the range of each channel should reach to (K,), never zero."""
-        histogram = self.by_channel if per_channel else self.by_tensor
-        ratio = clip_ratio(histogram, observer, percentile, levels)
-        largest = self.largest if per_channel else np.full_like(self.largest, self.largest.max())
-        limit = ratio * largest
-        fallback = float(limit.max()) or 1.0
-        return np.where(limit > 1e-6 * fallback, limit, fallback)
+        """The same, never zero: a channel that stays at zero takes the range of the widest."""
+        reach = self.reach(observer, percentile, levels, per_channel=per_channel)
+        return np.where(reach > 0, reach, float(reach.max()) or 1.0)
+
+    def moved(self, offset: Array, factor: Array) -> ValueRange:
+        """The range of (x - offset) * factor, for factors above zero.
+
+        The offset is `center` or 0 in each channel.
+        """
+        mean = self.mean - offset
+        square = self.variance + np.square(mean)
+        return ValueRange(
+            low=(self.low - offset) * factor,
+            high=(self.high - offset) * factor,
+            mean=mean * factor,
+            square=square * np.square(factor),
+            center=(self.center - offset) * factor,
+            core=self.core * factor,
+            counts=self.counts,
+        )
+
+    def selected(self, channels: Array) -> ValueRange:
+        """The range of some of the channels."""
+        return ValueRange(**{name: getattr(self, name)[channels] for name in self.__slots__})
 
     @classmethod
-    def of(cls, data: Array) -> ValueRange:
+    def of(cls, data: Array, spread: Spread | None = None) -> ValueRange:
         """Of samples (..., K)."""
         flat = data.reshape(-1, data.shape[-1]).astype(np.float64)
-        low, high = flat.min(axis=0), flat.max(axis=0)
-        largest = np.maximum(np.abs(low), np.abs(high))
-        top = float(largest.max())
-        safe = np.where(largest > 0, largest, 1.0)
-        magnitude = np.abs(flat)
+        spread = spread or Spread.of(flat)
+        kept = np.where(spread.extreme, np.nan, flat)
+        distance = np.nanmax(np.abs(kept - spread.median), axis=0)
+        is_far = np.abs(spread.median) > _FAR * distance
+        center = np.where(is_far, spread.median.astype(np.float32), 0.0)
+        core = np.nanmax(np.abs(kept - center), axis=0)
+        safe = np.where(core > 0, core, 1.0)
+        ratios = np.abs(kept - center) / safe
+        counts = [histogram(ratios[~gone, k]) for k, gone in enumerate(spread.extreme.T)]
         return cls(
-            low=low,
-            high=high,
-            mean=flat.mean(axis=0),
-            square=np.square(flat).mean(axis=0),
-            by_tensor=_histogram(magnitude / (top or 1.0)),
-            by_channel=_histogram(magnitude / safe),
+            low=flat.min(axis=0),
+            high=flat.max(axis=0),
+            mean=np.nanmean(kept, axis=0),
+            square=np.nanmean(np.square(kept), axis=0),
+            center=center,
+            core=core,
+            counts=np.stack(counts),
         )
 
 
@@ -150,7 +198,8 @@ class Calibration:
         try:
             if data["format"] != FORMAT:
                 raise CapabilityError(
-                    f"the calibration has format {data['format']!r}, this version reads {FORMAT}"
+                    f"the calibration has format {data['format']!r}, this version reads {FORMAT}: "
+                    "make it again with `edgelstm calibrate MODEL --input FILE -o FILE.json`"
                 )
             return cls(
                 model=str(data["model"]),
@@ -163,20 +212,22 @@ class Calibration:
             raise CapabilityError(f"this is no calibration: {error}; calibrate again") from error
 
 
-def _histogram(magnitude: Array) -> Array:
-    bins = np.minimum((magnitude * BINS).astype(np.int64), BINS - 1)
-    return np.bincount(bins.ravel(), minlength=BINS)
-
-
 def _fields_to_json(item: ValueRange | CellRange) -> dict[str, Any]:
     return {name: _to_json(getattr(item, name)) for name in item.__slots__}
 
 
 def _to_json(data: Array) -> Any:
     if np.issubdtype(data.dtype, np.integer):
-        # Histograms are mostly zeros at the end.
-        return {"counts": np.trim_zeros(data, "b").tolist()}
+        # Histograms are mostly zeros: by channel the first bin that is none, and the counts.
+        return {"counts": [_trimmed(counts) for counts in data]}
     return data.tolist()
+
+
+def _trimmed(counts: Array) -> list[int]:
+    filled = np.flatnonzero(counts)
+    if not filled.size:
+        return []
+    return [int(filled[0]), *counts[filled[0] : filled[-1] + 1].tolist()]
 
 
 def _arrays(item: Mapping[str, Any]) -> dict[str, Array]:
@@ -185,7 +236,9 @@ def _arrays(item: Mapping[str, Any]) -> dict[str, Array]:
 
 def _from_json(value: Any) -> Array:
     if isinstance(value, dict):
-        counts = np.zeros(BINS, np.int64)
-        counts[: len(value["counts"])] = value["counts"]
+        counts = np.zeros((len(value["counts"]), BINS), np.int64)
+        for row, given in zip(counts, value["counts"], strict=True):
+            if given:
+                row[given[0] : given[0] + len(given) - 1] = given[1:]
         return counts
     return np.asarray(value, dtype=np.float64)

@@ -86,7 +86,8 @@ def calibrated_inputs(model: QuantizedModel) -> dict[str, Array]:
             values = found.mean + walk * (found.high - found.low) / 2
         if name in borders:
             scale = np.asarray(borders[name]["scale"])
-            values = np.clip(np.rint(values / scale), -32768, 32767)
+            offset = np.asarray(borders[name]["offset"] or 0.0)
+            values = np.clip(np.rint((values - offset) / scale), -32768, 32767)
         elif not dtype.is_float:
             values = rng.integers(0, 2, values.shape)
         data = values.astype(dtype.numpy)
@@ -103,7 +104,9 @@ def _float_inputs(model: QuantizedModel, recording: Recording) -> dict[str, Arra
             inputs[name] = data
         else:
             scale = np.asarray(border["scale"])
-            inputs[name] = ((data - border["zero_point"]) * scale).astype(np.float32)
+            offset = np.asarray(border["offset"] or 0.0)
+            steps = data - border["zero_point"]
+            inputs[name] = (steps * scale + offset).astype(np.float32)
     return inputs
 
 

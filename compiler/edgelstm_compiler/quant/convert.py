@@ -22,6 +22,8 @@ from edgelstm_compiler.quant.build import (
     QuantizedBuilder,
 )
 from edgelstm_compiler.quant.calibration import Calibration
+from edgelstm_compiler.quant.channels import alike, filled, fit_channels
+from edgelstm_compiler.quant.dead_units import drop_dead_units
 from edgelstm_compiler.quant.fold_affine import fold_affine
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.support import is_layer, refusal
@@ -47,19 +49,21 @@ CONVERTERS[Scheme.W8] = CONVERTERS[Scheme.W4] = CONVERTERS[Scheme.FP16]
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """An input or output that is handed over in integers: (q - zero_point) * scale.
+    """An input or output that is handed over in integers: (q - zero_point) * scale + offset.
 
     Args:
         name: of the input or output.
         dtype: i8 or i16.
         scale: one, or one by channel.
-        zero_point: the q of 0.
+        zero_point: the q of the offset.
+        offset: one by channel, or none: (q - zero_point) * scale + offset.
     """
 
     name: str
     dtype: DType
     scale: tuple[float, ...]
     zero_point: int
+    offset: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,9 @@ def quantize_graph(
     options = options or QuantizeOptions()
     chosen = layer_schemes(graph, schemes)
     graph = fold_affine(graph, {n for n, s in chosen.items() if s is Scheme.INT8_FULL})
+    graph, calibration = drop_dead_units(graph, calibration, chosen)
+    fitted = fit_channels(graph, calibration, chosen, options)
+    graph, calibration = fitted.graph, fitted.calibration
     builder = QuantizedBuilder(graph, calibration, options, chosen)
     inputs: list[StepInput] | None = None
     if options.integer_io:
@@ -111,7 +118,7 @@ def quantize_graph(
     verify(new)
     borders: tuple[Border, ...] = ()
     if options.integer_io:
-        borders = _borders(graph, new, builder)
+        borders = _borders(graph, new, builder, fitted.offsets)
     shown = {
         value.name: held
         for node in graph.nodes
@@ -223,22 +230,28 @@ def _integer_inputs(graph: StepGraph, builder: QuantizedBuilder) -> list[StepInp
         sample = layers[0] if layers else graph.nodes[0]
         found = builder.calibration(sample).value(item.value.name)
         options = builder.options
-        limit = found.limit(
-            options.observer, options.percentile, 32767, per_channel=direct and options.per_channel
-        )
-        scale = 2.0 * (limit if direct and options.per_channel else limit[:1]) / 32767
+        per_channel = direct and options.per_channel
+        reach = found.reach(options.observer, options.percentile, 32767, per_channel=per_channel)
+        if per_channel:
+            columns = builder.column_scales(sample)
+            scale = alike(2.0 * filled(reach, columns) / 32767, found, columns)
+        else:
+            scale = 2.0 * filled(reach[:1], np.ones(1)) / 32767
         value = Value(item.value.name, TensorType(DType.I16, item.value.type.shape))
         builder.show_integer(item.value, IntegerValue(value, scale))
         inputs.append(StepInput(value, item.time_axis, item.batch_axis))
     return inputs
 
 
-def _borders(graph: StepGraph, new: StepGraph, builder: QuantizedBuilder) -> tuple[Border, ...]:
+def _borders(
+    graph: StepGraph, new: StepGraph, builder: QuantizedBuilder, offsets: Mapping[str, Array]
+) -> tuple[Border, ...]:
     found: list[Border] = []
     for item in graph.inputs:
         held = builder.integer(item.value)
         if held is not None:
-            found.append(_border(item.value.name, held))
+            offset = offsets.get(item.value.name, np.zeros(0))
+            found.append(_border(item.value.name, held, tuple(offset.tolist())))
     for out, shown in zip(graph.outputs, new.outputs, strict=True):
         held = builder.integer(out.value)
         if held is None or shown.value.type.dtype.is_float:
@@ -249,6 +262,6 @@ def _borders(graph: StepGraph, new: StepGraph, builder: QuantizedBuilder) -> tup
     return tuple(found)
 
 
-def _border(name: str, held: IntegerValue) -> Border:
+def _border(name: str, held: IntegerValue, offset: tuple[float, ...] = ()) -> Border:
     scale: Array = np.asarray(held.scale, np.float64)
-    return Border(name, held.value.type.dtype, tuple(scale.tolist()), held.zero_point)
+    return Border(name, held.value.type.dtype, tuple(scale.tolist()), held.zero_point, offset)

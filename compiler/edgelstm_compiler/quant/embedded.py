@@ -32,9 +32,8 @@ def pack_calibration(calibration: Calibration, options: QuantizeOptions) -> byte
     """What quantizing with these options reads, compressed."""
     kept = calibration
     if options.observer is Observer.MIN_MAX:
-        none = np.zeros(0, np.int64)
         values = {
-            name: replace(found, by_tensor=none, by_channel=none)
+            name: replace(found, counts=np.zeros((len(found.low), 0), np.int64))
             for name, found in calibration.values.items()
         }
         kept = replace(calibration, values=values)

@@ -103,8 +103,12 @@ def fix_layer(
                 whole.astype(np.int32),
                 last,
             )
+    reach = max(float((product.bounds * product.scale).max(initial=0.0)) for product in products)
     raise CapabilityError(
-        f"{name}: its weights are too large for fixed point; use --quantize int8 for this layer"
+        f"{name}: over the ranges of its inputs its sums reach {reach:.3g}, more than 32 bits hold "
+        "beside what matters. A glitch in the recordings widens a range: repair it, or leave it "
+        "out with --ranges percentile. Else leave the layer out of int8-full "
+        "(--quantize LAYER=SCHEME), where the target computes in floating point"
     )
 
 

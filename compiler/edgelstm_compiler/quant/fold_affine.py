@@ -56,7 +56,7 @@ def _fold_one(graph: StepGraph, layers: Collection[str]) -> StepGraph:
         replaced: dict[Node, Node] = {}
         constants: list[Constant] = []
         for layer in behind:
-            replaced[layer], new = _absorb(layer, x, factor, offset, data)
+            replaced[layer], new = absorb(layer, x, factor, offset, data)
             constants += new
         nodes = tuple(replaced.get(other, other) for other in graph.nodes)
         return dataclasses.replace(graph, nodes=nodes, constants=(*graph.constants, *constants))
@@ -95,10 +95,14 @@ def _affine(
     return None
 
 
-def _absorb(
+def absorb(
     node: Node, x: Value, factor: Array, offset: Array, data: dict[Value, Array]
 ) -> tuple[Node, list[Constant]]:
-    """The layer on x, with new weights and bias."""
+    """The layer on x, with new weights and bias: what it read so far is x * factor + offset.
+
+    Returns:
+        The layer, and the constants it reads.
+    """
     w_value = node.inputs[W]
     assert w_value is not None
     w = data[w_value].astype(np.float64)

@@ -139,8 +139,7 @@ def _shared_rows(
     h_squares = np.full(given.r.shape[-1], _MEAN_SQUARE)
     if x_squares is None:
         x_squares = np.full(columns, _MEAN_SQUARE)
-    largest = [float(np.median(np.abs(part).max(axis=-1))) for part in (folded, scaled)]
-    middle = round(float(np.log2((largest[0] or 1.0) / (largest[1] or 1.0))))
+    middle = round(float(np.log2(_typical_row(folded) / _typical_row(scaled))))
     found: list[tuple[float, int, QuantizedRows]] = []
     for ratio in range(middle - 2, middle + 3):
         joined = np.concatenate([np.ldexp(folded, -ratio), scaled], axis=-1)
@@ -152,6 +151,13 @@ def _shared_rows(
     w = QuantizedRows(rows.steps[..., :columns], np.ldexp(rows.scale, ratio))
     r = QuantizedRows(rows.steps[..., columns:], rows.scale * np.float32(h_inverse))
     return w, r, rows.scale
+
+
+def _typical_row(weights: Array) -> float:
+    """The median of the largest weight of rows that are not zero."""
+    largest = np.abs(weights).max(axis=-1, initial=0.0)
+    live = largest[largest > 0]
+    return float(np.median(live)) if live.size else 1.0
 
 
 def zero_point_sum(w: QuantizedRows, x: Activations) -> Array:

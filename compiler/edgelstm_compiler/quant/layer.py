@@ -30,6 +30,7 @@ from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import sqnr_db
 from edgelstm_compiler.quant.build import LayerRecord, QuantizedBuilder
+from edgelstm_compiler.quant.channels import alike, filled, importance
 from edgelstm_compiler.quant.scheme import Scheme
 
 H_STEPS = 127
@@ -112,22 +113,24 @@ def input_activations(node: Node, builder: QuantizedBuilder) -> Activations:
     """
     value = node.inputs[X]
     assert value is not None
-    columns = value.type.shape[-1]
+    width = value.type.shape[-1]
     options = builder.options
     source = builder.source(value)
     if source is not None and isinstance(source.op, Recurrent) and has_bounded_h(source.op):
-        return Activations(DType.I8, np.full(columns, 1.0 / H_STEPS), 0)
+        return Activations(DType.I8, np.full(width, 1.0 / H_STEPS), 0)
     found = builder.calibration(node).value(value.name)
     behind = builder.is_behind_layer(value)
     per_channel = options.per_channel and not behind
-    if not behind and options.input_bits == 16 and columns <= WIDEST_INT16:
-        limit = found.limit(options.observer, options.percentile, 32767, per_channel=per_channel)
-        return Activations(DType.I16, _HEADROOM * limit / 32767, 0)
-    if np.all(found.low >= 0):
-        limit = found.limit(options.observer, options.percentile, 255, per_channel=per_channel)
-        return Activations(DType.I8, limit / 255, -128)
-    limit = found.limit(options.observer, options.percentile, 127, per_channel=per_channel)
-    return Activations(DType.I8, limit / 127, 0)
+    is_wide = not behind and options.input_bits == 16 and width <= WIDEST_INT16
+    is_positive = not is_wide and bool(np.all(found.low >= 0))
+    levels = 32767 if is_wide else 255 if is_positive else 127
+    reach = found.reach(options.observer, options.percentile, levels, per_channel=per_channel)
+    columns = builder.column_scales(node)
+    limit = filled(reach, columns)
+    if is_wide:
+        scale = _HEADROOM * limit / levels
+        return Activations(DType.I16, alike(scale, found, columns) if per_channel else scale, 0)
+    return Activations(DType.I8, limit / levels, -128 if is_positive else 0)
 
 
 def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
@@ -195,12 +198,12 @@ def input_means(node: Node, builder: QuantizedBuilder) -> Array | None:
 
 
 def input_squares(node: Node, builder: QuantizedBuilder) -> Array | None:
-    """Mean square of each input: how much an error in its weights weighs."""
+    """How much the square of an error in each input's weights weighs."""
     value = node.inputs[X]
     if builder.means is None or value is None:
         return None
-    square = builder.means.value(value.name).square
-    return square + 1e-3 * float(square.max() or 1.0)
+    found, columns = builder.means.value(value.name), builder.column_scales(node)
+    return importance(found, columns, centered=builder.options.correct_bias)
 
 
 def hidden_means(node: Node, builder: QuantizedBuilder) -> Array | None:

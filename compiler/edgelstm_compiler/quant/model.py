@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.ir.graph import StepGraph, consumers
+from edgelstm_compiler.ir.ops import Arithmetic, Binary
+from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.build import LayerRecord
 from edgelstm_compiler.quant.calibrate import calibrate
@@ -130,11 +131,21 @@ def quantize_model(
 
 def is_integer(graph: StepGraph) -> bool:
     """Whether all but conversions at the borders is computed in integers."""
-    borders = ("Quantize", "Dequantize")
+    readers = consumers(graph)
     return all(
-        node.op.kind in borders or not any(v.type.dtype.is_float for v in node.outputs)
+        node.op.kind in ("Quantize", "Dequantize")
+        or not any(v.type.dtype.is_float for v in node.outputs)
+        or _is_offset(node, readers)
         for node in graph.nodes
     )
+
+
+def _is_offset(node: Node, readers: Mapping[Value, list[Node]]) -> bool:
+    """Whether the node takes an offset off what is converted then: part of the conversion."""
+    if not isinstance(node.op, Binary) or node.op.arithmetic is not Arithmetic.SUB:
+        return False
+    behind = readers.get(node.outputs[0], [])
+    return bool(behind) and all(reader.op.kind == "Quantize" for reader in behind)
 
 
 def _calibration(
@@ -245,4 +256,5 @@ def _border_record(border: Border) -> dict[str, Any]:
         "dtype": border.dtype.value,
         "scale": list(border.scale),
         "zero_point": border.zero_point,
+        "offset": list(border.offset),
     }

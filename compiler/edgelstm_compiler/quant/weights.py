@@ -65,8 +65,18 @@ def quantize_coded_rows(
 
 
 def _top(w: Array) -> Array:
-    largest = np.abs(w).max(axis=-1, initial=0.0)
-    return np.asarray(np.where(largest > 0, largest, 1.0) / INT8_LIMIT)
+    return _live(np.abs(w).max(axis=-1, initial=0.0)) / INT8_LIMIT
+
+
+def _live(largest: Array) -> Array:
+    """The magnitudes with the smallest of the others in place of zeros.
+
+    Zeros are zero in any scale; one far above the others' would take their bits where rows share
+    a shift or an exponent.
+    """
+    sizes = np.abs(largest)
+    smallest = float(sizes.min(initial=np.inf, where=sizes > 0))
+    return np.asarray(np.where(sizes > 0, largest, smallest if np.isfinite(smallest) else 1.0))
 
 
 def _steps(w: Array, scale: Array) -> QuantizedRows:
@@ -94,7 +104,7 @@ def quantize_groups(
         share = np.pad(importance, (0, groups * GROUP - columns)).reshape(groups, GROUP)
     place = np.abs(grouped).argmax(axis=-1)[..., None]
     extreme = np.take_along_axis(grouped, place, axis=-1)[..., 0]
-    top = np.where(extreme != 0, extreme, 1.0) / -8.0
+    top = _live(extreme) / -8.0
     top = np.where(np.abs(top) < _TINY, np.copysign(_TINY, top), top)
     rounded = _signed if columns >= GROUP else _half
     scale = _signed(top, up=True) if columns >= GROUP else top

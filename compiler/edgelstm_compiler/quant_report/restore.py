@@ -112,7 +112,8 @@ class Runner:
         border = self._borders.get(name)
         if border is None:
             return data
-        steps = np.rint(data / np.asarray(border["scale"])) + border["zero_point"]
+        moved = data - np.asarray(border.get("offset") or 0.0)
+        steps = np.rint(moved / np.asarray(border["scale"])) + border["zero_point"]
         return np.asarray(np.clip(steps, -32768, 32767), np.int16)
 
     def to_floats(self, name: str, data: Array) -> Array:

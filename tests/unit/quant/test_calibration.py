@@ -13,7 +13,6 @@ from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.calibration import Calibration, ValueRange
-from edgelstm_compiler.quant.observers import BINS, clip_ratio
 from edgelstm_compiler.quant.recordings import as_recordings, limited
 from edgelstm_compiler.quant.replay import Replay
 from edgelstm_compiler.quant.scheme import Observer
@@ -106,12 +105,62 @@ def test_observers_on_outliers(observer: Observer) -> None:
     """One outlier in 100,000: only min-max lets it set the range."""
     values = np.abs(np.random.default_rng(0).standard_normal(100_000))
     values[0] = 60.0
-    counts = np.bincount((values / 60.0 * BINS).astype(int).clip(0, BINS - 1), minlength=BINS)
-    ratio = clip_ratio(counts, observer, 99.99, 127)
+    (limit,) = ValueRange.of(values[:, None]).limit(observer, 99.99, 127, per_channel=True)
     if observer is Observer.MIN_MAX:
-        assert ratio == 1.0
+        assert limit == 60.0
     else:
-        assert 2.0 / 60 <= ratio <= 0.95
+        assert 2.0 <= limit <= 6.0
+
+
+@pytest.mark.parametrize("levels", [127, 32767])
+@pytest.mark.parametrize("size", [1e2, 1e6, 1e12])
+@pytest.mark.parametrize("observer", [o for o in Observer if o is not Observer.MIN_MAX])
+def test_a_glitch_takes_no_resolution(observer: Observer, size: float, levels: int) -> None:
+    """However far out one value of 400 is, the range of the others is found, in 16 bits too."""
+    rng = np.random.default_rng(0)
+    clean = rng.standard_normal((400, 3))
+    dirty = clean.copy()
+    dirty[200, 1] = size
+    wanted, found = (
+        ValueRange.of(x).limit(observer, 99.99, levels, per_channel=True) for x in (clean, dirty)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0.2)
+
+
+def test_a_movement_is_no_glitch() -> None:
+    """What lasts longer than a few frames belongs to the range and is not warned of."""
+    graph = step_graph(lstm_model(steps=None))
+    x = 0.01 * np.random.default_rng(0).standard_normal((1000, 3)).astype(np.float32)
+    x[500:508] = 3.0
+    calibration = calibrate(graph, [{"X": x}])
+    assert not any("far out" in warning for warning in calibration.warnings)
+    assert calibration.value("X").core.min() >= 2.9
+
+
+def test_a_glitch_is_named() -> None:
+    """The warning has recording and frame, channel and size."""
+    graph = step_graph(lstm_model(steps=None))
+    rng = np.random.default_rng(0)
+    given = [{"X": rng.standard_normal((300, 3)).astype(np.float32)} for _ in range(3)]
+    given[1]["X"][41, 2] = -1e4
+    (warning,) = [w for w in calibrate(graph, given).warnings if "far out" in w]
+    assert warning.startswith("recording 2, frame 42: input 'X' channel 2 is -1e+04")
+
+
+def test_format_1_is_refused_with_the_command() -> None:
+    """A calibration of an older version says how to make it again."""
+    with pytest.raises(CapabilityError, match="edgelstm calibrate"):
+        Calibration.from_json({"format": 1})
+
+
+def test_a_channel_far_from_zero_has_a_center() -> None:
+    """Its core is its movement; a channel that crosses zero has none."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 2)) * [50.0, 1.0] + [101325.0, 0.3]
+    found = ValueRange.of(x)
+    assert abs(found.center[0] - 101325) < 20
+    assert found.center[1] == 0
+    assert found.core[0] < 300
 
 
 def test_range_of_a_channel_that_is_zero() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.ir.ops import IntegerLSTM
 from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.model import QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.scheme import QuantizeOptions
@@ -39,10 +40,13 @@ def test_one_step_is_a_mismatch_in_integers() -> None:
     artifact = compile_model(
         model, target="reference", quantize="int8-full", calibration=given, check=False
     )
+    (shift,) = [
+        node.op.sum_shift for node in quantized.graph.nodes if isinstance(node.op, IntegerLSTM)
+    ]
     constants = []
     for constant in quantized.graph.constants:
         if constant.value.name.endswith("layer_1.B.steps"):
-            data = constant.data + (1 << 12)
+            data = constant.data + (1 << shift)
             data.setflags(write=False)
             constant = dataclasses.replace(constant, data=data)
         constants.append(constant)

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from edgelstm.engines.numpy_ops import apply
-from edgelstm_compiler.quant.weights import pack_nibbles, quantize_groups, quantize_rows
+from edgelstm_compiler.quant.weights import (
+    pack_nibbles,
+    quantize_coded_rows,
+    quantize_groups,
+    quantize_rows,
+)
 
 
 def _weights(columns: int = 45) -> np.ndarray:
@@ -64,3 +69,16 @@ def test_transposed_weights() -> None:
     fields = {"storage": "i8", "columns": 45, "transposed": True}
     (found,) = apply("DequantizeWeights", fields, [rows.steps, rows.scale])
     np.testing.assert_allclose(found, rows.restored.T, rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantize", [quantize_rows, quantize_coded_rows, quantize_groups])
+def test_zero_rows_have_no_scale_of_their_own(quantize: object) -> None:
+    """Their scale is the smallest of the others: it must not take bits from what it shares."""
+    w = 1e-4 * _weights()
+    w[1, 2] = 0.0
+    rows = quantize(w, clip=True)  # type: ignore[operator]
+    dead = ~w.any(axis=-1)
+    scale = np.abs(rows.scale.astype(np.float64))
+    assert scale[dead].max() <= scale[~dead].max()
+    assert not rows.steps[dead].any()
+    assert np.square(rows.restored - w).sum() < 0.02 * np.square(w).sum()
