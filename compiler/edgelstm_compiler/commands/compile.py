@@ -19,6 +19,7 @@ from edgelstm_compiler.commands.quantize_options import (
     parse_schemes,
     quantize_options,
     read_calibration_data,
+    read_holdout,
 )
 from edgelstm_compiler.commands.recordings import named_warnings
 from edgelstm_compiler.driver import compile_model
@@ -98,6 +99,8 @@ def compile_command(
     schemes: tuple[str, ...],
     calibrate: tuple[Path, ...],
     calibration: Path | None,
+    holdout: tuple[Path, ...],
+    force: bool,
     columns: str | None,
     max_error: float | None,
     ranges: str,
@@ -119,10 +122,11 @@ def compile_command(
     if cpu is not None:
         pairs = {**pairs, "cpu": cpu}
     quantize = parse_schemes(schemes)
-    expect_consistent(quantize, calibrate, calibration, max_error)
+    expect_consistent(quantize, calibrate, calibration, max_error, holdout)
     path = output or Path(f"{model.stem}.edgelstm")
     start = time.perf_counter()
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
+    measured = read_holdout(model, mode, shapes, holdout, columns)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
     with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
@@ -139,6 +143,8 @@ def compile_command(
             calibration=given,
             max_error=max_error,
             quantize_options=make_options(ranges, percentile, equalize, integer_io),
+            holdout=measured,
+            force=force,
             progress=lambda stage: advance(0 if ": " in stage else 1),
         )
     artifact.save(path)
@@ -146,6 +152,8 @@ def compile_command(
     record = artifact.manifest.get("quantization") or {}
     warnings = (record.get("calibration") or {}).get("warnings", [])
     for warning in named_warnings(warnings, calibrate, given):
+        click.echo(f"warning: {warning}", err=True)
+    for warning in (record.get("held_out") or {}).get("warnings", []):
         click.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(report)

@@ -46,6 +46,16 @@ def quantize_options(function: _F) -> _F:
             metavar="FILE.json",
             help="What `edgelstm calibrate` wrote, in place of recordings.",
         ),
+        click.option(
+            "--holdout",
+            multiple=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Recording to measure on. May be repeated.  [default: last fifth of --calibrate]",
+        ),
+        click.option(
+            "--force", is_flag=True, help="Write a quantized model under 10 dB all the same."
+        ),
         click.option("--columns", help="Columns of the recordings, separated by commas."),
         click.option(
             "--max-error",
@@ -104,15 +114,17 @@ def expect_consistent(
     calibrate: Sequence[Path],
     calibration: Path | None,
     max_error: float | None,
+    holdout: Sequence[Path] = (),
 ) -> None:
     """Refuse options that have no meaning together.
 
     Raises:
         click.UsageError: says which.
     """
-    if schemes is None and (calibrate or calibration is not None or max_error is not None):
+    given = (calibrate, calibration is not None, max_error is not None, holdout)
+    if schemes is None and any(given):
         raise click.UsageError(
-            "--calibrate, --calibration and --max-error are for --quantize SCHEME"
+            "--calibrate, --calibration, --holdout and --max-error are for --quantize SCHEME"
         )
     if calibrate and calibration is not None:
         raise click.UsageError("give --calibrate FILE or --calibration FILE.json, not both")
@@ -144,6 +156,23 @@ def read_calibration_data(
     with progress_bar("reading", len(calibrate)) as advance:
         recordings = read_recordings(calibrate, signature, columns, advance)
     return [dict(recording) for recording in recordings]
+
+
+def read_holdout(
+    model: Path,
+    mode: str,
+    shapes: Mapping[str, Sequence[int]],
+    files: Sequence[Path],
+    columns: str | None,
+) -> Recordings | None:
+    """Recordings to measure on, or None where no files are given.
+
+    Raises:
+        RecordingError: a recording cannot be read.
+    """
+    found = read_calibration_data(model, mode, shapes, files, None, columns)
+    assert not isinstance(found, Calibration)
+    return found
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -189,15 +218,16 @@ def describe_quantization(
     lines += [
         f"    {layer['name'].ljust(width)}  {layer['scheme']:<9} "
         f"{layer['bytes_before']:>8} -> {layer['bytes_after']:<8} "
-        f"weights {_decibel(layer['weight_sqnr_db'])}, "
         f"output {_decibel(layer['output_sqnr_db'])}"
         for layer in layers
     ]
-    for name, error in record["outputs"].items():
+    held_out = record["held_out"]
+    lines.append(f"  measured on {held_out['on']}: {held_out['frames']} frames")
+    for name, error in held_out["outputs"].items():
         agreement = error["agreement"]
         same = "" if agreement is None else f", same decision on {100 * agreement:.2f} %"
         lines.append(
-            f"  on calibration data: {name}: {_decibel(error['sqnr_db'])}, max error "
+            f"    {name}: {_decibel(error['sqnr_db'])}, max error "
             f"{error['max_error']:.3g}, mean {error['mean_error']:.3g}{same}"
         )
     if record["search"]:

@@ -69,13 +69,7 @@ def fit_channels(
     data = constant_data(graph)
     fitted = FittedChannels(graph, calibration)
     for value in [*(item.value for item in graph.inputs), *_computed(graph)]:
-        readers = [
-            node
-            for node in fitted.graph.nodes
-            if isinstance(node.op, (Dense, Recurrent))
-            and node.inputs[X] is value
-            and node.inputs[W] in data
-        ]
+        readers = [node for node in fitted.graph.nodes if is_layer_on(node, value, data)]
         stored = [node for node in readers if schemes.get(node.name) in _STORED]
         if stored:
             fitted = _scaled(fitted, value, stored, data, schemes, options)
@@ -83,6 +77,12 @@ def fit_channels(
         if integer and calibration is not None:
             fitted = _centered(fitted, value, integer, calibration, options)
     return fitted
+
+
+def is_layer_on(node: Node, value: Value, data: Mapping[Value, Array]) -> bool:
+    """Whether the node is a layer with constant weights that reads the value as its input."""
+    is_layer = isinstance(node.op, (Dense, Recurrent))
+    return is_layer and node.inputs[X] is value and node.inputs[W] in data
 
 
 def column_scales(node: Node, data: Mapping[Value, Array]) -> Array:

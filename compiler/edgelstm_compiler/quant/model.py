@@ -18,10 +18,19 @@ from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.convert import Border, Quantized, quantize_graph
 from edgelstm_compiler.quant.equalize import equalize
+from edgelstm_compiler.quant.held_out import (
+    HeldOut,
+    measure_outputs,
+    split_recordings,
+    synthetic_recordings,
+)
 from edgelstm_compiler.quant.recordings import Recordings, as_recordings, limited
 from edgelstm_compiler.quant.replay import Recording, Replay
-from edgelstm_compiler.quant.scheme import AUTO, QuantizeOptions, Scheme, parse_scheme
+from edgelstm_compiler.quant.scheme import AUTO, Observer, QuantizeOptions, Scheme, parse_scheme
 from edgelstm_compiler.quant.search import Trial, search_schemes
+
+RECIPE = 2
+"""Counts up whenever the same model and calibration are quantized to other numbers."""
 
 MEASURED_FRAMES = 2000
 """Frames (calls) of the calibration data that errors are measured on, in `auto` too."""
@@ -36,12 +45,16 @@ class QuantizeRequest:
         calibration: a finished one, or recordings to make it from, or None.
         max_error: bound for auto, see `search.end_to_end_error`.
         options: see `QuantizeOptions`.
+        holdout: recordings to measure on, or None: the last fifth of those to calibrate with.
+        force: hand out what was measured as useless too.
     """
 
     scheme: str | Mapping[str, str]
     calibration: Calibration | Recordings | None = None
     max_error: float | None = None
     options: QuantizeOptions = field(default_factory=QuantizeOptions)
+    holdout: Recordings | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,7 @@ def quantize_model(
     Raises:
         CapabilityError: a scheme without the calibration it needs, or that does not fit.
         UnsupportedOpError: a layer or attribute that the scheme refuses.
+        CalibrationError: the result is useless on frames it was not calibrated on.
     """
     say = progress or (lambda text: None)
     if request.options.equalize:
@@ -115,18 +129,56 @@ def quantize_model(
         "borders": [_border_record(border) for border in quantized.borders],
         "search": [trial.to_json() for trial in trials],
         "max_error": request.max_error,
+        "recipe": RECIPE,
         "outputs": {},
     }
+    floats = replace(request.options, integer_io=False)
+    compared = quantized
+    if request.options.integer_io:
+        # The same integers behind conversions: errors are those of floats.
+        compared = quantize_graph(graph, calibration, schemes, floats)
     if recordings:
         say("measure")
-        measured = limited(recordings, graph, MEASURED_FRAMES)
-        compared = quantized
-        if request.options.integer_io:
-            # The same integers behind conversions: errors are those of floats.
-            outside = replace(request.options, integer_io=False)
-            compared = quantize_graph(graph, calibration, schemes, outside)
-        _measure(graph, compared, measured, record)
+        _measure(graph, compared, limited(recordings, graph, MEASURED_FRAMES), record)
+    held_out = _held_out(graph, compared.graph, calibration, recordings, schemes, request)
+    if not request.force:
+        held_out.expect_useful()
+    record["held_out"] = held_out.to_json()
     return QuantizedModel(quantized.graph, graph, calibration, record, is_integer(quantized.graph))
+
+
+def _held_out(
+    graph: StepGraph,
+    quantized: StepGraph,
+    calibration: Calibration | None,
+    recordings: list[Recording],
+    schemes: Scheme | Mapping[str, Scheme],
+    request: QuantizeRequest,
+) -> HeldOut:
+    """Measure on what was not calibrated on, as well as that can be had."""
+    skip = request.options.observer is not Observer.MIN_MAX
+    if request.holdout is not None:
+        given = limited(as_recordings(graph, request.holdout), graph, MEASURED_FRAMES)
+        on = "recordings held out"
+        return measure_outputs(graph, quantized, given, on=on, skip_glitches=skip)
+    parts = split_recordings(graph, recordings) if recordings else None
+    if parts is not None:
+        options = replace(request.options, integer_io=False)
+        twin = quantize_graph(graph, calibrate(graph, parts[0]), schemes, options)
+        last = limited(parts[1], graph, MEASURED_FRAMES)
+        on = "the last fifth, left out of calibration for this"
+        both = [
+            measure_outputs(graph, other, last, on=on, skip_glitches=skip)
+            for other in (twin.graph, quantized)
+        ]
+        return both[0].or_worse(both[1])
+    if recordings:
+        given = limited(recordings, graph, MEASURED_FRAMES)
+        on = "the calibration recordings (too few to leave a fifth out)"
+        return measure_outputs(graph, quantized, given, on=on, skip_glitches=skip)
+    given = synthetic_recordings(graph, calibration)
+    on = "synthetic input (no recordings: --calibrate or --holdout)"
+    return measure_outputs(graph, quantized, given, on=on, is_real=False)
 
 
 def is_integer(graph: StepGraph) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.compact import packed_scales
 from edgelstm_compiler.ir.ops import Dense, DequantizeWeights, Recurrent, Storage
 from edgelstm_compiler.ir.ops.recurrent import B, R, W
@@ -25,6 +26,9 @@ from edgelstm_compiler.quant.layer import (
 )
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.weights import pack_nibbles, quantize_groups, quantize_rows
+
+_HALF_LIMIT = 65504.0
+"""The largest half."""
 
 STORAGE = {Scheme.FP16: Storage.F16, Scheme.W8: Storage.I8, Scheme.W4: Storage.I4}
 
@@ -97,6 +101,16 @@ def store_dense(node: Node, builder: QuantizedBuilder) -> None:
     builder.records.append(record(node, scheme, (weights, bias), after, pairs))
 
 
+def _expect_within(weights: Array, limit: float, name: str, scheme: Scheme) -> None:
+    largest = float(np.abs(weights).max(initial=0.0))
+    if not largest <= limit:
+        raise CapabilityError(
+            f"{name}: its weights reach {largest:.4g}, and {scheme.value} holds at most "
+            f"{limit:g}: use w8, whose scales are float32, or int8, and for w4 calibrate, so that "
+            "channels are scaled"
+        )
+
+
 def _store(
     weights: Array,
     name: str,
@@ -110,13 +124,14 @@ def _store(
     clip = builder.options.clip_weights
     constants: tuple[Array, ...]
     if storage is Storage.F16:
-        limit = float(np.finfo(np.float16).max)
-        half = np.clip(weights, -limit, limit).astype(np.float16)
+        _expect_within(weights, _HALF_LIMIT, name, scheme)
+        half = weights.astype(np.float16)
         constants, restored = (half,), half.astype(np.float64)
     elif storage is Storage.I8:
         rows = quantize_rows(weights, clip=clip, importance=importance)
         constants, restored = (rows.steps, rows.scale), rows.restored
     else:
+        _expect_within(weights, 8.0 * _HALF_LIMIT, name, scheme)
         groups = quantize_groups(weights, clip=clip, importance=importance)
         constants = (pack_nibbles(groups.steps), groups.scale)
         restored = groups.restored
