@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgelstm.engines.numpy_ops.activations import activate
+from edgelstm.numerics.activations import activate
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.graph import StepGraph, constant_data, consumers, result_values
 from edgelstm_compiler.ir.ops import Dense, Recurrent, Unary
