@@ -232,10 +232,12 @@ def _request(
 
 def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:
     """The request; without a floating-point unit, models in integers have integer borders."""
-    if target.capabilities().has_float or request.scheme != Scheme.INT8_FULL.value:
-        return request
-    integers = dataclasses.replace(request.options, integer_io=True)
-    return dataclasses.replace(request, options=integers)
+    takes, options = target.capabilities(), request.options
+    if not takes.has_wide_h:
+        options = dataclasses.replace(options, wide_h=False)
+    if not takes.has_float and request.scheme == Scheme.INT8_FULL.value:
+        options = dataclasses.replace(options, integer_io=True)
+    return dataclasses.replace(request, options=options)
 
 
 def _available(target: Target, options: CompileOptions) -> Target:

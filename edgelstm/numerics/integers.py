@@ -138,8 +138,9 @@ class IntegerNumerics:
         return value.astype(STATE_TYPES[self._form(name)])
 
     def shown(self, h: Array) -> Array:
-        """The first state as the layer's output, int8."""
-        if self.cell.states[0].form is StateForm.NARROW:
+        """The first state as the layer's output: int8, or what it is where that is wide."""
+        is_wide = bool(self.fields.get("is_wide", False))
+        if is_wide or self.cell.states[0].form is StateForm.NARROW:
             return h
         return self._narrowed(h.astype(np.int32)).astype(np.int8)
 

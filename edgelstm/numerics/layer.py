@@ -232,10 +232,11 @@ def int8_recurrent(
 def integer_recurrent(
     fields: Mapping[str, Any], inputs: Sequence[Array | None], observer: Observer | None = None
 ) -> list[Array]:
-    """Y (int8) and the final states of an integer layer."""
+    """Y (int8, or int16 where it is wide) and the final states of an integer layer."""
     given, cell = Operands.of(inputs), fields["cell"]
     types = [STATE_TYPES[state.form] for state in cell.states]
-    walk = Walk(fields["direction"], int(fields["hidden"]), types, np.int8, observer)
+    shown = np.int16 if fields.get("is_wide", False) else np.int8
+    walk = Walk(fields["direction"], int(fields["hidden"]), types, shown, observer)
     return walk.run(_integer_directions(fields, cell, given, inputs[8:]), given)
 
 

@@ -196,7 +196,7 @@ class IntegerRecurrentKernel(Kernel):
     @property
     def cell(self) -> Cell:
         """What it computes."""
-        return self.op.cell.cell(peepholes=self.has_peepholes)
+        return self.op.integer_cell(peepholes=self.has_peepholes)
 
     @property
     def padded_hidden(self) -> int:

@@ -8,7 +8,14 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm.numerics.cells import Matrix, Range, StateForm, function_ranges, sum_ranges
+from edgelstm.numerics.cells import (
+    Matrix,
+    Range,
+    StateForm,
+    function_ranges,
+    sum_ranges,
+    widened,
+)
 from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
@@ -28,6 +35,7 @@ from edgelstm_compiler.quant.fixed_point import FixedPoint, Product, fix_layer
 from edgelstm_compiler.quant.int8 import folded_rows, zero_point_sum
 from edgelstm_compiler.quant.layer import (
     H_STEPS,
+    WIDEST_INT16,
     Activations,
     CellParameters,
     hidden_means,
@@ -70,7 +78,9 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     assert isinstance(op, Recurrent)
     layer = _convert(node, op, builder)
     given, inputs = Operands.of(node.inputs), layer.inputs
-    states = op.cell(peepholes=given.p is not None).states
+    cell = op.cell(peepholes=given.p is not None)
+    is_wide = builder.options.wide_h and _is_read_wide(node, builder)
+    states = (widened(cell) if is_wide else cell).states
     exponent = peephole_shift = 0
     if any(state.form is StateForm.FREE for state in states):
         exponent = _cell_exponent(node, builder)
@@ -87,22 +97,52 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         tables=layer.places,
         cell_exponent=exponent,
         peephole_shift=peephole_shift,
+        is_wide=is_wide,
     )
     finals = node.outputs[1:]
     for index, (dtype, scale) in enumerate(zip(integer.state_types, scales, strict=True)):
         initial = _initial(given.initial[index], finals[index], dtype, scale, builder)
         inputs[INITIAL_H + index] = initial
     y, *new_states = _finish(node, integer, layer, builder).outputs
-    builder.show_integer(node.outputs[0], IntegerValue(y, np.array([1.0 / H_STEPS])))
+    y_scale = _STATE_SCALES[StateForm.SIGNED if is_wide else StateForm.NARROW]
+    builder.show_integer(node.outputs[0], IntegerValue(y, np.array([y_scale])))
     for index, (shown, value, scale) in enumerate(zip(finals, new_states, scales, strict=True)):
         builder.write_state(shown, value)
-        if index == 0 and states[0].form is StateForm.SIGNED and given.lengths is None:
+        is_signed = index == 0 and states[0].form is StateForm.SIGNED
+        if is_signed and not is_wide and given.lengths is None:
             value, scale = _last_frames(y, op, node, builder), 1.0 / H_STEPS
         builder.show_integer(shown, IntegerValue(value, np.array([scale])))
 
 
 _STATE_SCALES = {StateForm.NARROW: 1.0 / H_STEPS, StateForm.SIGNED: 2.0**-15}
 """What a step of a state within [-1, 1] is worth."""
+
+
+def _is_read_wide(node: Node, builder: QuantizedBuilder) -> bool:
+    """Whether anything but the product with R of integer layers reads h.
+
+    A recurrent layer behind this one reads int8 where it is alone: 16 bits cost it twice the
+    products. So does what is too wide for 32-bit sums of int16.
+    """
+    shown = node.outputs[:2]
+    readers = [reader for value in shown for reader in builder.consumers(value)]
+    if any(_widest(reader, builder) > WIDEST_INT16 for reader in readers):
+        return False
+    is_cheap = all(
+        isinstance(reader.op, Recurrent) and builder.schemes.get(reader.name) is Scheme.INT8_FULL
+        for reader in readers
+    )
+    return any(map(builder.is_output, shown)) or not (readers and is_cheap)
+
+
+def _widest(reader: Node, builder: QuantizedBuilder) -> int:
+    """The most columns of an integer layer that reads what this node does, also when joined."""
+    if isinstance(reader.op, Concat):
+        behind = builder.consumers(reader.outputs[0])
+        return max((_widest(node, builder) for node in behind), default=0)
+    value = reader.inputs[X]
+    is_integer = builder.schemes.get(reader.name) is Scheme.INT8_FULL
+    return value.type.shape[-1] if is_integer and value is not None else 0
 
 
 def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:

@@ -47,6 +47,8 @@ class QuantizeOptions:
             taking the largest weight.
         correct_bias: add to each bias what quantizing the weights changes on average.
         equalize: move scale between dense layers connected by ReLU (`equalize.py`).
+        wide_h: int8-full only: outputs and dense layers read the h of recurrent layers in 16 bits;
+            else everything reads the int8 that R is multiplied with.
         integer_io: int8-full only: inputs and outputs are the integers themselves, no conversions
             and no floating point in the program.
     """
@@ -59,6 +61,7 @@ class QuantizeOptions:
     correct_bias: bool = True
     equalize: bool = False
     integer_io: bool = False
+    wide_h: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -71,6 +74,7 @@ class QuantizeOptions:
             "correct_bias": self.correct_bias,
             "equalize": self.equalize,
             "integer_io": self.integer_io,
+            "wide_h": self.wide_h,
         }
 
 

@@ -136,6 +136,11 @@ def _quantized_frame(
 
 def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKernel) -> None:
     op, cell = kernel.op, kernel.op.cell
+    if op.is_wide:
+        raise CapabilityError(
+            f"{call.origin}: target cuda has no code for an h of 16 bits that others read; "
+            "quantize with QuantizeOptions(wide_h=False)"
+        )
     layer = RecurrentKernel(
         cell,
         kernel.steps,

@@ -49,7 +49,7 @@ def integer_recurrent_function(
         phases=kernel.phases,
     )
     states = tuple(NAMES[dtype] for dtype in kernel.op.state_types)
-    types = ElementTypes(NAMES[kernel.x_dtype], "int8", states, tables="int16")
+    types = ElementTypes(NAMES[kernel.x_dtype], NAMES[kernel.op.shown], states, tables="int16")
 
     def layer(memory: Memory) -> IntegerLayer:
         return IntegerLayer(walked, arguments, isa, memory, kernel)
@@ -259,10 +259,10 @@ class IntegerLayer(Layer):
             name: Slot(work, start + first) for name, start in zip(names, self._handed, strict=True)
         }
         places = self.places(state + first, count, Slot(new_h, first), handed)
-        write_body(kernel.cell, index, nodes, sums, places)
+        write_body(self.integer.cell, index, nodes, sums, places)
 
     def commit(self, state: Expr, y_start: Expr) -> None:
-        """The new hidden state takes the old one's place; the output is int8 in any case."""
+        """The new hidden state takes the old one's place, and is shown, in int8 or as it is."""
         memory, hidden = self.memory, self.kernel.op.hidden
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         start = tir.integer(0)
@@ -271,7 +271,7 @@ class IntegerLayer(Layer):
         if memory.y is None:
             return
         narrowing = self.phases[0].vectors.narrowing
-        if narrowing is None:
+        if narrowing is None or self.integer.op.is_wide:
             copy_elements(new_h, start, memory.y, y_start, hidden, singly=singly)
             return
         lanes = LANES if self.integer.packing.unit_block > 1 else 1
