@@ -41,7 +41,6 @@ from edgelstm.numerics.integer_arithmetic import (
     look_up_complete,
     multiply,
     rounding_shift,
-    saturate8,
     saturate16,
     unit_gate,
 )
@@ -198,13 +197,13 @@ class IntegerNumerics:
         return value
 
     def narrow(self, node: Narrow, value: Array) -> Array:
-        """sat8(rs(v * output_multiplier, output_shift))."""
+        """rs(v * output_multiplier, output_shift), within +-127."""
         del node
         return self._narrowed(value)
 
     def _narrowed(self, value: Array) -> Array:
         scaled = value * np.int32(self.fields["output_multiplier"])
-        return saturate8(rounding_shift(scaled, self.fields["output_shift"]))
+        return bounded(rounding_shift(scaled, self.fields["output_shift"]), -127, 127)
 
 
 def to_table_input(value: Array, exponent: int) -> Array:

@@ -31,7 +31,7 @@ from edgelstm_compiler.ir.ops.quantized_integer import H_MULTIPLIER, TABLES, X_M
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Op, Value
 from edgelstm_compiler.quant.build import IntegerValue, QuantizedBuilder, integer_limits
-from edgelstm_compiler.quant.fixed_point import FixedPoint, Product, fix_layer
+from edgelstm_compiler.quant.fixed_point import INT16_LIMIT, FixedPoint, Product, fix_layer
 from edgelstm_compiler.quant.int8 import folded_rows, zero_point_sum
 from edgelstm_compiler.quant.layer import (
     H_STEPS,
@@ -41,6 +41,7 @@ from edgelstm_compiler.quant.layer import (
     hidden_means,
     input_activations,
     input_means,
+    integer_limit,
     mean_change,
     padded_inputs,
     record,
@@ -49,9 +50,6 @@ from edgelstm_compiler.quant.layer import (
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.tables import signed_table, unit_table
 from edgelstm_compiler.quant.weights import QuantizedRows, quantize_rows
-
-OUTPUT_SHIFT = 15
-"""h in Q0.15 times 127, shifted by 15, is h in steps of 1 / 127."""
 
 MAX_CELL_EXPONENT = 10
 _CELL_HEADROOM = 1.5
@@ -70,6 +68,13 @@ class _Layer:
     inputs: list[Value | None]
     pairs: tuple[tuple[Array, Array], ...]
     given: CellParameters
+    narrowing: tuple[int, int]
+
+    @property
+    def h_scale(self) -> float:
+        """What a step of h in int8 is worth."""
+        multiplier, shift = self.narrowing
+        return 2.0 ** (shift - 15) / multiplier
 
 
 def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
@@ -86,14 +91,19 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         exponent = _cell_exponent(node, builder)
     if layer.given.p is not None:
         inputs[P], peephole_shift = _peepholes(layer.given.p, exponent, node, builder)
-    scales = [_STATE_SCALES.get(state.form, 2.0 ** (exponent - 15)) for state in states]
+    steps = {
+        StateForm.NARROW: layer.h_scale,
+        StateForm.SIGNED: 2.0**-15,
+        StateForm.FREE: 2.0 ** (exponent - 15),
+    }
+    scales = [steps[state.form] for state in states]
     integer = IntegerRecurrent(
         cell=op,
         x_shift=layer.fixed.shifts[0],
         h_shift=layer.fixed.shifts[1],
         sum_shift=layer.fixed.sum_shift,
-        output_multiplier=H_STEPS,
-        output_shift=OUTPUT_SHIFT,
+        output_multiplier=layer.narrowing[0],
+        output_shift=layer.narrowing[1],
         tables=layer.places,
         cell_exponent=exponent,
         peephole_shift=peephole_shift,
@@ -104,35 +114,20 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         initial = _initial(given.initial[index], finals[index], dtype, scale, builder)
         inputs[INITIAL_H + index] = initial
     y, *new_states = _finish(node, integer, layer, builder).outputs
-    y_scale = _STATE_SCALES[StateForm.SIGNED if is_wide else StateForm.NARROW]
+    y_scale = steps[StateForm.SIGNED if is_wide else StateForm.NARROW]
     builder.show_integer(node.outputs[0], IntegerValue(y, np.array([y_scale])))
     for index, (shown, value, scale) in enumerate(zip(finals, new_states, scales, strict=True)):
         builder.write_state(shown, value)
         is_signed = index == 0 and states[0].form is StateForm.SIGNED
         if is_signed and not is_wide and given.lengths is None:
-            value, scale = _last_frames(y, op, node, builder), 1.0 / H_STEPS
+            value, scale = _last_frames(y, op, node, builder), layer.h_scale
         builder.show_integer(shown, IntegerValue(value, np.array([scale])))
 
 
-_STATE_SCALES = {StateForm.NARROW: 1.0 / H_STEPS, StateForm.SIGNED: 2.0**-15}
-"""What a step of a state within [-1, 1] is worth."""
-
-
 def _is_read_wide(node: Node, builder: QuantizedBuilder) -> bool:
-    """Whether anything but the product with R of integer layers reads h.
-
-    A recurrent layer behind this one reads int8 where it is alone: 16 bits cost it twice the
-    products. So does what is too wide for 32-bit sums of int16.
-    """
-    shown = node.outputs[:2]
-    readers = [reader for value in shown for reader in builder.consumers(value)]
-    if any(_widest(reader, builder) > WIDEST_INT16 for reader in readers):
-        return False
-    is_cheap = all(
-        isinstance(reader.op, Recurrent) and builder.schemes.get(reader.name) is Scheme.INT8_FULL
-        for reader in readers
-    )
-    return any(map(builder.is_output, shown)) or not (readers and is_cheap)
+    """Whether others may read h in 16 bits: what is wider than sums of int16 hold may not."""
+    readers = [reader for value in node.outputs[:2] for reader in builder.consumers(value)]
+    return all(_widest(reader, builder) <= WIDEST_INT16 for reader in readers)
 
 
 def _widest(reader: Node, builder: QuantizedBuilder) -> int:
@@ -155,6 +150,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     activations = Activations(wanted.dtype, _by_column(x.scale, value), x.zero_point)
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
+    narrowing = _narrowing(integer_limit(node, builder))
     gates, hidden, count = op.gates, op.hidden, op.direction.count
     restored = w.restored * activations.inverse.astype(np.float64)
     means, h_means = input_means(node, builder), hidden_means(node, builder)
@@ -170,7 +166,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     fixed = fix_layer(
         [
             Product(w.steps, w.scale, -integer_limits(wanted.dtype)[0]),
-            Product(r.steps, r.scale / H_STEPS, H_STEPS + 1),
+            Product(r.steps, r.scale * (2.0 ** (narrowing[1] - 15) / narrowing[0]), H_STEPS + 1),
         ],
         [np.repeat(factors[place], hidden) for place in places],
         sums,
@@ -192,7 +188,15 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
         inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
     inputs[SEQUENCE_LENS] = padded_inputs(node)[SEQUENCE_LENS]
     pairs = ((given.w, restored), (given.r, r.restored))
-    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given)
+    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given, narrowing)
+
+
+def _narrowing(limit: float) -> tuple[int, int]:
+    """Multiplier and shift that bring h in Q0.15, within +-limit, into 127 steps.
+
+    The step is what they make of it, so neither loses anything by rounding.
+    """
+    return min(round(H_STEPS / limit), INT16_LIMIT), 15
 
 
 def _finish(node: Node, op: IntegerRecurrent, layer: _Layer, builder: QuantizedBuilder) -> Node:

@@ -141,6 +141,18 @@ def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
     return largest or 1.0
 
 
+def integer_limit(node: Node, builder: QuantizedBuilder) -> float:
+    """The largest |h| that integer products read, in int8.
+
+    Half way, in octaves, from 1.25 times what calibration saw to 1: at twice the amplitude, or
+    after 250 frames, a range as narrow as what was seen loses more than it gains.
+    """
+    if not builder.options.wide_h:
+        return 1.0
+    largest = float(builder.calibration(node).cell(node.name).h_largest.max())
+    return min(float(np.sqrt(1.25 * largest)), 1.0) or 1.0
+
+
 def has_bounded_h(op: Recurrent) -> bool:
     """Whether the cell's functions keep h within [-1, 1]."""
     cell, count = op.cell(), op.functions

@@ -41,6 +41,8 @@ from edgelstm_targets.numba_cuda.precision import Bytes, Integer, Stored
 if TYPE_CHECKING:
     from edgelstm_targets.numba_cuda.builder import Builder
 
+_H_STEPS = 127
+
 
 def take_quantized(builder: Builder, call: Call) -> None:
     """The call of a quantized layer.
@@ -136,10 +138,10 @@ def _quantized_frame(
 
 def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKernel) -> None:
     op, cell = kernel.op, kernel.op.cell
-    if op.is_wide:
+    if op.is_wide or (op.output_multiplier, op.output_shift) != (_H_STEPS, 15):
         raise CapabilityError(
-            f"{call.origin}: target cuda has no code for an h of 16 bits that others read; "
-            "quantize with QuantizeOptions(wide_h=False)"
+            f"{call.origin}: target cuda has no code for an h of 16 bits that others read, or of "
+            "calibrated steps; quantize with QuantizeOptions(wide_h=False)"
         )
     layer = RecurrentKernel(
         cell,

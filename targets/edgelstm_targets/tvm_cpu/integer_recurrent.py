@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Source
 from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerRecurrentKernel
-from edgelstm_compiler.lowering.bounded import is_symmetric
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.body import write_body
 from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
@@ -194,7 +193,7 @@ class IntegerLayer(Layer):
         # An initial h that the caller gives may hold -128, which no cell makes.
         is_given = narrowing is None and self.arguments.initial[0]
         bounded = {Source.X} if kernel.is_x_bounded else set()
-        if is_symmetric(op) and not is_given:
+        if not is_given:
             bounded |= {Source.H, Source.RESET_H}
         return tuple(
             integer_phase(
