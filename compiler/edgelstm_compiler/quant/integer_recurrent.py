@@ -38,6 +38,7 @@ from edgelstm_compiler.quant.layer import (
     WIDEST_INT16,
     Activations,
     CellParameters,
+    compensated_rows,
     hidden_means,
     input_activations,
     input_means,
@@ -47,6 +48,7 @@ from edgelstm_compiler.quant.layer import (
     record,
     sums_of_biases,
 )
+from edgelstm_compiler.quant.moments import row_kinds
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.tables import signed_table, unit_table
 from edgelstm_compiler.quant.weights import QuantizedRows, quantize_rows
@@ -151,6 +153,15 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
     narrowing = _narrowing(integer_limit(node, builder))
+    inverse = activations.inverse.astype(np.float64)
+    w, r = compensated_rows(
+        node,
+        builder,
+        row_kinds(op.cell())[1],
+        [(given.w, w), (given.r, r)],
+        (-H_STEPS, H_STEPS),
+        1.0 / inverse,
+    )
     gates, hidden, count = op.gates, op.hidden, op.direction.count
     restored = w.restored * activations.inverse.astype(np.float64)
     means, h_means = input_means(node, builder), hidden_means(node, builder)
