@@ -95,6 +95,7 @@ def compile_model(
     quantize_options: QuantizeOptions | None = None,
     holdout: Recordings | None = None,
     force: bool = False,
+    keep: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile an ONNX model.
@@ -118,6 +119,7 @@ def compile_model(
         holdout: recordings to measure a quantized model on; None: the last fifth of those to
             calibrate with.
         force: hand out a quantized model too that was measured as useless.
+        keep: layers that stay in float32 beside one scheme for the others.
         progress: called with the name of each stage as it begins.
 
     Raises:
@@ -135,7 +137,9 @@ def compile_model(
         rate_hz=rate_hz,
         dump=Path(dump) if dump is not None else None,
         check=check,
-        quantize=_request(quantize, calibration, max_error, quantize_options, holdout, force=force),
+        quantize=_request(
+            quantize, calibration, max_error, quantize_options, holdout, force=force, keep=keep
+        ),
     )
     return compile_read_model(read_model(source), options, progress or (lambda stage: None))
 
@@ -223,11 +227,12 @@ def _request(
     holdout: Recordings | None,
     *,
     force: bool,
+    keep: Sequence[str],
 ) -> QuantizeRequest | None:
     if scheme is None:
         return None
     options = options or QuantizeOptions()
-    return QuantizeRequest(scheme, calibration, max_error, options, holdout, force)
+    return QuantizeRequest(scheme, calibration, max_error, options, holdout, force, tuple(keep))
 
 
 def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:

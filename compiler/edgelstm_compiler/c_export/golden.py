@@ -17,7 +17,7 @@ from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import read_model
-from edgelstm_compiler.quant.embedded import SECTION, unpack_calibration
+from edgelstm_compiler.quant.embedded import SECTION, expect_recipe, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
 from edgelstm_compiler.verification import expect_same_model, random_call, random_frames
 
@@ -141,6 +141,7 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
     quantization: dict[str, Any] = {}
     record = artifact.manifest.get("quantization")
     if record is not None:
+        expect_recipe(record)
         sections = artifact.container.sections
         try:
             options = {**record["options"], "observer": Observer(record["options"]["observer"])}

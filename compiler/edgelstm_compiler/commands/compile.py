@@ -16,6 +16,7 @@ from edgelstm_compiler.commands.quantize_options import (
     describe_quantization,
     expect_consistent,
     make_options,
+    parse_kept,
     parse_schemes,
     quantize_options,
     read_calibration_data,
@@ -100,6 +101,7 @@ def compile_command(
     calibrate: tuple[Path, ...],
     calibration: Path | None,
     holdout: tuple[Path, ...],
+    keep: tuple[str, ...],
     force: bool,
     columns: str | None,
     max_error: float | None,
@@ -145,6 +147,7 @@ def compile_command(
             quantize_options=make_options(ranges, percentile, equalize, integer_io),
             holdout=measured,
             force=force,
+            keep=parse_kept(keep),
             progress=lambda stage: advance(0 if ": " in stage else 1),
         )
     artifact.save(path)

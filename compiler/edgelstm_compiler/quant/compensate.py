@@ -14,8 +14,10 @@ import numpy as np
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.moments import Moments
 
-DAMPING = 0.01
+DAMPING = 0.05
 """Added to the correlations' diagonal: recordings are few."""
+
+SWEEPS = 3
 
 
 def compensated(
@@ -56,7 +58,24 @@ def compensated(
         np.einsum("rk,kl,rl->r", e, damped, e, optimize=True)
         for e in (wide - steps * size, wide - moved * size)
     )
-    return np.where((after < before)[:, None], moved, steps).astype(steps.dtype)
+    best = np.where((after < before)[:, None], moved, steps)
+    return _refined(wide, size, best, damped, limits).astype(steps.dtype)
+
+
+def _refined(
+    wide: Array, size: Array, steps: Array, matrix: Array, limits: tuple[int, int]
+) -> Array:
+    """Each step in turn to its best, the others as they are, until `SWEEPS` have passed."""
+    found = steps.astype(np.float64)
+    slope = (wide - found * size) @ matrix
+    for _ in range(SWEEPS):
+        for k in range(found.shape[1]):
+            wanted = found[:, k] + slope[:, k] / (matrix[k, k] * size[:, k])
+            new = np.clip(np.rint(wanted), *limits)
+            change = (new - found[:, k]) * size[:, k]
+            found[:, k] = new
+            slope -= change[:, None] * matrix[k]
+    return found
 
 
 def compensated_layer(

@@ -138,6 +138,10 @@ def _quantized_frame(
 
 def _integer_recurrent(builder: Builder, call: Call, kernel: IntegerRecurrentKernel) -> None:
     op, cell = kernel.op, kernel.op.cell
+    if cell.state_count == 1 and cell.gates == 1:
+        raise CapabilityError(
+            f"{call.origin}: target cuda has no code for an integer {cell.kind}; use int8"
+        )
     if op.is_wide or (op.output_multiplier, op.output_shift) != (_H_STEPS, 15):
         raise CapabilityError(
             f"{call.origin}: target cuda has no code for an h of 16 bits that others read, or of "
