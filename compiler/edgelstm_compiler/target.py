@@ -8,8 +8,8 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
 
 from edgelstm.errors import TargetNotFoundError
+from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.program import Program
-from edgelstm_compiler.ir.quantized_kernels import BytePacking
 
 ENTRY_POINT_GROUP = "edgelstm.targets"
 
@@ -37,7 +37,7 @@ class Capabilities:
         unit_block: units per block of packed weights; None where weights stay as they are.
         modes: "stream", "call".
         weight_offset: what is added to int8 weights of dot products: 128 for instructions that
-            take unsigned weights (`ir/quantized_kernels.py`).
+            take unsigned weights (`ir/numerics.py`).
         packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
         has_float: it computes in floating point; else int8-full models take and give integers.
         has_wide_h: int8-full layers may give an h of 16 bits.

@@ -12,12 +12,12 @@ kept as an expression.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
-from typing import ClassVar
+from functools import cache, cached_property
+from typing import Any, NamedTuple, get_type_hints
 
 X = "x"
 """The name of the frame among the operands of products."""
@@ -46,16 +46,31 @@ class StateForm(StrEnum):
 
 
 class Node:
-    """Base of the nodes; `operands` are the names of the values that it reads, in order."""
+    """Base of the nodes: their `str` fields name the sums and values that they read."""
 
     __slots__ = ()
-    method: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]]
 
     @property
     def operands(self) -> tuple[str, ...]:
         """Names of the sums and values that it reads, in order."""
-        return tuple(getattr(self, name) for name in self.reads)
+        kind: Any = type(self)
+        return tuple(getattr(self, name) for name in _operand_fields(kind))
+
+    @property
+    def method(self) -> str:
+        """Which method of a numerics computes it: its name in lower case."""
+        kind: Any = type(self)
+        return _method(kind)
+
+
+@cache
+def _operand_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(name for name, hint in get_type_hints(kind).items() if hint is str)
+
+
+@cache
+def _method(kind: Any) -> str:
+    return re.sub(r"(?<=.)(?=[A-Z])", "_", str(kind.__name__)).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +80,6 @@ class Gate(Node):
     sum: str
     function: int
     range: Range
-    method: ClassVar[str] = "gate"
-    reads: ClassVar[tuple[str, ...]] = ("sum",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +89,6 @@ class Peephole(Node):
     sum: str
     row: int
     value: str
-    method: ClassVar[str] = "peephole"
-    reads: ClassVar[tuple[str, ...]] = ("sum", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,6 @@ class GatedSum(Node):
     sum: str
     unit: str
     inner: str
-    method: ClassVar[str] = "gated_sum"
-    reads: ClassVar[tuple[str, ...]] = ("sum", "unit", "inner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +105,6 @@ class Complement(Node):
     """1 - u of a unit value."""
 
     unit: str
-    method: ClassVar[str] = "complement"
-    reads: ClassVar[tuple[str, ...]] = ("unit",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +115,6 @@ class MulAdd(Node):
     c: str
     i: str
     g: str
-    method: ClassVar[str] = "mul_add"
-    reads: ClassVar[tuple[str, ...]] = ("f", "c", "i", "g")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,6 @@ class Lerp(Node):
     z: str
     n: str
     h: str
-    method: ClassVar[str] = "lerp"
-    reads: ClassVar[tuple[str, ...]] = ("z", "n", "h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,6 @@ class Scale(Node):
 
     unit: str
     value: str
-    method: ClassVar[str] = "scale"
-    reads: ClassVar[tuple[str, ...]] = ("unit", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,6 @@ class Apply(Node):
 
     function: int
     value: str
-    method: ClassVar[str] = "apply"
-    reads: ClassVar[tuple[str, ...]] = ("value",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +147,6 @@ class Flush(Node):
     """A value that is carried on, as it is carried: code flushes what would become denormal."""
 
     value: str
-    method: ClassVar[str] = "flush"
-    reads: ClassVar[tuple[str, ...]] = ("value",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +154,6 @@ class Narrow(Node):
     """A signed value in the resolution that products read; nothing in floating point."""
 
     value: str
-    method: ClassVar[str] = "narrow"
-    reads: ClassVar[tuple[str, ...]] = ("value",)
 
 
 NODES: tuple[type[Node], ...] = (
@@ -247,141 +242,6 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A recurrent cell.
-
-    Args:
-        name: for messages.
-        gates: names of the row blocks of W and R, in order.
-        states: the first one is the output; only it is multiplied with R.
-        phases: of one frame, in order.
-        peepholes: rows of P.
-    """
-
-    name: str
-    gates: tuple[str, ...]
-    states: tuple[State, ...]
-    phases: tuple[CellPhase, ...]
-    peepholes: int = 0
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """Names of the states in order."""
-        return tuple(state.name for state in self.states)
-
-    @property
-    def sums(self) -> tuple[Sum, ...]:
-        """The sums of all phases in order."""
-        return tuple(total for phase in self.phases for total in phase.sums)
-
-    @property
-    def statements(self) -> Iterator[Let | Store]:
-        """The statements of all phases in order."""
-        for phase in self.phases:
-            yield from phase.body
-
-    @property
-    def handed(self) -> tuple[str, ...]:
-        """Values that one phase hands to another, in the order in which they are stored."""
-        states = self.state_names
-        stores = (each for each in self.statements if isinstance(each, Store))
-        return tuple(each.target for each in stores if each.target not in states)
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether anything is multiplied with R."""
-        return any(term.matrix is Matrix.R for total in self.sums for term in total.terms)
-
-    def reads(self, phase: CellPhase) -> tuple[str, ...]:
-        """The states, then the handed values, that the body of a phase reads as they were."""
-        own = {statement.name for statement in phase.body if isinstance(statement, Let)}
-        names = (*self.state_names, *self.handed)
-        return tuple(name for name in names if phase.uses[name] and name not in own)
-
-
-@cache
-def function_ranges(cell: Cell) -> tuple[Range, ...]:
-    """What each function of the cell has to give: the range of the gates that apply it."""
-    found: dict[int, Range] = {}
-    for statement in cell.statements:
-        if isinstance(statement, Let):
-            match statement.node:
-                case Gate(function=function, range=values):
-                    found[function] = values
-                case Apply(function=function):
-                    found.setdefault(function, Range.SIGNED)
-    return tuple(found[index] for index in sorted(found))
-
-
-@cache
-def widened(cell: Cell) -> Cell:
-    """The cell with a first state that keeps its 16 bits; products alone read it as int8."""
-    first, *others = cell.states
-    if first.form is not StateForm.NARROW:
-        return cell
-    wide = {
-        statement.name: statement.node.value
-        for statement in cell.statements
-        if isinstance(statement, Let) and isinstance(statement.node, Narrow)
-    }
-    phases = []
-    for phase in cell.phases:
-        body = tuple(
-            replace(statement, value=wide.get(statement.value, statement.value))
-            if isinstance(statement, Store)
-            else statement
-            for statement in phase.body
-            if isinstance(statement, Store) or statement.name not in wide
-        )
-        phases.append(replace(phase, body=body))
-    states = (replace(first, form=StateForm.SIGNED), *others)
-    return replace(cell, states=states, phases=tuple(phases))
-
-
-@cache
-def unit_values(cell: Cell) -> frozenset[str]:
-    """The values in [0, 1], also under the names that they are stored with."""
-    found: set[str] = set()
-    for statement in cell.statements:
-        if isinstance(statement, Store):
-            if statement.value in found:
-                found.add(statement.target)
-        elif isinstance(statement.node, Complement) or (
-            isinstance(statement.node, Gate) and statement.node.range is Range.UNIT
-        ):
-            found.add(statement.name)
-    return frozenset(found)
-
-
-@cache
-def sum_ranges(cell: Cell) -> tuple[Range | None, ...]:
-    """For each sum the range of the gate that it ends in; None where it ends in none."""
-    ends: dict[str, Range] = {}
-    for phase in reversed(cell.phases):
-        for statement in reversed(phase.body):
-            if not isinstance(statement, Let):
-                continue
-            match statement.node:
-                case Gate(sum=total, range=values):
-                    ends[total] = values
-                case Peephole(sum=total) if statement.name in ends:
-                    ends[total] = ends[statement.name]
-                case GatedSum(sum=total, inner=inner) if statement.name in ends:
-                    ends[total] = ends[inner] = ends[statement.name]
-    return tuple(ends.get(total.name) for total in cell.sums)
-
-
-@cache
-def shared_biases(cell: Cell) -> tuple[bool, ...]:
-    """For each gate whether one sum has both its biases, that of W and that of R."""
-    places: list[set[str]] = [set() for _ in cell.gates]
-    for total in cell.sums:
-        for term in total.terms:
-            places[term.gate].add(total.name)
-    return tuple(len(found) <= 1 for found in places)
-
-
-@dataclass(frozen=True, slots=True)
 class TracedGate:
     """Where the inside of a gate shows.
 
@@ -398,20 +258,181 @@ class TracedGate:
     value: str
 
 
-@cache
-def traced_gates(cell: Cell) -> tuple[TracedGate, ...]:
-    """The gates that a function makes, by index; one that follows from another is left out."""
-    gates = {total.name: total.terms[0].gate for total in cell.sums}
-    found = []
-    for statement in cell.statements:
-        if not isinstance(statement, Let):
-            continue
-        match statement.node:
-            case Gate(sum=total, range=values):
-                found.append(TracedGate(gates[total], values, total, statement.name))
-            case Peephole(sum=total) | GatedSum(sum=total):
-                gates[statement.name] = gates[total]
-    return tuple(sorted(found, key=lambda each: each.gate))
+class PlannedSum(NamedTuple):
+    """A sum with its position among all of the cell.
+
+    Args:
+        joined: the state where the sum is Wx + Rh of one gate; such sums are added for all gates at
+            once. "" where it is another one.
+    """
+
+    name: str
+    position: int
+    terms: tuple[Term, ...]
+    joined: str
+
+
+class Action(NamedTuple):
+    """A statement; a store has no method, and its value is the only operand."""
+
+    name: str
+    method: str
+    node: Node | None
+    operands: tuple[str, ...]
+
+
+class PlannedPhase(NamedTuple):
+    """A phase made ready for a walk."""
+
+    sums: tuple[PlannedSum, ...]
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell; what follows from its data is found out once.
+
+    Args:
+        name: for messages.
+        gates: names of the row blocks of W and R, in order.
+        states: the first one is the output; only it is multiplied with R.
+        phases: of one frame, in order.
+        peepholes: rows of P.
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    states: tuple[State, ...]
+    phases: tuple[CellPhase, ...]
+    peepholes: int = 0
+
+    @cached_property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states in order."""
+        return tuple(state.name for state in self.states)
+
+    @cached_property
+    def sums(self) -> tuple[Sum, ...]:
+        """The sums of all phases in order."""
+        return tuple(total for phase in self.phases for total in phase.sums)
+
+    @cached_property
+    def statements(self) -> tuple[Let | Store, ...]:
+        """The statements of all phases in order."""
+        return tuple(statement for phase in self.phases for statement in phase.body)
+
+    @cached_property
+    def forms(self) -> dict[str, StateForm]:
+        """The form of each state by name."""
+        return {state.name: state.form for state in self.states}
+
+    @cached_property
+    def plan(self) -> tuple[PlannedPhase, ...]:
+        """The phases made ready for a walk."""
+        index, planned = 0, []
+        for phase in self.phases:
+            sums = []
+            for total in phase.sums:
+                matrices = [term.matrix for term in total.terms]
+                gates, last = {term.gate for term in total.terms}, total.terms[-1].operand
+                is_joined = matrices == [Matrix.W, Matrix.R] and len(gates) < 2
+                joined = last if is_joined and last in self.state_names else ""
+                sums.append(PlannedSum(total.name, index, total.terms, joined))
+                index += 1
+            actions = tuple(
+                Action(each.target, "", None, (each.value,))
+                if isinstance(each, Store)
+                else Action(each.name, each.node.method, each.node, each.node.operands)
+                for each in phase.body
+            )
+            planned.append(PlannedPhase(tuple(sums), actions))
+        return tuple(planned)
+
+    @cached_property
+    def handed(self) -> tuple[str, ...]:
+        """Values that one phase hands to another, in the order in which they are stored."""
+        states = self.state_names
+        stores = (each for each in self.statements if isinstance(each, Store))
+        return tuple(each.target for each in stores if each.target not in states)
+
+    @cached_property
+    def is_recurrent(self) -> bool:
+        """Whether anything is multiplied with R."""
+        return any(term.matrix is Matrix.R for total in self.sums for term in total.terms)
+
+    def reads(self, phase: CellPhase) -> tuple[str, ...]:
+        """The states, then the handed values, that the body of a phase reads as they were."""
+        own = {statement.name for statement in phase.body if isinstance(statement, Let)}
+        names = (*self.state_names, *self.handed)
+        return tuple(name for name in names if phase.uses[name] and name not in own)
+
+    @cached_property
+    def function_ranges(self) -> tuple[Range, ...]:
+        """What each function of the cell has to give: the range of the gates that apply it."""
+        found: dict[int, Range] = {}
+        for statement in self.statements:
+            if isinstance(statement, Let):
+                match statement.node:
+                    case Gate(function=function, range=values):
+                        found[function] = values
+                    case Apply(function=function):
+                        found.setdefault(function, Range.SIGNED)
+        return tuple(found[index] for index in sorted(found))
+
+    @cached_property
+    def unit_values(self) -> frozenset[str]:
+        """The values in [0, 1], also under the names that they are stored with."""
+        found: set[str] = set()
+        for statement in self.statements:
+            if isinstance(statement, Store):
+                if statement.value in found:
+                    found.add(statement.target)
+            elif isinstance(statement.node, Complement) or (
+                isinstance(statement.node, Gate) and statement.node.range is Range.UNIT
+            ):
+                found.add(statement.name)
+        return frozenset(found)
+
+    @cached_property
+    def sum_ranges(self) -> tuple[Range | None, ...]:
+        """For each sum the range of the gate that it ends in; None where it ends in none."""
+        ends: dict[str, Range] = {}
+        for phase in reversed(self.phases):
+            for statement in reversed(phase.body):
+                if not isinstance(statement, Let):
+                    continue
+                match statement.node:
+                    case Gate(sum=total, range=values):
+                        ends[total] = values
+                    case Peephole(sum=total) if statement.name in ends:
+                        ends[total] = ends[statement.name]
+                    case GatedSum(sum=total, inner=inner) if statement.name in ends:
+                        ends[total] = ends[inner] = ends[statement.name]
+        return tuple(ends.get(total.name) for total in self.sums)
+
+    @cached_property
+    def shared_biases(self) -> tuple[bool, ...]:
+        """For each gate whether one sum has both its biases, that of W and that of R."""
+        places: list[set[str]] = [set() for _ in self.gates]
+        for total in self.sums:
+            for term in total.terms:
+                places[term.gate].add(total.name)
+        return tuple(len(found) <= 1 for found in places)
+
+    @cached_property
+    def traced_gates(self) -> tuple[TracedGate, ...]:
+        """The gates that a function makes, by index; one that follows from another is left out."""
+        gates = {total.name: total.terms[0].gate for total in self.sums}
+        found = []
+        for statement in self.statements:
+            if not isinstance(statement, Let):
+                continue
+            match statement.node:
+                case Gate(sum=total, range=values):
+                    found.append(TracedGate(gates[total], values, total, statement.name))
+                case Peephole(sum=total) | GatedSum(sum=total):
+                    gates[statement.name] = gates[total]
+        return tuple(sorted(found, key=lambda each: each.gate))
 
 
 def expect_sound(cell: Cell) -> None:
@@ -463,3 +484,28 @@ def expect_sound(cell: Cell) -> None:
 
 def _reads(statement: Let | Store) -> tuple[str, ...]:
     return (statement.value,) if isinstance(statement, Store) else statement.node.operands
+
+
+@cache
+def widened(cell: Cell) -> Cell:
+    """The cell with a first state that keeps its 16 bits; products alone read it as int8."""
+    first, *others = cell.states
+    if first.form is not StateForm.NARROW:
+        return cell
+    wide = {
+        statement.name: statement.node.value
+        for statement in cell.statements
+        if isinstance(statement, Let) and isinstance(statement.node, Narrow)
+    }
+    phases = []
+    for phase in cell.phases:
+        body = tuple(
+            replace(statement, value=wide.get(statement.value, statement.value))
+            if isinstance(statement, Store)
+            else statement
+            for statement in phase.body
+            if isinstance(statement, Store) or statement.name not in wide
+        )
+        phases.append(replace(phase, body=body))
+    states = (replace(first, form=StateForm.SIGNED), *others)
+    return replace(cell, states=states, phases=tuple(phases))

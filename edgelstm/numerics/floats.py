@@ -22,12 +22,13 @@ from edgelstm.numerics.cells import (
     MulAdd,
     Narrow,
     Peephole,
+    PlannedSum,
     Scale,
-    Sum,
 )
 from edgelstm.numerics.products import Weights, consecutive
 
 Array = NDArray[Any]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +59,43 @@ class FloatNumerics:
         """The products of all frames with W, and their bias: (T, B, G*H)."""
         return np.asarray(self.inputs.product(x) + self.input_bias)
 
-    def total(self, index: int, total: Sum, frame: Array, values: dict[str, Any]) -> Array:
+    def total(self, total: PlannedSum, frame: Array, values: Values, products: Values) -> Array:
         """A sum; products with an operand are computed for all gates at once."""
-        del index
+        hidden, operand = self.hidden, total.joined
+        if operand:
+            start = total.terms[0].gate * hidden
+            whole = products.get(operand)
+            if whole is None:
+                whole = products[operand] = frame + self._product(operand, values, products)[0]
+            return whole[..., start : start + hidden]
         parts = []
         for term in total.terms:
-            first = 0
-            if term.matrix is Matrix.W:
-                part = frame
-            else:
-                key = f"R {term.operand}"
-                if key not in values:
-                    values[key] = self._product(term.operand, values)
-                part, first = values[key]
-            start = term.gate * self.hidden - first
-            parts.append(part[..., start : start + self.hidden])
-        return np.asarray(sum(parts[1:], parts[0]))
+            part, first = frame, 0
+            if term.matrix is Matrix.R:
+                part, first = self._product(term.operand, values, products)
+            start = term.gate * hidden - first
+            parts.append(part[..., start : start + hidden])
+        return parts[0] if len(parts) < 2 else np.asarray(parts[0] + parts[1])
 
-    def _product(self, operand: str, values: Mapping[str, Any]) -> tuple[Array, int]:
+    def _product(self, operand: str, values: Values, products: Values) -> tuple[Array, int]:
         """What R gives for an operand, and the first of its rows.
 
         A state is multiplied with all rows, as if every gate read it: BLAS may sum up fewer rows
         in another order.
         """
-        assert self.recurrent is not None
-        rows = slice(0, len(self.recurrent_bias))
-        if operand not in self.cell.state_names:
-            terms = [term for total in self.cell.sums for term in total.terms]
-            gates = [term.gate for term in terms if term.operand == operand]
-            rows = consecutive(gates, self.hidden)
-        product = self.recurrent.part(rows).product(values[operand])
-        return product + self.recurrent_bias[rows], rows.start
+        key = "R " + operand
+        found: tuple[Array, int] | None = products.get(key)
+        if found is None:
+            assert self.recurrent is not None
+            weights, rows = self.recurrent, slice(0, len(self.recurrent_bias))
+            if operand not in self.cell.state_names:
+                terms = [term for total in self.cell.sums for term in total.terms]
+                gates = [term.gate for term in terms if term.operand == operand]
+                rows = consecutive(gates, self.hidden)
+                weights = weights.part(rows)
+            product = weights.product(values[operand])
+            found = products[key] = product + self.recurrent_bias[rows], rows.start
+        return found
 
     def load(self, name: str, value: Array) -> Array:
         """A state as nodes read it."""
@@ -116,41 +123,34 @@ class FloatNumerics:
         assert self.peepholes is not None
         return np.asarray(total + self.peepholes[node.row] * value)
 
-    def gated_sum(self, node: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
+    def gated_sum(self, _: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
         """The sum + u*inner."""
-        del node
         return np.asarray(total + unit * inner)
 
-    def complement(self, node: Complement, unit: Array) -> Array:
+    def complement(self, _: Complement, unit: Array) -> Array:
         """1 - u."""
-        del node
         return np.asarray(unit.dtype.type(1) - unit)
 
-    def mul_add(self, node: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
+    def mul_add(self, _: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
         """f*c + i*g."""
-        del node
         return np.asarray(f * c + i * g)
 
-    def lerp(self, node: Lerp, z: Array, n: Array, h: Array) -> Array:
+    def lerp(self, _: Lerp, z: Array, n: Array, h: Array) -> Array:
         """(1 - z)*n + z*h."""
-        del node
         return np.asarray((z.dtype.type(1) - z) * n + z * h)
 
-    def scale(self, node: Scale, unit: Array, value: Array) -> Array:
+    def scale(self, _: Scale, unit: Array, value: Array) -> Array:
         """u*v."""
-        del node
         return np.asarray(unit * value)
 
     def apply(self, node: Apply, value: Array) -> Array:
         """The function of the value; ONNX Runtime does not clip it either."""
         return activate(self.activations[node.function], value)
 
-    def flush(self, node: Flush, value: Array) -> Array:
+    def flush(self, _: Flush, value: Array) -> Array:
         """The value: NumPy has denormals."""
-        del node
         return value
 
-    def narrow(self, node: Narrow, value: Array) -> Array:
+    def narrow(self, _: Narrow, value: Array) -> Array:
         """The value."""
-        del node
         return value

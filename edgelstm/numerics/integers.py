@@ -31,14 +31,13 @@ from edgelstm.numerics.cells import (
     MulAdd,
     Narrow,
     Peephole,
+    PlannedSum,
     Range,
     Scale,
     StateForm,
-    Sum,
 )
 from edgelstm.numerics.integer_arithmetic import (
     bounded,
-    look_up_complete,
     multiply,
     rounding_shift,
     saturate16,
@@ -46,6 +45,7 @@ from edgelstm.numerics.integer_arithmetic import (
 )
 
 Array = NDArray[Any]
+Values = dict[str, Any]
 
 UNIT_FRACTION = 11
 """Fraction bits of the sum of a gate in [0, 1]: Q4.11, within [-16, 16)."""
@@ -75,7 +75,8 @@ class IntegerNumerics:
         x_multiplier, h_multiplier: (G*H,) int32.
         bias: (A, H) int32, a row for each sum of the cell.
         peepholes: (rows, H) int32, or None.
-        tables: for each function its complete table (65536,) int32.
+        tables: of each function all values (65536,) int32, as units where it is that of a unit
+            gate; at 0 first, at -32768 in the middle, so that the argument is the index.
     """
 
     cell: Cell
@@ -100,30 +101,39 @@ class IntegerNumerics:
             parts.append(sum(columns, np.broadcast_to(bias, (*x.shape[:-1], self.hidden))))
         return np.concatenate(parts, axis=-1)
 
-    def total(self, index: int, total: Sum, frame: Array, values: dict[str, Any]) -> Array:
+    def total(self, total: PlannedSum, frame: Array, values: Values, products: Values) -> Array:
         """(products + bias) >> sum_shift; the rounding stands in the bias."""
-        at = index * self.hidden
+        at, shift = total.position * self.hidden, self.fields["sum_shift"]
+        if total.joined and frame.shape[-1] == len(self.h_multiplier):
+            # A sum for each gate, in the same order: all of them at once.
+            whole = products.get(total.joined)
+            if whole is None:
+                product = self._product(total.joined, values, products)
+                whole = products[total.joined] = (frame + product) >> shift
+            return np.asarray(whole[..., at : at + self.hidden])
         found = frame[..., at : at + self.hidden]
         for term in total.terms:
             if term.matrix is Matrix.R:
-                key = f"R {term.operand}"
-                if key not in values:
-                    values[key] = self._product(term.operand, values[term.operand])
-                start = term.gate * self.hidden
-                found = found + values[key][..., start : start + self.hidden]
-        return np.asarray(found >> self.fields["sum_shift"])
+                product = self._product(term.operand, values, products)
+                found = found + product[..., term.gate * self.hidden :][..., : self.hidden]
+        return np.asarray(found >> shift)
 
-    def _product(self, operand: str, value: Array) -> Array:
+    def _product(self, operand: str, values: Values, products: Values) -> Array:
         """rs(R v, h_shift) * h_multiplier of all gates; products read int8."""
-        if self._form(operand) is not StateForm.NARROW:
-            value = self._narrowed(value)
-        sums = multiply(value, self.recurrent)
-        return rounding_shift(sums, self.fields["h_shift"]) * self.h_multiplier
+        key = "R " + operand
+        found: Array | None = products.get(key)
+        if found is None:
+            value = values[operand]
+            if self._form(operand) is not StateForm.NARROW:
+                value = self._narrowed(value)
+            sums = multiply(value, self.recurrent)
+            found = rounding_shift(sums, self.fields["h_shift"]) * self.h_multiplier
+            products[key] = found
+        return found
 
     def _form(self, name: str) -> StateForm:
         """How a value is carried; what is handed from phase to phase is int16."""
-        forms = {state.name: state.form for state in self.cell.states}
-        return forms.get(name, StateForm.SIGNED)
+        return self.cell.forms.get(name, StateForm.SIGNED)
 
     def load(self, name: str, value: Array) -> Array:
         """A state as int32."""
@@ -151,8 +161,7 @@ class IntegerNumerics:
         else:
             limit = clip_limit(clip, FRACTIONS[node.range])
             within = bounded(total, -limit, limit)
-        found = look_up_complete(self.tables[node.function], within)
-        return unit_gate(found) if node.range is Range.UNIT else found
+        return np.asarray(self.tables[node.function].take(within))
 
     def peephole(self, node: Peephole, total: Array, value: Array) -> Array:
         """The sum + rs(p*v, peephole_shift)."""
@@ -160,50 +169,48 @@ class IntegerNumerics:
         weighted = self.peepholes[node.row] * value
         return np.asarray(total + rounding_shift(weighted, self.fields["peephole_shift"]))
 
-    def gated_sum(self, node: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
+    def gated_sum(self, _: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
         """The sum + rs(u*sat16(inner), 15)."""
-        del node
         return np.asarray(total + rounding_shift(unit * saturate16(inner), 15))
 
-    def complement(self, node: Complement, unit: Array) -> Array:
+    def complement(self, _: Complement, unit: Array) -> Array:
         """2^15 - u."""
-        del node
         return np.asarray(32768 - unit)
 
-    def mul_add(self, node: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
+    def mul_add(self, _: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
         """rs(f*c + rs(i*g, exponent of c), 15), within +-32767."""
-        del node
         gained = rounding_shift(i * g, self.fields["cell_exponent"])
         return bounded(rounding_shift(f * c + gained, 15), -32767, 32767)
 
-    def lerp(self, node: Lerp, z: Array, n: Array, h: Array) -> Array:
+    def lerp(self, _: Lerp, z: Array, n: Array, h: Array) -> Array:
         """sat16(rs((2^15 - z)*n + z*h, 15))."""
-        del node
         return saturate16(rounding_shift((32768 - z) * n + z * h, 15))
 
-    def scale(self, node: Scale, unit: Array, value: Array) -> Array:
+    def scale(self, _: Scale, unit: Array, value: Array) -> Array:
         """rs(u*v, 15)."""
-        del node
         return rounding_shift(unit * value, 15)
 
     def apply(self, node: Apply, value: Array) -> Array:
         """A table's entry for a state in the format of its range."""
         moved = to_table_input(value, int(self.fields["cell_exponent"]))
-        return look_up_complete(self.tables[node.function], moved)
+        return np.asarray(self.tables[node.function].take(moved))
 
-    def flush(self, node: Flush, value: Array) -> Array:
+    def flush(self, _: Flush, value: Array) -> Array:
         """The value: integers have no denormals."""
-        del node
         return value
 
-    def narrow(self, node: Narrow, value: Array) -> Array:
+    def narrow(self, _: Narrow, value: Array) -> Array:
         """rs(v * output_multiplier, output_shift), within +-127."""
-        del node
         return self._narrowed(value)
 
     def _narrowed(self, value: Array) -> Array:
         scaled = value * np.int32(self.fields["output_multiplier"])
         return bounded(rounding_shift(scaled, self.fields["output_shift"]), -127, 127)
+
+
+def argument_first(table: Array, values: Range) -> Array:
+    """A complete table as `IntegerNumerics` takes it."""
+    return np.roll(unit_gate(table) if values is Range.UNIT else table, 32768)
 
 
 def to_table_input(value: Array, exponent: int) -> Array:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import StreamError
-from edgelstm.numerics.cells import Cell, CellPhase, Store, Sum, function_ranges
+from edgelstm.numerics.cells import Cell, PlannedSum
 from edgelstm.numerics.floats import FloatNumerics
 from edgelstm.numerics.integer_arithmetic import complete, float_matrix, prepared
-from edgelstm.numerics.integers import STATE_TYPES, IntegerNumerics
+from edgelstm.numerics.integers import STATE_TYPES, IntegerNumerics, argument_first
 from edgelstm.numerics.products import FloatWeights, Int8Weights, Weights
 
 Array = NDArray[Any]
+Values = dict[str, Any]
 States = tuple[Array, ...]
 Observer = Callable[[str, Array], None]
 """Called with the name and value of every sum, node and new state, frame by frame."""
@@ -37,8 +38,8 @@ class Numerics(Protocol):
     def frames(self, x: Array) -> Array:
         """What all frames contribute to the sums."""
 
-    def total(self, index: int, total: Sum, frame: Array, values: dict[str, Any]) -> Array:
-        """Sum number `index` of the cell."""
+    def total(self, total: PlannedSum, frame: Array, values: Values, products: Values) -> Array:
+        """A sum; `products` keeps what sums of a frame share."""
 
     def load(self, name: str, value: Array) -> Array:
         """A state as nodes read it."""
@@ -158,39 +159,29 @@ def step(
     """The new states after one frame, whose products with W are given."""
     cell = numerics.cell
     names = cell.state_names
-    values: dict[str, Any] = {
+    values: Values = {
         name: numerics.load(name, state) for name, state in zip(names, states, strict=True)
     }
-    stored: dict[str, Array] = {}
-    index = 0
-    for phase in cell.phases:
+    products: Values = {}
+    stored: Values = {}
+    for phase in cell.plan:
         for total in phase.sums:
-            values[total.name] = numerics.total(index, total, frame, values)
-            index += 1
+            values[total.name] = numerics.total(total, frame, values, products)
             if observer is not None:
                 observer(total.name, values[total.name])
-        _run_body(phase, numerics, values, stored, observer)
-        values.update({name: data for name, data in stored.items() if name not in names})
+        handed: Values = {}
+        for name, method, node, operands in phase.actions:
+            given = [values[operand] for operand in operands]
+            if node is not None:
+                result = values[name] = getattr(numerics, method)(node, *given)
+            else:
+                result = stored[name] = numerics.store(name, *given)
+                if name not in names:
+                    handed[name] = result
+            if observer is not None:
+                observer(name, result)
+        values.update(handed)
     return tuple(stored[name] for name in names)
-
-
-def _run_body(
-    phase: CellPhase,
-    numerics: Numerics,
-    values: dict[str, Any],
-    stored: dict[str, Array],
-    observer: Observer | None,
-) -> None:
-    for statement in phase.body:
-        if isinstance(statement, Store):
-            name = statement.target
-            result = stored[name] = numerics.store(name, values[statement.value])
-        else:
-            name, node = statement.name, statement.node
-            operands = [values[read] for read in node.operands]
-            result = values[name] = getattr(numerics, node.method)(node, *operands)
-        if observer is not None:
-            observer(name, result)
 
 
 def recurrent(
@@ -248,7 +239,7 @@ def _run_float(
     observer: Observer | None,
 ) -> list[Array]:
     cell, hidden, dtype = fields["cell"], int(fields["hidden"]), given.x.dtype
-    rows, functions = len(cell.gates) * hidden, len(function_ranges(cell))
+    rows, functions = len(cell.gates) * hidden, len(cell.function_ranges)
     directions = []
     for d, inputs in enumerate(w):
         bias = np.zeros(2 * rows, dtype) if given.b is None else given.b[d]
@@ -290,7 +281,7 @@ def _integer_directions(
         assert x_multiplier is not None
         assert h_multiplier is not None
         assert tables is not None
-        hidden, functions = int(fields["hidden"]), len(function_ranges(cell))
+        hidden, ranges = int(fields["hidden"]), cell.function_ranges
         values = [complete(table) for table in tables]
         return [
             IntegerNumerics(
@@ -303,7 +294,10 @@ def _integer_directions(
                 h_multiplier=h_multiplier[d].astype(np.int32),
                 bias=given.b[d].reshape(-1, hidden).copy(),
                 peepholes=None if given.p is None else given.p[d].reshape(-1, hidden).astype("i4"),
-                tables=[values[n] for n in fields["tables"][d * functions :][:functions]],
+                tables=[
+                    argument_first(values[n], kind)
+                    for n, kind in zip(fields["tables"][d * len(ranges) :], ranges, strict=False)
+                ],
             )
             for d in range(len(given.w))
         ]

@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from edgelstm_compiler.ir.fields import field_names, make_op, op_fields, plain, typed
+from edgelstm_compiler.ir.fields import field_names, make_op, plain, typed
 from edgelstm_compiler.ir.kernels import (
     CopyKernel,
     DenseKernel,
@@ -15,14 +15,7 @@ from edgelstm_compiler.ir.kernels import (
     Phase,
     RecurrentKernel,
 )
-from edgelstm_compiler.ir.quantized_kernels import (
-    Int8DenseKernel,
-    Int8RecurrentKernel,
-    IntegerDenseKernel,
-    IntegerRecurrentKernel,
-    StoredDenseKernel,
-    StoredRecurrentKernel,
-)
+from edgelstm_compiler.ir.numerics import NUMERICS, Numerics
 from edgelstm_compiler.ir.types import Op
 
 KERNELS: tuple[type[Kernel], ...] = (
@@ -30,17 +23,12 @@ KERNELS: tuple[type[Kernel], ...] = (
     DenseKernel,
     OpKernel,
     CopyKernel,
-    StoredRecurrentKernel,
-    StoredDenseKernel,
-    Int8RecurrentKernel,
-    Int8DenseKernel,
-    IntegerRecurrentKernel,
-    IntegerDenseKernel,
 )
 """Every kernel that may stand in a Program."""
 
 _BY_KIND = {kernel.__name__: kernel for kernel in KERNELS}
-_HINTS = {kernel: get_type_hints(kernel) for kernel in KERNELS}
+_NUMERICS = {numerics.__name__: numerics for numerics in NUMERICS}
+_HINTS = {cls: get_type_hints(cls) for cls in (*KERNELS, *NUMERICS)}
 
 
 def kernel_fields(kernel: Kernel, phases: dict[tuple[Phase, ...], int]) -> dict[str, Any]:
@@ -55,10 +43,8 @@ def kernel_fields(kernel: Kernel, phases: dict[tuple[Phase, ...], int]) -> dict[
         value = getattr(kernel, name)
         if name == "phases":
             fields[name] = phases.setdefault(value, len(phases))
-        elif isinstance(value, Op):
-            fields[name] = {value.kind: op_fields(value)}
-        elif isinstance(value, Kernel):
-            fields[name] = kernel_fields(value, phases)
+        elif isinstance(value, Numerics):
+            fields[name] = {type(value).__name__: _plain_fields(value)}
         else:
             fields[name] = plain(value)
     return fields
@@ -73,25 +59,33 @@ def make_kernel(
         KeyError: no such kernel, operator, field or phases.
         ValueError: a value that does not fit its field.
     """
-    return _make(_BY_KIND[kind], fields, phases)
-
-
-def _make(
-    cls: type[Kernel], fields: Mapping[str, Any], phases: Mapping[int, tuple[Phase, ...]]
-) -> Kernel:
+    cls = _BY_KIND[kind]
     values: dict[str, Any] = {}
     for name, value in fields.items():
         hint = _HINTS[cls][name]
         if name == "phases":
             values[name] = phases[value]
-        elif _is_op(hint):
+        elif hint is Numerics:
             ((kind, inner),) = value.items()
-            values[name] = make_op(kind, inner)
-        elif isinstance(hint, type) and issubclass(hint, Kernel):
-            values[name] = _make(hint, value, phases)
+            values[name] = _make_numerics(_NUMERICS[kind], inner)
         else:
-            values[name] = typed(hint, value)
+            values[name] = _typed(hint, value)
     return cls(**values)
+
+
+def _plain_fields(numerics: Numerics) -> dict[str, Any]:
+    return {name: plain(getattr(numerics, name)) for name in field_names(type(numerics))}
+
+
+def _make_numerics(cls: type[Numerics], fields: Mapping[str, Any]) -> Numerics:
+    return cls(**{name: _typed(_HINTS[cls][name], value) for name, value in fields.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if not _is_op(hint):
+        return typed(hint, value)
+    ((kind, inner),) = value.items()
+    return make_op(kind, inner)
 
 
 def _is_op(hint: Any) -> bool:

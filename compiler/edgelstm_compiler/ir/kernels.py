@@ -1,20 +1,12 @@
 """Kernels of a Program: what one native function computes, and how its weights are packed.
 
 The packed mat-vec does nearly all the work. A `Phase` says which rows of the weights go into which
-accumulators, as the cell's data has it; packing (NumPy, `lowering/packing.py`) and code generation
-(a target) both read it.
+accumulators, as the cell's data has it; packing (NumPy, `lowering/layer_rows.py`) and code
+generation (a target) both read it.
 
-Packed weights of a kernel, all parts contiguous, elements of the kernel's dtype:
-
-```
-for direction d:
-  for phase p:
-    for block n of `unit_block` units:          units beyond H are zero
-      bias        [accumulators][unit_block]
-      peephole    [rows of P][unit_block]       where P is given
-      section s:  [extent k][gates of s][unit_block]
-```
-A block is one linear read.
+How they are packed depends on the numerics of a layer (`ir/numerics.py`): direction by direction,
+phase by phase, in blocks of `unit_block` units; those beyond H are zero. A block is one linear
+read.
 """
 
 from __future__ import annotations
@@ -25,6 +17,7 @@ from enum import StrEnum
 from edgelstm.numerics.cells import Cell, CellPhase, Matrix, Term
 from edgelstm.numerics.cells import X as FRAME
 from edgelstm_compiler.ir.activations import Activation
+from edgelstm_compiler.ir.numerics import FLOAT32, Numerics
 from edgelstm_compiler.ir.ops.recurrent import Recurrent
 from edgelstm_compiler.ir.types import Op
 
@@ -131,10 +124,10 @@ class RecurrentKernel(Kernel):
     """A recurrent layer over T frames, all its directions, on packed weights.
 
     Call inputs: x (T, B, I), packed weights (flat), sequence_lens (B,) int32 or None,
-    for each state an initial one (D, B, H) or None (zero).
+    for each state an initial one (D, B, H) or None (zero); in integers its tables are the last.
     Call outputs: y (T, D, B, H) or None if unused, for each state the final one (D, B, H),
     which may be the very buffer of the initial one: the layer then updates it in place.
-    Workspace: `workspace_elements` elements.
+    Workspace: `workspace_bytes`.
     Frames at and beyond sequence_lens[b] leave the state alone and give zeros in y; a length of 0
     gives zeros in the final states too, whatever the initial ones (as ONNX Runtime does).
     """
@@ -146,11 +139,12 @@ class RecurrentKernel(Kernel):
     has_peepholes: bool
     unit_block: int
     phases: tuple[Phase, ...]
+    numerics: Numerics = FLOAT32
 
     @property
     def cell(self) -> Cell:
         """What it computes."""
-        return self.op.cell(peepholes=self.has_peepholes)
+        return self.numerics.cell(self.op, peepholes=self.has_peepholes)
 
     @property
     def padded_hidden(self) -> int:
@@ -159,21 +153,22 @@ class RecurrentKernel(Kernel):
 
     @property
     def workspace_elements(self) -> int:
-        """The new h, and what phases hand over with a vector to spare."""
+        """In floating point: the new h, and what phases hand over with a vector to spare."""
         handed = len(self.cell.handed)
         return self.padded_hidden * (1 + handed + min(handed, 1))
 
     @property
     def workspace_bytes(self) -> int:
-        """The same in bytes."""
-        return self.workspace_elements * 4
+        """Bytes of the workspace."""
+        return self.numerics.recurrent_workspace(self)
 
 
 @dataclass(frozen=True, slots=True)
 class DenseKernel(Kernel):
     """activation(x @ w + b) for `rows` vectors, on packed weights.
 
-    Call inputs: x (rows, K), packed weights (flat). Call outputs: y (rows, N).
+    Call inputs: x (rows, K), packed weights (flat); in integers its table, or None. Call outputs:
+    y (rows, N). In integers the activation stands in the numerics.
     """
 
     rows: int
@@ -181,7 +176,17 @@ class DenseKernel(Kernel):
     units: int
     activation: Activation | None
     unit_block: int
-    phases: tuple[Phase, ...]
+    numerics: Numerics = FLOAT32
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One, with one sum over x."""
+        return (Phase((Bias((0,)),), (Section(Source.X, self.features, (0,), (0,)),)),)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of the workspace; 0: none."""
+        return self.numerics.dense_workspace(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +199,7 @@ class OpKernel(Kernel):
 @dataclass(frozen=True, slots=True)
 class CopyKernel(Kernel):
     """Copy one buffer to another of the same type."""
+
+
+LayerKernel = RecurrentKernel | DenseKernel
+"""Kernels with packed weights; call input 1 has them."""

@@ -1,6 +1,6 @@
 """Blocks of packed weights whose sums become float32: weights first, then what is beside them.
 
-Walked by `quantized_layout.py`; the layout is in `ir/quantized_kernels.py`.
+Walked by `layout.py`; the layout is in `ir/numerics.py`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgelstm_compiler.ir.compact import LineCodes, ScaleCode, bias_steps
-from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Section, Source
-from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
-from edgelstm_compiler.ir.quantized_kernels import (
+from edgelstm_compiler.ir.kernels import LayerKernel, Phase, RecurrentKernel, Section, Source
+from edgelstm_compiler.ir.numerics import (
     K_GROUP,
     LINE,
     SHORT_LINE,
-    Int8DenseKernel,
-    Int8RecurrentKernel,
-    StoredDenseKernel,
-    StoredRecurrentKernel,
+    Float32,
+    Int8,
+    Integer,
+    Stored,
 )
+from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.lowering.quantized_layout import WEIGHT_PARTS, Form, Part, Piece
+from edgelstm_compiler.lowering.layout import WEIGHT_PARTS, Form, Part, Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,27 +142,47 @@ class CompactForm(Form):
         return dtype.itemsize * math.prod(shape)
 
 
-CompactKernel = StoredRecurrentKernel | StoredDenseKernel | Int8RecurrentKernel | Int8DenseKernel
-
-
-def compact_form(kernel: CompactKernel) -> CompactForm:
+def form_of(kernel: LayerKernel) -> Form:
     """How the weights of a kernel are packed."""
-    layer = kernel.layer
-    f32 = np.dtype(np.float32)
-    storage = kernel.storage if isinstance(kernel, _STORED) else None
+    f32, i16 = np.dtype(np.float32), np.dtype(np.int16)
+    rows = kernel.cell.peepholes if isinstance(kernel, RecurrentKernel) else 0
+    match kernel.numerics:
+        case Float32():
+            return Form(Storage.F32, f32, None, f32, rows, kernel.unit_block, line=1)
+        case Stored() | Int8():
+            return compact_form(kernel)
+        case Integer(packing=packing):
+            return Form(
+                None,
+                np.dtype(np.int32),
+                i16,
+                i16,
+                rows,
+                packing.unit_block,
+                packing.offsets,
+                packing.group,
+                packing.line,
+            )
+    raise AssertionError(kernel.numerics)
+
+
+def compact_form(kernel: LayerKernel) -> CompactForm:
+    """How the weights of a kernel are packed whose sums become float32."""
+    numerics, f32 = kernel.numerics, np.dtype(np.float32)
+    assert isinstance(numerics, (Stored, Int8))
+    storage = numerics.storage if isinstance(numerics, Stored) else None
     return CompactForm(
         storage=storage,
         bias=f32,
         scale=f32 if storage in (None, Storage.I8) else None,
         peephole=f32,
-        peepholes=layer.cell.peepholes if isinstance(layer, RecurrentKernel) else 0,
-        unit_block=layer.unit_block,
-        offsets=(0 if isinstance(kernel, _STORED) else kernel.weight_offset,),
-        codes=kernel.codes,
+        peepholes=kernel.cell.peepholes if isinstance(kernel, RecurrentKernel) else 0,
+        unit_block=kernel.unit_block,
+        offsets=(0 if isinstance(numerics, Stored) else numerics.weight_offset,),
+        codes=numerics.codes,
     )
 
 
-_STORED = (StoredRecurrentKernel, StoredDenseKernel)
 _FIRST = (*WEIGHT_PARTS, Part.GROUP_SCALE)
 
 

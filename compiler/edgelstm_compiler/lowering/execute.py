@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.engines.numpy_ops import apply
-from edgelstm_compiler.ir.fields import executed, op_fields
+from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
-from edgelstm_compiler.ir.ops import Dense
 from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.lowering.packing import unpack_dense, unpack_recurrent
-from edgelstm_compiler.lowering.quantized_execute import run_quantized
+from edgelstm_compiler.lowering.unpacking import run_layer
 
 
 class ProgramRunner:
@@ -62,32 +60,14 @@ class ProgramRunner:
         kernel = call.kernel
         inputs = [None if b is None else self._view(b) for b in call.inputs]
         match kernel:
-            case RecurrentKernel():
-                x, packed, lengths, *states = inputs
-                assert x is not None
-                assert packed is not None
-                w, r, b, p = unpack_recurrent(kernel, packed)
-                initial = [*states, None, None][:2]
-                frames = x.reshape(kernel.steps, kernel.batch, -1)
-                operands = [frames, w, r, b, lengths, *initial, p]
-                results = apply(*executed(kernel.op, operands), operands)
-            case DenseKernel():
-                x, packed = inputs
-                assert x is not None
-                assert packed is not None
-                w, b = unpack_dense(kernel, packed)
-                results = apply(
-                    "Dense", op_fields(Dense(kernel.activation)), [x.reshape(kernel.rows, -1), w, b]
-                )
+            case RecurrentKernel() | DenseKernel():
+                results = run_layer(kernel, inputs)
             case OpKernel():
                 results = apply(*executed(kernel.op, inputs), inputs)
             case CopyKernel():
                 results = [inputs[0].copy()] if inputs[0] is not None else []
             case _:
-                quantized = run_quantized(kernel, inputs)
-                if quantized is None:
-                    raise TypeError(f"no evaluation of {kernel.kind}")
-                results = quantized
+                raise TypeError(f"no evaluation of {kernel.kind}")
         # Copies first: a result may be a view of an input that an output overwrites in place.
         results = [np.array(result) for result in results]
         if call.workspace is not None:

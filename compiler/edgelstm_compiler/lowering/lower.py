@@ -9,14 +9,10 @@ import numpy as np
 
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph
-from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel
+from edgelstm_compiler.ir.kernels import CopyKernel, LayerKernel, OpKernel, RecurrentKernel
+from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.ops import Reshape
 from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Space
-from edgelstm_compiler.ir.quantized_kernels import (
-    RECURRENT_KERNELS,
-    WORKING_KERNELS,
-    BytePacking,
-)
 from edgelstm_compiler.ir.types import Constant, Value
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.select import Selected, select_kernels
@@ -160,7 +156,7 @@ class _Lowering:
     def _place_outputs(self, index: int, item: Selected) -> None:
         for position, value in enumerate(item.outputs):
             uses = self.uses.get(value, [])
-            if not uses and position == 0 and isinstance(item.kernel, RECURRENT_KERNELS):
+            if not uses and position == 0 and isinstance(item.kernel, RecurrentKernel):
                 continue  # nobody reads the sequence output
             storage = self._state_in_place(index, item, position) or self._output_place(value)
             if storage is None:
@@ -170,7 +166,7 @@ class _Lowering:
 
     def _state_in_place(self, index: int, item: Selected, position: int) -> _Storage | None:
         """The state's own memory, where nothing reads the old state any more."""
-        if not isinstance(item.kernel, RECURRENT_KERNELS):
+        if not isinstance(item.kernel, RecurrentKernel):
             return None
         for source, target in _IN_PLACE:
             if target != position:
@@ -202,7 +198,7 @@ class _Lowering:
         return {
             index: _Storage(Space.SCRATCH, item.kernel.workspace_bytes, first=index, last=index)
             for index, item in enumerate(self.selected)
-            if isinstance(item.kernel, WORKING_KERNELS)
+            if isinstance(item.kernel, LayerKernel) and item.kernel.workspace_bytes
         }
 
     def _copies(self) -> _Copies:

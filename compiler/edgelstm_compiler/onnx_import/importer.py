@@ -178,7 +178,7 @@ class _Walk:
         origin: str,
     ) -> Sequence[Item | None]:
         """Fold a node on known inputs, or call its import function."""
-        if not is_standard(node):
+        if not is_standard(node) and operator_name(node) not in OPERATORS:
             raise RefusedError(unsupported_reason(node))
         seen = OnnxNode(
             op_type=node.op_type,
@@ -194,15 +194,15 @@ class _Walk:
         is_constant = bool(present) and all(isinstance(item, Known) for item in present)
         if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
             return self._fold(node, seen)
-        if node.op_type not in OPERATORS:
+        if operator_name(node) not in OPERATORS:
             raise RefusedError(unsupported_reason(node))
-        return OPERATORS[node.op_type](seen)
+        return OPERATORS[operator_name(node)](seen)
 
     def _behind(
         self, node: onnx.NodeProto, inputs: Sequence[Item | None], behind: Sequence[Unknown]
     ) -> Unknown:
         """What stands behind refused nodes; the node may be refused itself, too."""
-        is_listed = is_standard(node) and node.op_type in OPERATORS
+        is_listed = operator_name(node) in OPERATORS
         is_computed = any(
             isinstance(item, Value) or (isinstance(item, Unknown) and not item.is_extent)
             for item in inputs
@@ -297,6 +297,11 @@ def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
 def is_standard(node: onnx.NodeProto) -> bool:
     """Whether the operator is one of ONNX itself."""
     return node.domain in ("", "ai.onnx")
+
+
+def operator_name(node: onnx.NodeProto) -> str:
+    """The operator as tables name it; those of other domains with their domain."""
+    return node.op_type if is_standard(node) else f"{node.domain}.{node.op_type}"
 
 
 def unsupported_reason(node: onnx.NodeProto) -> str:

@@ -126,7 +126,6 @@ def _inside(
 
     w, r = array(W), array(R)
     assert w is not None
-    assert r is not None
     weights = CellWeights(w, r, array(B), array(P))
     xs = _rows(graph, x_value, rows, data)
     x = xs.reshape(-1, *x_value.type.shape[1:])

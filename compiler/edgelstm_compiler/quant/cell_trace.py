@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelstm.numerics.cells import traced_gates
 from edgelstm_compiler.ir.ops import Direction, Recurrent
 from edgelstm_compiler.ir.trace import trace_layer
 from edgelstm_compiler.ir.types import Array
@@ -65,7 +64,7 @@ def trace_cell(
         x = x.reshape(1, -1, x.shape[-1])
     operands = [x, weights.w, weights.r, weights.b, None, initial_h, None, weights.p]
     has_p = weights.p is not None
-    gates = traced_gates(op.cell(peepholes=has_p))
+    gates = op.cell(peepholes=has_p).traced_gates
     names = [gate.total for gate in gates]
     found = trace_layer(op, operands, [*names, *others])
     sums = np.stack([found[name] for name in names], axis=1)

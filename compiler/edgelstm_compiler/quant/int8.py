@@ -11,6 +11,7 @@ from edgelstm_compiler.ir.ops import (
     Int8Recurrent,
     Recurrent,
 )
+from edgelstm_compiler.ir.ops.quantized_int8 import R_SCALE, W_SCALE, X_INVERSE
 from edgelstm_compiler.ir.ops.recurrent import B, R, W
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.build import QuantizedBuilder
@@ -52,11 +53,16 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     given = CellParameters.of(node, op, builder)
     x = input_activations(node, builder)
     h_inverse = np.float32(H_STEPS / hidden_limit(node, op, builder))
-    w, r, h_scale = _shared_rows(given, x, float(h_inverse), node, builder)
-    inverse = x.inverse.astype(np.float64)
-    w, r = compensated_rows(
-        node, builder, row_kinds(op.cell())[1], [(given.w, w), (given.r, r)], _LIMITS, 1.0 / inverse
-    )
+    w, r, scale = _shared_rows(given, x, float(h_inverse), node, builder)
+    if r is not None and given.r is not None:
+        w, r = compensated_rows(
+            node,
+            builder,
+            row_kinds(op.cell())[1],
+            [(given.w, w), (given.r, r)],
+            _LIMITS,
+            1.0 / x.inverse.astype(np.float64),
+        )
     bias = given.b.astype(np.float64).copy()
     means, h_means = input_means(node, builder), hidden_means(node, builder)
     rows = op.gates * op.hidden
@@ -64,23 +70,28 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     for d in range(op.direction.count):
         bias[d, :rows] += mean_change(given.w[d], restored[d], means)
         bias[d, :rows] -= zero_point_sum(QuantizedRows(w.steps[d], w.scale[d]), x)
-        h_mean = None if h_means is None else h_means[d]
-        bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
-    step = float(np.sqrt(np.mean(np.square(h_scale)))) * H_STEPS
+        if given.r is not None and r is not None:
+            h_mean = None if h_means is None else h_means[d]
+            bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
+    step = float(np.sqrt(np.mean(np.square(scale)))) * H_STEPS
     bias = compact_biases(op, bias, step / BIAS_SHARE)
     inputs = [None if v is None else builder.take_float(v) for v in padded_inputs(node)]
     arrays = {
         W: ("W.steps", w.steps),
-        R: ("R.steps", r.steps),
+        R: ("R.steps", None if r is None else r.steps),
         B: ("B", bias.astype(np.float32)),
+        W_SCALE: ("W.scale", w.scale),
+        R_SCALE: ("R.scale", None if r is None else scale),
+        X_INVERSE: ("x.inverse", x.inverse),
     }
+    inputs += [None] * len((W_SCALE, R_SCALE, X_INVERSE))
     for place, (name, array) in arrays.items():
-        inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
-    scales = (("W.scale", w.scale), ("R.scale", h_scale), ("x.inverse", x.inverse))
-    inputs += [builder.add_constant(f"{node.name}.{name}", array) for name, array in scales]
+        if array is not None:
+            inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
     builder.replace(node, Int8Recurrent(op, x.dtype, x.zero_point, float(h_inverse)), inputs)
-    pairs = ((given.w, restored), (given.r, r.restored))
-    after = (w.steps, r.steps, stored_biases(op, bias), packed_scales(h_scale), x.inverse, given.p)
+    pairs = ((given.w, restored), (given.r, None if r is None else r.restored))
+    steps = None if r is None else r.steps
+    after = (w.steps, steps, stored_biases(op, bias), packed_scales(scale), x.inverse, given.p)
     before = (given.w, given.r, given.b, given.p)
     builder.records.append(record(node, Scheme.INT8, before, after, pairs))
 
@@ -137,14 +148,17 @@ def _folded(
 
 def _shared_rows(
     given: CellParameters, x: Activations, h_inverse: float, node: Node, builder: QuantizedBuilder
-) -> tuple[QuantizedRows, QuantizedRows, Array]:
-    """W and R in steps, and the scale of each row's product with q(h).
+) -> tuple[QuantizedRows, QuantizedRows | None, Array]:
+    """W and R in steps, and the scale of each row's product with q(h) (without R: with q(x)).
 
     A row has one scale: that of its product with q(x) is the same times a power of two, the one
     with the least error of all sums.
     """
     clip, columns = builder.options.clip_weights, given.w.shape[-1]
     folded, x_squares = _folded(given.w, x, node, builder)
+    if given.r is None:
+        only = quantize_coded_rows(folded, clip=clip, importance=x_squares)
+        return only, None, only.scale
     scaled = given.r.astype(np.float64) / h_inverse
     h_squares = np.full(given.r.shape[-1], _MEAN_SQUARE)
     if x_squares is None:

@@ -8,14 +8,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm.numerics.cells import (
-    Matrix,
-    Range,
-    StateForm,
-    function_ranges,
-    sum_ranges,
-    widened,
-)
+from edgelstm.numerics.cells import Matrix, Range, StateForm, widened
 from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
@@ -150,6 +143,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     wanted = _held_activations(held, value) if held else input_activations(node, builder)
     x = builder.take_integer(value, wanted.dtype, wanted.scale, wanted.zero_point)
     activations = Activations(wanted.dtype, _by_column(x.scale, value), x.zero_point)
+    assert given.r is not None
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
     narrowing = _narrowing(integer_limit(node, builder))
@@ -263,7 +257,7 @@ def _by_column(scale: Array, value: Value) -> Array:
 
 def _sum_factors(op: Recurrent) -> Array:
     """Steps of 1.0 in each sum; one that no gate reads is as good as any."""
-    ranges = sum_ranges(op.cell())
+    ranges = op.cell().sum_ranges
     return np.array([2.0 ** FRACTIONS[values or Range.UNIT] for values in ranges])
 
 
@@ -280,7 +274,7 @@ def _tables(op: Recurrent) -> tuple[Array, tuple[int, ...]]:
     """The distinct tables of a layer, and which one each activation uses."""
     kinds: list[tuple[Activation, bool]] = []
     places = []
-    ranges = function_ranges(op.cell()) * op.direction.count
+    ranges = op.cell().function_ranges * op.direction.count
     for values, activation in zip(ranges, op.activations, strict=True):
         kind = (activation, values is Range.UNIT)
         if kind not in kinds:

@@ -21,7 +21,6 @@ from edgelstm.numerics.cells import (
     Range,
     Scale,
     Store,
-    shared_biases,
 )
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.compact import coded_biases, packed_biases
@@ -57,11 +56,11 @@ class CellParameters:
     """The constants of a recurrent layer.
 
     Shapes:
-        w (D, G*H, I), r (D, G*H, H), b (D, 2*G*H), p (D, 3*H) or None.
+        w (D, G*H, I), r (D, G*H, H) or None, b (D, 2*G*H), p (D, rows*H) or None.
     """
 
     w: Array
-    r: Array
+    r: Array | None
     b: Array
     p: Array | None
 
@@ -75,7 +74,6 @@ class CellParameters:
         padded = padded_inputs(node)
         w, r, b, p = (_constant(node, padded[place], builder) for place in (W, R, B, P))
         assert w is not None
-        assert r is not None
         if b is None:
             b = np.zeros((w.shape[0], 2 * op.gates * op.hidden), np.float32)
         return cls(w, r, b, p)
@@ -280,7 +278,7 @@ def compact_biases(op: Recurrent, bias: Array, step: float) -> Array:
     Input and recurrent bias are one number, except where a cell adds them to sums apart.
     """
     both = bias.reshape(op.direction.count, 2, op.gates, op.hidden).copy()
-    joined = np.array(shared_biases(op.cell()))
+    joined = np.array(op.cell().shared_biases)
     both[:, 0, joined] += both[:, 1, joined]
     both[:, 1, joined] = 0.0
     return coded_biases(both, step).reshape(bias.shape)
@@ -307,7 +305,7 @@ def record(
     scheme: Scheme,
     before: Sequence[Array | None],
     after: Sequence[Array | None],
-    pairs: Sequence[tuple[Array, Array]],
+    pairs: Sequence[tuple[Array | None, Array | None]],
 ) -> LayerRecord:
     """What became of a layer.
 
@@ -318,8 +316,9 @@ def record(
         after: the constants of the quantized layer, as they are packed.
         pairs: weights and what is computed with in their place.
     """
-    signal = sum(float(np.square(w.astype(np.float64)).sum()) for w, _ in pairs)
-    error = sum(float(np.square(w.astype(np.float64) - q).sum()) for w, q in pairs)
+    given = [(w.astype(np.float64), q) for w, q in pairs if w is not None and q is not None]
+    signal = sum(float(np.square(w).sum()) for w, _ in given)
+    error = sum(float(np.square(w - q).sum()) for w, q in given)
     return LayerRecord(
         name=node.name,
         origin=node.origin,

@@ -63,35 +63,40 @@ def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     given = CellParameters.of(node, op, builder)
     means, h_means = input_means(node, builder), hidden_means(node, builder)
     w_rows = _rounded(given.w, f"{node.name}.W", scheme, builder, input_squares(node, builder))
-    r_rows = _rounded(given.r, f"{node.name}.R", scheme, builder, None)
-    if w_rows is not None and r_rows is not None:
-        joint = compensated_rows(
+    r_rows = None
+    if given.r is not None:
+        r_rows = _rounded(given.r, f"{node.name}.R", scheme, builder, None)
+    if given.r is not None and w_rows is not None and r_rows is not None:
+        w_rows, r_rows = compensated_rows(
             node,
             builder,
             row_kinds(op.cell())[1],
             [(given.w, w_rows), (given.r, r_rows)],
             _LIMITS[scheme],
         )
-        w_rows, r_rows = joint
     w = _store(given.w, w_rows, f"{node.name}.W", scheme, builder)
-    r = _store(given.r, r_rows, f"{node.name}.R", scheme, builder)
+    r = None
+    if given.r is not None:
+        r = _store(given.r, r_rows, f"{node.name}.R", scheme, builder)
     bias = given.b.astype(np.float64).copy()
     rows = op.gates * op.hidden
     for d in range(op.direction.count):
         bias[d, :rows] += mean_change(given.w[d], w.restored[d], means)
-        h_mean = None if h_means is None else h_means[d]
-        bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
-    if len(r.constants) > 1:
-        step = float(np.sqrt(np.mean(np.square(r.constants[1].astype(np.float64)))))
+        if given.r is not None and r is not None:
+            h_mean = None if h_means is None else h_means[d]
+            bias[d, rows:] += mean_change(given.r[d], r.restored[d], h_mean)
+    last = w if r is None else r
+    if len(last.constants) > 1:
+        step = float(np.sqrt(np.mean(np.square(last.constants[1].astype(np.float64)))))
         bias = compact_biases(op, bias, step / BIAS_SHARE)
     inputs = [None if v is None else builder.take_float(v) for v in padded_inputs(node)]
-    inputs[W], inputs[R] = w.value, r.value
+    inputs[W], inputs[R] = w.value, None if r is None else r.value
     if bias.any():
         inputs[B] = builder.add_constant(f"{node.name}.B", bias.astype(np.float32))
     builder.replace(node, op, inputs)
     before = (given.w, given.r, given.b, given.p)
-    after = (*w.packed, *r.packed, stored_biases(op, bias), given.p)
-    pairs = ((given.w, w.restored), (given.r, r.restored))
+    after = (*w.packed, *(r.packed if r else ()), stored_biases(op, bias), given.p)
+    pairs = ((given.w, w.restored), (given.r, None if r is None else r.restored))
     builder.records.append(record(node, scheme, before, after, pairs))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgelstm.numerics.cells import Range, function_ranges
+from edgelstm.numerics.cells import Range
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.ops import Dense, Recurrent
@@ -64,7 +64,7 @@ def is_layer(node: Node) -> bool:
 def _check_cell(op: Recurrent) -> str | None:
     if op.why_no_integers:
         return op.why_no_integers
-    ranges = function_ranges(op.cell()) * op.direction.count
+    ranges = op.cell().function_ranges * op.direction.count
     for values, activation in zip(ranges, op.activations, strict=True):
         is_unit = values is Range.UNIT
         why = why_no_unit_table(activation) if is_unit else why_no_signed_table(activation)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelstm.numerics.cells import traced_gates
 from edgelstm.numerics.integers import FRACTIONS
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.ops import Int8Recurrent, IntegerRecurrent, Recurrent
@@ -78,7 +77,7 @@ def trace_gates(node: Node, rows: Mapping[str, Array], once: Mapping[str, Array]
     for index, (value, axis) in varying.items():
         if value is not None:
             inputs[index] = side_by_side(value, axis)
-    gates = traced_gates(op.cell(peepholes=given.p is not None))
+    gates = op.cell(peepholes=given.p is not None).traced_gates
     found = trace_layer(node.op, inputs, [n for gate in gates for n in (gate.total, gate.value)])
     is_integer = isinstance(node.op, IntegerRecurrent)
     activations: dict[str, Array] = {}

@@ -9,8 +9,9 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import EdgeLSTMError, UnsupportedOpError
+from edgelstm.numerics.cells import Range
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
-from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
+from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput
 from edgelstm_compiler.ir.ops import Dense, Direction, Recurrent
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
@@ -23,12 +24,15 @@ from edgelstm_compiler.target import Target
 
 UNITS, FEATURES, FRAMES = 8, 3, 64
 
-TRIALS: Mapping[type[Op], Op] = {
-    LSTM: LSTM(UNITS, Direction.FORWARD, (SIGMOID, TANH, TANH), None),
-    GRU: GRU(UNITS, Direction.FORWARD, (SIGMOID, TANH), None),
-    RNN: RNN(UNITS, Direction.FORWARD, (TANH,), None),
-    Dense: Dense(),
-}
+
+def _trial(cell: type[Recurrent]) -> Recurrent:
+    """A layer with the functions that its gates usually have."""
+    ranges = cell(UNITS, Direction.FORWARD, (), None).cell().function_ranges
+    functions = tuple(SIGMOID if values is Range.UNIT else TANH for values in ranges)
+    return cell(UNITS, Direction.FORWARD, functions, None)
+
+
+TRIALS: Mapping[type[Op], Op] = {**{cell: _trial(cell) for cell in CELLS}, Dense: Dense()}
 """One operator of each kind that is quantized."""
 
 

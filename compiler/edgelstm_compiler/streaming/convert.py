@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.graph import Graph, StepGraph, StepInput, StepOutput
 from edgelstm_compiler.ir.ops import Gather, Recurrent, Slice
 from edgelstm_compiler.ir.types import Node, Op, Value
@@ -90,7 +91,9 @@ def _sequence_length(graph: Graph, axes: AxisClasses) -> int:
         for axis in axes.time_axes(value)[:1]
     }
     if not lengths:
-        raise refuse([("the model", "it has no LSTM, GRU or RNN layer, so nothing is carried")])
+        *names, last = (cell.__name__ for cell in CELLS)
+        reason = f"it has no {', '.join(names)} or {last} layer, so nothing is carried"
+        raise refuse([("the model", reason)])
     if len(lengths) > 1:
         found = ", ".join(map(str, sorted(lengths)))
         raise refuse([("the model", f"its recurrent layers run over different lengths: {found}")])

@@ -36,8 +36,8 @@ from edgelstm_targets.numba_cuda.pipeline import (
     Vector,
     arrange,
 )
-from edgelstm_targets.numba_cuda.precision import FULL, Bytes, Precision
-from edgelstm_targets.numba_cuda.quantized_roles import take_integer_operator, take_quantized
+from edgelstm_targets.numba_cuda.precision import Bytes, Precision
+from edgelstm_targets.numba_cuda.quantized_roles import take_integer_operator, take_layer
 
 
 def make_pipeline(program: Program) -> Pipeline:
@@ -68,17 +68,17 @@ class Builder:
             if buffer is not None and buffer.space is not Space.WEIGHTS:
                 self._expect_type(buffer, call)
         match call.kernel:
-            case RecurrentKernel():
-                self.recurrent(call, call.kernel, FULL)
-            case DenseKernel():
-                self.dense(call, call.kernel, FULL)
+            case RecurrentKernel() | DenseKernel() as kernel:
+                take_layer(self, call, kernel)
             case CopyKernel():
                 self._copy(call)
             case OpKernel():
                 if not take_integer_operator(self, call, call.kernel.op):
                     self._operator(call, call.kernel)
-            case _:
-                take_quantized(self, call)
+            case kernel:
+                raise CapabilityError(
+                    f"{call.origin}: target cuda has no {kernel.kind}; {FALLBACK}"
+                )
 
     def _expect_type(self, buffer: Buffer, call: Call) -> None:
         if buffer.type.dtype not in (DType.F32, DType.I8, DType.I16):

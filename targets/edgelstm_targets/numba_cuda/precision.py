@@ -2,7 +2,7 @@
 
 A product reads weights in words of 32 bits: `WeightForm` says how many weights a word holds and of
 what elements the vector is that it is multiplied with. Where the parts of a unit stand in the
-weight blob follows from the layouts of `ir/kernels.py` and `ir/quantized_kernels.py`.
+weight blob follows from the layouts of `ir/kernels.py` and `ir/numerics.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from enum import Enum
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.compact import LineCodes
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
+from edgelstm_compiler.ir.numerics import K_GROUP
 from edgelstm_compiler.ir.ops import IntegerDense, IntegerRecurrent, Storage
-from edgelstm_compiler.ir.quantized_kernels import K_GROUP
 from edgelstm_compiler.lowering.compact_layout import CompactForm
-from edgelstm_compiler.lowering.quantized_layout import Form, Piece
-from edgelstm_compiler.lowering.quantized_layout import Part as Kind
+from edgelstm_compiler.lowering.layout import Form, Piece
+from edgelstm_compiler.lowering.layout import Part as Kind
 
 _PEEPHOLES = 3
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgelstm_compiler.ir.quantized_kernels import BytePacking
+from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 
 _LINUX_64 = "aarch64-unknown-linux-gnu"

@@ -10,7 +10,7 @@ from tvm import tirx
 from edgelstm_compiler.ir.compact import MANTISSA, ScaleCode
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.lowering.compact_layout import CompactForm, byte_of
-from edgelstm_compiler.lowering.quantized_layout import WEIGHT_PARTS, Part, Piece
+from edgelstm_compiler.lowering.layout import WEIGHT_PARTS, Part, Piece
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 

@@ -6,25 +6,22 @@ from collections.abc import Hashable
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
+from edgelstm_compiler.ir.kernels import (
+    CopyKernel,
+    DenseKernel,
+    LayerKernel,
+    OpKernel,
+    RecurrentKernel,
+)
+from edgelstm_compiler.ir.numerics import Float32, Integer
 from edgelstm_compiler.ir.program import Buffer as Place
 from edgelstm_compiler.ir.program import Call, Program, Space
-from edgelstm_compiler.ir.quantized_kernels import (
-    RECURRENT_KERNELS,
-    IntegerRecurrentKernel,
-    LayerKernel,
-)
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_function
-from edgelstm_targets.tvm_cpu.dense import dense_function
 from edgelstm_targets.tvm_cpu.entry import entry_functions
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.tvm_cpu.layers import dense_layer_function, recurrent_function
 from edgelstm_targets.tvm_cpu.operators import operator_function
-from edgelstm_targets.tvm_cpu.quantized_codegen import (
-    quantized_dense_function,
-    quantized_recurrent_function,
-    state_count,
-)
 from edgelstm_targets.tvm_cpu.recurrent import (
     FINAL,
     INITIAL,
@@ -33,7 +30,6 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     Arguments,
     X,
     Y,
-    recurrent_function,
 )
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function
 
@@ -57,7 +53,7 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
             symbol = f"{name}_kernel{len(shared)}"
             functions.append(_function(symbol, call, isa))
             shared[key] = symbol
-        calls.append((symbol, places, isinstance(call.kernel, RECURRENT_KERNELS)))
+        calls.append((symbol, places, isinstance(call.kernel, RecurrentKernel)))
 
     def frame(*arguments: Buffer) -> None:
         *memory, turn = arguments
@@ -75,7 +71,7 @@ def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:
     buffers = (*call.inputs, *call.outputs)
     present = tuple(place is not None for place in buffers)
     types = tuple(place.type if place is not None else None for place in buffers)
-    if isinstance(kernel, RECURRENT_KERNELS):
+    if isinstance(kernel, RecurrentKernel):
         arguments = _arguments(call)
         return (kernel, arguments), tuple(_recurrent_places(call, kernel, arguments))
     places = tuple(place for place in (*buffers, call.workspace) if place is not None)
@@ -91,8 +87,8 @@ def _arguments(call: Call) -> Arguments:
             return False
         return (first.space, first.offset_bytes) == (last.space, last.offset_bytes)
 
-    assert isinstance(call.kernel, RECURRENT_KERNELS)
-    goes_on = tuple(continues(state) for state in range(state_count(call.kernel)))
+    assert isinstance(call.kernel, RecurrentKernel)
+    goes_on = tuple(continues(state) for state in range(len(call.kernel.cell.states)))
     return Arguments(
         lengths=_at(call.inputs, LENGTHS) is not None,
         initial=tuple(
@@ -104,15 +100,15 @@ def _arguments(call: Call) -> Arguments:
     )
 
 
-def _recurrent_places(call: Call, kernel: LayerKernel, arguments: Arguments) -> list[Place]:
+def _recurrent_places(call: Call, kernel: RecurrentKernel, arguments: Arguments) -> list[Place]:
     wanted = [
         (call.inputs, X, True),
         (call.inputs, WEIGHTS, True),
         (call.inputs, LENGTHS, arguments.lengths),
         *((call.inputs, INITIAL + i, given) for i, given in enumerate(arguments.initial)),
-        (call.inputs, len(call.inputs) - 1, isinstance(kernel, IntegerRecurrentKernel)),
+        (call.inputs, len(call.inputs) - 1, isinstance(kernel.numerics, Integer)),
         (call.outputs, Y, arguments.y),
-        *((call.outputs, FINAL + i, True) for i in range(state_count(kernel))),
+        *((call.outputs, FINAL + i, True) for i in range(len(kernel.cell.states))),
     ]
     places = [_at(buffers, index) for buffers, index, present in wanted if present]
     found = [place for place in (*places, call.workspace) if place is not None]
@@ -127,20 +123,15 @@ def _at(buffers: tuple[Place | None, ...], index: int) -> Place | None:
 
 def _function(symbol: str, call: Call, isa: InstructionSet) -> Function:
     kernel = call.kernel
-    if isinstance(kernel, RecurrentKernel | DenseKernel):
+    if isinstance(kernel, LayerKernel) and isinstance(kernel.numerics, Float32):
         x = call.inputs[X]
         if x is None or x.type.dtype is not DType.F32:
             raise CapabilityError(f"{call.origin}: target host computes layers in f32 only")
     if isinstance(kernel, RecurrentKernel):
         return recurrent_function(symbol, kernel, _arguments(call), isa)
-    if isinstance(kernel, RECURRENT_KERNELS):
-        return quantized_recurrent_function(symbol, kernel, _arguments(call), isa)
     if isinstance(kernel, DenseKernel):
-        return dense_function(symbol, kernel, isa)
-    has_table = _at(call.inputs, WEIGHTS + 1) is not None
-    dense = quantized_dense_function(symbol, kernel, isa, has_table=has_table)
-    if dense is not None:
-        return dense
+        has_table = _at(call.inputs, WEIGHTS + 1) is not None
+        return dense_layer_function(symbol, kernel, isa, has_table=has_table)
     types = [place.type if place is not None else None for place in call.inputs]
     if isinstance(kernel, CopyKernel) and types[0] is not None:
         return copy_function(symbol, types[0].nbytes, singly=isa.is_bare)

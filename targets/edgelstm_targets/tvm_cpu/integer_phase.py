@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
-from edgelstm_compiler.ir.quantized_kernels import K_GROUP, LINE
+from edgelstm_compiler.ir.numerics import K_GROUP, LINE
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot import dot_product
 from edgelstm_targets.tvm_cpu.dot.product import DotProduct, Vector

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgelstm_compiler.ir.kernels import Phase, RecurrentKernel, Source
-from edgelstm_compiler.ir.quantized_kernels import BytePacking, IntegerRecurrentKernel
+from edgelstm_compiler.ir.kernels import LayerKernel, Phase, RecurrentKernel, Source
+from edgelstm_compiler.ir.numerics import BytePacking, Integer
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.body import write_body
 from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
@@ -20,40 +20,21 @@ from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
 from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first
 from edgelstm_targets.tvm_cpu.recurrent import (
-    Arguments,
     ElementTypes,
     Layer,
-    Memory,
     UnitGroup,
     handed_operand,
-    layer_function,
 )
 from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase
-from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr
 
 _HALF_BYTES = 2
 
 
-def integer_recurrent_function(
-    name: str, kernel: IntegerRecurrentKernel, arguments: Arguments, isa: InstructionSet
-) -> Function:
-    """The function of an integer layer: as `recurrent_function`, tables behind initial states."""
-    walked = RecurrentKernel(
-        op=kernel.op.cell,
-        steps=kernel.steps,
-        batch=kernel.batch,
-        features=kernel.features,
-        has_peepholes=kernel.has_peepholes,
-        unit_block=kernel.packing.unit_block,
-        phases=kernel.phases,
-    )
-    states = tuple(NAMES[dtype] for dtype in kernel.op.state_types)
-    types = ElementTypes(NAMES[kernel.x_dtype], NAMES[kernel.op.shown], states, tables="int16")
-
-    def layer(memory: Memory) -> IntegerLayer:
-        return IntegerLayer(walked, arguments, isa, memory, kernel)
-
-    return layer_function(name, walked, arguments, layer, types)
+def numerics_of(kernel: LayerKernel) -> Integer:
+    """Those of an integer layer."""
+    assert isinstance(kernel.numerics, Integer)
+    return kernel.numerics
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,22 +158,35 @@ class IntegerLayer(Layer):
     read it; x likewise.
     """
 
-    integer: IntegerRecurrentKernel
+    @staticmethod
+    def element_types(kernel: RecurrentKernel) -> ElementTypes:
+        """Of the buffers of a call."""
+        numerics = numerics_of(kernel)
+        states = tuple(NAMES[dtype] for dtype in numerics.layer.state_types)
+        return ElementTypes(
+            NAMES[numerics.x_dtype], NAMES[numerics.layer.shown], states, tables="int16"
+        )
+
+    @property
+    def numerics(self) -> Integer:
+        """Those of the kernel."""
+        return numerics_of(self.kernel)
 
     @property
     def phases(self) -> tuple[IntegerPhase | ScalarPhase, ...]:
         """Phases of packed bytes."""
-        kernel, packing = self.integer, self.integer.packing
-        op = kernel.op
-        h_start = kernel.new_h_bytes + kernel.handed_bytes
+        kernel, numerics = self.kernel, self.numerics
+        op, packing = numerics.layer, numerics.packing
+        handed = len(kernel.cell.handed) * numerics.handed_bytes(kernel)
+        h_start = numerics.new_h_bytes(kernel) + handed
         narrowing = None
         if str(self.memory.states[0].dtype) == "int16":
             narrowing = (op.output_multiplier, op.output_shift)
-        h_bytes, _ = kernel.vector_bytes
+        h_bytes, _ = numerics.vector_bytes(kernel)
         vectors = IntegerVectors(self.memory.work, h_start + h_bytes, h_start, narrowing)
         # An initial h that the caller gives may hold -128, which no cell makes.
         is_given = narrowing is None and self.arguments.initial[0]
-        bounded = {Source.X} if kernel.is_x_bounded else set()
+        bounded = {Source.X} if numerics.is_x_bounded else set()
         if not is_given:
             bounded |= {Source.H, Source.RESET_H}
         return tuple(
@@ -202,7 +196,7 @@ class IntegerLayer(Layer):
                 kernel.cell.peepholes,
                 self.isa,
                 packing,
-                NAMES[kernel.x_dtype],
+                NAMES[numerics.x_dtype],
                 vectors,
                 (op.x_shift, op.h_shift, op.sum_shift),
                 bounded=frozenset(bounded),
@@ -213,7 +207,7 @@ class IntegerLayer(Layer):
     @property
     def functions(self) -> tuple[int, ...]:
         """Which tables all directions' functions are."""
-        return self.integer.op.tables
+        return self.numerics.layer.tables
 
     @property
     def projections(self) -> tuple[Projection, ...] | None:
@@ -247,7 +241,7 @@ class IntegerLayer(Layer):
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         assert memory.tables is not None
         nodes = IntegerNodes(
-            self.integer.op,
+            self.numerics.layer,
             integers(lanes, self.isa),
             memory.tables,
             self.functions[functions * half : (functions + 1) * half],
@@ -258,7 +252,7 @@ class IntegerLayer(Layer):
             name: Slot(work, start + first) for name, start in zip(names, self._handed, strict=True)
         }
         places = self.places(state + first, count, Slot(new_h, first), handed)
-        write_body(self.integer.cell, index, nodes, sums, places)
+        write_body(kernel.cell, index, nodes, sums, places)
 
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place, and is shown, in int8 or as it is."""
@@ -270,10 +264,10 @@ class IntegerLayer(Layer):
         if memory.y is None:
             return
         narrowing = self.phases[0].vectors.narrowing
-        if narrowing is None or self.integer.op.is_wide:
+        if narrowing is None or self.numerics.layer.is_wide:
             copy_elements(new_h, start, memory.y, y_start, hidden, singly=singly)
             return
-        lanes = LANES if self.integer.packing.unit_block > 1 else 1
+        lanes = LANES if self.numerics.packing.unit_block > 1 else 1
         numbers = integers(lanes, self.isa)
 
         def show(at: Expr, count: int) -> None:
@@ -293,9 +287,9 @@ class IntegerLayer(Layer):
     @property
     def _handed(self) -> list[int]:
         """Elements of int16 at which each value that is handed on begins."""
-        count, kernel = len(self.kernel.cell.handed), self.integer
-        each = kernel.handed_bytes // max(count, 1)
-        return [(kernel.new_h_bytes + i * each) // _HALF_BYTES for i in range(count)]
+        numerics, kernel = self.numerics, self.kernel
+        first, each = numerics.new_h_bytes(kernel), numerics.handed_bytes(kernel)
+        return [(first + i * each) // _HALF_BYTES for i in range(len(kernel.cell.handed))]
 
     @property
     def _halves(self) -> Buffer:

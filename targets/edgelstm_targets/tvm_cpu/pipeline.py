@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm_compiler.ir.kernels import LayerKernel
+from edgelstm_compiler.ir.numerics import Int8, Integer
 from edgelstm_compiler.ir.program import Program
-from edgelstm_compiler.ir.quantized_kernels import (
-    Int8DenseKernel,
-    Int8RecurrentKernel,
-    IntegerDenseKernel,
-    IntegerRecurrentKernel,
-)
 from edgelstm_compiler.target import Emission, Stage
 from edgelstm_targets.tvm_cpu.elf import memory_of_code, undefined
 from edgelstm_targets.tvm_cpu.header import c_header
@@ -29,13 +25,6 @@ NO_TVM = "apache-tvm is not installed: pip install 'edgelstm[compiler]'"
 NO_LINKER = "no linker for ELF: install binutils or lld, or pip install ziglang"
 CODE_PREFIX, OBJECT_PREFIX = "code/", "object/"
 """Sections of the artifact: shared objects, and the object files that they were linked from."""
-
-_DOT_KERNELS = (
-    Int8RecurrentKernel,
-    Int8DenseKernel,
-    IntegerRecurrentKernel,
-    IntegerDenseKernel,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,10 @@ def code_stages(
 
 def multiplies_bytes(program: Program) -> bool:
     """Whether instructions for products of bytes are of any use."""
-    return any(isinstance(call.kernel, _DOT_KERNELS) for call in program.calls)
+    return any(
+        isinstance(call.kernel, LayerKernel) and isinstance(call.kernel.numerics, (Int8, Integer))
+        for call in program.calls
+    )
 
 
 def missing_tool() -> str:

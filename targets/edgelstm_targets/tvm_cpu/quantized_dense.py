@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgelstm_compiler.ir.kernels import Source
-from edgelstm_compiler.ir.quantized_kernels import Int8DenseKernel, IntegerDenseKernel
+from edgelstm_compiler.ir.kernels import DenseKernel, Source
+from edgelstm_compiler.ir.ops import IntegerDense
 from edgelstm_compiler.lowering.compact_layout import compact_form
-from edgelstm_compiler.lowering.quantized_packing import dense_phases
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors
 from edgelstm_targets.tvm_cpu.integer_recurrent import integer_phase
+from edgelstm_targets.tvm_cpu.integer_recurrent import numerics_of as integer_of
 from edgelstm_targets.tvm_cpu.integers import integers
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand
 from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, inverse_start
+from edgelstm_targets.tvm_cpu.quantized_recurrent import numerics_of as int8_of
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 
 _FLOAT_BYTES = 4
 
 
-def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet) -> Function:
+def int8_dense_function(name: str, layer: DenseKernel, isa: InstructionSet) -> Function:
     """The function of an int8 dense layer; its parameters are x, weights, y, workspace."""
-    layer = kernel.layer
+    numerics = int8_of(layer)
     (only,) = layer.phases
     blocks = -(-layer.units // layer.unit_block)
 
     def body(x: Buffer, weights: Buffer, y: Buffer, work: Buffer) -> None:
-        inverse = Operand(weights, tir.integer(inverse_start(kernel)))
+        inverse = Operand(weights, tir.integer(inverse_start(layer)))
         vectors = FloatVectors(
-            work, 0, 0, inverse, kernel.x_dtype, kernel.x_zero_point, h_inverse=1.0
+            work, 0, 0, inverse, numerics.x_dtype, numerics.x_zero_point, h_inverse=1.0
         )
         phase = Int8Phase(
             only,
@@ -39,11 +40,11 @@ def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet)
             blocks,
             0,
             isa,
-            kernel.weight_offset,
-            NAMES[kernel.x_dtype],
+            numerics.weight_offset,
+            NAMES[numerics.x_dtype],
             _FLOAT_BYTES,
             vectors,
-            compact_form(kernel),
+            compact_form(layer),
         )
 
         def finish(total: Expr) -> Expr:
@@ -59,12 +60,14 @@ def int8_dense_function(name: str, kernel: Int8DenseKernel, isa: InstructionSet)
 
 
 def integer_dense_function(
-    name: str, kernel: IntegerDenseKernel, isa: InstructionSet, *, has_table: bool
+    name: str, kernel: DenseKernel, isa: InstructionSet, *, has_table: bool
 ) -> Function:
     """The function of an integer dense layer: x, weights, table if there is one, y, workspace."""
-    op = kernel.op
-    (only,) = dense_phases(kernel.features)
-    block = kernel.packing.unit_block
+    numerics = integer_of(kernel)
+    op = numerics.op
+    assert isinstance(op, IntegerDense)
+    (only,) = kernel.phases
+    block = kernel.unit_block
     blocks = -(-kernel.units // block)
 
     def body(x: Buffer, weights: Buffer, *rest: Buffer) -> None:
@@ -74,11 +77,11 @@ def integer_dense_function(
             blocks,
             0,
             isa,
-            kernel.packing,
-            NAMES[kernel.x_dtype],
+            numerics.packing,
+            NAMES[numerics.x_dtype],
             IntegerVectors(work, 0, 0),
             (op.x_shift, 0, op.sum_shift),
-            bounded=frozenset({Source.X} if kernel.is_x_bounded else ()),
+            bounded=frozenset({Source.X} if numerics.is_x_bounded else ()),
         )
         numbers = integers(phase.units, isa)
 
@@ -91,7 +94,7 @@ def integer_dense_function(
         sizes = (kernel.rows, kernel.features, kernel.units)
         _walk(phase, block, sizes, (x, weights, y), finish)
 
-    dtypes = {"x": NAMES[kernel.x_dtype], "weights": "float32", "y": NAMES[op.dtype]}
+    dtypes = {"x": NAMES[numerics.x_dtype], "weights": "float32", "y": NAMES[op.dtype]}
     dtypes |= {"table": "int16", "work": "float32"}
     order = ("x", "weights", *(("table",) if has_table else ()), "y", "work")
     return tir.define(name, [Parameter(key, dtypes[key]) for key in order], body)

@@ -8,38 +8,21 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.kernels import RecurrentKernel, Section, Source
-from edgelstm_compiler.ir.quantized_kernels import (
-    K_GROUP,
-    LINE,
-    Int8DenseKernel,
-    Int8RecurrentKernel,
-)
+from edgelstm_compiler.ir.kernels import LayerKernel, RecurrentKernel, Section, Source
+from edgelstm_compiler.ir.numerics import K_GROUP, LINE, Int8
 from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.block_lines import WORD, BlockLines
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, PreparedSection
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
-from edgelstm_targets.tvm_cpu.recurrent import Arguments, Layer, Memory, layer_function
-from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function
+from edgelstm_targets.tvm_cpu.recurrent import Layer
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr
 
 _ROUNDING = 12582912.0  # 1.5 * 2^23: adding it leaves the rounded integer in the low bits
 _ROUNDING_BITS = 0x4B400000
 _FLOAT_BYTES = 4
-
-
-def int8_recurrent_function(
-    name: str, kernel: Int8RecurrentKernel, arguments: Arguments, isa: InstructionSet
-) -> Function:
-    """The function of an int8 layer; its parameters are those of `recurrent_function`."""
-
-    def layer(memory: Memory) -> Int8Layer:
-        return Int8Layer(kernel.layer, arguments, isa, memory, kernel)
-
-    return layer_function(name, kernel.layer, arguments, layer)
 
 
 def lines(nbytes: int) -> int:
@@ -47,15 +30,21 @@ def lines(nbytes: int) -> int:
     return -(-nbytes // LINE) * LINE
 
 
-def inverse_start(kernel: Int8RecurrentKernel | Int8DenseKernel) -> int:
+def inverse_start(kernel: LayerKernel) -> int:
     """Word of the packed weights at which the inverse scales stand, behind all directions."""
-    layer, form = kernel.layer, compact_form(kernel)
-    if isinstance(layer, RecurrentKernel):
-        count, units = layer.op.direction.count, layer.op.hidden
+    form = compact_form(kernel)
+    if isinstance(kernel, RecurrentKernel):
+        count, units = kernel.op.direction.count, kernel.op.hidden
     else:
-        count, units = 1, layer.units
-    blocks = count * -(-units // layer.unit_block)
-    return blocks * sum(form.block_bytes(phase) for phase in layer.phases) // WORD
+        count, units = 1, kernel.units
+    blocks = count * -(-units // kernel.unit_block)
+    return blocks * sum(form.block_bytes(phase) for phase in kernel.phases) // WORD
+
+
+def numerics_of(kernel: LayerKernel) -> Int8:
+    """Those of an int8 layer."""
+    assert isinstance(kernel.numerics, Int8)
+    return kernel.numerics
 
 
 def quantized_steps(x: Expr, inverse: Expr, zero_point: int, dtype: DType, lanes: int) -> Expr:
@@ -202,22 +191,20 @@ class Int8Phase(BytePhase):
 class Int8Layer(Layer):
     """Writes the body of an int8 layer."""
 
-    quantized: Int8RecurrentKernel
-
     @property
     def phases(self) -> tuple[Int8Phase, ...]:
         """Phases of packed bytes."""
-        op, kernel = self.quantized.op, self.kernel
-        x_start = lines(kernel.workspace_bytes)
-        form = compact_form(self.quantized)
+        kernel, numerics = self.kernel, numerics_of(self.kernel)
+        x_start = lines(_FLOAT_BYTES * kernel.workspace_elements)
+        form = compact_form(kernel)
         vectors = FloatVectors(
             self.memory.work,
             x_start,
-            x_start + lines(2 * kernel.features * op.x_dtype.itemsize),
-            Operand(self.memory.weights, tir.integer(inverse_start(self.quantized))),
-            op.x_dtype,
-            op.x_zero_point,
-            op.h_inverse,
+            x_start + numerics.vector_bytes(kernel.features),
+            Operand(self.memory.weights, tir.integer(inverse_start(kernel))),
+            numerics.x_dtype,
+            numerics.x_zero_point,
+            numerics.h_inverse,
         )
         return tuple(
             Int8Phase(
@@ -226,8 +213,8 @@ class Int8Layer(Layer):
                 self.blocks,
                 kernel.cell.peepholes,
                 self.isa,
-                self.quantized.weight_offset,
-                NAMES[op.x_dtype],
+                numerics.weight_offset,
+                NAMES[numerics.x_dtype],
                 _FLOAT_BYTES,
                 vectors,
                 form,

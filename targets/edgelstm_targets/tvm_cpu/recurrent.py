@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -87,39 +87,28 @@ class UnitGroup:
     is_whole: bool
 
 
-def recurrent_function(
-    name: str, kernel: RecurrentKernel, arguments: Arguments, isa: InstructionSet
-) -> Function:
-    """The function of a recurrent kernel.
-
-    Its parameters are those buffers of the call that exist, in the order x, weights,
-    sequence_lens, initial states, y, final states, workspace; and last, as int32, the number of the
-    call. The blocks of weights are walked forwards and backwards in turn: what was read last is
-    still near when it is read first. The results do not depend on it.
-    """
-    return layer_function(
-        name, kernel, arguments, lambda memory: Layer(kernel, arguments, isa, memory)
-    )
-
-
 def layer_function(
     name: str,
     kernel: RecurrentKernel,
     arguments: Arguments,
-    layer: Callable[[Memory], Layer],
-    types: ElementTypes | None = None,
+    isa: InstructionSet,
+    layer: type[Layer],
 ) -> Function:
-    """The function of any recurrent layer; `recurrent_function` tells the parameters.
+    """The function of a recurrent kernel.
+
+    Its parameters are those buffers of the call that exist, in the order x, weights,
+    sequence_lens, initial states, tables, y, final states, workspace; and last, as int32, the
+    number of the call. The blocks of weights are walked forwards and backwards in turn: what was
+    read last is still near when it is read first. The results do not depend on it.
 
     Args:
         name: its symbol.
         kernel: sizes and attributes.
-        arguments: which buffers there are; tables, if any, stand behind the initial states.
+        arguments: which buffers there are.
+        isa: the instruction set.
         layer: what writes the body.
-        types: of the buffers; None: all float32.
     """
-    states = kernel.cell.state_names
-    types = types or ElementTypes("float32", "float32", ("float32",) * len(states))
+    states, types = kernel.cell.state_names, layer.element_types(kernel)
     carried = list(zip(states, types.states, arguments.initial, strict=True))
     optional = (
         ("x", types.x, True),
@@ -149,7 +138,7 @@ def layer_function(
             turn,
             given.get("tables"),
         )
-        layer(memory).write()
+        layer(kernel, arguments, isa, memory).write()
 
     return tir.define(name, parameters, body)
 
@@ -162,6 +151,11 @@ class Layer:
     arguments: Arguments
     isa: InstructionSet
     memory: Memory
+
+    @staticmethod
+    def element_types(kernel: RecurrentKernel) -> ElementTypes:
+        """Of the buffers of a call."""
+        return ElementTypes("float32", "float32", ("float32",) * len(kernel.cell.states))
 
     @property
     def phases(self) -> tuple[BlockPhase, ...]:

@@ -11,7 +11,6 @@ from tvm import tirx
 from edgelstm_compiler.ir.kernels import DenseKernel, Phase, Section
 from edgelstm_compiler.ir.ops import Storage
 from edgelstm_compiler.ir.ops.quantized import GROUP
-from edgelstm_compiler.ir.quantized_kernels import StoredDenseKernel, StoredRecurrentKernel
 from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.block_lines import WORD, BlockLines, decoded
@@ -19,7 +18,7 @@ from edgelstm_targets.tvm_cpu.dense import dense_body
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
-from edgelstm_targets.tvm_cpu.recurrent import Arguments, Layer, Memory, layer_function
+from edgelstm_targets.tvm_cpu.recurrent import Layer
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
 # Loads of weights in the body of the inner loop, as in `matvec.py`.
@@ -29,25 +28,13 @@ _LOADS = 8
 _MAGNITUDE, _SHIFT, _REBIAS, _SMALLEST = 0x7FFF, 13, 112 << 23, 113 << 23
 
 
-def stored_recurrent_function(
-    name: str, kernel: StoredRecurrentKernel, arguments: Arguments, isa: InstructionSet
-) -> Function:
-    """The function of a recurrent layer; its parameters are those of `recurrent_function`."""
-
-    def layer(memory: Memory) -> StoredLayer:
-        return StoredLayer(kernel.layer, arguments, isa, memory, compact_form(kernel))
-
-    return layer_function(name, kernel.layer, arguments, layer)
-
-
-def stored_dense_function(name: str, kernel: StoredDenseKernel, isa: InstructionSet) -> Function:
+def stored_dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Function:
     """The function of a dense layer; its parameters are x, weights, y."""
-    layer: DenseKernel = kernel.layer
-    (only,) = layer.phases
-    blocks = -(-layer.units // layer.unit_block)
-    phase = StoredPhase(only, layer.unit_block, blocks, 0, isa, compact_form(kernel))
+    (only,) = kernel.phases
+    blocks = -(-kernel.units // kernel.unit_block)
+    phase = StoredPhase(only, kernel.unit_block, blocks, 0, isa, compact_form(kernel))
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
-    return tir.define(name, parameters, dense_body(layer, phase))
+    return tir.define(name, parameters, dense_body(kernel, phase))
 
 
 def half_to_float(bits: Expr, lanes: int) -> Expr:
@@ -294,16 +281,13 @@ class StoredPhase:
 class StoredLayer(Layer):
     """Writes the body of a recurrent layer on stored weights."""
 
-    form: CompactForm
-
     @property
     def phases(self) -> tuple[StoredPhase, ...]:
         """Phases of stored weights."""
-        kernel = self.kernel
+        kernel, form = self.kernel, compact_form(self.kernel)
+        rows = kernel.cell.peepholes
         return tuple(
-            StoredPhase(
-                phase, kernel.unit_block, self.blocks, kernel.cell.peepholes, self.isa, self.form
-            )
+            StoredPhase(phase, kernel.unit_block, self.blocks, rows, self.isa, form)
             for phase in kernel.phases
         )
 

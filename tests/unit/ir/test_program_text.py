@@ -122,11 +122,11 @@ def test_a_parsed_program_computes_the_same() -> None:
     [
         ('program "', 'programme "', "line 1: .* expected 'program '"),
         ("RecurrentKernel", "RecurrentKernal", "RecurrentKernal"),
-        ('"phases": 0', '"phases": 7', "line 8: .* 7"),
-        ("state+0", "stage+0", "line 8: .* expected input"),
+        ('"phases": 0', '"phases": 7', "line 7: .* 7"),
+        ("state+0", "stage+0", "line 7: .* expected input"),
         ("weights=@", "weights=@0", "line 2: "),
         ('"hidden": 2', '"hidden": "2"', "is not of type int"),
-        ("# ", "", "line 8: .* expected '#'"),
+        ("# ", "", "line 7: .* expected '#'"),
     ],
 )
 def test_what_is_not_in_the_form_is_quoted(old: str, new: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.cells import RNN
 from edgelstm_compiler.ir.compact import LineCodes, ScaleCode
 from edgelstm_compiler.ir.kernels import RecurrentKernel
+from edgelstm_compiler.ir.numerics import LINE, SHORT_LINE, Int8, Stored
 from edgelstm_compiler.ir.ops import Direction, Storage
 from edgelstm_compiler.ir.ops.quantized import GROUP
-from edgelstm_compiler.ir.quantized_kernels import LINE, SHORT_LINE, StoredRecurrentKernel
 from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
-from edgelstm_compiler.lowering.quantized_layout import Part
-from edgelstm_compiler.lowering.quantized_packing import (
+from edgelstm_compiler.lowering.layer_rows import (
     LayerRows,
     Rows,
     int8_codes,
@@ -25,21 +26,19 @@ from edgelstm_compiler.lowering.quantized_packing import (
     stored_codes,
     unpack_layer,
 )
+from edgelstm_compiler.lowering.layout import Part
 from tests.unit.lowering.layers import kernel_of, kernels
 
 CODE = ScaleCode(-9)
 SIGNED = ScaleCode(-9, is_signed=True)
-STORAGES = st.sampled_from([None, *Storage])
+STORAGES = st.sampled_from([None, Storage.F16, Storage.I8, Storage.I4])
 
 
 def form_of(layer: RecurrentKernel, storage: Storage | None, codes: LineCodes) -> CompactForm:
-    """As `compact_form`, also for int8 layers, whose operator is of no interest here."""
-    if storage is not None:
-        return compact_form(StoredRecurrentKernel(layer, storage, codes))
-    f32 = np.dtype(np.float32)
-    return CompactForm(
-        None, f32, f32, f32, layer.cell.peepholes, layer.unit_block, (128,), codes=codes
-    )
+    """How the layer is packed with stored weights, or in scheme int8."""
+    int8 = Int8(DType.I16, 0, 128, codes)
+    numerics = int8 if storage is None else Stored(storage, codes)
+    return compact_form(replace(layer, numerics=numerics))
 
 
 def rows_of(layer: RecurrentKernel, storage: Storage | None, *, is_coded: bool) -> LayerRows:

@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 
 from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.kernels import (
-    Bias,
     DenseKernel,
-    Phase,
     RecurrentKernel,
-    Section,
     Source,
 )
 from edgelstm_compiler.ir.ops import Direction
-from edgelstm_compiler.lowering.packing import (
+from tests.unit.lowering.layers import (
+    BLOCKS,
+    SIZES,
+    kernel_of,
+    kernels,
     pack_dense,
     pack_recurrent,
     unpack_dense,
     unpack_recurrent,
 )
-from tests.unit.lowering.layers import BLOCKS, SIZES, kernel_of, kernels
 
 
 def weights_of(kernel: RecurrentKernel, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -133,8 +133,7 @@ def test_units_are_padded_to_whole_blocks(hidden: int, block: int, padded: int) 
 @given(SIZES, SIZES, BLOCKS, st.booleans())
 def test_dense_weights_come_back(features: int, units: int, block: int, has_bias: bool) -> None:
     """With and without bias."""
-    phases = (Phase((Bias((0,)),), (Section(Source.X, features, (0,), (0,)),)),)
-    kernel = DenseKernel(1, features, units, None, block, phases)
+    kernel = DenseKernel(1, features, units, None, block)
     rng = np.random.default_rng(features * units)
     w = rng.standard_normal((features, units)).astype(np.float32)
     b = rng.standard_normal(units).astype(np.float32) if has_bias else None

@@ -7,8 +7,9 @@ import pytest
 
 from edgelstm.numerics.integers import IntegerNumerics
 from edgelstm_compiler.ir.fields import op_fields
+from edgelstm_compiler.ir.kernels import LayerKernel
+from edgelstm_compiler.ir.numerics import Integer
 from edgelstm_compiler.ir.ops import IntegerRecurrent
-from edgelstm_compiler.ir.quantized_kernels import IntegerDenseKernel, IntegerRecurrentKernel
 from edgelstm_compiler.lowering.bounded import bounded_values
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
@@ -24,11 +25,8 @@ def test_what_layers_hand_on_is_bounded(mode: str) -> None:
     options = QuantizeOptions(wide_h=False)
     graph = quantized(step_graph(model, mode), Scheme.INT8_FULL, options).graph
     kernels = [call.kernel for call in lower(graph, 16).calls]
-    found = [
-        kernel.is_x_bounded
-        for kernel in kernels
-        if isinstance(kernel, IntegerRecurrentKernel | IntegerDenseKernel)
-    ]
+    layers = [kernel.numerics for kernel in kernels if isinstance(kernel, LayerKernel)]
+    found = [numerics.is_x_bounded for numerics in layers if isinstance(numerics, Integer)]
     assert found == [False, True, True]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.driver import compile_model
-from edgelstm_compiler.ir.ops import IntegerLSTM
+from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.model import QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.scheme import QuantizeOptions
@@ -41,7 +41,7 @@ def test_one_step_is_a_mismatch_in_integers() -> None:
         model, target="reference", quantize="int8-full", calibration=given, check=False
     )
     (shift,) = [
-        node.op.sum_shift for node in quantized.graph.nodes if isinstance(node.op, IntegerLSTM)
+        node.op.sum_shift for node in quantized.graph.nodes if isinstance(node.op, IntegerRecurrent)
     ]
     constants = []
     for constant in quantized.graph.constants:

@@ -95,7 +95,7 @@ def test_columns_make_up_for_each_other() -> None:
     ("kind", "features", "hidden"), [("LSTM", 64, 128), ("LSTM", 6, 32), ("GRU", 9, 64)]
 )
 @pytest.mark.parametrize(
-    ("scheme", "gain"), [(Scheme.W4, 4.5), (Scheme.W8, 1.5), (Scheme.INT8, 1.5)], ids=str
+    ("scheme", "gain"), [(Scheme.W4, 3.5), (Scheme.W8, 1.5), (Scheme.INT8, 1.5)], ids=str
 )
 def test_gain(kind: str, features: int, hidden: int, scheme: Scheme, gain: float) -> None:
     """Decibels on recordings that calibration has not seen."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgelstm_compiler.ir.quantized_kernels import BytePacking
+from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.text import graph_data, parse_graph, print_graph, same_structure
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
@@ -89,7 +89,7 @@ def test_weights_of_one_unit_at_a_time_stand_as_documented() -> None:
     graph = step_graph(lstm_model(hidden=5, features=6, outputs=("Y",)), "call")
     result = quantized(graph, Scheme.INT8_FULL)
     program = lower(result.graph, 16, None, 0, BytePacking(1, (128, 0), line=4))
-    (call,) = [call for call in program.calls if call.kernel.kind == "IntegerRecurrentKernel"]
+    (call,) = [call for call in program.calls if call.kernel.kind == "RecurrentKernel"]
     place = call.inputs[1]
     assert place is not None
     blob = np.frombuffer(program.weights, np.uint8)[place.offset_bytes :][: place.type.nbytes]
@@ -147,7 +147,7 @@ def test_integer_weights_stand_as_documented() -> None:
     graph = step_graph(lstm_model(hidden=5, features=6, outputs=("Y",)), "call")
     result = quantized(graph, Scheme.INT8_FULL)
     program = lower(result.graph, 16, None, 128)
-    (call,) = [call for call in program.calls if call.kernel.kind == "IntegerRecurrentKernel"]
+    (call,) = [call for call in program.calls if call.kernel.kind == "RecurrentKernel"]
     place = call.inputs[1]
     assert place is not None
     blob = np.frombuffer(program.weights, np.uint8)[place.offset_bytes :][: place.type.nbytes]

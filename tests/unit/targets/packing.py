@@ -187,8 +187,7 @@ class ProgramBuilder:
     def dense(self, x: Buffer, y: Buffer, w, b, activation: Activation | None = None) -> None:
         """A dense call."""
         rows = x.type.size // w.shape[0]
-        phase = Phase((Bias((0,)),), (Section(Source.X, w.shape[0], (0,), (0,)),))
-        kernel = DenseKernel(rows, w.shape[0], w.shape[1], activation, UNIT_BLOCK, (phase,))
+        kernel = DenseKernel(rows, w.shape[0], w.shape[1], activation, UNIT_BLOCK)
         self.call(kernel, [x, self.weight(pack_dense(w, b))], [y])
 
     def build(self, mode="stream") -> Program:

@@ -16,6 +16,7 @@ GROUP = 32
 class Storage(StrEnum):
     """How weights that are computed with in float32 are stored."""
 
+    F32 = "f32"  # as they are
     F16 = "f16"  # as half
     I8 = "i8"  # int8 and a float32 scale per row
     I4 = "i4"  # int4 in offset binary, two to a byte, and a float16 scale per GROUP columns
@@ -108,7 +109,7 @@ class DequantizeWeights(Op):
         if data is None or data.rank < 2:
             raise ValueError(f"weights stored as {data}")
         rows = data.shape[:-1]
-        kind, stored, scales = {
+        forms = {
             Storage.F16: (DType.F16, self.columns, None),
             Storage.I8: (DType.I8, self.columns, TensorType(DType.F32, rows)),
             Storage.I4: (
@@ -116,7 +117,10 @@ class DequantizeWeights(Op):
                 -(-self.columns // 2),
                 TensorType(DType.F16, (*rows, -(-self.columns // GROUP))),
             ),
-        }[self.storage]
+        }
+        if self.storage not in forms:
+            raise ValueError(f"{self.storage.value} weights need nothing to restore them")
+        kind, stored, scales = forms[self.storage]
         if data != TensorType(kind, (*rows, stored)) or scale != scales:
             raise ValueError(f"{self.storage.value} weights stored as {data} with scale {scale}")
         shape = (*rows, self.columns)

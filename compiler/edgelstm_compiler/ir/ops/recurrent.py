@@ -14,7 +14,7 @@ from functools import cache
 from typing import ClassVar
 
 from edgelstm.dtypes import DType
-from edgelstm.numerics.cells import Cell, function_ranges
+from edgelstm.numerics.cells import Cell
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
@@ -85,7 +85,7 @@ class Recurrent(Op):
     @property
     def functions(self) -> int:
         """Activations per direction."""
-        return len(function_ranges(self.cell()))
+        return len(self.cell().function_ranges)
 
     @property
     def state_count(self) -> int:
@@ -112,7 +112,7 @@ class Recurrent(Op):
             "P": (given.p, (count, self.cell(peepholes=True).peepholes * self.hidden)),
         }
         absent = {"R": not cell.is_recurrent, "P": not self.has_peepholes}
-        absent["initial_c"] = len(cell.states) < 2
+        absent["initial_c"] = not cell.states[1:]
         for name, (found, shape) in expected.items():
             if found is None:
                 if name in ("W", "R") and not absent.get(name):

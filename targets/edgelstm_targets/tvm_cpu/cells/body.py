@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edgelstm.numerics.cells import Cell, CellPhase, Let, Store, unit_values
+from edgelstm.numerics.cells import Cell, CellPhase, Let, Store
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
 
 
@@ -58,7 +58,7 @@ def write_body(
         sums: of the phase, in order.
         places: memory of the block's units.
     """
-    phase, units = cell.phases[index], unit_values(cell)
+    phase, units = cell.phases[index], cell.unit_values
     values: dict[str, Any] = {
         total.name: numerics.total(value) for total, value in zip(phase.sums, sums, strict=True)
     }

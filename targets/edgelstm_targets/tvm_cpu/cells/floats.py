@@ -89,44 +89,35 @@ class FloatNodes:
         """The sum + p*v."""
         return Fraction(total.value + self.peepholes[node.row].load(self.lanes) * value.value)
 
-    def gated_sum(
-        self, node: GatedSum, total: Fraction, unit: Fraction, inner: Fraction
-    ) -> Fraction:
+    def gated_sum(self, _: GatedSum, total: Fraction, unit: Fraction, inner: Fraction) -> Fraction:
         """The sum + u*inner."""
-        del node
         return Fraction(total.value + unit.value * inner.value)
 
-    def complement(self, node: Complement, unit: Fraction) -> Fraction:
+    def complement(self, _: Complement, unit: Fraction) -> Fraction:
         """1 - u."""
-        del node
         return Fraction(self.functions.number(1.0) - unit.value)
 
-    def mul_add(self, node: MulAdd, f: Fraction, c: Fraction, i: Fraction, g: Fraction) -> Fraction:
+    def mul_add(self, _: MulAdd, f: Fraction, c: Fraction, i: Fraction, g: Fraction) -> Fraction:
         """f*c + i*g; i*g has one division."""
-        del node
         return Fraction(f.value * c.value + (i * g).value)
 
-    def lerp(self, node: Lerp, z: Fraction, n: Fraction, h: Fraction) -> Fraction:
+    def lerp(self, _: Lerp, z: Fraction, n: Fraction, h: Fraction) -> Fraction:
         """(1 - z)*n + z*h."""
-        del node
         rest = self.functions.number(1.0) - z.value
         return Fraction(rest * n.value + z.value * h.value)
 
-    def scale(self, node: Scale, unit: Fraction, value: Fraction) -> Fraction:
+    def scale(self, _: Scale, unit: Fraction, value: Fraction) -> Fraction:
         """u*v, with one division."""
-        del node
         return unit * value
 
     def apply(self, node: Apply, value: Fraction) -> Fraction:
         """The function; as in ONNX Runtime, clip does not bound a state on its way to h."""
         return self.functions.fraction(self.activations[node.function], value.value)
 
-    def flush(self, node: Flush, value: Fraction) -> Fraction:
+    def flush(self, _: Flush, value: Fraction) -> Fraction:
         """Zero where the next steps would meet denormals."""
-        del node
         return Fraction(self.functions.flush(value.value))
 
-    def narrow(self, node: Narrow, value: Fraction) -> Fraction:
+    def narrow(self, _: Narrow, value: Fraction) -> Fraction:
         """The value."""
-        del node
         return value

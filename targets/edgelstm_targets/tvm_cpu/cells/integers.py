@@ -91,35 +91,30 @@ class IntegerNodes:
         weighted = self.arithmetic.product(row, value)
         return total + self.arithmetic.rounding_shift(weighted, self.op.peephole_shift)
 
-    def gated_sum(self, node: GatedSum, total: Expr, unit: Expr, inner: Expr) -> Expr:
+    def gated_sum(self, _: GatedSum, total: Expr, unit: Expr, inner: Expr) -> Expr:
         """The sum + rs(u*sat16(inner), 15)."""
-        del node
         numbers = self.arithmetic
         within = tir.name(numbers.saturated(inner))
         return total + numbers.rounding_shift(numbers.weighed(unit, within), 15)
 
-    def complement(self, node: Complement, unit: Expr) -> Expr:
+    def complement(self, _: Complement, unit: Expr) -> Expr:
         """2^15 - u."""
-        del node
         return self.arithmetic.rest_of(unit)
 
-    def mul_add(self, node: MulAdd, f: Expr, c: Expr, i: Expr, g: Expr) -> Expr:
+    def mul_add(self, _: MulAdd, f: Expr, c: Expr, i: Expr, g: Expr) -> Expr:
         """rs(f*c + rs(i*g, exponent of c), 15), within +-32767."""
-        del node
         numbers = self.arithmetic
         gained = numbers.rounding_shift(numbers.weighed(i, g), self.op.cell_exponent)
         return tir.name(numbers.settled(numbers.weighed(f, c) + gained, 15, lowest=-32767))
 
-    def lerp(self, node: Lerp, z: Expr, n: Expr, h: Expr) -> Expr:
+    def lerp(self, _: Lerp, z: Expr, n: Expr, h: Expr) -> Expr:
         """sat16(rs((2^15 - z)*n + z*h, 15))."""
-        del node
         numbers = self.arithmetic
         mixed = numbers.weighed(numbers.rest_of(z), n) + numbers.weighed(z, h)
         return numbers.settled(mixed, 15)
 
-    def scale(self, node: Scale, unit: Expr, value: Expr) -> Expr:
+    def scale(self, _: Scale, unit: Expr, value: Expr) -> Expr:
         """rs(u*v, 15)."""
-        del node
         return self.arithmetic.reduced(self.arithmetic.weighed(unit, value), 15)
 
     def apply(self, node: Apply, value: Expr) -> Expr:
@@ -127,14 +122,12 @@ class IntegerNodes:
         moved = self.arithmetic.moved(value, self.op.cell_exponent - (15 - SIGNED_FRACTION))
         return tir.name(self._look_up(node.function, moved))
 
-    def flush(self, node: Flush, value: Expr) -> Expr:
+    def flush(self, _: Flush, value: Expr) -> Expr:
         """The value: integers have no denormals."""
-        del node
         return value
 
-    def narrow(self, node: Narrow, value: Expr) -> Expr:
+    def narrow(self, _: Narrow, value: Expr) -> Expr:
         """sat8(rs(v * output_multiplier, output_shift))."""
-        del node
         multiplier, shift = self.op.output_multiplier, self.op.output_shift
         return self.arithmetic.narrow(tir.name(value), multiplier, shift)
 

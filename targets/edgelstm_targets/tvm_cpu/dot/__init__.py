@@ -23,7 +23,7 @@ One unit at a time, for processors without vectors:
 
 from __future__ import annotations
 
-from edgelstm_compiler.ir.quantized_kernels import BytePacking
+from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_targets.tvm_cpu.dot.dsp import LONGEST, DspBytes, DspPairs
 from edgelstm_targets.tvm_cpu.dot.helium import Helium
 from edgelstm_targets.tvm_cpu.dot.multiply import Multiply

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from edgelstm_compiler.ir.quantized_kernels import K_GROUP
+from edgelstm_compiler.ir.numerics import K_GROUP
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot.product import Vector
 from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tvm import tirx
 
-from edgelstm_compiler.ir.quantized_kernels import K_GROUP
+from edgelstm_compiler.ir.numerics import K_GROUP
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot.product import LANES, DotProduct, Vector
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr

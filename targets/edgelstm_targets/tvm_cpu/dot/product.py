@@ -1,7 +1,7 @@
 """Products of packed bytes with integer vectors: what every way of multiplying has in common.
 
 Weights stand as 32-bit words, four consecutive inputs of a unit each, every byte the weight plus an
-offset (`ir/quantized_kernels.py`). Sums wrap around at 32 bits; the final one fits, so that it does
+offset (`ir/numerics.py`). Sums wrap around at 32 bits; the final one fits, so that it does
 not matter what the offset adds on the way: `Vector.correction` takes it off.
 """
 

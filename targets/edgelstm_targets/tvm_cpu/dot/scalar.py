@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgelstm_compiler.ir.quantized_kernels import BytePacking
+from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot.product import Vector
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr

@@ -1,4 +1,4 @@
-"""Walks the packed weights of a quantized layer in order; the layout is in `ir/quantized_kernels`.
+"""Walks the packed weights of a layer in order; the layout is in `ir/numerics.py`.
 
 Packing and unpacking are one walk: it yields what stands where, and somebody gives or takes it.
 """
@@ -12,8 +12,8 @@ from enum import Enum, auto
 import numpy as np
 
 from edgelstm_compiler.ir.kernels import Phase, Section
+from edgelstm_compiler.ir.numerics import K_GROUP, LINE
 from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
-from edgelstm_compiler.ir.quantized_kernels import K_GROUP, LINE
 from edgelstm_compiler.ir.types import Array
 
 
@@ -30,6 +30,8 @@ class Part(Enum):
     TAIL = auto()  # (gates, U): what is left of k / 4, one or two bytes
     END = auto()  # zeros up to a full line
 
+
+_ELEMENTS = {Storage.F32: np.float32, Storage.F16: np.float16, Storage.I8: np.int8}
 
 WEIGHT_PARTS = (Part.WEIGHTS, Part.GROUP_WEIGHTS, Part.DOT_WEIGHTS)
 
@@ -141,8 +143,8 @@ class Form:
             case Part.DOT_WEIGHTS:
                 return np.dtype(np.uint8), (-(-count // self.group), gates, block, self.group)
             case _:
-                kind = np.float16 if self.storage is Storage.F16 else np.int8
-                return np.dtype(kind), (count, gates, block)
+                assert self.storage is not None
+                return np.dtype(_ELEMENTS[self.storage]), (count, gates, block)
 
 
 def pack(form: Form, phases: Sequence[Phase], units: int, give: Callable[[Piece], Array]) -> bytes:

@@ -1,4 +1,4 @@
-"""Packs the weights of quantized layers, and unpacks them to the operators' own form."""
+"""Packs the weights of layers, and unpacks them to the operators' own form."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgelstm_compiler.ir.compact import LineCodes, bias_exponent, scale_code, scale_ratio
-from edgelstm_compiler.ir.kernels import Bias, Phase, Section, Source
+from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.ir.ops.quantized import GROUP, Storage
-from edgelstm_compiler.ir.quantized_kernels import BytePacking
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.lowering.compact_layout import CompactForm
-from edgelstm_compiler.lowering.quantized_layout import Form, Part, Piece, pack, unpack
+from edgelstm_compiler.lowering.layout import Form, Part, Piece, pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,8 @@ class Rows:
     """The rows of one matrix in all directions, by gate.
 
     Shapes:
-        steps (D, G, H, K): int8, int4 as int8 or float16. scale: by row (D, G, H), by group
-        (D, G, H, ceil(K / 32)), or None.
+        steps (D, G, H, K): int8, int4 as int8, float16 or float32. scale: by row (D, G, H), by
+        group (D, G, H, ceil(K / 32)), or None.
     """
 
     steps: Array
@@ -66,22 +65,6 @@ def int8_codes(rows: LayerRows) -> LineCodes:
     assert rows.h.scale is not None
     ratio = scale_ratio(rows.x.scale, rows.h.scale)
     return codes if ratio is None else replace(codes, x=None, ratio=ratio)
-
-
-def integer_form(packing: BytePacking, *, peepholes: int) -> Form:
-    """How layers of scheme int8-full are packed."""
-    i16 = np.dtype(np.int16)
-    return Form(
-        None,
-        np.dtype(np.int32),
-        i16,
-        i16,
-        peepholes,
-        packing.unit_block,
-        packing.offsets,
-        packing.group,
-        packing.line,
-    )
 
 
 def pack_layer(form: Form, phases: Sequence[Phase], rows: LayerRows) -> Array:
@@ -141,11 +124,6 @@ def spread_biases(phases: Sequence[Phase], sums: Array, gates: int) -> Array:
         place = (0, item.input_gates[0]) if item.input_gates else (1, item.recurrent_gates[0])
         bias[:, place[0], place[1]] = sums[:, index]
     return bias
-
-
-def dense_phases(features: int) -> tuple[Phase, ...]:
-    """One accumulator over x."""
-    return (Phase((Bias((0,)),), (Section(Source.X, features, (0,), (0,)),)),)
 
 
 def _giver(phases: Sequence[Phase], rows: LayerRows, d: int) -> Callable[[Piece], Array]:
