@@ -45,6 +45,9 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+	$(BIN)/python -m tests.fuzz.guarded_buffers 300
+	$(BIN)/python -m tests.fuzz.hostile_inputs 1000
+	$(BIN)/python -m tests.fuzz.many_sessions 10000
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)

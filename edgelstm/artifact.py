@@ -27,13 +27,15 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
 from edgelstm.errors import ArtifactFormatError, CapabilityError
+from edgelstm.outputs import Protected
 from edgelstm.session import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import model_id
@@ -58,12 +60,13 @@ class Artifact:
         ArtifactFormatError: the manifest and the sections contradict each other.
     """
 
-    __slots__ = ("_container", "_kernel", "_lock", "_signature")
+    __slots__ = ("_container", "_is_borrowed", "_kernel", "_lock", "_signature")
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._signature = _check(container)
         self._kernel: Kernel | None = None
+        self._is_borrowed = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -148,13 +151,20 @@ class Artifact:
                 raise
             raise ArtifactFormatError(f"{path}: {exc}") from exc
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, protect: Iterable[Protected] = ()) -> int:
         """Write the file, whole or not at all; equal artifacts give equal bytes.
+
+        Args:
+            path: where to. A FIFO or a device is written into.
+            protect: files that must not be written over, such as the model.
+
+        Returns:
+            How many bytes it has.
 
         Raises:
             ArtifactError: it cannot be written.
         """
-        self._container.write(path)
+        return self._container.write(path, protect)
 
     @overload
     def session(self, streams: None = None, *, latency: str | None = None) -> Session: ...
@@ -218,10 +228,43 @@ class Artifact:
             )
         return self.kernel.with_doorbell()
 
+    def close(self) -> None:
+        """Let go of the code: it is unloaded when the last session ends.
+
+        The artifact stays usable; a later session loads the code again.
+        """
+        with self._lock:
+            if not self._is_borrowed:
+                self._kernel = None
+
+    def __enter__(self) -> Artifact:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its bytes: unpickling one is trusting a file, as `load` is.
+
+        Raises:
+            TypeError: it runs on a kernel of this process (`on`), which bytes do not hold.
+        """
+        if self._is_borrowed:
+            raise TypeError(
+                f"{self!r} runs on a kernel of this process and is not pickled: pickle the "
+                "artifact that it was made of"
+            )
+        return (_from_bytes, (self._container.to_bytes(),))
+
     def on(self, kernel: Kernel) -> Artifact:
         """The same model, run by another kernel (an emulated processor, a test's own)."""
         other = Artifact(self._container)
-        other._kernel = kernel
+        other._kernel, other._is_borrowed = kernel, True
         return other
 
     @property
@@ -264,6 +307,10 @@ class Artifact:
     def __repr__(self) -> str:
         target = self.manifest["target"]["name"]
         return f"<edgelstm.Artifact {self.name} {self._signature.mode} for {target}>"
+
+
+def _from_bytes(data: bytes) -> Artifact:
+    return Artifact(Container.parse(data))
 
 
 def load(path: str | os.PathLike[str]) -> Artifact:

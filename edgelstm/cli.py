@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import click
 
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.interruption import Interrupted, termination_as_interrupt
 from edgelstm.version import VERSION
 
 COMMAND_GROUP = "edgelstm.commands"
@@ -31,7 +33,7 @@ BUILT_IN = {
 """Commands of this package: there also where it lies on the path without being installed."""
 
 _ORDER = ("compile", "inspect", "run", "verify", "validate", "bench", "targets", "demo")
-_INTERRUPTED = 130
+_SIGNALLED = 128
 _BROKEN_PIPE = 141
 
 
@@ -70,7 +72,8 @@ class CommandGroup(click.Group):
         """Run the chosen command."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError as exc:
             raise _ReaderGoneError from exc
         return result
@@ -92,7 +95,8 @@ class CommandGroup(click.Group):
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
         try:
-            result = super().main(arguments, prog_name, complete_var, False, **extra)
+            with termination_as_interrupt():
+                result = super().main(arguments, prog_name, complete_var, False, **extra)
             code = result if type(result) is int else 0
         except BaseException as exc:  # whatever it is, it ends as an exit code
             if isinstance(exc, (SystemExit, GeneratorExit)):
@@ -172,7 +176,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message()
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
-        return _INTERRUPTED, "interrupted"
+        # click turns what interrupts into Abort.
+        cause = error if isinstance(error, Interrupted) else error.__cause__
+        number = cause.number if isinstance(cause, Interrupted) else signal.SIGINT
+        return _SIGNALLED + number, "interrupted" if number == signal.SIGINT else "terminated"
     if isinstance(error, _ReaderGoneError):
         return _BROKEN_PIPE, ""
     if isinstance(error, OSError):
@@ -189,7 +196,7 @@ def _silence_stdout() -> None:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
         os.close(descriptor)
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return
 
 

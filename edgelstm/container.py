@@ -23,17 +23,17 @@ import hashlib
 import json
 import mmap
 import os
-import secrets
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
+from edgelstm.outputs import Protected, write_output
 
 MAGIC = b"\x89ELSTM\x1a\n"
 FORMAT_VERSION = 1
@@ -122,29 +122,17 @@ class Container:
                 "compile the model again"
             ) from None
 
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all: under another name first, then renamed.
+    def write(self, path: str | os.PathLike[str], protect: Iterable[Protected] = ()) -> int:
+        """Write the file, whole or not at all; how many bytes it has.
+
+        Args:
+            path: where to; see `edgelstm/outputs.py`.
+            protect: files that must not be written over.
 
         Raises:
             ArtifactError: the file cannot be written.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise ArtifactError(f"cannot write {path}: it is a directory; name a file in it")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            try:
-                with open(temporary, "xb") as file:
-                    for piece in self._pieces():
-                        file.write(piece)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        except OSError as exc:
-            raise ArtifactError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        return write_output(path, self._pieces(), protect, ArtifactError)
 
     def to_bytes(self) -> bytes:
         """What `write` puts into the file."""

@@ -6,8 +6,9 @@ EdgeLSTMError (1)
 |- TargetError (4)     TargetNotFoundError, TargetUnavailableError, CapabilityError, ToolchainError,
 |                      LinkError
 |- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError
-|- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, RecordingError,
-|                      SampleRateError, OverrunError
+|- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
+|                      NonFiniteStateError, BusyError, RecordingError, SampleRateError, OverrunError
+|- OutputError (7)     an output that cannot be written, or would destroy an input
 |- InternalError (70)  InvalidGraphError, PassError        "this is a bug in edgelstm"
 ```
 A message says what, where (the ONNX node's name), what was found and expected, and what to do.
@@ -17,6 +18,7 @@ Wrong usage of the command line exits with 2 (click).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class EdgeLSTMError(Exception):
@@ -114,7 +116,33 @@ class SampleTypeError(StreamError):
 
 
 class NonFiniteSampleError(StreamError):
-    """A sample holding NaN or infinity."""
+    """A sample holding NaN, infinity, or a number that makes values in the model infinite."""
+
+
+class SampleRangeError(StreamError):
+    """A sample holding an integer that is no valid index or length."""
+
+
+class NonFiniteStateError(StreamError):
+    """A sample after which a state of the model would not be finite.
+
+    Args:
+        message: what happened.
+        frames_done: frames of the block that were fed before; the state is the one after them.
+        outputs: what the model said to those, as `Session.run` returns it; None of a single step.
+    """
+
+    def __init__(self, message: str, frames_done: int = 0, outputs: Any = None) -> None:
+        super().__init__(message, frames_done, outputs)
+        self.frames_done = frames_done
+        self.outputs = outputs
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class BusyError(StreamError):
+    """A session that is used while another call on it is running."""
 
 
 class RecordingError(StreamError):
@@ -127,6 +155,12 @@ class SampleRateError(StreamError):
 
 class OverrunError(StreamError):
     """Samples arrive faster than they are consumed."""
+
+
+class OutputError(EdgeLSTMError):
+    """An output that cannot be written, or that would destroy what is read."""
+
+    exit_code = 7
 
 
 class InternalError(EdgeLSTMError):

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.admission import element_ranges, refused
 from edgelstm.errors import (
     InternalError,
     NonFiniteSampleError,
+    SampleRangeError,
     SampleShapeError,
     SampleTypeError,
     StreamError,
@@ -100,23 +102,41 @@ def by_name(data: Any, specs: Sequence[TensorSpec]) -> list[Any]:
     return [data[spec.name] for spec in specs]
 
 
-def non_finite_error(array: Array, spec: TensorSpec, is_block: bool) -> NonFiniteSampleError:
-    """The error that names the first NaN or infinity in a sample or block.
+def refusal_error(array: Array, spec: TensorSpec, is_block: bool) -> StreamError:
+    """The error that names the first element of a sample or block that the input does not take.
 
     Raises:
         InternalError: there is none.
     """
-    places = np.argwhere(~np.isfinite(array)) if spec.dtype.is_float else np.empty((0, 0), int)
+    places = np.argwhere(refused(array, spec))
     if len(places) == 0:
-        raise InternalError(f"the code found NaN or infinity in input {spec.name!r}; there is none")
+        raise InternalError(f"the code refused input {spec.name!r}, in which nothing is wrong")
     place = tuple(int(index) for index in places[0])
-    value = array[place]
     element = place[1:] if is_block else place
     where = f" in frame {place[0]}" if is_block else ""
     index = f", element [{','.join(map(str, element))}]" if element else ""
-    return NonFiniteSampleError(
-        f"input {spec.name!r}{where}{index} is {value}: the sample is refused and the state is as "
+    kind, reason = refusal_reason(array[place], spec, element)
+    return kind(
+        f"input {spec.name!r}{where}{index} {reason}: the sample is refused and the state is as "
         "before; repair, hold or skip such samples before they reach the model"
+    )
+
+
+def refusal_reason(
+    value: Any, spec: TensorSpec, element: tuple[int, ...]
+) -> tuple[type[StreamError], str]:
+    """Why an element is refused, as the class of error and in words behind its name."""
+    if spec.dtype.is_float and not np.isfinite(value):
+        return NonFiniteSampleError, f"is {value}"
+    if spec.dtype.is_float and not abs(value) <= spec.limit:
+        return NonFiniteSampleError, (
+            f"is {value}, and beyond a magnitude of {spec.limit:.4g} values in the model could "
+            "become infinite or NaN"
+        )
+    # What is used is the number without its fraction.
+    low, high = (int(end[element]) for end in element_ranges(spec))
+    return SampleRangeError, (
+        f"is {value}, which the model uses as an index or a length of {low} to {high}"
     )
 
 

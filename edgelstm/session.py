@@ -8,17 +8,19 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.base import Blocks, Kernel, StateKeeper
-from edgelstm.errors import InternalError, StreamError
+from edgelstm.engines.base import Blocks, Kernel, NeedsGuards, StateKeeper
+from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
+from edgelstm.pace import Pace
 from edgelstm.samples import (
     by_name,
     convert_blocks,
     convert_sample,
-    non_finite_error,
+    refusal_error,
 )
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.snapshot import Snapshot
+from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
 Result = Any
@@ -29,8 +31,8 @@ class Session:
     """One stream through a model; made by `Artifact.session()`.
 
     It owns every buffer it writes, so that any number of sessions run side by side, each in a
-    thread of its own if you like; one session belongs to one thread at a time. Whatever is refused
-    leaves the state as it was.
+    thread of its own if you like; one session belongs to one thread at a time, and refuses a second
+    one with a BusyError. Whatever is refused leaves the state as it was.
 
     Args:
         kernel: the model made ready to run; shared.
@@ -49,12 +51,14 @@ class Session:
         "_kernel",
         "_model_id",
         "_outputs",
+        "_pace",
         "_places",
         "_result",
         "_settle",
         "_signature",
         "_state_init",
         "_step",
+        "_turn",
     )
 
     def __init__(
@@ -69,12 +73,15 @@ class Session:
         self._signature = signature
         self._state_init = np.frombuffer(state_init, np.uint8)
         self._model_id = model_id
+        self._turn = Turn(f"the session of {signature.name!r}")
+        is_guarded = isinstance(kernel, NeedsGuards) and kernel.needs_guards
         self._blocks = Blocks(
-            state=allocate_block(len(state_init)),
-            scratch=allocate_block(scratch_bytes),
+            state=allocate_block(len(state_init), is_guarded=is_guarded),
+            scratch=allocate_block(scratch_bytes, is_guarded=is_guarded),
             inputs=allocate_block(signature.input_bytes),
             outputs=allocate_block(signature.output_bytes),
         )
+        self._pace = Pace()
         self._inputs = [_view(self._blocks.inputs, spec) for spec in signature.inputs]
         self._places = list(zip(signature.inputs, self._inputs, strict=True))
         self._outputs = [_view(self._blocks.outputs, spec) for spec in signature.outputs]
@@ -111,23 +118,34 @@ class Session:
             outputs a dict of such views, always the same one.
 
         Raises:
-            StreamError: the frame does not fit; the state is as before.
+            StreamError: the frame does not fit, or the state after it would not be finite; the
+                state is as before.
         """
-        if (
-            type(frame) is np.ndarray
-            and frame.dtype is self._frame_dtype
-            and frame.shape == self._frame_shape
-        ):
-            self._input[...] = frame
-        else:
-            self._take_frame(frame)
-        code = self._step()
-        if code:
-            self._refuse(code, self._inputs)
-        return self._result
+        turn = self._turn
+        try:
+            turn.take()
+        except IndexError:
+            turn.expect_free()
+        try:
+            if (
+                type(frame) is np.ndarray
+                and frame.dtype is self._frame_dtype
+                and frame.shape == self._frame_shape
+            ):
+                self._input[...] = frame
+            else:
+                self._take_frame(frame)
+            code = self._step()
+            if code:
+                self._refuse(code, self._inputs)
+            return self._result
+        finally:
+            turn.give(None)
 
     def run(self, frames: Any) -> Result:
-        """Feed a block of frames in one native call; the same as `step` for each of them.
+        """Feed a block of frames in native code; the same as `step` for each of them.
+
+        A signal is answered within a fraction of a second, and then none of the block was fed.
 
         Args:
             frames: `(n, *frame)`, or a dict of such blocks by name.
@@ -137,7 +155,13 @@ class Session:
 
         Raises:
             StreamError: a frame does not fit; none of the block was fed.
+            NonFiniteStateError: a state would not be finite after one of the frames; those before
+                it were fed: the error holds their number and outputs.
         """
+        with self._turn:
+            return self._run(frames)
+
+    def _run(self, frames: Any) -> Result:
         self._expect_mode("stream", "run() feeds a stream")
         signature = self._signature
         blocks = convert_blocks(frames, signature.inputs)
@@ -146,11 +170,39 @@ class Session:
         results, outputs = _make_room(n_steps, signature.outputs, signature.output_bytes)
         if n_steps:
             self._settle()
-            code = self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
+            if n_steps > _MOST_STEPS:
+                raise StreamError(f"a block of {n_steps} frames: run takes {_MOST_STEPS} at most")
+            code = self._run_stretches(inputs, outputs, n_steps)
+            if code < 0:
+                done = [np.ascontiguousarray(result[: -1 - code]) for result in results]
+                raise self._overflow(-1 - code, self._as_result(done))
             if code:
                 self._refuse(code, blocks, is_block=True)
         # Views of frames that also hold other outputs would keep all of those alive.
         return self._as_result([np.ascontiguousarray(result) for result in results])
+
+    def _run_stretches(self, inputs: Array, outputs: Array, n_steps: int) -> int:
+        """Native calls that a signal can come between; unless all are done, none was."""
+        if n_steps <= self._pace.steps:
+            return self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
+        state = self._blocks.state
+        before = state.copy()
+        try:
+            for part in self._pace.stretches(n_steps):
+                steps = part.stop - part.start
+                run = self._kernel.bind_run(self._blocks, inputs[part], outputs[part], steps)
+                code = run()
+                if code < 0:  # -1 - k: the k frames before stay fed, and those of the stretches
+                    done: int = part.start
+                    return code - done
+                if code:
+                    break
+        except BaseException:
+            state[...] = before
+            raise
+        if code:
+            state[...] = before
+        return code
 
     def call(self, inputs: Any) -> Result:
         """Compute the whole function once (artifacts compiled with `--mode call`).
@@ -164,24 +216,27 @@ class Session:
         Raises:
             StreamError: an input does not fit.
         """
-        self._expect_mode("call", "call() computes whole sequences")
-        self._fill(inputs)
-        code = self._step()
-        if code:
-            self._refuse(code, self._inputs)
-        return self._as_result([output.copy() for output in self._outputs])
+        with self._turn:
+            self._expect_mode("call", "call() computes whole sequences")
+            self._fill(inputs)
+            code = self._step()
+            if code:
+                self._refuse(code, self._inputs)
+            return self._as_result([output.copy() for output in self._outputs])
 
     def reset(self) -> None:
         """Begin a new stream: every state gets its initial value."""
-        self._expect_open()
-        self._settle(False)
-        self._blocks.state[...] = self._state_init
+        with self._turn:
+            self._expect_open()
+            self._settle(False)
+            self._blocks.state[...] = self._state_init
 
     def snapshot(self) -> Snapshot:
         """The state as a value; `bytes()` of it can be stored."""
-        self._expect_open()
-        self._settle()
-        return Snapshot(self._model_id, self._blocks.state.tobytes())
+        with self._turn:
+            self._expect_open()
+            self._settle()
+            return Snapshot(self._model_id, self._blocks.state.tobytes())
 
     def restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
         """Continue where a snapshot was taken.
@@ -189,6 +244,10 @@ class Session:
         Raises:
             StreamError: it is damaged, or of another model; the state is as before.
         """
+        with self._turn:
+            self._restore(snapshot)
+
+    def _restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
         self._expect_open()
         if not isinstance(snapshot, Snapshot):
             snapshot = Snapshot.from_bytes(snapshot)
@@ -207,9 +266,14 @@ class Session:
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""
-        self._settle(False)
-        self._frame_dtype = None
-        self._step, self._settle = self._refuse_closed, _state_is_here
+        with self._turn:
+            self._settle(False)
+            self._frame_dtype = None
+            # No method of its own: a session that refers to itself outlives its last user.
+            self._step, self._settle = _Closed(self._signature.name), _state_is_here
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy("a Session", "session.snapshot()")
 
     def __enter__(self) -> Session:
         return self
@@ -267,20 +331,50 @@ class Session:
             )
 
     def _expect_open(self) -> None:
-        if self._step == self._refuse_closed:
-            self._refuse_closed()
+        if isinstance(self._step, _Closed):
+            self._step()
 
-    def _refuse_closed(self) -> NoReturn:
-        raise StreamError(
-            f"the session of {self._signature.name!r} is closed: make a new one with "
-            "artifact.session()"
+    def _overflow(self, done: int, outputs: Result) -> NonFiniteStateError:
+        where = "" if outputs is None else f" {done} of the block"
+        kept = "it was" if outputs is None else f"after the {done} frames before it"
+        limit = self._signature.state_limit
+        bound = (
+            f"beyond {limit:.4g}, infinite or NaN" if limit < float("inf") else "infinite or NaN"
+        )
+        return NonFiniteStateError(
+            f"after frame{where} a state of {self._signature.name!r} would be {bound}, and with it "
+            f"what follows: the frame is refused and the state is as {kept}; "
+            "skip such frames, reset() the stream, or bound the model (clip of the cell, tanh "
+            "instead of relu)",
+            done,
+            outputs,
         )
 
     def _refuse(self, code: int, arrays: list[Array], is_block: bool = False) -> NoReturn:
         specs = self._signature.inputs
+        if code == -1 and not is_block:
+            raise self._overflow(0, None)
         if not 1 <= code <= len(specs):
             raise InternalError(f"the step of {self._signature.name!r} returned {code}")
-        raise non_finite_error(arrays[code - 1], specs[code - 1], is_block)
+        raise refusal_error(arrays[code - 1], specs[code - 1], is_block)
+
+
+_MOST_STEPS = 2**31 - 2
+"""Frames of a run: how many are done comes back in 32 bits."""
+
+
+class _Closed:
+    """The step of a closed session."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self) -> NoReturn:
+        raise StreamError(
+            f"the session of {self._name!r} is closed: make a new one with artifact.session()"
+        )
 
 
 def _state_is_here(fetch: bool = True) -> None:

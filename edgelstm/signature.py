@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from edgelstm.dtypes import DType
@@ -31,6 +31,11 @@ class TensorSpec:
         stride: input frames per frame of this output.
         delay: frames by which this output lags behind the input.
         warm_up: frames before this output is defined.
+        limit: of inputs in floating point: samples of larger magnitude are refused, because values
+            in the model might become infinite; infinity: any finite number is taken.
+        ranges: of inputs that are used as indices or lengths (numbers in floating point after they
+            are rounded towards zero): runs of elements, in order, as (elements, smallest, largest);
+            empty: any value of the type.
     """
 
     name: str
@@ -43,6 +48,8 @@ class TensorSpec:
     stride: int = 1
     delay: int = 0
     warm_up: int = 0
+    limit: float = math.inf
+    ranges: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -50,8 +57,8 @@ class TensorSpec:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; `from_json` reads it back."""
-        return {
+        """A JSON object; `from_json` reads it back. Limits that refuse nothing are left out."""
+        data: dict[str, Any] = {
             "name": self.name,
             "dtype": self.dtype.value,
             "shape": list(self.shape),
@@ -63,6 +70,11 @@ class TensorSpec:
             "delay": self.delay,
             "warm_up": self.warm_up,
         }
+        if math.isfinite(self.limit):
+            data["limit"] = self.limit
+        if self.ranges:
+            data["ranges"] = [list(run) for run in self.ranges]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TensorSpec:
@@ -71,7 +83,14 @@ class TensorSpec:
         fields["dtype"] = DType(fields["dtype"])
         fields["shape"] = tuple(fields["shape"])
         fields["model_shape"] = tuple(fields["model_shape"])
-        return cls(**fields)
+        if "limit" in fields:
+            fields["limit"] = _limit(fields["limit"])
+        kind = float if fields["dtype"].is_float else int
+        fields["ranges"] = tuple(_run(run, kind) for run in fields.get("ranges", ()))
+        spec = cls(**fields)
+        if spec.ranges and sum(count for count, _, _ in spec.ranges) != math.prod(spec.shape):
+            raise ValueError(f"the ranges of {spec.name!r} are of another number of elements")
+        return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +135,9 @@ class Signature:
         input_bytes: size of one step's input block; frames of a block follow each other.
         output_bytes: size of one step's output block.
         rate_hz: sampling rate the model was trained for, where known.
+        checks_states: every new state is checked, and kept out where it is beyond `state_limit`,
+            because no limit of the inputs is known that keeps the states finite.
+        state_limit: the largest magnitude of a state that is kept; infinity: any finite number.
     """
 
     name: str
@@ -126,10 +148,12 @@ class Signature:
     input_bytes: int
     output_bytes: int
     rate_hz: float | None = None
+    checks_states: bool = False
+    state_limit: float = math.inf
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
-        return {
+        data = {
             "name": self.name,
             "mode": self.mode,
             "inputs": [spec.to_json() for spec in self.inputs],
@@ -139,6 +163,20 @@ class Signature:
             "output_bytes": self.output_bytes,
             "rate_hz": self.rate_hz,
         }
+        if self.checks_states:
+            data["checks_states"] = True
+            if math.isfinite(self.state_limit):
+                data["state_limit"] = self.state_limit
+        return data
+
+    def without_limits(self) -> Signature:
+        """The same with nothing said of what is refused: what artifacts of one model share."""
+        return replace(
+            self,
+            inputs=tuple(replace(spec, limit=math.inf, ranges=()) for spec in self.inputs),
+            checks_states=False,
+            state_limit=math.inf,
+        )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Signature:
@@ -152,4 +190,19 @@ class Signature:
             input_bytes=data["input_bytes"],
             output_bytes=data["output_bytes"],
             rate_hz=data["rate_hz"],
+            checks_states=bool(data.get("checks_states", False)),
+            state_limit=_limit(data["state_limit"]) if "state_limit" in data else math.inf,
         )
+
+
+def _limit(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"a limit is {value!r}")
+    return float(value)
+
+
+def _run(run: Any, kind: type[float]) -> tuple[int, float, float]:
+    count, low, high = run
+    if type(count) is not int or count < 1 or not all(type(end) is kind for end in (low, high)):
+        raise ValueError(f"a range of elements is {run!r}")
+    return count, low, high

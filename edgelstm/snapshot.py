@@ -55,5 +55,5 @@ class Snapshot:
 def model_id(signature: Signature, source_sha256: str, weights: bytes | memoryview) -> str:
     """What tells models apart: the source file (or, without one, the weights) and the signature."""
     content = source_sha256 or hashlib.sha256(weights).hexdigest()
-    identity = {"content": content, "signature": signature.to_json()}
+    identity = {"content": content, "signature": signature.without_limits().to_json()}
     return hashlib.sha256(canonical_json(identity)).hexdigest()

@@ -8,11 +8,14 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.admission import refused, takes
 from edgelstm.engines.base import Kernel
-from edgelstm.errors import CapabilityError, NonFiniteSampleError, SampleShapeError, StreamError
+from edgelstm.errors import CapabilityError, SampleShapeError, StreamError
 from edgelstm.memory import Block
+from edgelstm.samples import refusal_reason
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.snapshot import Snapshot
+from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
 Result = Any
@@ -86,6 +89,7 @@ class StreamSet:
         self._signature = signature
         self._state_init = np.frombuffer(state_init, np.uint8)
         self._model_id = model_id
+        self._turn = Turn(f"the streams of {signature.name!r}")
         self._active = np.ones(streams, np.bool_)
         self._runner: Runner | None = kernel.bind_streams(streams, len(state_init))
         self.reset()
@@ -116,7 +120,8 @@ class StreamSet:
             StreamError: a frame does not fit; no stream was fed.
         """
         given = frames if isinstance(frames, dict) else {self._signature.inputs[0].name: frames}
-        result = self.run({name: np.asarray(data)[None] for name, data in given.items()})
+        with self._turn:
+            result = self._advance({name: np.asarray(data)[None] for name, data in given.items()})
         if isinstance(result, dict):
             return {name: data[0] for name, data in result.items()}
         return result[0]
@@ -133,6 +138,10 @@ class StreamSet:
         Raises:
             StreamError: a frame does not fit; no stream was fed.
         """
+        with self._turn:
+            return self._advance(frames)
+
+    def _advance(self, frames: Any) -> Result:
         runner = self._expect_open()
         packed = self._pack(frames)
         count = packed.shape[0]
@@ -144,6 +153,10 @@ class StreamSet:
 
     def reset(self, stream: int | None = None) -> None:
         """Begin a new stream at one place, or at all of them."""
+        with self._turn:
+            self._begin(stream)
+
+    def _begin(self, stream: int | None) -> None:
         runner = self._expect_open()
         if stream is None:
             runner.write_state(0, np.tile(self._state_init, len(self)))
@@ -156,25 +169,28 @@ class StreamSet:
         Raises:
             StreamError: none is free.
         """
-        runner = self._expect_open()
-        free = np.flatnonzero(~self._active)
-        if free.size == 0:
-            raise StreamError(f"all {len(self)} places are taken: open a session with more")
-        place = int(free[0])
-        self.reset(place)
-        self._active[place] = True
-        runner.set_active(self._active)
-        return place
+        with self._turn:
+            runner = self._expect_open()
+            free = np.flatnonzero(~self._active)
+            if free.size == 0:
+                raise StreamError(f"all {len(self)} places are taken: open a session with more")
+            place = int(free[0])
+            self._begin(place)
+            self._active[place] = True
+            runner.set_active(self._active)
+            return place
 
     def leave(self, stream: int) -> None:
         """Give a place back."""
-        runner = self._expect_open()
-        self._active[self._expect_place(stream)] = False
-        runner.set_active(self._active)
+        with self._turn:
+            runner = self._expect_open()
+            self._active[self._expect_place(stream)] = False
+            runner.set_active(self._active)
 
     def snapshot(self, stream: int) -> Snapshot:
         """The state of one stream; it fits single sessions of the same model, too."""
-        state = self._expect_open().read_state(self._expect_place(stream))
+        with self._turn:
+            state = self._expect_open().read_state(self._expect_place(stream))
         return Snapshot(self._model_id, state.tobytes())
 
     def restore(self, stream: int, snapshot: Snapshot | bytes) -> None:
@@ -189,11 +205,16 @@ class StreamSet:
         if snapshot.model_id != self._model_id or len(snapshot.state) != self._state_init.size:
             raise StreamError(f"the snapshot is of another model than {self._signature.name!r}")
         state = np.frombuffer(snapshot.state, np.uint8)
-        runner.write_state(self._expect_place(stream), state)
+        with self._turn:
+            runner.write_state(self._expect_place(stream), state)
 
     def close(self) -> None:
         """Give the memory back; the set cannot be used afterwards."""
-        self._runner = None
+        with self._turn:
+            self._runner = None
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy("a StreamSet", "snapshot(stream)")
 
     def __enter__(self) -> StreamSet:
         return self
@@ -228,23 +249,27 @@ class StreamSet:
                     "streams, and the frame"
                 )
             values = np.ascontiguousarray(block, spec.dtype.numpy)
-            self._expect_finite(values, spec)
+            self._expect_taken(values, spec)
             end = spec.offset_bytes + spec.nbytes
             packed[..., spec.offset_bytes : end] = values.reshape(count, len(self), -1).view(
                 np.uint8
             )
         return packed
 
-    def _expect_finite(self, values: Array, spec: TensorSpec) -> None:
-        if values.dtype.kind != "f" or np.isfinite(values).all():
+    def _expect_taken(self, values: Array, spec: TensorSpec) -> None:
+        if takes(values, spec):
             return
-        rows = ~np.isfinite(values.reshape(*values.shape[:2], -1)).all(axis=2)
-        rows &= self._active
+        bad = refused(values, spec).reshape(*values.shape[:2], -1)
+        rows = bad.any(axis=2) & self._active
         if rows.any():
             frame, stream = (int(each[0]) for each in np.nonzero(rows))
-            raise NonFiniteSampleError(
-                f"input {spec.name!r} of stream {stream} holds NaN or infinity in frame {frame} "
-                "of the block; no stream was fed"
+            place = np.unravel_index(int(bad[frame, stream].argmax()), spec.shape)
+            element = tuple(int(index) for index in place)
+            kind, reason = refusal_reason(values[(frame, stream, *element)], spec, element)
+            raise kind(
+                f"input {spec.name!r} of stream {stream}, element "
+                f"[{','.join(map(str, element))}] in frame {frame} of the block, {reason}; no "
+                "stream was fed"
             )
 
     def _expect_place(self, stream: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.admission import nearest_taken
 from edgelstm.artifact import Artifact
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.errors import TargetUnavailableError
@@ -67,7 +68,7 @@ class Distribution:
 
 
 def random_frames(signature: Signature, n_frames: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Standard-normal frames by input; whole numbers are zero, lengths are the longest."""
+    """Standard-normal frames by input, whole numbers zero, lengths the longest; all are taken."""
     generator = np.random.default_rng(seed)
     frames: dict[str, NDArray[Any]] = {}
     longest = max((spec.shape[0] for spec in signature.inputs if len(spec.shape) > 1), default=0)
@@ -79,6 +80,7 @@ def random_frames(signature: Signature, n_frames: int, seed: int = 0) -> dict[st
             # Zero is a valid index everywhere; only sequence lengths would make the work vanish.
             value = longest if "len" in spec.name.lower() else 0
             frames[spec.name] = np.full(shape, value, spec.dtype.numpy)
+        frames[spec.name] = nearest_taken(frames[spec.name], spec)
     return frames
 
 

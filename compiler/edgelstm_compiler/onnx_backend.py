@@ -15,15 +15,32 @@ from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import read_model
 
-_WEIGHTS = (1, 2, 3, 7)
-"""Inputs W, R, B and P of LSTM, GRU and RNN."""
+_CELL = (1, 2, 3, 7)
+_CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _CELL),
+    **dict.fromkeys(("Conv", "ConvTranspose"), (1, 2)),
+    **dict.fromkeys(("Reshape", "Expand", "Tile", "Squeeze", "Unsqueeze", "Split"), (1,)),
+    **dict.fromkeys(("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean"), (1,)),
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare"), (1,)),
+    **dict.fromkeys(("ReduceLogSum", "ReduceLogSumExp"), (1,)),
+    **dict.fromkeys(("TopK", "CumSum", "Trilu", "Pow", "PRelu", "Upsample"), (1,)),
+    "BatchNormalization": (1, 2, 3, 4),
+    "ConstantOfShape": (0,),
+    "Dropout": (1, 2),
+    "OneHot": (1, 2),
+    "Pad": (1, 2, 3),
+    "Range": (0, 1, 2),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+}
+"""Inputs that are weights, shapes or axes: compiled code knows them ahead of time."""
 
 
 class EdgeLSTMRep(BackendRep):
     """A prepared model; compiled for each set of input shapes when they are first seen.
 
-    Weights that come as inputs (so do those of ONNX's own node tests) are compiled in: each new set
-    of weights is compiled anew.
+    Weights, shapes and axes that come as inputs (so do those of ONNX's own node tests) are compiled
+    in: each new set of them is compiled anew.
     """
 
     def __init__(self, model: onnx.ModelProto, target: str) -> None:
@@ -31,9 +48,11 @@ class EdgeLSTMRep(BackendRep):
         self._proto = model
         self._target = target
         self._compiled: dict[Hashable, Artifact] = {}
-        recurrent = [n for n in model.graph.node if n.op_type in ("LSTM", "GRU", "RNN")]
         self._weights = {
-            node.input[place] for node in recurrent for place in _WEIGHTS if place < len(node.input)
+            node.input[place]
+            for node in model.graph.node
+            for place in _CONSTANT_INPUTS.get(node.op_type, ())
+            if place < len(node.input)
         } & {info.name for info in self._model.inputs}
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 import edgelstm.artifact
+from edgelstm.admission import what_is_taken
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import (
     format_bytes,
@@ -89,6 +91,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "inputs": [_describe_tensor(spec) for spec in signature.inputs],
         "outputs": [_describe_tensor(spec) for spec in signature.outputs],
         "states": [_describe_state(spec) for spec in signature.states],
+        "checks_states": signature.checks_states,
         "layers": layers,
         "parameters": sum(int(layer.get("params") or 0) for layer in layers),
         "macs": manifest.get("macs", 0),
@@ -145,6 +148,7 @@ def _describe_tensor(spec: TensorSpec) -> dict[str, Any]:
         "stride": spec.stride,
         "delay": spec.delay,
         "warm_up": spec.warm_up,
+        "takes": what_is_taken(spec) if spec.ranges or math.isfinite(spec.limit) else "",
     }
 
 
@@ -175,6 +179,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ("runs here", report["runs_here_as"] if report["runs_here"] else "no"),
             ("because", "" if report["runs_here"] else report["runs_here_as"]),
             ("rate", f"{report['rate_hz']:g} Hz" if report["rate_hz"] else ""),
+            ("states", "may overflow: checked in every step" if report["checks_states"] else ""),
             ("parameters", f"{report['parameters']:,}"),
             (f"MACs a {unit}", f"{report['macs']:,}"),
         ]
@@ -306,6 +311,8 @@ def _remarks(tensor: Mapping[str, Any]) -> str:
     for name, word in (("delay", "delay"), ("warm_up", "warm-up")):
         if tensor.get(name):
             remarks.append(f"{word} {tensor[name]} frames")
+    if tensor.get("takes"):
+        remarks.append(f"takes {tensor['takes']}")
     return ", ".join(remarks)
 
 

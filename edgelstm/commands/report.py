@@ -71,7 +71,7 @@ def format_bytes(size: int) -> str:
 @contextmanager
 def progress_bar(label: str, length: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on stderr, where that is a terminal; the function advances it."""
-    if length is None or not sys.stderr.isatty():
+    if length is None or sys.stderr is None or not sys.stderr.isatty():
         yield lambda amount: None
         return
     bar: Any

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-import numpy as np
 
 import edgelstm.artifact
-from edgelstm.artifact import Artifact
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar
 from edgelstm.errors import RecordingError
-from edgelstm.streams.columns import to_frames
-from edgelstm.streams.files import (
-    FORMATS,
-    STANDARD,
-    Format,
-    is_same_file,
-    open_input,
-    open_output,
-    open_sink,
-    open_source,
-)
-from edgelstm.streams.ndjson import NdjsonSource
-from edgelstm.streams.numpy_arrays import pick_arrays, read_arrays, write_arrays
-from edgelstm.streams.replay import BadSamplePolicy, Replay
+from edgelstm.interruption import StopRequest
+from edgelstm.outputs import STANDARD, check_output
+from edgelstm.streams.call_run import CallRun
+from edgelstm.streams.files import FORMATS, Format
+from edgelstm.streams.replay import BadSamplePolicy
+from edgelstm.streams.stream_run import StreamOptions, StreamRun
+
+STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every")
+"""Options that mean nothing for an artifact that was compiled with --mode call."""
 
 _FORMAT = click.Choice(list(FORMATS))
 
@@ -70,6 +62,26 @@ _FORMAT = click.Choice(list(FORMATS))
     help="For NaN, infinity or a missing value: stop; skip the frame; hold the last good one; or "
     "skip it and reset the state. They are counted and reported.",
 )
+@click.option(
+    "--state-file",
+    type=click.Path(path_type=Path),
+    help="Keep the state of the stream here, with the number of the last frame; written whole or "
+    "not at all, again and again and at the end.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue behind the last frame of the state file, and append to the output. Without a "
+    "state file there the stream begins anew.",
+)
+@click.option(
+    "--state-every",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two states while frames come.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @json_option
 def run_command(
@@ -82,80 +94,85 @@ def run_command(
     keep: tuple[str, ...],
     no_header: bool,
     on_bad_sample: str,
+    state_file: Path | None,
+    resume: bool,
+    state_every: float,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Feed a recording, or standard input as it arrives, to ARTIFACT and write its predictions.
 
-    Models compiled with --mode call take NPY or NPZ files of whole inputs.
+    Models compiled with --mode call take whole inputs: NPY or NPZ files of one call, or of several
+    along a further first axis; a CSV file whose rows fill the input; NDJSON, a line a call.
 
     \b
     edgelstm run phase.edgelstm --input walk.csv --output phases.csv --keep time
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
+    if state_file is None and (resume or _is_given("state_every")):
+        raise click.UsageError("--resume and --state-every are for --state-file FILE")
     model = edgelstm.artifact.load(artifact)
-    if is_same_file(input_path, output_path):
-        raise RecordingError(f"{output_path} is the input: name another file for the output")
-    if model.signature.mode == "call":
-        summary = _call(model, input_path, output_path, output_format)
-    else:
-        wanted = [name for name in columns.split(",") if name.strip()]
-        with open_source(
-            input_path, model.signature, input_format, wanted, keep, not no_header
-        ) as source:
-            if output_path == STANDARD and output_format is None:
-                output_format = "ndjson" if isinstance(source, NdjsonSource) else "csv"
-            with open_sink(output_path, model.signature, output_format, source.kept) as sink:
-                replay = Replay(
-                    model.session(),
-                    source,
-                    sink,
-                    BadSamplePolicy(on_bad_sample),
-                    is_live=source.total is None,
-                )
-                summary = _stream(replay, model, quiet=quiet, as_json=as_json)
+    options = StreamOptions(
+        input_path=input_path,
+        output_path=output_path,
+        protect=(artifact,),
+        input_format=input_format,
+        output_format=output_format,
+        columns=[name for name in columns.split(",") if name.strip()],
+        keep=keep,
+        has_header=not no_header,
+        policy=BadSamplePolicy(on_bad_sample),
+        state_path=state_file,
+        is_resumed=resume,
+        save_every_s=state_every,
+    )
+    check_output(output_path, (artifact, input_path), RecordingError)
+    is_call = model.signature.mode == "call"
+    if is_call:
+        _expect_call_options()
+    run = CallRun(model, options) if is_call else StreamRun(model, options)
+    summary: dict[str, Any] | None = None
+    try:
+        with StopRequest() as stop:
+            if isinstance(run, CallRun):
+                run.run(stop)
+            else:
+                run.run(stop, lambda source: progress_bar(model.name, source.total))
+    finally:
+        summary = run.summary()
+        if summary is not None and not quiet and not as_json:
+            _print_summary(summary)
     if as_json:
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
 
 
-def _stream(replay: Replay, model: Artifact, quiet: bool, as_json: bool) -> dict[str, Any]:
-    source = replay.source
-    if replay.is_live:
-        # A reader may wait for the header before it sends the first sample.
-        replay.sink.flush()
-    read = 0
-    try:
-        with progress_bar(model.name, source.total) as advance:
+def _expect_call_options() -> None:
+    """Refuse what only streams have.
 
-            def progress() -> None:
-                nonlocal read
-                advance(source.done - read)
-                read = source.done
-
-            replay.run(progress)
-    finally:
-        summary = _summarize(replay, model)
-        if not quiet and not as_json:
-            _print_summary(summary)
-    return summary
+    Raises:
+        click.UsageError: names the option.
+    """
+    for name in STREAM_ONLY:
+        if _is_given(name):
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for streams, and this artifact was compiled with "
+                "--mode call: leave it out"
+            )
 
 
-def _summarize(replay: Replay, model: Artifact) -> dict[str, Any]:
-    return {
-        "artifact": model.name,
-        "engine": dict(replay.session.kernel.facts),
-        "frames": replay.frames_in,
-        "predictions": replay.frames_out,
-        "bad_frames": replay.bad_frames,
-        "on_bad_sample": replay.policy.value,
-        "columns": {name: list(names) for name, names in replay.source.mapping.items()},
-        "ns_per_step": round(replay.model_ns / max(replay.frames_out, 1), 1),
-    }
+def _is_given(name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    if "calls" in summary:
+        calls = summary["calls"]
+        click.echo(f"{calls} call{'' if calls == 1 else 's'}", err=True)
+        return
     fed = "; ".join(f"{name} from {', '.join(names)}" for name, names in summary["columns"].items())
     text = f"{summary['predictions']} predictions from {summary['frames']} frames"
     if summary["predictions"]:
@@ -163,37 +180,3 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["bad_frames"]:
         text += f", {summary['bad_frames']} bad frames ({summary['on_bad_sample']})"
     click.echo(f"{text} ({fed})", err=True)
-
-
-def _call(
-    model: Artifact, input_path: str, output_path: str, output_format: Format | None
-) -> dict[str, Any]:
-    """One call on whole arrays."""
-    is_npz = (output_format or Path(output_path).suffix.lower().lstrip(".")) != "npy"
-    if output_path == STANDARD and sys.stdout.isatty():
-        raise RecordingError("arrays are not for a terminal: name a file, --output result.npz")
-    if not is_npz and len(model.signature.outputs) > 1:
-        raise RecordingError("NPY holds one array, the model has several outputs: use .npz")
-    with open_input(input_path) as file:
-        data = file.read()
-    specs = model.signature.inputs
-    arrays = pick_arrays(read_arrays(data, input_path), specs, input_path)
-    inputs = {}
-    for spec in specs:
-        array = arrays[spec.name]
-        if array.shape != spec.shape:
-            raise RecordingError(
-                f"{input_path}: input {spec.name!r} has shape {spec.shape}, got {array.shape}"
-            )
-        inputs[spec.name] = to_frames(array[None], spec, input_path)[0]
-    with model.session() as session:
-        result = session.call(inputs)
-    outputs = model.signature.outputs
-    results = {outputs[0].name: result} if len(outputs) == 1 else result
-    with open_output(output_path) as file:
-        write_arrays(file, cast("dict[str, np.ndarray[Any, Any]]", results), is_npz)
-    return {
-        "artifact": model.name,
-        "engine": dict(model.kernel.facts),
-        "outputs": {name: list(array.shape) for name, array in results.items()},
-    }

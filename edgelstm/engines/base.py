@@ -13,7 +13,13 @@ from edgelstm.memory import Block
 from edgelstm.signature import Signature
 
 StepFunction = Callable[[], int]
-"""One step on bound blocks; 0, or 1 + i when input i holds NaN or infinity (state untouched)."""
+"""One step (or run) on bound blocks. It returns
+
+* 0;
+* 1 + i when input i holds what `edgelstm.admission` refuses; nothing was changed, of a whole run;
+* -1 - n when the state after the next frame would not be finite, or beyond `Signature.state_limit`;
+  n frames are done, and the state is the one after them (only where `Signature.checks_states`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,16 @@ class Kernel(Protocol):
 
     def read_weights(self, repeats: int) -> int | None:
         """Merely read all weights so often, for measuring; the bytes read, None if not offered."""
+        ...
+
+
+@runtime_checkable
+class NeedsGuards(Protocol):
+    """A kernel whose code may want more memory than its artifact says."""
+
+    @property
+    def needs_guards(self) -> bool:
+        """Whether state and scratch should end at memory that nobody may touch."""
         ...
 
 

@@ -19,10 +19,11 @@ from edgelstm.engines.base import Blocks, Kernel, StepFunction
 from edgelstm.engines.cuda_doorbell import IDLE_US, DoorbellKernel
 from edgelstm.engines.cuda_driver import Device, open_device
 from edgelstm.engines.cuda_kernels import LoadedKernel, entries_for, kernel_entries
-from edgelstm.engines.cuda_samples import find_non_finite
+from edgelstm.engines.cuda_samples import find_refused, states_are_kept
 from edgelstm.engines.cuda_step import GraphStep
 from edgelstm.engines.cuda_streams import StreamRunner
 from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.memory import Block
 from edgelstm.signature import Signature
 
 
@@ -102,17 +103,20 @@ class CudaKernel:
         return max(enough, key=least) if enough else min(there, key=least)
 
     def bind(self, blocks: Blocks) -> StepFunction:
-        """One step, as a graph of one kernel."""
+        """One step, as a graph of one kernel; a run of one where states are checked."""
+        if self._signature.checks_states:
+            return self.bind_run(blocks, blocks.inputs, blocks.outputs, 1)
         return GraphStep(self._device, self.choose(1), self._signature, blocks)
 
     def bind_run(
         self, blocks: Blocks, inputs: NDArray[Any], outputs: NDArray[Any], n_steps: int
     ) -> StepFunction:
-        """Many steps in one launch."""
+        """Many steps in one launch; where states are checked, a launch a frame."""
 
         def run() -> int:
             frames = inputs.reshape(-1).view(np.uint8)
-            code = find_non_finite(self._signature, frames)
+            results = outputs.reshape(-1).view(np.uint8)
+            code = find_refused(self._signature, frames)
             if code:
                 return code
             try:
@@ -121,15 +125,37 @@ class CudaKernel:
             except IndexError:
                 runner = self.bind_streams(1, self._state_bytes)
             runner.write_state(0, blocks.state)
-            runner.run(frames, outputs.reshape(-1).view(np.uint8), n_steps)
-            blocks.state[...] = runner.read_state(0)
+            if self._signature.checks_states:
+                code = self._run_singly(runner, blocks, frames, results, n_steps)
+            else:
+                runner.run(frames, results, n_steps)
+                blocks.state[...] = runner.read_state(0)
             self._idle.append(runner)
-            return 0
+            return code
 
         return run
 
+    def _run_singly(
+        self, runner: StreamRunner, blocks: Blocks, frames: Block, results: Block, n_steps: int
+    ) -> int:
+        """Frame by frame, each new state seen before it is kept."""
+        pairs = zip(frames.reshape(n_steps, -1), results.reshape(n_steps, -1), strict=True)
+        for done, (frame, result) in enumerate(pairs):
+            runner.run(frame, result, 1)
+            state = runner.read_state(0)
+            if not states_are_kept(self._signature, state):
+                return -1 - done
+            blocks.state[...] = state
+        return 0
+
     def bind_streams(self, streams: int, state_bytes: int) -> StreamRunner:
-        """Device memory for many streams, and how they are run."""
+        """Device memory for many streams, and how they are run.
+
+        Raises:
+            CapabilityError: the states of the model have to be checked in every step.
+        """
+        if streams > 1:
+            self._expect_bounded_states("many streams in one session", "one session a stream")
         return StreamRunner(
             self._device, self.choose(streams), self._signature, streams, state_bytes
         )
@@ -148,7 +174,16 @@ class CudaKernel:
                 "the artifact has no kernel that waits for frames: compile the model with "
                 "--option doorbell=yes"
             )
+        self._expect_bounded_states("a doorbell", "the session without latency")
         return DoorbellKernel(self._device, self._waiting, self._signature, self, idle_us)
+
+    def _expect_bounded_states(self, what: str, instead: str) -> None:
+        if self._signature.checks_states:
+            raise CapabilityError(
+                f"the states of {self._signature.name!r} can become infinite, so that each is "
+                f"checked on the host, and {what} would not allow it: open {instead}, or bound the "
+                "model's activations (such as clip of the cell)"
+            )
 
     def read_weights(self, repeats: int) -> int | None:
         """Not offered."""

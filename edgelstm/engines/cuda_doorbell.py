@@ -31,7 +31,7 @@ from edgelstm.engines.cuda_driver import Device
 from edgelstm.engines.cuda_kernels import LoadedKernel
 from edgelstm.engines.cuda_launch import Arguments, Stream
 from edgelstm.engines.cuda_memory import DeviceMemory, PinnedMemory
-from edgelstm.engines.cuda_samples import make_finite_check
+from edgelstm.engines.cuda_samples import make_check
 from edgelstm.errors import CapabilityError, ToolchainError
 from edgelstm.signature import Signature
 
@@ -137,7 +137,7 @@ class DoorbellStep:
         self._device = device
         self._kernel = kernel
         self._blocks = blocks
-        self._check = make_finite_check(signature, blocks.inputs)
+        self._check = make_check(signature, blocks.inputs)
         team = kernel.entry.team
         sizes = (DONE_PLACE + 4 * team, blocks.inputs.size, blocks.outputs.size, blocks.state.size)
         starts = [0]

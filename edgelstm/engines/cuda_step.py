@@ -9,7 +9,7 @@ from edgelstm.engines.cuda_driver import Device
 from edgelstm.engines.cuda_kernels import LoadedKernel
 from edgelstm.engines.cuda_launch import Arguments, Graph, Stream
 from edgelstm.engines.cuda_memory import DeviceMemory, PinnedMemory
-from edgelstm.engines.cuda_samples import make_finite_check
+from edgelstm.engines.cuda_samples import make_check
 from edgelstm.signature import Signature
 
 _PART = 256
@@ -35,7 +35,7 @@ class GraphStep:
         self._device = device
         self._kernel = kernel  # keeps the weights
         self._blocks = blocks
-        self._check = make_finite_check(signature, blocks.inputs)
+        self._check = make_check(signature, blocks.inputs)
         y_place = -(-max(blocks.inputs.size, 1) // _PART) * _PART
         self._pinned = PinnedMemory(device, y_place + blocks.outputs.size)
         self._x = self._pinned.data[: blocks.inputs.size]

@@ -7,14 +7,17 @@ int32_t NAME_step(const void *weights, void *state, void *scratch, const void *i
 int32_t NAME_run(const void *weights, void *state, void *scratch, const void *in, void *out,
                  int64_t n_steps);                       frames at a stride of input/output_bytes
 int64_t NAME_read(const void *weights, int64_t bytes, int64_t repeats);  optional: only reads
+const int64_t NAME_sizes[5];      optional: bytes of weights, state, scratch, input, output
 ```
-They return 0, or 1 + i when float input i holds NaN or infinity; the state is then untouched (`run`
-looks at the whole block first). Weights, state and scratch start at a multiple of 64 bytes; inputs
-and outputs need the alignment of their elements only.
+Step and run return what `edgelstm.engines.base.StepFunction` says; `run` looks at all inputs first.
+Code without sizes (of older artifacts) runs with what the manifest says, and guards behind it.
+Weights, state and scratch start at a multiple of 64 bytes; inputs and outputs need the alignment of
+their elements only.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import os
 import struct
@@ -28,12 +31,15 @@ from numpy.typing import NDArray
 from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.cpu_features import ELF_MACHINES, cpu_flags, machine
-from edgelstm.engines.shared_object import load_shared_object
+from edgelstm.engines.shared_object import Library, load_shared_object
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm.memory import Block, address_of, view_aligned
 from edgelstm.signature import Signature
 
 CODE_PREFIX = "code/"
+SIZES = ("weights", "a state", "scratch", "an input", "an output")
+"""What the numbers of `NAME_sizes` are the bytes of."""
+
 ISA_VARIABLE = "EDGELSTM_ISA"
 """Environment variable that forces one instruction set of the artifact."""
 
@@ -134,31 +140,63 @@ class NativeEngine:
         variant = choose_variant(code_variants(container))
         library = load_shared_object(container.section(variant.section), signature.name)
         weights = view_aligned(container.section("weights"))
-        return NativeKernel(library, signature.name, weights, variant.isa)
+        sizes = memory_sizes(container.manifest, signature)
+        return NativeKernel(library, signature.name, weights, variant.isa, sizes)
 
 
 class NativeKernel:
-    """The functions of one loaded library, on one shared copy of the weights."""
+    """The functions of one loaded library, on one shared copy of the weights.
 
-    __slots__ = ("_facts", "_read", "_run", "_step", "_weights", "_weights_pointer")
+    Args:
+        library: the code.
+        name: of the model.
+        weights: its weights.
+        isa: the instruction set.
+        sizes: bytes of weights, state, scratch, input and output as the manifest has them.
 
-    def __init__(self, library: ctypes.CDLL, name: str, weights: Block, isa: str) -> None:
-        try:
-            self._step = library[f"{name}_step"]
-            self._run = library[f"{name}_run"]
-        except AttributeError as exc:
+    Raises:
+        ArtifactFormatError: the code lacks a function, or is for other sizes.
+    """
+
+    __slots__ = (
+        "_facts",
+        "_library",
+        "_needs_guards",
+        "_read",
+        "_run",
+        "_step",
+        "_weights",
+        "_weights_pointer",
+    )
+
+    def __init__(
+        self, library: Library, name: str, weights: Block, isa: str, sizes: Sequence[int]
+    ) -> None:
+        self._library = library
+        step, run = (library.address(f"{name}_{function}") for function in ("step", "run"))
+        if step is None or run is None:
             raise ArtifactFormatError(
-                f"the code for {isa} lacks a function: {exc}; compile the model again"
-            ) from exc
-        # Looking a function up by index makes a new object each time, never a shared one.
-        self._read = library[f"{name}_read"] if hasattr(library, f"{name}_read") else None
-        if self._read is not None:
-            self._read.restype = ctypes.c_int64
-        self._step.restype = ctypes.c_int32
-        self._run.restype = ctypes.c_int32
+                f"the code for {isa} lacks {name}_{'run' if step else 'step'}; compile the model "
+                "again"
+            )
+        found = library.address(f"{name}_sizes")
+        self._needs_guards = found is None
+        if found is not None:
+            wanted = (ctypes.c_int64 * len(SIZES)).from_address(found)
+            expect_sizes(tuple(wanted), sizes, isa)
+        read = library.address(f"{name}_read")
+        self._step, self._run = _Function(step), _Function(run)
+        # A step that somebody still holds keeps its code.
+        self._step.library = self._run.library = library
+        self._read = None if read is None else _LongFunction(read)
         self._weights = weights
         self._weights_pointer = _pointer(weights)
         self._facts = {"engine": "native", "isa": isa}
+
+    @property
+    def needs_guards(self) -> bool:
+        """Whether the code does not say what memory it wants."""
+        return self._needs_guards
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -197,6 +235,42 @@ class NativeKernel:
         size = self._weights.size
         self._read(self._weights_pointer, ctypes.c_int64(size), ctypes.c_int64(repeats))
         return size * repeats
+
+
+class _Function(_ctypes.CFuncPtr):
+    """A C function that returns int32_t; one class for all of them."""
+
+    _flags_ = _ctypes.FUNCFLAG_CDECL
+    _restype_ = ctypes.c_int32
+    library: Library
+
+
+class _LongFunction(_ctypes.CFuncPtr):
+    """A C function that returns int64_t."""
+
+    _flags_ = _ctypes.FUNCFLAG_CDECL
+    _restype_ = ctypes.c_int64
+
+
+def memory_sizes(manifest: Mapping[str, Any], signature: Signature) -> tuple[int, ...]:
+    """Bytes of the five blocks as the manifest has them, in the order of `NAME_sizes`."""
+    memory = manifest["memory"]
+    blocks = (int(memory[f"{block}_bytes"]) for block in ("weights", "state", "scratch"))
+    return (*blocks, signature.input_bytes, signature.output_bytes)
+
+
+def expect_sizes(wanted: Sequence[int], sizes: Sequence[int], isa: str) -> None:
+    """Compare what code wants with what the manifest says.
+
+    Raises:
+        ArtifactFormatError: they differ.
+    """
+    for what, code, manifest in zip(SIZES, wanted, sizes, strict=True):
+        if code != manifest:
+            raise ArtifactFormatError(
+                f"the code for {isa} is made for {what} of {code} bytes, the manifest says "
+                f"{manifest}: the artifact was altered; compile the model again"
+            )
 
 
 def _pointer(array: NDArray[Any]) -> Any:

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.admission import is_kept, takes
 from edgelstm.container import Container
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import apply
-from edgelstm.errors import ArtifactFormatError, ArtifactVersionError
+from edgelstm.errors import ArtifactFormatError, ArtifactVersionError, StreamError
 from edgelstm.memory import Block
 from edgelstm.numerics.documents import read_cell
 from edgelstm.numerics.legacy import LEGACY
@@ -122,23 +123,31 @@ class ReferenceKernel:
         for frame in frames:
             if code := self._check(frame):
                 return code
-        for frame, result in zip(frames, results, strict=True):
-            self._execute(state, frame, result)
+        before = state.copy()
+        try:
+            for done, (frame, result) in enumerate(zip(frames, results, strict=True)):
+                if not self._execute(state, frame, result):
+                    return -1 - done
+        except StreamError:
+            # An index computed in the model: none of the block was fed.
+            state[...] = before
+            raise
         return 0
 
     def _step(self, state: Block, inputs: Block, outputs: Block) -> int:
         code = self._check(inputs)
-        if code == 0:
-            self._execute(state, inputs, outputs)
+        if code == 0 and not self._execute(state, inputs, outputs):
+            return -1
         return code
 
     def _check(self, frame: Block) -> int:
         for index, (spec, _) in enumerate(self._inputs):
-            if spec.dtype.is_float and not np.isfinite(_view(frame, spec)).all():
+            if not takes(_view(frame, spec), spec):
                 return 1 + index
         return 0
 
-    def _execute(self, state: Block, frame: Block, result: Block) -> None:
+    def _execute(self, state: Block, frame: Block, result: Block) -> bool:
+        """One step; False, with the state as it was, where a new state is not kept."""
         # Copies throughout: operators may hand on views, and states are written in place below.
         values: dict[str, Array] = dict(self._constants)
         for tensor, name in self._inputs:
@@ -150,10 +159,15 @@ class ReferenceKernel:
                 arguments = [None if name is None else values[name] for name in node.inputs]
                 results = apply(node.op, node.fields, arguments)
                 values.update(zip(node.outputs, results, strict=True))
+        if self._signature.checks_states and not all(
+            is_kept(values[write], self._signature) for _, _, write in self._states
+        ):
+            return False
         for carried, _, write in self._states:
             _view(state, carried)[...] = values[write].reshape(carried.shape)
         for tensor, name in self._outputs:
             _view(result, tensor)[...] = values[name].reshape(tensor.shape)
+        return True
 
 
 def _expect_version(version: object) -> None:

@@ -106,4 +106,8 @@ _FUNCTIONS: dict[str, Function] = {
     "sqrt": lambda x, a, b: np.sqrt(x),
     "reciprocal": lambda x, a, b: x.dtype.type(1) / x,
     "erf": _erf,
+    "sign": lambda x, a, b: np.sign(x),
+    "floor": lambda x, a, b: np.floor(x),
+    "ceil": lambda x, a, b: np.ceil(x),
+    "round": lambda x, a, b: np.rint(x),
 }

@@ -28,6 +28,15 @@ class Batch:
     def __len__(self) -> int:
         return len(next(iter(self.frames.values()))) if self.frames else 0
 
+    def part(self, part: slice) -> Batch:
+        """Some of the frames; `part` has a start and a stop."""
+        start = part.start
+        return Batch(
+            {name: frames[part] for name, frames in self.frames.items()},
+            lambda i: self.where(start + i),
+            {name: values[part] for name, values in self.kept.items()},
+        )
+
 
 class Source(Protocol):
     """Where frames come from."""

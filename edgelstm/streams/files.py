@@ -9,18 +9,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TextIO, cast
 
 from edgelstm.errors import RecordingError
+from edgelstm.outputs import STANDARD, Protected, open_output
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Sink, Source
+from edgelstm.streams.base import Source
+from edgelstm.streams.continuation import find_arrays, find_place
 from edgelstm.streams.csv_table import CsvSink, CsvSource
+from edgelstm.streams.lines import LineWriter
 from edgelstm.streams.ndjson import NdjsonSink, NdjsonSource
 from edgelstm.streams.numpy_arrays import ArraySink, ArraySource, read_arrays
+from edgelstm.streams.output_sink import OutputSink
+from edgelstm.streams.state_file import Written
 
 Format = Literal["csv", "ndjson", "npy", "npz"]
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "npy", "npz")
-STANDARD = "-"
 
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -55,7 +59,9 @@ def open_source(
     """
     with open_input(path) as file:
         origin = "standard input" if path == STANDARD else path
-        chosen = format_name or _format_of(path, file)
+        chosen = format_name or input_format(path, file)
+        if not has_header and chosen != "csv":
+            raise RecordingError(f"--no-header is for CSV, and {origin} is {chosen.upper()}")
         if chosen in ("npy", "npz"):
             arrays = read_arrays(file.read() if path == STANDARD else Path(path), origin)
             yield ArraySource(arrays, origin, signature, columns, keep)
@@ -77,39 +83,100 @@ def open_source(
 
 @contextmanager
 def open_sink(
-    path: str, signature: Signature, format_name: Format | None = None, kept: Sequence[str] = ()
-) -> Iterator[Sink]:
+    path: str,
+    signature: Signature,
+    format_name: Format | None = None,
+    kept: Sequence[str] = (),
+    protect: Sequence[Protected] = (),
+    continued: Written | None = None,
+    is_live: bool = False,
+    is_single: bool = False,
+) -> Iterator[OutputSink]:
     """An output, by its path or `-` for standard output (CSV, if no format is given).
 
     It is finished also after an error: what was predicted before is kept.
 
+    Args:
+        path: where to; see `edgelstm/outputs.py`.
+        signature: what the model gives.
+        format_name: instead of what the suffix says.
+        kept: names of the columns that pass through.
+        protect: what is read, and must not be written over.
+        continued: how far an earlier run wrote it; None to begin anew.
+        is_live: the frames behind that place do not come again.
+        is_single: the only prediction is written without an axis of its own, into arrays.
+
     Raises:
-        RecordingError: it cannot be opened, or the format cannot hold the outputs.
+        RecordingError: it cannot be opened, the format cannot hold the outputs, or it is not what
+            the earlier run wrote.
     """
     chosen = format_name or output_format(path)
-    sink: Sink
-    with open_output(path) as file:
-        if chosen in ("npy", "npz"):
-            sink = ArraySink(file, signature, kept, is_npz=chosen == "npz")
-            with _finishing(sink):
-                yield sink
-            return
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    opened = (
+        _open_arrays(path, chosen, signature, kept, protect, continued, is_single)
+        if chosen in ("npy", "npz")
+        else _open_lines(path, chosen, signature, kept, protect, continued, is_live)
+    )
+    with opened as sink:
         try:
-            make = CsvSink if chosen == "csv" else NdjsonSink
-            sink = make(text, signature, kept)
-            with _finishing(sink):
-                yield sink
-        finally:
-            text.detach()
+            yield sink
+        except BaseException:
+            if sink.has_predictions:
+                sink.finish()
+            raise
+        sink.finish()
 
 
 @contextmanager
-def _finishing(sink: Sink) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        sink.finish()
+def _open_arrays(
+    path: str,
+    chosen: Format,
+    signature: Signature,
+    kept: Sequence[str],
+    protect: Sequence[Protected],
+    continued: Written | None,
+    is_single: bool,
+) -> Iterator[OutputSink]:
+    before = find_arrays(path, continued)
+    with open_output(path, protect, RecordingError) as output:
+        sink = ArraySink(cast("IO[bytes]", output), signature, kept, chosen == "npz", is_single)
+        if before:
+            named = {spec.name: before.get(spec.name, before.get("")) for spec in signature.outputs}
+            missing = [
+                name for name in (*named, *kept) if named.get(name, before.get(name)) is None
+            ]
+            if missing:
+                raise RecordingError(
+                    f"{path} has no array {', '.join(map(repr, missing))} to continue: name a new "
+                    "output"
+                )
+            sink.write(
+                {name: array for name, array in named.items() if array is not None},
+                {name: list(before[name]) for name in kept},
+            )
+        yield OutputSink(sink, output, None, len(next(iter(before.values()), ())), is_single)
+
+
+@contextmanager
+def _open_lines(
+    path: str,
+    chosen: Format,
+    signature: Signature,
+    kept: Sequence[str],
+    protect: Sequence[Protected],
+    continued: Written | None,
+    is_live: bool,
+) -> Iterator[OutputSink]:
+    make = CsvSink if chosen == "csv" else NdjsonSink
+    head = io.StringIO()
+    make(head, signature, kept)
+    place = find_place(path, continued, head.getvalue().encode(), is_live)
+    append_at = None if place is None else place.size
+    with open_output(path, protect, RecordingError, append_at) as output:
+        lines = LineWriter(output, b"" if place is None else place.tail)
+        sink = make(cast("TextIO", lines), signature, kept)
+        if place is not None or (path == STANDARD and continued is not None and output.end()):
+            lines.drop()  # the head is there
+        yield OutputSink(sink, output, lines, 0 if place is None else place.predictions)
 
 
 def output_format(path: str) -> Format:
@@ -137,6 +204,8 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
         RecordingError: it cannot be opened.
     """
     if path == STANDARD:
+        if sys.stdin is None:
+            raise RecordingError("standard input is closed: name a recording, --input FILE")
         raw: Any = sys.stdin.buffer
         if isinstance(raw, io.BufferedReader):
             yield raw
@@ -155,26 +224,6 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
         yield file
 
 
-@contextmanager
-def open_output(path: str) -> Iterator[Any]:
-    """A file, or standard output, which stays open, to write bytes to.
-
-    Raises:
-        RecordingError: it cannot be opened.
-    """
-    if path == STANDARD:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        file = open(path, "wb")  # noqa: SIM115
-    except OSError as exc:
-        raise RecordingError(f"cannot write {path}: {exc.strerror or exc}") from exc
-    with file:
-        yield file
-
-
 def is_live(file: IO[bytes]) -> bool:
     """Whether bytes arrive over time: a pipe, a terminal, a device; not a file."""
     try:
@@ -183,14 +232,8 @@ def is_live(file: IO[bytes]) -> bool:
         return True
 
 
-def is_same_file(one: str, other: str) -> bool:
-    """Whether two paths lead to one existing file."""
-    if STANDARD in (one, other) or not os.path.exists(one) or not os.path.exists(other):
-        return False
-    return os.path.samefile(one, other)
-
-
-def _format_of(path: str, file: io.BufferedReader) -> Format:
+def input_format(path: str, file: io.BufferedReader) -> Format:
+    """The format of an input, by its name or its first bytes."""
     if path != STANDARD:
         known = _SUFFIXES.get(Path(path).suffix.lower())
         if known:

@@ -17,6 +17,7 @@ from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.streams.base import Array, Batch
 from edgelstm.streams.columns import to_frames
+from edgelstm.streams.frame_arrays import as_frames
 
 _UNREADABLE = (
     ValueError,
@@ -63,7 +64,7 @@ class ArraySource:
         if columns:
             self._arrays = self._pick_columns(columns)
         for spec in self._specs:
-            self._check_rank(spec)
+            self._arrays[spec.name] = as_frames(self._arrays[spec.name], spec, origin)
             to_frames(self._arrays[spec.name][:0], spec, origin)
         missing = [name for name in keep if name not in arrays or not arrays[name].ndim]
         if missing:
@@ -126,15 +127,6 @@ class ArraySource:
                 f"(shape {array.shape}): {exc}"
             ) from exc
 
-    def _check_rank(self, spec: TensorSpec) -> None:
-        array = self._arrays[spec.name]
-        if array.ndim == 0 or array.shape[1:] != spec.shape:
-            frame = ", ".join(["n", *map(str, spec.shape)])
-            raise RecordingError(
-                f"{self._origin}: input {spec.name!r} needs an array of shape ({frame}), "
-                f"got {array.shape}"
-            )
-
 
 class ArraySink:
     """Predictions as arrays, written when the stream ends.
@@ -144,10 +136,16 @@ class ArraySink:
         signature: what the model gives.
         kept: names of the columns that pass through.
         is_npz: several arrays in one file; else the model must have one output.
+        is_single: the only prediction is written without an axis of its own.
     """
 
     def __init__(
-        self, file: IO[bytes], signature: Signature, kept: Sequence[str] = (), is_npz: bool = True
+        self,
+        file: IO[bytes],
+        signature: Signature,
+        kept: Sequence[str] = (),
+        is_npz: bool = True,
+        is_single: bool = False,
     ) -> None:
         if not is_npz and (len(signature.outputs) > 1 or kept):
             names = [*kept, *(spec.name for spec in signature.outputs)]
@@ -155,6 +153,7 @@ class ArraySink:
         self._file = file
         self._specs = signature.outputs
         self._is_npz = is_npz
+        self._is_single = is_single
         self._kept: dict[str, list[Any]] = {name: [] for name in kept}
         self._parts: dict[str, list[Array]] = {spec.name: [] for spec in self._specs}
 
@@ -173,7 +172,8 @@ class ArraySink:
         arrays: dict[str, Array] = {name: _column(values) for name, values in self._kept.items()}
         for spec in self._specs:
             empty = np.empty((0, *spec.shape), spec.dtype.numpy)
-            arrays[spec.name] = np.concatenate([empty, *self._parts[spec.name]])
+            stacked = np.concatenate([empty, *self._parts[spec.name]])
+            arrays[spec.name] = stacked[0] if self._is_single else stacked
         write_arrays(self._file, arrays, self._is_npz)
 
 

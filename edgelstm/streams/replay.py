@@ -1,4 +1,4 @@
-"""A recording through a session into a sink, and what happens to samples that are not numbers."""
+"""A recording through a session into a sink, and samples that the model does not take."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.errors import NonFiniteSampleError
+from edgelstm.admission import is_restricted, refused, takes
+from edgelstm.errors import NonFiniteStateError, StreamError
+from edgelstm.pace import Pace
+from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
 
+_SHORT_BLOCK = 16
+
 
 class BadSamplePolicy(StrEnum):
-    """What to do with a frame that holds NaN, infinity or a missing value."""
+    """What to do with a frame that the model does not take.
+
+    It holds NaN, infinity, a missing value, a number beyond the limit of its input or an integer
+    that is no index; or a state of the model would not be finite after it.
+    """
 
     RAISE = "raise"  # stop there
     SKIP = "skip"  # leave it out: no prediction, the state waits
@@ -36,51 +45,59 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
-        is_live: hand on each prediction at once.
         frames_in: frames read.
+        frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
-        bad_frames: frames that were not all finite.
+        bad_frames: frames that the model does not take.
         model_ns: time spent in the model.
+        last_good: the last frame by input that was all finite.
     """
 
     session: Session
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
-    is_live: bool = False
     frames_in: int = 0
+    frames_done: int = 0
     frames_out: int = 0
     bad_frames: int = 0
     model_ns: int = 0
-    _last_good: dict[str, Array] = field(default_factory=dict)
+    last_good: dict[str, Array] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
 
         Args:
-            progress: called after each batch.
+            progress: called several times a second while frames come, when all that was read is
+                dealt with; what it raises ends the run there.
 
         Raises:
             StreamError: a frame cannot be used; the predictions before it have been written.
         """
         for batch in self.source.batches():
-            self.frames_in += len(batch)
-            bad = find_bad_frames(batch, self.session.signature)
-            if bad.any():
-                self.bad_frames += int(bad.sum())
-                self._feed_with_bad(batch, bad)
-            else:
-                self._feed(batch, np.arange(len(batch)))
-            self._remember(batch, bad)
-            progress()
+            for part in self._pace.stretches(len(batch)):
+                self._take(batch if len(batch) == part.stop - part.start else batch.part(part))
+                self.sink.flush()
+                progress()
+
+    def _take(self, batch: Batch) -> None:
+        self.frames_in += len(batch)
+        bad = find_bad_frames(batch, self.session.signature)
+        if bad.any():
+            self._feed_with_bad(batch, bad)
+        else:
+            self._feed(batch, np.arange(len(batch)))
+        self._remember(batch, bad)
+        self.frames_done += len(batch)
 
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         if self.policy is BadSamplePolicy.RAISE:
             first = int(np.argmax(bad))
-            self.frames_in -= len(batch) - first - 1
-            self.bad_frames -= int(bad.sum()) - 1
             self._feed(batch, np.arange(first))
+            self._stop_at(batch, first)
             raise _bad_sample_error(batch, first, self.session.signature)
+        self.bad_frames += int(bad.sum())
         if self.policy is BadSamplePolicy.SKIP:
             self._feed(batch, np.flatnonzero(~bad))
         elif self.policy is BadSamplePolicy.HOLD:
@@ -98,56 +115,109 @@ class Replay:
         repaired = {}
         for name, frames in batch.frames.items():
             held = frames[np.maximum(source, 0)]
-            if self._last_good:
-                held[source < 0] = self._last_good[name]
+            if self.last_good:
+                held[source < 0] = self.last_good[name]
             repaired[name] = held
-        usable = np.arange(len(batch)) if self._last_good else np.flatnonzero(source >= 0)
+        usable = np.arange(len(batch)) if self.last_good else np.flatnonzero(source >= 0)
         self._feed(Batch(repaired, batch.where, batch.kept), usable)
 
     def _feed(self, batch: Batch, chosen: NDArray[np.int64]) -> None:
-        if not len(chosen):
-            return
+        """Feed those frames, in blocks that are short for a while after a state overflowed."""
+        size = len(chosen)
+        while len(chosen):
+            block = chosen[:size]
+            fed = self._feed_block(batch, block)
+            size = min(2 * size, len(batch))
+            if fed < len(block):
+                self._overflow(batch, block, fed)
+                fed, size = fed + 1, _SHORT_BLOCK
+            chosen = chosen[fed:]
+
+    def _feed_block(self, batch: Batch, chosen: NDArray[np.int64]) -> int:
+        """Feed those frames; how many were, before one after which a state would overflow."""
         is_whole = len(chosen) == len(batch)
         frames = dict(batch.frames)
-        kept = dict(batch.kept)
         if not is_whole:
             frames = {name: array[chosen] for name, array in frames.items()}
-            kept = {name: [values[i] for i in chosen] for name, values in kept.items()}
         start = perf_counter_ns()
-        result: Any = self.session.run(frames)
+        try:
+            result: Any = self.session.run(frames)
+            fed = len(chosen)
+        except NonFiniteStateError as error:
+            result, fed = error.outputs, error.frames_done
         self.model_ns += perf_counter_ns() - start
+        if not fed:
+            return 0
+        kept = dict(batch.kept)
+        if not is_whole or fed < len(chosen):
+            kept = {name: [values[i] for i in chosen[:fed]] for name, values in kept.items()}
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
-        self.frames_out += len(chosen)
-        if self.is_live:
-            self.sink.flush()
+        self.frames_out += fed
+        return fed
+
+    def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
+        """A frame after which a state would not be finite; it has not been fed."""
+        index = int(chosen[fed])
+        if self.policy is BadSamplePolicy.RAISE:
+            self._stop_at(batch, index)
+            raise NonFiniteStateError(
+                f"{batch.where(index)}: after this frame a state of the model would be infinite, "
+                "NaN or beyond its limit; --on-bad-sample skip, hold or reset continues after such "
+                "samples",
+            )
+        self.bad_frames += 1
+        if self.policy is BadSamplePolicy.RESET:
+            self.session.reset()
+        elif self.policy is BadSamplePolicy.HOLD:
+            good = self.last_good
+            if fed:
+                last = int(chosen[fed - 1])
+                good = {name: frames[last] for name, frames in batch.frames.items()}
+            if good:
+                kept = {name: [values[index]] for name, values in batch.kept.items()}
+                frames = {name: frame[None] for name, frame in good.items()}
+                # Where that overflows as well, this frame has no prediction.
+                self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
+
+    def _stop_at(self, batch: Batch, index: int) -> None:
+        """Count that frame as bad and those behind it as not read; those before it are done."""
+        self.frames_in -= len(batch) - index - 1
+        self.frames_done += index
+        self.bad_frames += 1
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
         if len(good):
             last = int(good[-1])
-            self._last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
+            self.last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
-    """Which frames hold NaN or infinity in any input."""
+    """Which frames hold something that an input does not take."""
     bad = np.zeros(len(batch), np.bool_)
     for spec in signature.inputs:
-        if spec.dtype.is_float:
-            bad |= ~np.isfinite(batch.frames[spec.name]).reshape(len(batch), -1).all(axis=1)
+        if is_restricted(spec):
+            bad |= refused(batch.frames[spec.name], spec).reshape(len(batch), -1).any(axis=1)
     return bad
 
 
-def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> NonFiniteSampleError:
+def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamError:
     for spec in signature.inputs:
-        values = np.asarray(batch.frames[spec.name][index]).reshape(-1)
-        if not spec.dtype.is_float or np.isfinite(values).all():
+        values = np.asarray(batch.frames[spec.name][index])
+        if takes(values, spec):
             continue
-        element = int(np.argmin(np.isfinite(values)))
-        return NonFiniteSampleError(
-            f"{batch.where(index)}: {element_names(spec)[element]} is {values[element]} "
-            "(missing or not finite); --on-bad-sample skip, hold or reset continues after such "
-            "samples"
+        element = int(np.argmax(refused(values, spec).reshape(-1)))
+        place = tuple(int(i) for i in np.unravel_index(element, spec.shape))
+        kind, reason = refusal_reason(values[place], spec, place)
+        note = (
+            " (missing or not finite)"
+            if values.dtype.kind == "f" and not np.isfinite(values[place])
+            else ""
+        )
+        return kind(
+            f"{batch.where(index)}: {element_names(spec)[element]} {reason}{note}; --on-bad-sample "
+            "skip, hold or reset continues after such samples"
         )
     raise AssertionError("a bad frame has a bad value")
 

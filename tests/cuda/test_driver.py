@@ -23,6 +23,7 @@ from edgelstm.errors import (
     ArtifactFormatError,
     CapabilityError,
     NonFiniteSampleError,
+    NonFiniteStateError,
     StreamError,
     TargetUnavailableError,
     ToolchainError,
@@ -191,6 +192,45 @@ def test_samples_that_are_refused(artifact: Artifact) -> None:
     with pytest.raises(StreamError, match="expected"):
         streams.step(np.zeros((3, 3), np.float32))
     assert (streams.snapshot(1), single.snapshot()) == before
+
+
+def test_magnitudes_beyond_the_limit_are_refused(artifact: Artifact) -> None:
+    """The limit of the manifest, in single sessions and in sets of streams."""
+    limit = np.float32(artifact.signature.inputs[0].limit)
+    assert limit < np.inf
+    bad = np.zeros((2, 3), np.float32)
+    bad[1, 2] = np.nextafter(limit, np.float32(np.inf))
+    with pytest.raises(NonFiniteSampleError, match=r"stream 1, element \[2\].*beyond"):
+        artifact.session(streams=2).step(bad)
+    single = artifact.session()
+    with pytest.raises(NonFiniteSampleError, match=r"element \[2\].*beyond"):
+        single.step(bad[1])
+    with pytest.raises(NonFiniteSampleError, match=r"frame 1, element \[2\].*beyond"):
+        single.run(bad)
+
+
+def test_states_that_overflow_are_kept_out(
+    gpu: EmulatedGpu, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Step and run see every new state on the host; what would not is refused by name."""
+    model = models.rnn_model(features=3, steps=None, activations=("Relu",), outputs=("Y",), gain=9)
+    compiled = compile_for(model, "cuda:sm_90", tmp_path_factory.mktemp("relu"))
+    gpu.ptx = compiled.ptx
+    artifact = compiled.artifact
+    assert artifact.signature.checks_states
+    frames = np.zeros((4, 3), np.float32)
+    frames[2] = [1e36, -1e36, 1e36]
+    session, other = artifact.session(), artifact.session()
+    with pytest.raises(NonFiniteStateError, match="frame 2 of the block") as caught:
+        session.run(frames)
+    assert caught.value.frames_done == 2
+    np.testing.assert_array_equal(caught.value.outputs, other.run(frames[:2]))
+    assert session.snapshot() == other.snapshot()
+    with pytest.raises(NonFiniteStateError):
+        session.step(frames[2])
+    assert session.snapshot() == other.snapshot()
+    with pytest.raises(CapabilityError, match="checked on the host"):
+        artifact.session(streams=2)
 
 
 def test_all_is_given_back(compiled: Compiled, gpu: EmulatedGpu) -> None:

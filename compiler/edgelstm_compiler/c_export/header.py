@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgelstm.admission import return_codes
 from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
 from edgelstm.memory import ALIGNMENT
@@ -95,7 +96,8 @@ void {name}_reset({name}_state *state);
    {_refusal(signature)} */
 int32_t {name}_step(const void *weights, void *state, void *scratch, const void *in, void *out);
 
-/* n_steps steps on arrays of inputs and outputs; all inputs are checked before the first step. */
+/* n_steps steps on arrays of inputs and outputs; all inputs are checked before the first step.
+   Returns what {name}_step returns. */
 int32_t {name}_run(const void *weights, void *state, void *scratch, const void *in, void *out,
 {" " * len(f"int32_t {name}_run(")}int64_t n_steps);
 
@@ -128,9 +130,7 @@ def _time(signature: Signature) -> str:
 
 
 def _refusal(signature: Signature) -> str:
-    if any(spec.dtype.is_float for spec in signature.inputs):
-        return "Returns 0, or 1 + i if input i holds a NaN or infinity: then nothing was changed."
-    return "Returns 0."
+    return "\n   ".join(return_codes(signature))
 
 
 def _block_type(kind: str, name: str, size: int, says: str) -> str:

@@ -93,7 +93,7 @@ def make_pieces(artifact: Artifact, golden: Golden, options: ExportOptions) -> P
     name = artifact.name
     code = bytes(artifact.container.section(f"{OBJECT_PREFIX}{isa}"))
     checksum = zlib.crc32(artifact.container.section(WEIGHTS_SECTION))
-    functions = ("step", "run") if facts.get("bare") else ("step", "run", "read")
+    functions = ("step", "run") if facts.get("bare") else ("step", "run", "read", "sizes")
     headers = {f"{name}.h": public_header(artifact, isa, checksum, meanings).encode()}
     examples = {"main.c": example_source(artifact).encode()}
     agent: dict[str, bytes] = {}

@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 
 from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.arguments import parse_shapes
 from edgelstm_compiler.commands.recordings import (
     float_step_graph,
     named_warnings,
     read_recordings,
 )
+from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.recordings import as_recordings
@@ -62,6 +64,9 @@ def calibrate_command(
     edgelstm calibrate gait.onnx --input walk.csv --input stairs.csv -o gait.calibration.json
     edgelstm compile gait.onnx --quantize int8 --calibration gait.calibration.json
     """
+    path = output or Path(f"{model.stem}.calibration.json")
+    protect = [*model_files(model), *files]
+    check_output(path, protect)
     read = read_model(model)
     graph, signature = float_step_graph(read, mode, shapes)
     with progress_bar("reading", len(files)) as advance:
@@ -73,8 +78,8 @@ def calibrate_command(
         )
     warnings = tuple(named_warnings(found.warnings, files, recordings))
     found = dataclasses.replace(found, warnings=warnings)
-    path = output or Path(f"{model.stem}.calibration.json")
-    path.write_text(json.dumps(found.to_json(), sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(found.to_json(), sort_keys=True) + "\n"
+    write_output(path, text.encode(), protect)
     report = {
         "calibration": str(path),
         "sha256": found.digest,
@@ -83,15 +88,17 @@ def calibrate_command(
         "values": len(found.values),
         "warnings": list(found.warnings),
     }
+    is_taken = str(path) == STANDARD
     if as_json:
-        print_json(report)
+        print_json(report, err=is_taken)
         return
     unit = "frames" if mode == "stream" else "calls"
     click.echo(
         f"{path}: ranges of {len(found.values)} values over {found.frames} {unit} "
-        f"in {len(checked)} recordings"
+        f"in {len(checked)} recordings",
+        err=is_taken,
     )
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     if not found.warnings:
-        click.echo("  every unit and gate was exercised")
+        click.echo("  every unit and gate was exercised", err=is_taken)

@@ -10,6 +10,9 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar
+from edgelstm.errors import ArtifactError
+from edgelstm.output_folder import check_folder
+from edgelstm.outputs import STANDARD, check_output
 from edgelstm.signature import Mode
 from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
 from edgelstm_compiler.commands.quantize_options import (
@@ -24,6 +27,7 @@ from edgelstm_compiler.commands.quantize_options import (
 )
 from edgelstm_compiler.commands.recordings import named_warnings
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
@@ -126,6 +130,11 @@ def compile_command(
     quantize = parse_schemes(schemes)
     expect_consistent(quantize, calibrate, calibration, max_error, holdout)
     path = output or Path(f"{model.stem}.edgelstm")
+    given_files = [calibration] if calibration is not None else []
+    protect = [*model_files(model), *calibrate, *holdout, *given_files]
+    check_output(path, protect, ArtifactError)
+    if dump is not None:
+        check_folder(dump)
     start = time.perf_counter()
     given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
     measured = read_holdout(model, mode, shapes, holdout, columns)
@@ -150,26 +159,27 @@ def compile_command(
             keep=parse_kept(keep),
             progress=lambda stage: advance(0 if ": " in stage else 1),
         )
-    artifact.save(path)
-    report = summarize(artifact, path, time.perf_counter() - start)
+    size = artifact.save(path, protect=protect)
+    report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
     warnings = (record.get("calibration") or {}).get("warnings", [])
     for warning in named_warnings(warnings, calibrate, given):
         click.echo(f"warning: {warning}", err=True)
     for warning in (record.get("held_out") or {}).get("warnings", []):
         click.echo(f"warning: {warning}", err=True)
+    # Standard output may carry the artifact.
     if as_json:
-        print_json(report)
+        print_json(report, err=str(path) == STANDARD)
     else:
-        click.echo(_as_text(report))
+        click.echo(_as_text(report), err=str(path) == STANDARD)
 
 
-def summarize(artifact: Artifact, path: Path, seconds: float) -> dict[str, Any]:
+def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -> dict[str, Any]:
     """What was made, as JSON data."""
     manifest = artifact.manifest
     return {
         "artifact": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": size_bytes,
         "target": manifest["target"]["name"],
         "mode": artifact.signature.mode,
         "inputs": {spec.name: list(spec.shape) for spec in artifact.signature.inputs},

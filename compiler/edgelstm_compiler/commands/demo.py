@@ -12,7 +12,8 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json
-from edgelstm.errors import MismatchError
+from edgelstm.errors import ArtifactError, MismatchError
+from edgelstm.outputs import STANDARD, check_output
 from edgelstm.streams.recording import read_frames
 from edgelstm.timing import StepTimer
 from edgelstm_compiler.demo import MODEL_PATH, PHASES, RATE_HZ, REPORT_PATH, TRIAL_PATH
@@ -38,15 +39,22 @@ def demo_command(target: str, keep: Path | None, as_json: bool) -> None:
     The model tells from an IMU at the hip (100 Hz) whether a person sits, stands up, walks, turns
     or sits down. The trial is simulated; see compiler/edgelstm_compiler/demo/README.md.
     """
+    protect = (MODEL_PATH, TRIAL_PATH, REPORT_PATH)
+    if keep is not None:
+        check_output(keep, protect, ArtifactError)
     artifact = compile_model(MODEL_PATH, target=target, rate_hz=RATE_HZ)
     with tempfile.TemporaryDirectory() as folder:
-        path = keep or Path(folder) / "tug_phase.edgelstm"
+        # Kept or not, what is streamed has gone through a file.
+        path = Path(folder) / "tug_phase.edgelstm"
         artifact.save(path)
         result = stream_trial(Artifact.load(path))
+    if keep is not None:
+        artifact.save(keep, protect=protect)
+    is_taken = str(keep) == STANDARD
     if as_json:
-        print_json(result)
+        print_json(result, err=is_taken)
     else:
-        click.echo(_as_text(result))
+        click.echo(_as_text(result), err=is_taken)
     if not result["verification"]["passed"]:
         raise MismatchError("the compiled demo model does not compute what the ONNX model does")
 

@@ -9,7 +9,8 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_facts, print_json
-from edgelstm.errors import CapabilityError
+from edgelstm.errors import ArtifactError, CapabilityError
+from edgelstm.output_folder import check_folder
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.c_export.borders import physical_signature
 from edgelstm_compiler.c_export.golden import Golden, record_golden
@@ -17,6 +18,7 @@ from edgelstm_compiler.c_export.packages import PACKAGES
 from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import Export, export_project
 from edgelstm_compiler.c_export.weights import WEIGHTS
+from edgelstm_compiler.onnx_import.files import model_files
 
 STEPS = 16
 
@@ -94,10 +96,12 @@ def export_c_command(
       edgelstm export-c gait_m4.edgelstm -o gait --package arduino --agent
       edgelstm export-c gait_m4.edgelstm -o gait_c --describe "imu=acceleration in m/s^2"
     """
+    check_folder(output, ArtifactError)
+    protect = [artifact, *(model_files(model) if model else []), *([source] if source else [])]
     compiled = Artifact.load(artifact)
     options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
     golden = golden_of(compiled, source, steps, model)
-    export = export_project(compiled, output, golden, options)
+    export = export_project(compiled, output, golden, options, protect)
     if as_json:
         print_json(
             {
@@ -105,6 +109,7 @@ def export_c_command(
                 "isa": export.isa,
                 "package": package,
                 "files": dict(export.files),
+                "kept": list(export.kept),
                 "memory": export.memory.to_json(),
                 "selftest": {
                     "steps": golden.steps,
@@ -142,6 +147,8 @@ def _parse(text: str) -> tuple[str, str]:
 def _print(name: str, export: Export, origin: str) -> None:
     click.echo(f"{name} for {export.isa} in {export.folder}:")
     print_facts([(path, f"{size:>9} bytes") for path, size in export.files.items()])
+    if export.kept:
+        click.echo(f"kept as you edited it: {', '.join(export.kept)}")
     click.echo(f"self-test: {origin}")
     click.echo("memory in bytes:")
     amounts = export.memory.to_json().items()

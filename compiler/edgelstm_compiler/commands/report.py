@@ -10,8 +10,10 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, print_table, progress_bar
+from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.lowering.signature import make_signature
+from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.support_table import support_rows
@@ -84,6 +86,9 @@ def report_command(
     """
     if model is None and (files or calibrate):
         raise click.UsageError("--input and --calibrate need --model MODEL.onnx")
+    protect = [artifact, *(model_files(model) if model is not None else []), *files, *calibrate]
+    if output is not None:
+        check_output(output, protect)
     loaded = Artifact.load(artifact)
     restored: Restored | None = None
     held_out: Sequence[Recording] = []
@@ -102,9 +107,12 @@ def report_command(
         drawn = plots_available()
         figures = draw_all(report, curves) if drawn else {}
         page = render_page(report, figures, support_rows(), "" if drawn else NO_PLOTS)
-        output.write_text(page, encoding="utf-8")
+        write_output(output, page.encode(), protect)
+    is_taken = str(output) == STANDARD
     if as_json:
-        print_json(report)
+        print_json(report, err=is_taken)
+        return
+    if is_taken:
         return
     _print(report)
     if output is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.outputs import write_output
 from edgelstm_compiler.demo import CHANNELS, PHASES, RATE_HZ, TRIAL_PATH
 
 Array = NDArray[Any]
@@ -274,11 +275,11 @@ def _angular_rate(rotation: Array, rate_hz: float) -> Array:
 
 def write_trial(path: Path, samples: Array, time_s: Array, labels: Array) -> None:
     """Writes a trial as CSV: time_s, the six channels, label."""
-    with path.open("w", encoding="ascii", newline="\n") as file:
-        file.write(",".join(("time_s", *CHANNELS, "label")) + "\n")
-        for stamp, row, label in zip(time_s, samples, labels, strict=True):
-            values = ",".join(f"{value:.4g}" for value in row)
-            file.write(f"{stamp:.2f},{values},{PHASES[label]}\n")
+    lines = [",".join(("time_s", *CHANNELS, "label"))]
+    for stamp, row, label in zip(time_s, samples, labels, strict=True):
+        values = ",".join(f"{value:.4g}" for value in row)
+        lines.append(f"{stamp:.2f},{values},{PHASES[label]}")
+    write_output(path, ("\n".join(lines) + "\n").encode("ascii"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

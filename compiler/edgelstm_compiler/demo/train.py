@@ -20,6 +20,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from edgelstm.outputs import write_output
 from edgelstm_compiler.demo import CHANNELS, MODEL_PATH, PHASES, RATE_HZ, UNITS
 from edgelstm_compiler.demo.recordings import (
     Recording,
@@ -208,8 +209,7 @@ def export(model: PhaseModel, path: Path) -> int:
     )
     proto = onnx.load_from_string(buffer.getvalue())
     onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, path)
-    return path.stat().st_size
+    return write_output(path, proto.SerializeToString())
 
 
 def check_export(model: PhaseModel, path: Path, recordings: Sequence[Recording]) -> float:
@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "dataset": "Matey-Sanz, Casteleyn, Granell, Data in Brief 2023, 109809 (CC BY 4.0)",
     }
     text = json.dumps(report, indent=2)
-    options["out"].with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    write_output(options["out"].with_suffix(".json"), (text + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgelstm.artifact import STATE_SECTION, WEIGHTS_SECTION, Artifact
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
-from edgelstm.engines.native import CODE_PREFIX
+from edgelstm.engines.native import CODE_PREFIX, SIZES, expect_sizes, memory_sizes
 from edgelstm.errors import TargetUnavailableError
 from edgelstm_compiler.emulation.image import read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
@@ -77,6 +77,9 @@ class EmulatedKernel:
         self._machine = Machine(image, str(entry.get("cpu", "")))
         self._name = artifact.name
         self._facts = {"engine": emulator_version(), "isa": chosen}
+        found = self._machine.numbers(f"{self._name}_sizes", len(SIZES))
+        if found is not None:
+            expect_sizes(found, memory_sizes(artifact.manifest, artifact.signature), chosen)
         weights = bytes(artifact.container.section(WEIGHTS_SECTION))
         self._weights = self._machine.allocate(len(weights))
         self._machine.write(self._weights, weights)

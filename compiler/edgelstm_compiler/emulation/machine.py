@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.errors import InternalError, TargetUnavailableError
+from edgelstm.errors import ArtifactError, InternalError, TargetUnavailableError
 from edgelstm_compiler.emulation.image import AARCH64, ARM, Image
 
 NO_UNICORN = "unicorn is not installed: pip install 'edgelstm[emulate]'"
@@ -59,8 +60,17 @@ class Machine:
         self._uc.mem_map(_STACK, _STACK_BYTES)
 
     def allocate(self, size: int) -> int:
-        """The address of new memory, zeroed, at a page boundary; a page of nothing follows it."""
+        """The address of new memory, zeroed, at a page boundary; a page of nothing follows it.
+
+        Raises:
+            ArtifactError: there is not as much between data and stack.
+        """
         room = -(-max(size, 1) // _PAGE) * _PAGE
+        if self._next + room > _STACK - _PAGE:
+            raise ArtifactError(
+                f"the artifact wants {size} bytes of memory, more than the emulated processor has "
+                f"({_STACK - _DATA}): it is damaged, or made for shapes that are too large"
+            )
         address = self._next
         self._uc.mem_map(address, room)
         self._next += room + _PAGE
@@ -73,6 +83,13 @@ class Machine:
     def read(self, address: int, size: int) -> bytes:
         """Read memory."""
         return bytes(self._uc.mem_read(address, size))
+
+    def numbers(self, symbol: str, count: int) -> tuple[int, ...] | None:
+        """Constants of 64 bits in the image; None where there are none of that name."""
+        address = self._image.symbols.get(symbol)
+        if address is None:
+            return None
+        return struct.unpack(f"<{count}q", self.read(_CODE + address, 8 * count))
 
     @property
     def instructions(self) -> int:

@@ -35,6 +35,10 @@ class Fn(StrEnum):
     SQRT = "sqrt"
     RECIPROCAL = "reciprocal"
     ERF = "erf"
+    SIGN = "sign"  # -1, 0 or 1
+    FLOOR = "floor"
+    CEIL = "ceil"
+    ROUND = "round"  # halves to even
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class Program:
         scratch_bytes: size of the scratch block, notes included; no result depends on what it
             holds between steps.
         macs: multiply-accumulates of one step.
+        shadow_offset: where in scratch a copy of the whole state block fits, so that a step whose
+            new states are not finite can be undone; None where that cannot happen.
     """
 
     signature: Signature
@@ -83,3 +85,4 @@ class Program:
     state_init: bytes = field(repr=False)
     scratch_bytes: int
     macs: int
+    shadow_offset: int | None = None

@@ -3,21 +3,23 @@
 ```
 program "gru" mode=stream rate_hz=50.0 macs=36
 memory input=8 output=12 scratch=128 weights=@1a5339abdca1a05e state=@0a1b2c3d4e5f6071
-in "x": f32[2] at 0 model=[1, 1, 2] time=1 unit="g" stride=1 delay=0 warm_up=0
+in "x": f32[2] at 0 model=[1, 1, 2] time=1 unit="g" stride=1 delay=0 warm_up=0 limit=1e+37
 out "p": f32[1,3] at 0 model=[1, 1, 3] time=- unit="" stride=1 delay=0 warm_up=0
 state "h": f32[1,1,2] at 0
 phases 0 = [{"biases": [...], "sections": [...]}]
 -, state+0 h: f32[1,1,2] = RecurrentKernel {"op": {"GRU": {...}}, "phases": 0, ...}
   (input+0 x: f32[1,1,2], weights+0 w: f32[60]) workspace scratch+64 w: f32[16] # "gru" "GRU 'gru'"
 ```
-A call stands on one line. Weights and initial states stand beside the text, under the first 16
-digits of their SHA-256.
+A call stands on one line. Where there are such, `checks_states` (and `state_limit=`) ends the first
+line, `shadow=OFFSET` the second, `limit=` and `ranges=` that of an input. Weights and first states
+stand beside the text, under the first 16 digits of their SHA-256.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -42,10 +44,11 @@ def print_program(program: Program) -> str:
     rate = "-" if signature.rate_hz is None else json.dumps(signature.rate_hz)
     lines = [
         f"program {json.dumps(signature.name)} mode={signature.mode} rate_hz={rate} "
-        f"macs={program.macs}",
+        f"macs={program.macs}{_state_check(signature)}",
         f"memory input={signature.input_bytes} output={signature.output_bytes} "
         f"scratch={program.scratch_bytes} weights=@{_digest(program.weights)} "
-        f"state=@{_digest(program.state_init)}",
+        f"state=@{_digest(program.state_init)}"
+        f"{'' if program.shadow_offset is None else f' shadow={program.shadow_offset}'}",
     ]
     lines += [f"in {_tensor(spec)}" for spec in signature.inputs]
     lines += [f"out {_tensor(spec)}" for spec in signature.outputs]
@@ -54,6 +57,13 @@ def print_program(program: Program) -> str:
     calls = [_call(call, phases) for call in program.calls]
     lines += [f"phases {n} = {json.dumps(plain(item))}" for item, n in phases.items()]
     return "\n".join([*lines, *calls]) + "\n"
+
+
+def _state_check(signature: Signature) -> str:
+    if not signature.checks_states:
+        return ""
+    limit = signature.state_limit
+    return " checks_states" + (f" state_limit={limit!r}" if math.isfinite(limit) else "")
 
 
 def program_data(program: Program) -> dict[str, Array]:
@@ -94,9 +104,11 @@ def _place(spec: TensorSpec | StateSpec) -> str:
 
 def _tensor(spec: TensorSpec) -> str:
     time = "-" if spec.time_axis is None else spec.time_axis
+    limit = f" limit={spec.limit!r}" if math.isfinite(spec.limit) else ""
+    ranges = f" ranges={json.dumps(spec.ranges)}" if spec.ranges else ""
     return (
         f"{_place(spec)} model={list(spec.model_shape)} time={time} unit={json.dumps(spec.unit)} "
-        f"stride={spec.stride} delay={spec.delay} warm_up={spec.warm_up}"
+        f"stride={spec.stride} delay={spec.delay} warm_up={spec.warm_up}{limit}{ranges}"
     )
 
 
@@ -123,6 +135,9 @@ class _Parser:
         self.data = data
         self.head: tuple[str, str, float | None, int] | None = None
         self.memory: tuple[int, int, int, bytes, bytes] | None = None
+        self.checks_states = False
+        self.state_limit = math.inf
+        self.shadow: int | None = None
         self.inputs: list[TensorSpec] = []
         self.outputs: list[TensorSpec] = []
         self.states: list[StateSpec] = []
@@ -139,10 +154,14 @@ class _Parser:
             cursor.expect("rate_hz=")
             rate = None if cursor.skip("-") else float(cursor.json())
             self.head = name, mode, rate, cursor.number("macs=")
+            self.checks_states = bool(cursor.skip("checks_states"))
+            if cursor.skip("state_limit="):
+                self.state_limit = float(cursor.json())
         elif cursor.skip("memory "):
             sizes = [cursor.number(key) for key in ("input=", "output=", "scratch=")]
             blocks = [self.block(cursor, key) for key in ("weights=@", "state=@")]
             self.memory = sizes[0], sizes[1], sizes[2], blocks[0], blocks[1]
+            self.shadow = int(cursor.take(r"\d+")) if cursor.skip("shadow=") else None
         elif cursor.skip("in "):
             self.inputs.append(self.tensor(cursor))
         elif cursor.skip("out "):
@@ -182,8 +201,23 @@ class _Parser:
         cursor.expect("unit=")
         unit = cursor.json()
         stride, delay, warm_up = (cursor.number(key) for key in ("stride=", "delay=", "warm_up="))
+        limit = float(cursor.json()) if cursor.skip("limit=") else math.inf
+        ranges = typed(
+            tuple[tuple[int, float, float], ...], cursor.json() if cursor.skip("ranges=") else []
+        )
         return TensorSpec(
-            name, dtype, shape, offset, model_shape, time_axis, unit, stride, delay, warm_up
+            name,
+            dtype,
+            shape,
+            offset,
+            model_shape,
+            time_axis,
+            unit,
+            stride,
+            delay,
+            warm_up,
+            limit,
+            ranges,
         )
 
     def call(self, cursor: Cursor) -> None:
@@ -227,5 +261,8 @@ class _Parser:
             input_bytes,
             output_bytes,
             rate_hz,
+            self.checks_states,
+            self.state_limit,
         )
-        return Program(signature, tuple(self.calls), weights, state_init, scratch_bytes, macs)
+        calls = tuple(self.calls)
+        return Program(signature, calls, weights, state_init, scratch_bytes, macs, self.shadow)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgelstm.errors import CapabilityError
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph
 from edgelstm_compiler.ir.kernels import CopyKernel, LayerKernel, OpKernel, RecurrentKernel
@@ -14,6 +15,7 @@ from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.ops import Reshape
 from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Space
 from edgelstm_compiler.ir.types import Constant, Value
+from edgelstm_compiler.lowering.bounds.check import StepBounds, find_bounds
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.select import Selected, select_kernels
 from edgelstm_compiler.lowering.signature import make_signature
@@ -51,9 +53,30 @@ def lower(
         rate_hz: sampling rate for the signature.
         weight_offset: what is added to int8 weights for dot products (0, or 128: unsigned).
         packing: of int8-full; None: in blocks of unit_block with that offset.
+
+    Raises:
+        CapabilityError: compiled code would use integers as indices that nothing bounds.
     """
-    signature = make_signature(graph, rate_hz)
+    bounds = find_bounds(graph)
+    if unit_block is not None:
+        _expect_bounded(bounds)
+    signature = make_signature(graph, rate_hz, bounds)
     return _Lowering(graph, unit_block, signature, weight_offset, packing).program()
+
+
+def _expect_bounded(bounds: StepBounds) -> None:
+    """Compiled code checks inputs; what is computed inside it does not."""
+    if not bounds.unbounded:
+        return
+    uses = "; ".join(
+        f"{use.node.origin or use.node.name} uses {use.value.name!r} as {use.what}, which must lie "
+        f"within {use.low} and {use.high}"
+        for use in bounds.unbounded
+    )
+    raise CapabilityError(
+        f"{uses}: it is computed in the model, and nothing says that it does. Put a Clip with "
+        "these bounds in front of it, or use --target reference, which looks at it in every step"
+    )
 
 
 class _Lowering:
@@ -101,6 +124,11 @@ class _Lowering:
             (*lives, *workspaces.values(), *copies.staged), offsets, strict=True
         ):
             storage.offset_bytes = NOTES_BYTES + offset
+        scratch_bytes += NOTES_BYTES
+        state_init = self._state_init()
+        shadow = scratch_bytes if self.shares_memory and self.signature.checks_states else None
+        if shadow is not None:
+            scratch_bytes += align(len(state_init))
         calls = [self._call(i, item, workspaces.get(i)) for i, item in enumerate(self.selected)]
         calls += [
             Call(
@@ -117,9 +145,10 @@ class _Lowering:
             self.signature,
             tuple(calls),
             b"".join(self.weights),
-            self._state_init(),
-            NOTES_BYTES + scratch_bytes,
+            state_init,
+            scratch_bytes,
             sum(item.macs for item in self.selected),
+            shadow,
         )
 
     def _is_alias(self, item: Selected) -> bool:

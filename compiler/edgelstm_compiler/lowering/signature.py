@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm_compiler.ir.graph import StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.types import TensorType
+from edgelstm_compiler.ir.types import Array, TensorType
+from edgelstm_compiler.lowering.bounds.check import StepBounds
+from edgelstm_compiler.lowering.bounds.limits import StepLimits
 from edgelstm_compiler.lowering.memory import align
 
 
-def make_signature(graph: StepGraph, rate_hz: float | None = None) -> Signature:
-    """What a caller of the compiled graph sees."""
+def make_signature(
+    graph: StepGraph, rate_hz: float | None = None, bounds: StepBounds | None = None
+) -> Signature:
+    """What a caller of the compiled graph sees.
+
+    Args:
+        graph: the step graph.
+        rate_hz: sampling rate, where known.
+        bounds: what its inputs may hold; None: everything.
+    """
+    bounds = bounds or StepBounds(StepLimits((math.inf,) * len(graph.inputs)), {})
     inputs, input_bytes = _place(
         [(item.value.name, item.value.type, item) for item in graph.inputs]
+    )
+    inputs = tuple(
+        replace(spec, limit=limit, ranges=_runs(bounds.ranges.get(item.value)))
+        for spec, item, limit in zip(inputs, graph.inputs, bounds.limits.limits, strict=True)
     )
     outputs, output_bytes = _place([(out.name, out.value.type, out) for out in graph.outputs])
     states: list[StateSpec] = []
@@ -31,7 +48,20 @@ def make_signature(graph: StepGraph, rate_hz: float | None = None) -> Signature:
         input_bytes=input_bytes,
         output_bytes=output_bytes,
         rate_hz=rate_hz,
+        checks_states=bounds.limits.checks_states,
+        state_limit=bounds.limits.state_limit,
     )
+
+
+def _runs(ranges: tuple[Array, Array] | None) -> tuple[tuple[int, float, float], ...]:
+    """Ranges per element as runs of equal ones."""
+    runs: list[tuple[int, float, float]] = []
+    for low, high in zip(*(end.reshape(-1).tolist() for end in ranges or ()), strict=True):
+        if runs and runs[-1][1:] == (low, high):
+            runs[-1] = (runs[-1][0] + 1, low, high)
+        else:
+            runs.append((1, low, high))
+    return tuple(runs)
 
 
 def c_identifier(name: str) -> str:

@@ -18,6 +18,7 @@ from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.types import Array, TensorType, Value
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
 from edgelstm_compiler.onnx_import.folding import fold, is_direct, is_foldable
+from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
@@ -69,6 +70,10 @@ def import_graph(
     return walk.builder.finish(model.name, outputs)
 
 
+class _RefusedBodyError(Exception):
+    """A node inside a loop is refused."""
+
+
 class _Walk:
     """One import in progress."""
 
@@ -76,6 +81,9 @@ class _Walk:
         self.builder = GraphBuilder()
         self._model = model
         self._folded_bytes = 0
+        # By identity; what a key names is kept beside it, so that no other object takes its place.
+        self._arrays: dict[int, tuple[onnx.TensorProto, Array]] = {}
+        self._results: dict[tuple[int, ...], tuple[Any, Sequence[Item | None]]] = {}
 
     def import_main(
         self, shapes: Mapping[str, Sequence[int]], bound: Mapping[str, Array]
@@ -128,7 +136,7 @@ class _Walk:
         for index in live:
             read |= node_reads(graph.node[index])
         for name in stored.keys() & read:
-            scope[name] = Known(name, to_array(stored[name]))
+            scope[name] = Known(name, self._array(stored[name]))
         for index in live:
             node = graph.node[index]
             names = tuple(name if name in read else "" for name in node.output)
@@ -141,6 +149,13 @@ class _Walk:
                     label = describe_node(node, f"{path}{index}")
                     raise ModelError(f"{label}: its output '{name}' is not one of the operator's")
         return [scope[item.name] for item in graph.output]
+
+    def _array(self, tensor: onnx.TensorProto) -> Array:
+        """The elements; of a tensor that a loop's body reads again and again, the same array."""
+        found = self._arrays.get(id(tensor))
+        if found is None:
+            found = self._arrays[id(tensor)] = (tensor, to_array(tensor))
+        return found[1]
 
     def _named(self, name: str, item: Item) -> Item:
         if isinstance(item, Value):
@@ -161,6 +176,8 @@ class _Walk:
             if behind:
                 return [self._behind(node, inputs, behind)] * len(names)
             operands = [item for item in inputs if not isinstance(item, Unknown)]
+            if node.op_type in ("Loop", "Scan") and is_standard(node):
+                return self._import_loop(node, operands, names, scope, index, origin)
             return self._import_operator(node, operands, names, index, origin)
         except RefusedError as refused:
             refusals = {_refusal(node, origin, str(refused))}
@@ -180,7 +197,28 @@ class _Walk:
         """Fold a node on known inputs, or call its import function."""
         if not is_standard(node) and operator_name(node) not in OPERATORS:
             raise RefusedError(unsupported_reason(node))
-        seen = OnnxNode(
+        seen = self._seen(node, operands, names, index, origin)
+        present = [item for item in operands if item is not None]
+        is_constant = bool(present) and all(isinstance(item, Known) for item in present)
+        if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
+            key = (id(node), *(id(item.data) for item in present if isinstance(item, Known)))
+            if key not in self._results:
+                # A loop's body computes the same of its weights in every turn.
+                self._results[key] = ((node, present), self._fold(node, seen))
+            return self._results[key][1]
+        if operator_name(node) not in OPERATORS:
+            raise RefusedError(unsupported_reason(node))
+        return OPERATORS[operator_name(node)](seen)
+
+    def _seen(
+        self,
+        node: onnx.NodeProto,
+        operands: Sequence[Operand | None],
+        names: tuple[str, ...],
+        index: str,
+        origin: str,
+    ) -> OnnxNode:
+        return OnnxNode(
             op_type=node.op_type,
             opset=opset_of(self._model.body),
             origin=origin,
@@ -190,13 +228,6 @@ class _Walk:
             attributes=read_attributes(node),
             builder=self.builder,
         )
-        present = [item for item in operands if item is not None]
-        is_constant = bool(present) and all(isinstance(item, Known) for item in present)
-        if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
-            return self._fold(node, seen)
-        if operator_name(node) not in OPERATORS:
-            raise RefusedError(unsupported_reason(node))
-        return OPERATORS[operator_name(node)](seen)
 
     def _behind(
         self, node: onnx.NodeProto, inputs: Sequence[Item | None], behind: Sequence[Unknown]
@@ -233,6 +264,39 @@ class _Walk:
         if self._folded_bytes > MAX_TOTAL_FOLDED_BYTES:
             raise ModelError(f"{seen.origin}: the constants of the model grow beyond all measure")
         return results
+
+    def _import_loop(
+        self,
+        node: onnx.NodeProto,
+        operands: Sequence[Operand | None],
+        names: tuple[str, ...],
+        scope: Scope,
+        index: str,
+        origin: str,
+    ) -> list[Item]:
+        """The copies of a body; refused as a whole where one of its nodes is."""
+        graph = next((a.g for a in node.attribute if a.name == "body"), None)
+        if graph is None:
+            raise ModelError(f"{origin}: its body is missing")
+        refusals: set[Refusal] = set()
+
+        def body(inputs: Sequence[Operand], turn: int) -> list[Operand]:
+            inner: Scope = dict(scope)
+            inner.update(zip((item.name for item in graph.input), inputs, strict=True))
+            found = self._import_graph(graph, inner, f"{index}.{turn}.")
+            for item in found:
+                if isinstance(item, Unknown):
+                    refusals.update(item.refusals)
+            if refusals:
+                raise _RefusedBodyError
+            return [item for item in found if not isinstance(item, Unknown)]
+
+        seen = self._seen(node, operands, names, index, origin)
+        unroll = unroll_loop if node.op_type == "Loop" else unroll_scan
+        try:
+            return list(unroll(seen, graph, body))
+        except _RefusedBodyError:
+            return [Unknown(frozenset(refusals))] * len(names)
 
     def _import_if(
         self, node: onnx.NodeProto, condition: Item | None, scope: Scope, index: str, origin: str

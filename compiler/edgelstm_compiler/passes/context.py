@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import EdgeLSTMError, PassError
+from edgelstm.errors import EdgeLSTMError, OutputError, PassError
+from edgelstm.output_folder import check_folder
+from edgelstm.outputs import write_output
 from edgelstm_compiler.ir.graph import AnyGraph, Graph, StepGraph
 from edgelstm_compiler.ir.text import graph_data, print_graph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.ir.verify import verify
 
+_NUMBER = re.compile(r"\d{2,6}(?=_)")
 _LOGGER = logging.getLogger("edgelstm.passes")
 
 
@@ -80,11 +85,23 @@ def dump_graph(graph: Graph | StepGraph, name: str, ctx: PassContext) -> None:
 
 
 def dump_text(text: str, name: str, folder: Path, data: Mapping[str, Array] | None = None) -> None:
-    """Write a stage's text, and its data beside it, numbered in order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.glob("[0-9][0-9]_*.txt")))
-    path = folder / f"{number:02d}_{name}.txt"
-    path.write_text(text, encoding="utf-8")
+    """Write a stage's text, and its data beside it, numbered behind all that is there.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [
+            int(found[0]) for entry in folder.iterdir() if (found := _NUMBER.match(entry.name))
+        ]
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    stem = f"{max(numbers, default=-1) + 1:02d}_{name}"
+    write_output(folder / f"{stem}.txt", text.encode())
     if data is not None:
+        file = io.BytesIO()
         arrays: dict[str, Any] = dict(data)
-        np.savez(path.with_suffix(".npz"), **arrays)
+        np.savez(file, **arrays)
+        write_output(folder / f"{stem}.npz", file.getvalue())

@@ -257,7 +257,9 @@ def _integer_inputs(graph: StepGraph, builder: QuantizedBuilder) -> list[StepInp
         per_channel = direct and options.per_channel
         reach = found.reach(options.observer, options.percentile, 32767, per_channel=per_channel)
         if per_channel:
-            columns = builder.column_scales(sample)
+            # An initial state has no weights of its own.
+            is_frame = sample.inputs[0] is item.value
+            columns = builder.column_scales(sample) if is_frame else np.ones(len(reach))
             scale = alike(2.0 * filled(reach, columns) / 32767, found, columns)
         else:
             scale = 2.0 * filled(reach[:1], np.ones(1)) / 32767

@@ -9,6 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.numpy_ops.elementwise import binary, cast, unary
+from edgelstm.engines.numpy_ops.indexing import (
+    gather_elements,
+    gather_nd,
+    scatter_elements,
+    scatter_nd,
+)
 from edgelstm.engines.numpy_ops.layout import (
     broadcast,
     concat,
@@ -18,6 +24,7 @@ from edgelstm.engines.numpy_ops.layout import (
     transpose,
 )
 from edgelstm.engines.numpy_ops.linear import dense, matmul
+from edgelstm.engines.numpy_ops.logic import compare, logic, logical_not, where
 from edgelstm.engines.numpy_ops.normalization import layer_norm, log_softmax, softmax
 from edgelstm.engines.numpy_ops.quantized_conversion import (
     dequantize,
@@ -26,6 +33,8 @@ from edgelstm.engines.numpy_ops.quantized_conversion import (
 )
 from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_softmax
 from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense
+from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
+from edgelstm.engines.numpy_ops.windows import windows
 from edgelstm.errors import InternalError
 from edgelstm.numerics.layer import int8_recurrent, integer_recurrent, recurrent
 from edgelstm.numerics.legacy import LEGACY, modern
@@ -53,6 +62,19 @@ _OPERATORS: dict[str, _Operator] = {
     "Slice": slice_axis,
     "Gather": gather,
     "Concat": concat,
+    "Compare": compare,
+    "Logic": logic,
+    "Not": logical_not,
+    "Where": where,
+    "Reduce": reduce_axes,
+    "ArgReduce": arg_reduce,
+    "TopKIndices": top_k_indices,
+    "CumSum": cum_sum,
+    "Windows": windows,
+    "GatherElements": gather_elements,
+    "ScatterElements": scatter_elements,
+    "GatherND": gather_nd,
+    "ScatterND": scatter_nd,
     "Quantize": quantize,
     "Dequantize": dequantize,
     "DequantizeWeights": dequantize_weights,

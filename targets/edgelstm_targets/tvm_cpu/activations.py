@@ -179,8 +179,34 @@ class Functions:
                 return self.sqrt(x)
             case Fn.RECIPROCAL:
                 return one / x
+            case Fn.SIGN:
+                return self.choose(x > zero, one, self.choose(x < zero, self.number(-1.0), zero))
+            case Fn.FLOOR:
+                whole = self._truncated(x)
+                return self._where_fraction(x, self.choose(whole > x, whole - one, whole))
+            case Fn.CEIL:
+                whole = self._truncated(x)
+                return self._where_fraction(x, self.choose(whole < x, whole + one, whole))
+            case Fn.ROUND:
+                # A sum of 2^23 and more has no bits behind the point, and is rounded to even.
+                shift = self.name(
+                    self.choose(x < zero, self.number(-_TWO_23), self.number(_TWO_23))
+                )
+                return self._where_fraction(x, self.name(x + shift) - shift)
             case _:
                 raise NotImplementedError(fn)
+
+    def _truncated(self, x: Expr) -> Expr:
+        """X without its fraction, where |x| < 2^23."""
+        bounded = self._where_fraction(x, x, self.number(0.0))
+        return self.name(
+            tirx.Cast(self._kind("float32"), tirx.Cast(self._kind("int32"), self.name(bounded)))
+        )
+
+    def _where_fraction(self, x: Expr, value: Expr, other: Expr | None = None) -> Expr:
+        """The value where x may have a fraction (|x| < 2^23), else the other one, or x."""
+        is_small = self.magnitude(x) < self.number(_TWO_23)
+        return self.choose(is_small, value, x if other is None else other)
 
     def tanh(self, x: Expr) -> Fraction:
         """The quotient e / (e + 2) with e = exp(2x) - 1; relative error below 4e-7, within [-1, 1].

@@ -17,7 +17,7 @@ from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.bare_object import for_any_linker
 from edgelstm_targets.tvm_cpu.compact import NEAR_PAIRS, OTHER_PROFILE, compacted
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.stubs import Stub, complete_module, is_provided
+from edgelstm_targets.tvm_cpu.stubs import Stub, Table, complete_module, is_provided
 from edgelstm_targets.tvm_cpu.tensorir import Function
 
 _TIR = tirx.transform
@@ -65,9 +65,12 @@ def llvm_target(isa: InstructionSet) -> Any:
 
 
 def compile_functions(
-    functions: Sequence[Function], stubs: Sequence[Stub], isa: InstructionSet
+    functions: Sequence[Function],
+    stubs: Sequence[Stub],
+    isa: InstructionSet,
+    table: Table | None = None,
 ) -> Compiled:
-    """One object file with all functions and the stubs in front of them.
+    """One object file with all functions and the stubs in front of them, and a table of numbers.
 
     TVM optimizes the functions; the stubs join them as text, and everything else becomes internal.
 
@@ -85,21 +88,27 @@ def compile_functions(
         listing = str(code.inspect_source("ll"))
         if isa.is_bare:
             listing = compacted(listing, has_vectors=isa.lanes > 1)
-        whole = _assemble(listing, stubs, ())
+        whole = _assemble(listing, stubs, table, ())
         wanted = [name for name in elf.undefined(whole[1]) if is_provided(name)]
         if wanted:
-            whole = _assemble(listing, stubs, wanted, is_wide=elf.is_wide(whole[1]))
+            whole = _assemble(listing, stubs, table, wanted, is_wide=elf.is_wide(whole[1]))
     except Exception as error:  # TVM raises whatever its C++ side names
         raise ToolchainError(f"TVM could not compile for {isa.name}: {error}") from error
     return Compiled(isa, for_any_linker(whole[1]) if isa.is_bare else whole[1], whole[0])
 
 
 def _assemble(
-    listing: str, stubs: Sequence[Stub], wanted: Sequence[str], *, is_wide: bool = True
+    listing: str,
+    stubs: Sequence[Stub],
+    table: Table | None,
+    wanted: Sequence[str],
+    *,
+    is_wide: bool = True,
 ) -> tuple[Any, bytes]:
     with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
         source, result = Path(folder, "code.ll"), Path(folder, "code.o")
-        source.write_text(complete_module(listing, stubs, wanted, is_wide=is_wide), "utf-8")
+        text = complete_module(listing, stubs, table, wanted, is_wide=is_wide)
+        source.write_text(text, "utf-8")
         module = tvm.runtime.load_module(str(source))
         module.write_to_file(str(result))
         return module, result.read_bytes()

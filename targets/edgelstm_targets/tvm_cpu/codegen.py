@@ -62,7 +62,7 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
             pointers = [tir.address(blocks[place.space], place.offset_bytes) for place in places]
             tir.call(symbol, *pointers, *([turn] if takes_turn else []))
 
-    return (*functions, *entry_functions(program.signature, frame, isa))
+    return (*functions, *entry_functions(program, frame, isa))
 
 
 def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:

@@ -1,42 +1,45 @@
-"""The functions that callers see: step, run and read, and the check of the inputs.
+"""The functions that callers see: step, run and read, and the checks of inputs and states.
 
 What they return is written through their last parameter; `stubs.py` turns it into a C function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from edgelstm.dtypes import DType
-from edgelstm.signature import Signature
+from edgelstm.signature import Signature, TensorSpec
+from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub
+from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
-# Integer type of the same width, and the bits of infinity.
-_BITS = {
-    DType.F32: ("int32", 0x7F800000),
-    DType.F64: ("int64", 0x7FF0000000000000),
-    DType.F16: ("int16", 0x7C00),
-}
+# Integer type of the same width.
+_BITS = {DType.F32: "int32", DType.F64: "int64", DType.F16: "int16"}
 _BLOCKS = ("weights", "state", "scratch", "input", "output")
 _READ_CHAINS = 8
 
 
 def entry_functions(
-    signature: Signature, frame: Callable[..., None], isa: InstructionSet
+    program: Program, frame: Callable[..., None], isa: InstructionSet
 ) -> list[Function]:
     """All functions that do not depend on the kernels.
 
     Args:
-        signature: names and places of the inputs.
+        program: names and places of the inputs and states.
         frame: writes the kernel calls of one step; receives the five blocks as uint8 buffers, and
             the number of the step as int32.
         isa: the instruction set.
     """
+    signature = program.signature
     name = signature.name
     blocks = [Parameter(block, "uint8") for block in _BLOCKS]
     steps = Parameter("n_steps", "int64", is_pointer=False)
@@ -52,7 +55,9 @@ def entry_functions(
         *memory, code = arguments
         _check(signature, memory[3], None, code)
         first = next_turn(memory[2], tirx.const(1, "int64"))
-        tir.call(f"{name}_frame", *(tir.address(block, 0) for block in memory), first)
+        pointers = [tir.address(block, 0) for block in memory]
+        with _undone_unless_kept(program, memory, tir.integer(-1), code):
+            tir.call(f"{name}_frame", *pointers, first)
 
     def run(*arguments: Buffer) -> None:
         *memory, count, code = arguments
@@ -64,18 +69,34 @@ def entry_functions(
                 tir.address(block, i * tirx.const(stride, "int64") if stride else 0)
                 for block, stride in zip(memory, strides, strict=True)
             ]
-            tir.call(f"{name}_frame", *pointers, first + tirx.Cast("int32", i))
+            turn = first + tirx.Cast("int32", i)
+            with _undone_unless_kept(program, memory, tir.integer(-1) - _short(i), code):
+                tir.call(f"{name}_frame", *pointers, turn)
 
-    dtypes = {spec.dtype for spec in signature.inputs if spec.dtype.is_float}
     reads = [] if isa.is_bare else [_read(name, isa)]
     return [
-        *(_finite(name, dtype) for dtype in sorted(dtypes, key=lambda dtype: dtype.value)),
+        *_checks(program),
         _turn(name),
         tir.define(f"{name}_frame", [*blocks, turn], frame),
         tir.define(f"{name}_step{INNER}", [*blocks, code], step),
         tir.define(f"{name}_run{INNER}", [*blocks, steps, code], run),
         *reads,
     ]
+
+
+def table_of_sizes(program: Program, isa: InstructionSet) -> Table | None:
+    """What memory the code wants, for its callers to compare; microcontrollers have the header."""
+    if isa.is_bare:
+        return None
+    signature = program.signature
+    sizes = (
+        len(program.weights),
+        len(program.state_init),
+        program.scratch_bytes,
+        signature.input_bytes,
+        signature.output_bytes,
+    )
+    return Table(f"{signature.name}_sizes", sizes)
 
 
 def stubs(name: str, isa: InstructionSet) -> tuple[Stub, ...]:
@@ -88,29 +109,124 @@ def stubs(name: str, isa: InstructionSet) -> tuple[Stub, ...]:
 
 
 def _check(signature: Signature, block: Buffer, steps: Expr | None, code: Buffer) -> None:
-    """Leave the function with 1 + i if float input i is not finite in any of the steps."""
+    """Leave the function with 1 + i if input i is refused in any of the steps."""
     found = tir.local(1, "int32")
 
-    def check(index: int, start: Expr, elements: Expr, dtype: DType) -> None:
-        function = f"{signature.name}_nonfinite_{dtype.value}"
-        tir.call(function, tir.address(block, start), elements, tir.address(found, 0))
+    def refuse_if(index: int, function: str, *arguments: Expr) -> None:
+        tir.call(f"{signature.name}_{function}", *arguments, tir.address(found, 0))
         with tir.when(found[0] != 0):
             tir.store(code, 0, tir.integer(1 + index))
             tir.leave()
 
     for index, spec in enumerate(signature.inputs):
-        if not spec.dtype.is_float:
-            continue
-        elements = tirx.const(spec.nbytes // spec.dtype.itemsize, "int64")
-        if steps is None:
-            check(index, tir.integer(spec.offset_bytes), elements, spec.dtype)
-        elif spec.nbytes == signature.input_bytes:
-            check(index, tir.integer(0), elements * steps, spec.dtype)
-        else:
-            with tir.loop(steps) as i:
-                start = i * signature.input_bytes + spec.offset_bytes
-                check(index, start, elements, spec.dtype)
+        for run in _runs(spec):
+            elements = tirx.const(run.elements, "int64")
+            if steps is None:
+                start = tir.integer(spec.offset_bytes + run.offset_bytes)
+                refuse_if(index, run.function, tir.address(block, start), elements, *run.bounds)
+            elif run.elements * spec.dtype.itemsize == signature.input_bytes:
+                start = tir.address(block, tir.integer(0))
+                refuse_if(index, run.function, start, elements * steps, *run.bounds)
+            else:
+                with tir.loop(steps) as i:
+                    at = i * signature.input_bytes + (spec.offset_bytes + run.offset_bytes)
+                    refuse_if(index, run.function, tir.address(block, at), elements, *run.bounds)
     tir.store(code, 0, tir.integer(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Elements of an input that are checked in one call: which function, where, against what."""
+
+    function: str
+    offset_bytes: int
+    elements: int
+    bounds: tuple[Expr, ...]
+
+
+def _runs(spec: TensorSpec) -> Iterator[_Run]:
+    """What is checked of an input."""
+    if spec.dtype.is_float:
+        elements = spec.nbytes // spec.dtype.itemsize
+        largest = tirx.const(_bits_of(spec.limit, spec.dtype), _BITS[spec.dtype])
+        yield _Run(f"exceeds_{spec.dtype.value}", 0, elements, (largest,))
+    least, most = _type_range(spec.dtype)
+    at, kind = 0, tir.NAMES[spec.dtype]
+    for count, low, high in spec.ranges:
+        if (low, high) != (least, most):
+            bounds = (tirx.const(low, kind), tirx.const(high, kind))
+            yield _Run(f"outside_{spec.dtype.value}", at * spec.dtype.itemsize, count, bounds)
+        at += count
+
+
+def _bits_of(limit: float, dtype: DType) -> int:
+    """The bits of the largest magnitude that is taken."""
+    kind: Any = dtype.numpy
+    largest = np.asarray(min(limit, float(np.finfo(kind).max)), kind)
+    return int(largest.view(f"i{dtype.itemsize}"))
+
+
+def _type_range(dtype: DType) -> tuple[float, float]:
+    if dtype.is_float:
+        largest = float(np.finfo(dtype.numpy.name).max)
+        return -largest, largest
+    if dtype is DType.BOOL:
+        return 0, 1
+    info = np.iinfo(dtype.numpy.name)
+    return int(info.min), int(info.max)
+
+
+@contextmanager
+def _undone_unless_kept(
+    program: Program, memory: Sequence[Buffer], undone: Expr, code: Buffer
+) -> Iterator[None]:
+    """Put the old state back, and leave with a code, where the new one is not kept."""
+    if program.shadow_offset is None:
+        yield
+        return
+    name = program.signature.name
+    state = tir.address(memory[1], 0)
+    shadow = tir.address(memory[2], program.shadow_offset)
+    tir.call(f"{name}_keep", state, shadow)
+    yield
+    found = tir.local(1, "int32")
+    for spec in program.signature.states:
+        if spec.dtype.is_float:
+            tir.call(
+                f"{name}_exceeds_{spec.dtype.value}",
+                tir.address(memory[1], spec.offset_bytes),
+                tirx.const(spec.nbytes // spec.dtype.itemsize, "int64"),
+                tirx.const(_bits_of(program.signature.state_limit, spec.dtype), _BITS[spec.dtype]),
+                tir.address(found, 0),
+            )
+            with tir.when(found[0] != 0):
+                tir.call(f"{name}_keep", shadow, state)
+                tir.store(code, 0, undone)
+                tir.leave()
+
+
+def _short(count: Expr) -> Expr:
+    return tirx.Cast("int32", count)
+
+
+def _checks(program: Program) -> list[Function]:
+    """The functions that `_check` and `_undone_unless_kept` call."""
+    signature = program.signature
+    floats = {spec.dtype for spec in signature.inputs if spec.dtype.is_float}
+    is_undone = program.shadow_offset is not None
+    if is_undone:
+        floats |= {spec.dtype for spec in signature.states if spec.dtype.is_float}
+    integers = {spec.dtype for spec in signature.inputs if spec.ranges}
+
+    def in_order(dtypes: set[DType]) -> list[DType]:
+        return sorted(dtypes, key=lambda dtype: dtype.value)
+
+    keep = [copy_function(f"{signature.name}_keep", len(program.state_init))] if is_undone else []
+    return [
+        *(_exceeds(signature.name, dtype) for dtype in in_order(floats)),
+        *(_outside(signature.name, dtype) for dtype in in_order(integers)),
+        *keep,
+    ]
 
 
 def _turn(name: str) -> Function:
@@ -128,25 +244,48 @@ def _turn(name: str) -> Function:
     return tir.define(f"{name}_turn", parameters, body)
 
 
-def _finite(name: str, dtype: DType) -> Function:
-    """Whether the largest magnitude among the elements is infinity's or beyond, bit for bit."""
-    bits, infinity = _BITS[dtype]
+def _exceeds(name: str, dtype: DType) -> Function:
+    """Whether the largest magnitude among the elements is beyond a limit, bit for bit."""
+    bits = _BITS[dtype]
     magnitude = tirx.const((1 << (8 * dtype.itemsize - 1)) - 1, bits)
 
-    def body(values: Buffer, count: Expr, found: Buffer) -> None:
+    def body(values: Buffer, count: Expr, limit: Expr, found: Buffer) -> None:
         largest = tir.local(1, bits)
         tir.store(largest, 0, tirx.const(0, bits))
         with tir.loop(count) as i:
             tir.store(largest, 0, tirx.max(largest[0], values[i] & magnitude))
-        is_found = largest[0] >= tirx.const(infinity, bits)
-        tir.store(found, 0, tirx.Cast("int32", is_found))
+        tir.store(found, 0, tirx.Cast("int32", largest[0] > limit))
 
     parameters = [
         Parameter("values", bits),
         Parameter("count", "int64", is_pointer=False),
+        Parameter("limit", bits, is_pointer=False),
         Parameter("found", "int32"),
     ]
-    return tir.define(f"{name}_nonfinite_{dtype.value}", parameters, body)
+    return tir.define(f"{name}_exceeds_{dtype.value}", parameters, body)
+
+
+def _outside(name: str, dtype: DType) -> Function:
+    """Whether any of the elements is below `low` or above `high`."""
+    kind = tir.NAMES[dtype]
+
+    def body(values: Buffer, count: Expr, low: Expr, high: Expr, found: Buffer) -> None:
+        least, most = tir.local(1, kind), tir.local(1, kind)
+        tir.store(least, 0, low)
+        tir.store(most, 0, high)
+        with tir.loop(count) as i:
+            tir.store(least, 0, tirx.min(least[0], values[i]))
+            tir.store(most, 0, tirx.max(most[0], values[i]))
+        tir.store(found, 0, tirx.Cast("int32", tirx.any(least[0] < low, most[0] > high)))
+
+    parameters = [
+        Parameter("values", kind),
+        Parameter("count", "int64", is_pointer=False),
+        Parameter("low", kind, is_pointer=False),
+        Parameter("high", kind, is_pointer=False),
+        Parameter("found", "int32"),
+    ]
+    return tir.define(f"{name}_outside_{dtype.value}", parameters, body)
 
 
 def _read(name: str, isa: InstructionSet) -> Function:

@@ -1,4 +1,4 @@
-"""From an object file to a shared object that shows three symbols and wants none."""
+"""From an object file to a shared object that shows what it is told to and wants nothing."""
 
 from __future__ import annotations
 

@@ -10,29 +10,52 @@ from collections.abc import Sequence
 
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.ops import (
+    ArgReduce,
     Binary,
     Broadcast,
     Cast,
+    Compare,
     Concat,
+    CumSum,
     Dequantize,
     Gather,
+    GatherElements,
+    GatherND,
     IntegerSoftmax,
     LayerNorm,
+    Logic,
     LogSoftmax,
     MatMul,
+    Not,
     Quantize,
+    Reduce,
     Reshape,
+    ScatterElements,
+    ScatterND,
     Slice,
     Softmax,
+    TopKIndices,
     Transpose,
     Unary,
+    Where,
+    Windows,
 )
 from edgelstm_compiler.ir.types import Op, TensorType
-from edgelstm_targets.tvm_cpu import elementwise, integer_operators, layout, normalization, products
+from edgelstm_targets.tvm_cpu import (
+    elementwise,
+    indexing,
+    integer_operators,
+    layout,
+    logic,
+    normalization,
+    products,
+    reduction,
+)
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.expressions import te_function
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Function
+from edgelstm_targets.tvm_cpu.windows import windows
 
 
 def operator_function(
@@ -65,6 +88,18 @@ def operator_function(
             return integer_operators.integer_softmax_function(name, op, inputs, isa)
         case Concat():
             return layout.concat_function(name, op.axis, given)
+        case Reduce():
+            return reduction.reduce_function(name, op, given[0])
+        case ArgReduce():
+            return reduction.arg_reduce_function(name, op, given[0])
+        case TopKIndices():
+            return reduction.top_k_function(name, op, given[0])
+        case CumSum():
+            return reduction.cum_sum_function(name, op, given[0])
+        case ScatterElements():
+            return indexing.scatter_elements_function(name, op, given)
+        case ScatterND():
+            return indexing.scatter_nd_function(name, op, given)
         case MatMul():
             return products.matmul_function(name, given[0], given[1], output)
         case Binary():
@@ -73,6 +108,20 @@ def operator_function(
             value = elementwise.unary(op, given[0])
         case Cast():
             value = elementwise.cast(op, given[0])
+        case Compare():
+            value = logic.compare(op, given, output)
+        case Logic():
+            value = logic.logic(op, given, output)
+        case Not():
+            value = logic.logical_not()
+        case Where():
+            value = logic.where(given, output)
+        case Windows():
+            value = windows(op, given[0])
+        case GatherElements():
+            value = indexing.gather_elements(op, given)
+        case GatherND():
+            value = indexing.gather_nd(op, given)
         case Transpose():
             value = layout.transpose(op)
         case Broadcast():

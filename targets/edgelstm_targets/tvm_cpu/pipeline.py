@@ -91,10 +91,14 @@ def _tir_text(lowered: Lowered) -> str:
 
 def _compile(lowered: Lowered) -> Objects:
     from edgelstm_targets.tvm_cpu.build import compile_functions
-    from edgelstm_targets.tvm_cpu.entry import stubs
+    from edgelstm_targets.tvm_cpu.entry import stubs, table_of_sizes
 
-    name = lowered.program.signature.name
-    compiled = tuple(compile_functions(fs, stubs(name, isa), isa) for isa, fs in lowered.functions)
+    program = lowered.program
+    name = program.signature.name
+    compiled = tuple(
+        compile_functions(fs, stubs(name, isa), isa, table_of_sizes(program, isa))
+        for isa, fs in lowered.functions
+    )
     return Objects(lowered.program, compiled)
 
 
@@ -104,7 +108,7 @@ def _object_text(objects: Objects) -> str:
 
 def _link(objects: Objects) -> Emission:
     from edgelstm_targets.tvm_cpu.build import tvm_version
-    from edgelstm_targets.tvm_cpu.entry import stubs
+    from edgelstm_targets.tvm_cpu.entry import stubs, table_of_sizes
 
     name = objects.program.signature.name
     linkers = find_linkers()
@@ -115,7 +119,9 @@ def _link(objects: Objects) -> Emission:
         _expect_no_library(each)
         symbols = [stub.name for stub in stubs(name, each.isa)]
         section = f"{CODE_PREFIX}{each.isa.name}"
-        sections[section], used = link(each.code, symbols, linkers)
+        table = table_of_sizes(objects.program, each.isa)
+        shown = [*symbols, *([] if table is None else [table.name])]
+        sections[section], used = link(each.code, shown, linkers)
         sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code
         isas.append(_facts(each, section, symbols[:2]))
         linker = used.name

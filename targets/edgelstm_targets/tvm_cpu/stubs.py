@@ -31,6 +31,19 @@ class Stub:
     returns: str
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Numbers that callers see, as int64.
+
+    Args:
+        name: its symbol.
+        numbers: in order.
+    """
+
+    name: str
+    numbers: tuple[int, ...]
+
+
 _LOOPS = """\
 define internal ptr @{name}(ptr %to, {second}, {word} %size) nounwind {{
 entry:
@@ -94,13 +107,19 @@ _NAMED = re.compile(r"@([\w.]+)")
 
 
 def complete_module(
-    listing: str, stubs: Sequence[Stub], wanted: Sequence[str], *, is_wide: bool
+    listing: str,
+    stubs: Sequence[Stub],
+    table: Table | None,
+    wanted: Sequence[str],
+    *,
+    is_wide: bool,
 ) -> str:
-    """The LLVM IR of an object that shows the stubs and nothing else.
+    """The LLVM IR of an object that shows the stubs and the table and nothing else.
 
     Args:
         listing: TVM's module; everything in it becomes internal.
         stubs: the functions that callers see.
+        table: numbers that they see, or None.
         wanted: functions that LLVM calls; those that `is_provided` does not know are left alone.
         is_wide: addresses have 64 bits.
     """
@@ -108,6 +127,8 @@ def complete_module(
     if not re.search(r"\bhalf\b", _HALF_HELPERS.sub("", text)):
         text = _HALF_HELPERS.sub("", text)
     entries = [_stub(stub) for stub in stubs]
+    if table is not None:
+        entries.append(_table(table))
     text = _without_unused(text, "\n".join(entries))
     memory = _memory_functions(wanted, "i64" if is_wide else "i32")
     parts = [text, *entries, *memory, *division_functions(wanted)]
@@ -148,6 +169,11 @@ def _memory_functions(wanted: Sequence[str], word: str) -> list[str]:
         parts = {key: part.format(word=word) for key, part in bodies[base].items()}
         wrappers.append(_LOOPS.format(name=base, word=word, **parts))
     return wrappers
+
+
+def _table(table: Table) -> str:
+    numbers = ", ".join(f"i64 {number}" for number in table.numbers)
+    return f"@{table.name} = constant [{len(table.numbers)} x i64] [{numbers}], align 8"
 
 
 def _stub(stub: Stub) -> str:

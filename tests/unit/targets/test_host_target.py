@@ -75,11 +75,11 @@ def test_sections_and_facts(emission):
 
 
 @tvm
-def test_three_exports_nothing_undefined(emission):
-    """The loader sees three symbols, and needs nothing."""
+def test_exports_and_nothing_undefined(emission):
+    """The loader sees three functions and the sizes, and needs nothing."""
     for section in shared_objects(emission):
         code = emission.sections[section]
-        assert elf.exports(code) == ("model_read", "model_run", "model_step")
+        assert elf.exports(code) == ("model_read", "model_run", "model_sizes", "model_step")
         assert elf.undefined(code, dynamic=True) == ()
 
 
@@ -282,7 +282,7 @@ def test_every_linker_makes_a_working_object(emission):
     result = stream(hidden=16, layers=1)
     for stage in target.stages(target.options({}))[:2]:
         result = stage.run(result)
-    names = ["model_read", "model_run", "model_step"]
+    names = ["model_read", "model_run", "model_sizes", "model_step"]
     for linker in link.find_linkers():
         code, used = link.link(result.compiled[0].code, names, [linker])
         assert used is linker

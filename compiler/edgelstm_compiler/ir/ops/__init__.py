@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic, Binary, Cast, Unary
+from edgelstm_compiler.ir.ops.indexing import (
+    GatherElements,
+    GatherND,
+    Merge,
+    ScatterElements,
+    ScatterND,
+)
 from edgelstm_compiler.ir.ops.layout import Broadcast, Concat, Gather, Reshape, Slice, Transpose
 from edgelstm_compiler.ir.ops.linear import Dense, MatMul
+from edgelstm_compiler.ir.ops.logic import (
+    Compare,
+    Comparison,
+    Connective,
+    Logic,
+    Not,
+    Where,
+)
 from edgelstm_compiler.ir.ops.normalization import LayerNorm, LogSoftmax, Softmax
 from edgelstm_compiler.ir.ops.quantized import Dequantize, DequantizeWeights, Quantize, Storage
 from edgelstm_compiler.ir.ops.quantized_int8 import Int8Dense, Int8Recurrent
@@ -14,6 +29,14 @@ from edgelstm_compiler.ir.ops.quantized_integer import (
     IntegerSoftmax,
 )
 from edgelstm_compiler.ir.ops.recurrent import Direction, Recurrent
+from edgelstm_compiler.ir.ops.reduction import (
+    ArgReduce,
+    CumSum,
+    Reduce,
+    Reduction,
+    TopKIndices,
+)
+from edgelstm_compiler.ir.ops.windows import Windows
 from edgelstm_compiler.ir.types import Op
 
 OPERATORS: tuple[type[Op], ...] = (
@@ -31,6 +54,19 @@ OPERATORS: tuple[type[Op], ...] = (
     Slice,
     Gather,
     Concat,
+    Compare,
+    Logic,
+    Not,
+    Where,
+    Reduce,
+    ArgReduce,
+    TopKIndices,
+    CumSum,
+    Windows,
+    GatherElements,
+    ScatterElements,
+    GatherND,
+    ScatterND,
     Quantize,
     Dequantize,
     DequantizeWeights,
@@ -44,16 +80,23 @@ OPERATORS: tuple[type[Op], ...] = (
 
 __all__ = [
     "OPERATORS",
+    "ArgReduce",
     "Arithmetic",
     "Binary",
     "Broadcast",
     "Cast",
+    "Compare",
+    "Comparison",
     "Concat",
+    "Connective",
+    "CumSum",
     "Dense",
     "Dequantize",
     "DequantizeWeights",
     "Direction",
     "Gather",
+    "GatherElements",
+    "GatherND",
     "Int8Dense",
     "Int8Recurrent",
     "IntegerDense",
@@ -61,13 +104,23 @@ __all__ = [
     "IntegerSoftmax",
     "LayerNorm",
     "LogSoftmax",
+    "Logic",
     "MatMul",
+    "Merge",
+    "Not",
     "Quantize",
     "Recurrent",
+    "Reduce",
+    "Reduction",
     "Reshape",
+    "ScatterElements",
+    "ScatterND",
     "Slice",
     "Softmax",
     "Storage",
+    "TopKIndices",
     "Transpose",
     "Unary",
+    "Where",
+    "Windows",
 ]

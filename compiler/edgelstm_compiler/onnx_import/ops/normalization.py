@@ -8,7 +8,9 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ShapeError
+from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, LayerNorm, LogSoftmax, Softmax
+from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.constant import filled
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.source import (
@@ -46,11 +48,9 @@ def _over_axis(node: OnnxNode, op: type[Softmax]) -> Operand:
 
 
 def import_layer_norm(node: OnnxNode) -> Results:
-    """LayerNormalization-17, its first output."""
+    """LayerNormalization-17, with the mean and the inverse deviation where they are asked for."""
     x, scale, bias = node.operand(0), node.operand(1), node.optional(2)
     check_float(x, scale, bias)
-    if node.is_wanted(1) or node.is_wanted(2):
-        raise RefusedError("its outputs Mean and InvStdDev are used; only the first is computed")
     stash = node.integer("stash_type", 1)
     if stash != 1:
         raise RefusedError(f"stash_type is {stash}; statistics are computed in float32 (1)")
@@ -62,7 +62,16 @@ def import_layer_norm(node: OnnxNode) -> Results:
     scale = _spread(node, "the scale", scale, shape[axis:])
     if bias is not None:
         bias = _spread(node, "the bias", bias, shape[axis:])
-    return [node.emit(LayerNorm(axis, epsilon), x, scale, bias)]
+    result = node.emit(LayerNorm(axis, epsilon), x, scale, bias)
+    if not (node.is_wanted(1) or node.is_wanted(2)):
+        return [result]
+    axes = tuple(range(axis, len(shape)))
+    mean = composing.mean(node, x, axes)
+    centred = composing.subtract(node, x, mean)
+    variance = composing.mean(node, composing.multiply(node, centred, centred), axes)
+    shifted = composing.add(node, variance, composing.number(node, "epsilon", epsilon, x))
+    deviation = composing.function(node, Fn.SQRT, shifted)
+    return [result, mean, composing.function(node, Fn.RECIPROCAL, deviation)]
 
 
 def _spread(node: OnnxNode, what: str, operand: Operand, shape: tuple[int, ...]) -> Operand:

@@ -1,0 +1,70 @@
+"""Sliding windows over some axes: what convolutions and pooling are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgelstm_compiler.ir.types import Op, TensorType, Tie
+
+
+@dataclass(frozen=True, slots=True)
+class Windows(Op):
+    """The elements that each position of a kernel covers.
+
+    Along spatial axis s the input is spread by `spread[s]` (zeros between its elements, for
+    transposed convolution), padded with `fill` by `begin[s]` and `end[s]` elements, and covered at
+    the offsets `dilation[s] * (0 .. kernel[s] - 1)` from the starts `stride[s] * (0, 1, ...)`.
+
+    Shapes:
+        x (N, C, *extents) -> (N, *positions, C, *kernel): a matrix of windows, where flattened.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    spread: tuple[int, ...]
+    fill: float
+
+    def positions(self, extents: Sequence[int]) -> tuple[int, ...]:
+        """How many positions the kernel has along each spatial axis."""
+        return tuple(
+            (((extent - 1) * self.spread[s] + 1) + self.begin[s] + self.end[s] - reach)
+            // self.stride[s]
+            + 1
+            for s, extent in enumerate(extents)
+            for reach in (self.dilation[s] * (self.kernel[s] - 1) + 1,)
+        )
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        """One row of C * kernel elements a position."""
+        (x,) = inputs
+        rank = len(self.kernel)
+        lists = (self.stride, self.dilation, self.begin, self.end, self.spread)
+        if x is None or x.rank != rank + 2 or any(len(each) != rank for each in lists):
+            raise ValueError(f"windows of {self.kernel} over {x}")
+        if min((*self.kernel, *self.stride, *self.dilation, *self.spread)) < 1:
+            raise ValueError(f"windows with an extent, stride or dilation below one: {self}")
+        positions = self.positions(x.shape[2:])
+        if min((*positions, *self.begin, *self.end)) < 0 or 0 in positions:
+            raise ValueError(f"windows of {self.kernel} do not fit into {x}")
+        return (x.with_shape((x.shape[0], *positions, x.shape[1], *self.kernel)),)
+
+    def ties(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Batch, channels, and spatial axes along which every element is a window of its own."""
+        rank = len(self.kernel)
+        alone = [
+            s
+            for s in range(rank)
+            if (self.kernel[s], self.stride[s], self.begin[s], self.end[s], self.spread[s])
+            == (1, 1, 0, 0, 1)
+        ]
+        return (
+            Tie(0, 0, 0, 0),
+            Tie(0, 1, 0, rank + 1),
+            *(Tie(0, s + 2, 0, s + 1) for s in alone),
+        )

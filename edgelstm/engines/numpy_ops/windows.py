@@ -1,0 +1,48 @@
+"""Sliding windows over some axes: what convolutions and pooling are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def windows(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:
+    """X (N, C, *extents) -> (N, *positions, C, *kernel), see the compiler's operator `Windows`."""
+    (x,) = inputs
+    assert x is not None
+    rank = len(fields["kernel"])
+    shape = [
+        (extent - 1) * spread + 1 + begin + end
+        for extent, spread, begin, end in zip(
+            x.shape[2:], fields["spread"], fields["begin"], fields["end"], strict=True
+        )
+    ]
+    padded = np.full((*x.shape[:2], *shape), fields["fill"], x.dtype)
+    inner = tuple(
+        slice(begin, begin + (extent - 1) * spread + 1)
+        for extent, spread, begin in zip(
+            x.shape[2:], fields["spread"], fields["begin"], strict=True
+        )
+    )
+    whole = (slice(None), slice(None))
+    padded[(*whole, *inner)] = 0
+    places = tuple(
+        slice(place.start, place.stop, spread)
+        for place, spread in zip(inner, fields["spread"], strict=True)
+    )
+    padded[(*whole, *places)] = x
+    reach = [
+        dilation * (kernel - 1) + 1
+        for dilation, kernel in zip(fields["dilation"], fields["kernel"], strict=True)
+    ]
+    axes = tuple(range(2, 2 + rank))
+    covered = np.lib.stride_tricks.sliding_window_view(padded, reach, axes)
+    starts = tuple(slice(None, None, stride) for stride in fields["stride"])
+    offsets = tuple(slice(None, None, dilation) for dilation in fields["dilation"])
+    covered = covered[(*whole, *starts, *offsets)]
+    return [np.ascontiguousarray(np.moveaxis(covered, 1, rank + 1))]

@@ -1,0 +1,296 @@
+"""One run of a stream from its source to its output, which ends well whatever ends it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from edgelstm.artifact import Artifact
+from edgelstm.errors import RecordingError
+from edgelstm.interruption import StopRequest
+from edgelstm.outputs import STANDARD, Protected, check_output
+from edgelstm.streams.base import Batch, Source
+from edgelstm.streams.continuation import expect_continued
+from edgelstm.streams.files import Format, open_sink, open_source
+from edgelstm.streams.ndjson import NdjsonSource
+from edgelstm.streams.output_sink import OutputSink
+from edgelstm.streams.replay import BadSamplePolicy, Replay
+from edgelstm.streams.state_file import StreamState, read_state, save_state
+
+Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far a recording is; what it yields is called with each advance."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a run is asked for; see `edgelstm run --help`.
+
+    Args:
+        input_path: a recording, or `-`.
+        output_path: where predictions go, or `-`.
+        protect: what is read besides, and must not be written over.
+        state_path: where the state is kept; None: nowhere.
+        is_resumed: continue behind the last frame of the state file.
+        save_every_s: seconds between two states, at least.
+    """
+
+    input_path: str
+    output_path: str
+    protect: tuple[Protected, ...] = ()
+    input_format: Format | None = None
+    output_format: Format | None = None
+    columns: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    has_header: bool = True
+    policy: BadSamplePolicy = BadSamplePolicy.RAISE
+    state_path: Path | None = None
+    is_resumed: bool = False
+    save_every_s: float = 10.0
+
+
+@dataclass(slots=True)
+class StreamRun:
+    """A run, and what there is to tell about it at any time, also after it failed.
+
+    Args:
+        model: what is run.
+        options: how.
+    """
+
+    model: Artifact
+    options: StreamOptions
+    _replay: Replay | None = None
+    _sink: OutputSink | None = None
+    _first: int = 0
+    _bad_before: int = 0
+    _saved_at: float = field(default_factory=monotonic)
+
+    def run(self, stop: StopRequest, show: Progress) -> None:
+        """Run to the end of the source.
+
+        Args:
+            stop: signals; one ends the run behind the frame it comes at.
+            show: see `Progress`.
+
+        Raises:
+            EdgeLSTMError: what was predicted before is written, and the state is saved.
+            Interrupted: a signal came; the same.
+        """
+        state = self._read_state()
+        with ExitStack() as stack:
+            with stop.raising():
+                source = stack.enter_context(self._open_source())
+                is_ndjson = isinstance(source, NdjsonSource)
+                if state is not None and source.total is not None:
+                    source = _Remainder(source, state.last_frame)
+                session = stack.enter_context(self.model.session())
+                if state is not None:
+                    session.restore(state.snapshot)
+                    self._first, self._bad_before = state.last_frame, state.bad_frames
+            # Arrays are written when the output ends; the state is saved behind that.
+            stack.callback(self._save)
+            with stop.raising():
+                sink = stack.enter_context(self._open_sink(source, is_ndjson, state))
+            self._sink = sink
+            self._replay = replay = Replay(
+                session, _Waiting(source, stop), sink, self.options.policy
+            )
+            if state is not None:
+                replay.last_good = dict(state.last_good)
+            sink.while_waiting(stop.check)
+            # A reader may wait for the header before it sends the first sample.
+            sink.flush()
+            self._save()
+            self._feed(replay, stop, stack.enter_context(show(source)))
+
+    def _feed(self, replay: Replay, stop: StopRequest, advance: Callable[[int], None]) -> None:
+        read = 0
+        is_first = True
+
+        def progress() -> None:
+            nonlocal read, is_first
+            advance(replay.source.done - read)
+            read = replay.source.done
+            # A new output is to be known as soon as it has taken the name of an old one.
+            if monotonic() - self._saved_at >= self.options.save_every_s or is_first:
+                self._save()
+            is_first = is_first and not replay.frames_out
+            stop.check()
+
+        replay.run(progress)
+
+    def summary(self) -> dict[str, Any] | None:
+        """What happened so far; None before there was anything."""
+        replay, sink = self._replay, self._sink
+        if replay is None or sink is None:
+            return None
+        summary = {
+            "artifact": self.model.name,
+            "engine": dict(replay.session.kernel.facts),
+            "frames": replay.frames_in,
+            "predictions": sink.predictions,
+            "bad_frames": replay.bad_frames,
+            "on_bad_sample": replay.policy.value,
+            "columns": {name: list(names) for name, names in replay.source.mapping.items()},
+            "ns_per_step": round(replay.model_ns / max(replay.frames_out, 1), 1),
+        }
+        if self.options.state_path is not None:
+            summary["state_file"] = str(self.options.state_path)
+            summary["first_frame"] = self._first + 1
+        return summary
+
+    def _read_state(self) -> StreamState | None:
+        options = self.options
+        if options.state_path is None:
+            return None
+        _expect_apart(options.state_path, options)
+        state = read_state(options.state_path)
+        if not options.is_resumed:
+            return None
+        expect_continued(
+            options.output_path, None if state is None else state.written, options.state_path
+        )
+        if state is not None and state.model_id != self.model.model_id:
+            raise RecordingError(
+                f"{options.state_path} is the state of {state.artifact!r} "
+                f"({state.model_id[:12]}...), not of this {self.model.name!r} "
+                f"({self.model.model_id[:12]}...): name the artifact it was saved with, or remove "
+                "it to begin anew"
+            )
+        return state
+
+    def _open_source(self) -> AbstractContextManager[Source]:
+        options = self.options
+        return open_source(
+            options.input_path,
+            self.model.signature,
+            options.input_format,
+            options.columns,
+            options.keep,
+            options.has_header,
+        )
+
+    def _open_sink(
+        self, source: Source, is_ndjson: bool, state: StreamState | None
+    ) -> AbstractContextManager[OutputSink]:
+        options = self.options
+        output_format = options.output_format
+        if options.output_path == STANDARD and output_format is None:
+            output_format = "ndjson" if is_ndjson else "csv"
+        return open_sink(
+            options.output_path,
+            self.model.signature,
+            output_format,
+            source.kept,
+            (*options.protect, options.input_path),
+            None if state is None else state.written,
+            source.total is None,
+        )
+
+    def _save(self) -> None:
+        """Save the state if the output is as far as the state is."""
+        replay, sink, path = self._replay, self._sink, self.options.state_path
+        if path is None or replay is None or sink is None or not sink.is_whole:
+            return
+        sink.sync()
+        state = StreamState(
+            self.model.name,
+            self.model.model_id,
+            self._first + replay.frames_done,
+            self._bad_before + replay.bad_frames,
+            bytes(replay.session.snapshot()),
+            replay.last_good,
+            sink.written,
+        )
+        save_state(path, state)
+        self._saved_at = monotonic()
+
+
+class _Waiting:
+    """A source that a signal ends while it waits for frames."""
+
+    def __init__(self, source: Source, stop: StopRequest) -> None:
+        self._source = source
+        self._stop = stop
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return self._source.kept
+
+    @property
+    def mapping(self) -> Mapping[str, Sequence[str]]:
+        return self._source.mapping
+
+    @property
+    def total(self) -> int | None:
+        return self._source.total
+
+    @property
+    def done(self) -> int:
+        return self._source.done
+
+    def batches(self) -> Iterator[Batch]:
+        batches = iter(self._source.batches())
+        while True:
+            with self._stop.raising():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+class _Remainder:
+    """A recording behind its first frames."""
+
+    def __init__(self, source: Source, skipped: int) -> None:
+        self._source = source
+        self._skipped = skipped
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return self._source.kept
+
+    @property
+    def mapping(self) -> Mapping[str, Sequence[str]]:
+        return self._source.mapping
+
+    @property
+    def total(self) -> int | None:
+        return self._source.total
+
+    @property
+    def done(self) -> int:
+        return self._source.done
+
+    def batches(self) -> Iterator[Batch]:
+        left = self._skipped
+        for batch in self._source.batches():
+            skipped = min(left, len(batch))
+            left -= skipped
+            if skipped < len(batch):
+                yield batch.part(slice(skipped, len(batch))) if skipped else batch
+        if left:
+            raise RecordingError(
+                f"the recording has {self._skipped - left} frames, the state file tells of "
+                f"{self._skipped}: it is another recording, or was cut"
+            )
+
+
+def _expect_apart(state_path: Path, options: StreamOptions) -> None:
+    """The state file is none of the others, also where none of them is there yet."""
+    if str(state_path) == STANDARD:
+        raise RecordingError("--state-file takes the name of a file, not -")
+    others = [*options.protect, options.input_path, options.output_path]
+    for other in others:
+        if isinstance(other, int) or other == STANDARD:
+            continue
+        if os.path.realpath(other) == os.path.realpath(state_path):
+            raise RecordingError(
+                f"the state file {state_path} is also {os.fspath(other)}: name another file"
+            )
+    check_output(state_path, others, RecordingError)

@@ -1,0 +1,438 @@
+"""Every command with every kind of output path: nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import pytest
+
+from edgelstm.cli import cli
+from edgelstm_compiler.driver import compile_model
+from tests.models import lstm_model
+from tests.unit.runtime.command_line import invoke
+
+REFUSED = (2, 5, 6, 7)
+OLD = b"the user's own\n"
+REFERENCE = ("--target", "reference", "--no-check")
+
+
+@dataclass
+class Desk:
+    """A folder with a model whose data lies beside it, its artifacts, and recordings.
+
+    Args:
+        folder: where all of it is.
+        inputs: the files a command may read, by what they are.
+        contents: what the files held at the start.
+    """
+
+    folder: Path
+    inputs: dict[str, Path] = field(default_factory=dict)
+    contents: dict[Path, bytes] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Path:
+        return self.inputs[name]
+
+    def lost(self) -> list[str]:
+        """Inputs that are not what they were."""
+        return [
+            name
+            for name, path in self.inputs.items()
+            if not path.is_file() or path.read_bytes() != self.contents[path]
+        ]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a desk, made once."""
+    folder = tmp_path_factory.mktemp("made")
+    proto = lstm_model(hidden=4, features=3, steps=None)
+    onnx.save(
+        proto,
+        folder / "gait.onnx",
+        save_as_external_data=True,
+        location="gait.data",
+        size_threshold=0,
+    )
+    compile_model(folder / "gait.onnx", target="reference").save(folder / "gait.edgelstm")
+    compile_model(
+        folder / "gait.onnx", target="reference", mode="call", shapes={"X": (5, 1, 3)}
+    ).save(folder / "call.edgelstm")
+    compile_model(folder / "gait.onnx", target="cortex-m4").save(folder / "m4.edgelstm")
+    compile_model(folder / "gait.onnx", target="reference", quantize="w8").save(
+        folder / "w8.edgelstm"
+    )
+    rows = np.random.default_rng(1).standard_normal((40, 3))
+    np.savetxt(folder / "walk.csv", rows, delimiter=",", header="a,b,c", comments="")
+    np.savez(folder / "windows.npz", X=np.float32(rows[:5, None]))
+    invoke(
+        "calibrate", folder / "gait.onnx", "--input", folder / "walk.csv", "-o", folder / "c.json"
+    )
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def desk(made: dict[str, bytes], tmp_path: Path) -> Desk:
+    found = Desk(tmp_path)
+    for name, data in made.items():
+        (tmp_path / name).write_bytes(data)
+        found.inputs[name] = tmp_path / name
+        found.contents[tmp_path / name] = data
+    return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that writes.
+
+    Args:
+        option: the one that names the output.
+        words: the command line but for the output.
+        reads: files of the desk that it reads.
+        of: the output's option belongs to this command.
+    """
+
+    of: str
+    option: str
+    words: Callable[[Desk], Sequence[object]]
+    reads: tuple[str, ...]
+
+
+CASES: dict[str, Case] = {
+    "compile": Case(
+        "compile",
+        "--output",
+        lambda d: ["compile", d["gait.onnx"], *REFERENCE],
+        ("gait.onnx", "gait.data"),
+    ),
+    "compile from recordings": Case(
+        "compile",
+        "--output",
+        lambda d: [
+            *("compile", d["gait.onnx"], *REFERENCE),
+            *("--quantize", "int8", "--calibrate", d["walk.csv"]),
+        ],
+        ("gait.onnx", "gait.data", "walk.csv"),
+    ),
+    "compile from a calibration": Case(
+        "compile",
+        "--output",
+        lambda d: [
+            *("compile", d["gait.onnx"], *REFERENCE),
+            *("--quantize", "int8", "--calibration", d["c.json"]),
+        ],
+        ("gait.onnx", "c.json"),
+    ),
+    "calibrate": Case(
+        "calibrate",
+        "--output",
+        lambda d: ["calibrate", d["gait.onnx"], "--input", d["walk.csv"]],
+        ("gait.onnx", "gait.data", "walk.csv"),
+    ),
+    "report": Case(
+        "report",
+        "--output",
+        lambda d: [
+            *("report", d["w8.edgelstm"], "--model", d["gait.onnx"], "--input", d["walk.csv"]),
+            *("--seconds", 0, "--drift-steps", 0),
+        ],
+        ("w8.edgelstm", "gait.onnx", "gait.data", "walk.csv"),
+    ),
+    "demo": Case("demo", "--keep", lambda d: ["demo", "--target", "reference"], ()),
+    "run": Case(
+        "run",
+        "--output",
+        lambda d: [
+            *("run", d["gait.edgelstm"], "--input", d["walk.csv"]),
+            *("--output-format", "csv"),
+        ],
+        ("gait.edgelstm", "walk.csv"),
+    ),
+    "run to arrays": Case(
+        "run",
+        "--output",
+        lambda d: [
+            *("run", d["gait.edgelstm"], "--input", d["walk.csv"]),
+            *("--output-format", "npz"),
+        ],
+        ("gait.edgelstm", "walk.csv"),
+    ),
+    "run a call": Case(
+        "run",
+        "--output",
+        lambda d: [
+            *("run", d["call.edgelstm"], "--input", d["windows.npz"]),
+            *("--output-format", "npz"),
+        ],
+        ("call.edgelstm", "windows.npz"),
+    ),
+}
+
+FOLDERS: dict[str, Case] = {
+    "export-c": Case(
+        "export-c",
+        "--output",
+        lambda d: ["export-c", d["m4.edgelstm"], "--model", d["gait.onnx"], "--steps", 2],
+        ("m4.edgelstm",),
+    ),
+    "compile --dump": Case(
+        "compile",
+        "--dump",
+        lambda d: ["compile", d["gait.onnx"], *REFERENCE, "-o", d.folder / "new.edgelstm"],
+        ("gait.onnx",),
+    ),
+}
+
+STATE = Case(
+    "run",
+    "--state-file",
+    lambda d: ["run", d["gait.edgelstm"], "--input", d["walk.csv"], "-o", d.folder / "out.csv"],
+    ("gait.edgelstm", "walk.csv"),
+)
+
+READ_ONLY = {
+    ("bench", "artifact"),
+    ("bench", "model"),
+    ("calibrate", "files"),
+    ("calibrate", "model"),
+    ("compile", "calibrate"),
+    ("compile", "calibration"),
+    ("compile", "holdout"),
+    ("compile", "model"),
+    ("debug", "artifact"),
+    ("debug", "files"),
+    ("debug", "model"),
+    ("export-c", "artifact"),
+    ("export-c", "model"),
+    ("export-c", "source"),
+    ("inspect", "file"),
+    ("report", "artifact"),
+    ("report", "calibrate"),
+    ("report", "files"),
+    ("report", "model"),
+    ("run", "artifact"),
+    ("validate", "artifact"),
+    ("validate", "model"),
+    ("validate", "source"),
+    ("verify", "artifact"),
+    ("verify", "model"),
+    ("verify", "source"),
+}
+"""Parameters that are paths of files which are read."""
+
+
+def write(case: Case, desk: Desk, path: Path) -> Any:
+    result = invoke(*case.words(desk), case.option, path)
+    assert "Traceback" not in result.stderr
+    assert desk.lost() == []
+    unfinished = [p for p in desk.folder.rglob(".*") if p.name != ".edgelstm-files.json"]
+    assert unfinished == []
+    return result
+
+
+def refuse(case: Case, desk: Desk, path: Path) -> None:
+    result = write(case, desk, path)
+    assert result.exit_code in REFUSED, result.output
+    assert (
+        "cannot write" in result.stderr
+        or "is a directory" in result.stderr
+        or "is a file" in (result.stderr)
+    )
+
+
+def accept(case: Case, desk: Desk, path: Path) -> None:
+    result = write(case, desk, path)
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_standard_output(name: str, desk: Desk) -> None:
+    """What is written has it for itself; what is said goes to the standard error."""
+    case = CASES[name]
+    path = desk.folder / "file"
+    accept(case, desk, path)
+    result = write(case, desk, Path("-"))
+    assert result.exit_code == 0
+    assert result.stdout_bytes[:4] == path.read_bytes()[:4]
+    assert result.stdout_bytes[-2:] == path.read_bytes()[-2:]
+    assert not Path("-").exists()
+
+
+def test_every_path_of_every_command_is_in_this_file() -> None:
+    """A new command cannot be forgotten here."""
+    known = {(case.of, case.option) for case in (*CASES.values(), *FOLDERS.values(), STATE)}
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path) and (name, parameter.name) not in READ_ONLY:
+                assert any((name, option) in known for option in parameter.opts), parameter
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_read(name: str, desk: Desk) -> None:
+    """Each input as output: itself, by a hard link, by symbolic links, by another spelling."""
+    case = CASES[name]
+    for i, read in enumerate(case.reads):
+        hard, soft, chain = (desk.folder / f"{kind}{i}" for kind in ("hard", "soft", "chain"))
+        os.link(desk[read], hard)
+        soft.symlink_to(read)
+        chain.symlink_to(soft)
+        spelled = Path(os.path.relpath(desk[read]))
+        for path in (desk[read], hard, soft, chain, spelled):
+            refuse(case, desk, path)
+            assert not path.is_symlink() or path in (soft, chain)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_and_links(name: str, desk: Desk) -> None:
+    """An existing file is replaced and keeps its mode; links stay and their targets are written."""
+    case = CASES[name]
+    existing, target = desk.folder / "existing", desk.folder / "target"
+    existing.write_bytes(OLD)
+    existing.chmod(0o600)
+    accept(case, desk, existing)
+    assert existing.read_bytes() not in (OLD, b"")
+    assert stat.S_IMODE(existing.stat().st_mode) == 0o600
+    link = desk.folder / "link"
+    link.symlink_to("target")  # dangling
+    for _ in range(2):
+        accept(case, desk, link)
+        assert link.is_symlink()
+        assert target.stat().st_size > 0
+    assert existing.stat().st_size == target.stat().st_size or name in ("report", "demo")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nodes(name: str, desk: Desk) -> None:
+    """FIFO and device are written into, and are what they were."""
+    case = CASES[name]
+    fifo = desk.folder / "fifo"
+    os.mkfifo(fifo)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()), daemon=True)
+    reader.start()
+    accept(case, desk, fifo)
+    reader.join()
+    assert len(got[0]) > 10
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    node = os.stat("/dev/null")
+    accept(case, desk, Path("/dev/null"))
+    now = os.stat("/dev/null")
+    assert (now.st_ino, now.st_rdev, now.st_mode) == (node.st_ino, node.st_rdev, node.st_mode)
+
+
+@pytest.mark.parametrize("name", [*CASES, *FOLDERS])
+def test_places_that_cannot_be_written(name: str, desk: Desk) -> None:
+    """One sentence, nothing made."""
+    case = {**CASES, **FOLDERS}[name]
+    places = [Path("/dev/full")]
+    if name in CASES:
+        (desk.folder / "folder").mkdir()
+        places += [desk.folder / "folder", desk.folder / "missing" / "new"]
+        disk = desk.folder / "disk"
+        try:
+            os.mknod(disk, stat.S_IFBLK | 0o600, os.makedev(7, 250))
+            places.append(disk)
+        except PermissionError:
+            pass
+    else:
+        places += [desk["walk.csv"], desk["walk.csv"] / "below"]
+    for place in places:
+        refuse(case, desk, place)
+    assert not (desk.folder / "missing").exists()
+
+
+@pytest.mark.parametrize("name", [*CASES, *FOLDERS])
+def test_write_protection(name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may not be written is not replaced either."""
+    case = {**CASES, **FOLDERS}[name]
+    path = desk.folder / "protected"
+    if name in CASES:
+        path.write_bytes(OLD)
+    else:
+        path.mkdir()
+    allowed = os.access
+    monkeypatch.setattr(
+        os,
+        "access",
+        lambda p, mode: not (mode & os.W_OK and str(p).endswith("protected")) and allowed(p, mode),
+    )
+    refuse(case, desk, path)
+    assert name in FOLDERS or path.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders(name: str, desk: Desk) -> None:
+    """A folder is made, and written again; files of the user that stand in the way are kept."""
+    case = FOLDERS[name]
+    folder = desk.folder / "a" / "b"
+    accept(case, desk, folder)
+    first = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    assert first
+    accept(case, desk, folder)
+    theirs = desk.folder / "theirs"
+    for path in first:
+        place = theirs / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not path.name.startswith("."):
+            place.write_bytes(OLD)
+    before = {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()}
+    result = write(case, desk, theirs)
+    assert result.exit_code in (0, *REFUSED)
+    assert {path: path.read_bytes() for path in before} == before
+    assert result.exit_code or name == "compile --dump"
+
+
+def test_state_files(desk: Desk) -> None:
+    """A state is read again: it takes a file of its own, and nothing but a state is replaced."""
+    foreign, folder, fifo = (desk.folder / name for name in ("foreign", "folder", "fifo"))
+    foreign.write_bytes(OLD)
+    folder.mkdir()
+    os.mkfifo(fifo)
+    aliases = []
+    for i, read in enumerate(STATE.reads):
+        aliases += [desk[read], desk.folder / f"hard{i}", desk.folder / f"soft{i}"]
+        os.link(desk[read], aliases[-2])
+        aliases[-1].symlink_to(read)
+    output = desk.folder / "out.csv"
+    nodes = (fifo, Path("/dev/null"), Path("/dev/full"))
+    for path in (
+        *aliases,
+        foreign,
+        folder,
+        *nodes,
+        output,
+        desk.folder / "no" / "state",
+        Path("-"),
+    ):
+        result = write(STATE, desk, path)
+        assert result.exit_code == 6, path
+        assert not output.exists()
+        assert foreign.read_bytes() == OLD
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    link = desk.folder / "link"
+    link.symlink_to("target")
+    accept(STATE, desk, link)
+    target = desk.folder / "target"
+    target.chmod(0o600)
+    accept(STATE, desk, link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_folder_with_the_inputs_themselves(desk: Desk) -> None:
+    """The working folder is a fine place for a project as long as no name is taken."""
+    for case in FOLDERS.values():
+        result = write(case, desk, desk.folder)
+        assert result.exit_code == 0, result.stderr
