@@ -1,4 +1,4 @@
-"""Which recipe quantized an artifact stands in its record; another one's graph is not made again."""
+"""Which recipe quantized an artifact; the graph of another one is not made again."""
 
 from __future__ import annotations
 
