@@ -272,6 +272,16 @@ class QuantizedBuilder:
             if isinstance(node.op, MOVEMENTS)
         )
 
+    def is_output(self, value: Value) -> bool:
+        """Whether the value, or what data movement makes of it, leaves the graph."""
+        if any(out.value is value for out in self.graph.outputs):
+            return True
+        return any(
+            self.is_output(node.outputs[0])
+            for node in self._consumers.get(value, [])
+            if isinstance(node.op, MOVEMENTS)
+        )
+
     def source(self, value: Value) -> Node | None:
         """The node that computes a value, seen through data movement; None: from outside."""
         node = self._producers.get(value)

@@ -120,9 +120,20 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
 
 
 def _is_read_wide(node: Node, builder: QuantizedBuilder) -> bool:
-    """Whether others may read h in 16 bits: what is wider than sums of int16 hold may not."""
-    readers = [reader for value in node.outputs[:2] for reader in builder.consumers(value)]
-    return all(_widest(reader, builder) <= WIDEST_INT16 for reader in readers)
+    """Whether others read h in 16 bits.
+
+    Integer recurrent layers alone read int8: 16 bits cost them up to a quarter more where products
+    take bytes. What is wider than sums of int16 hold reads int8, too.
+    """
+    shown = node.outputs[:2]
+    readers = [reader for value in shown for reader in builder.consumers(value)]
+    if any(_widest(reader, builder) > WIDEST_INT16 for reader in readers):
+        return False
+    is_inner = all(
+        isinstance(reader.op, Recurrent) and builder.schemes.get(reader.name) is Scheme.INT8_FULL
+        for reader in readers
+    )
+    return not (readers and is_inner) or any(map(builder.is_output, shown))
 
 
 def _widest(reader: Node, builder: QuantizedBuilder) -> int:

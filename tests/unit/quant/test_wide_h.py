@@ -81,13 +81,21 @@ def test_no_float_operator_more(name: str) -> None:
     assert floats[1] == floats[0]
 
 
-def test_wide_layers_show_sixteen_bits() -> None:
-    """Y and the first state are int16; what is too wide for 32-bit sums stays in int8."""
-    for hidden, dtype in ((12, DType.I16), (520, DType.I8)):
-        model = stacked_model(ops=("LSTM", "LSTM"), steps=None, hidden=hidden)
-        graph = quantized(step_graph(model), Scheme.INT8_FULL).graph
-        first = next(node for node in graph.nodes if isinstance(node.op, IntegerRecurrent))
-        assert {value.type.dtype for value in first.outputs[:2]} == {dtype}
+def test_who_shows_sixteen_bits() -> None:
+    """The last layer does, its state too; one that a recurrent layer alone reads shows int8."""
+    model = stacked_model(ops=("LSTM", "LSTM"), steps=None, head="sequence")
+    graph = quantized(step_graph(model), Scheme.INT8_FULL).graph
+    layers = [node for node in graph.nodes if isinstance(node.op, IntegerRecurrent)]
+    types = [{value.type.dtype for value in node.outputs[:2]} for node in layers]
+    assert types == [{DType.I8}, {DType.I16}]
+
+
+def test_too_wide_for_sums_of_sixteen_bits() -> None:
+    """A dense layer of more than 516 inputs reads int8."""
+    model = stacked_model(ops=("LSTM",), steps=None, hidden=520, head="sequence")
+    graph = quantized(step_graph(model), Scheme.INT8_FULL).graph
+    (layer,) = [node for node in graph.nodes if isinstance(node.op, IntegerRecurrent)]
+    assert layer.outputs[0].type.dtype is DType.I8
 
 
 @pytest.mark.parametrize("name", ["Tanh", "Sigmoid"])
