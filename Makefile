@@ -2,10 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The linker of the ziglang package is 411 MB: only where the system has none.
+ZIG := $(if $(shell command -v ld.lld || command -v ld),,[zig])
 PYTEST_ARGS ?= -n auto
-SOURCES := edgelstm compiler targets tests
+PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
+SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -22,7 +26,7 @@ lint: $(VENV)/.dev-ready
 check: lint test
 
 bench: $(VENV)/.dev-ready
-	status=0; for table in table quantized; do \
+	status=0; for table in table quantized recordings; do \
 		$(BIN)/python -m tests.bench.$$table || status=1; \
 	done; exit $$status
 
@@ -45,9 +49,17 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+	EDGELSTM_FUZZ_TABLES=6000 EDGELSTM_FUZZ_HOSTILE=8000 $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
 	$(BIN)/python -m tests.fuzz.guarded_buffers 300
 	$(BIN)/python -m tests.fuzz.hostile_inputs 1000
 	$(BIN)/python -m tests.fuzz.many_sessions 10000
+
+# Random models on the number of frames; altered ONNX files: see tests/fuzz/README.md.
+fuzz-frames: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.frame_counts --count 2000
+
+fuzz-onnx: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.onnx_mutations --count 5000
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix $(SOURCES)
@@ -60,16 +72,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What it takes to compile, check and run models.
-$(VENV)/.run-ready: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compiler,check]'
+$(VENV)/.run-ready: $(PROJECTS) | $(VENV)/bin/python
+	$(PIP) --editable . --editable './compiler[check]' --editable './targets$(ZIG)'
 	touch $@
 
 # The same and the tools of development.
-$(VENV)/.dev-ready: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dev-ready: $(PROJECTS) | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]' --editable './compiler[check,emulate,report]' --editable './targets[zig]'
 	touch $@ $(VENV)/.run-ready
 
 # The same and the wheels that compile for GPUs.
-$(VENV)/.cuda-ready: pyproject.toml | $(VENV)/.dev-ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,cuda]'
+$(VENV)/.cuda-ready: $(PROJECTS) | $(VENV)/.dev-ready
+	$(PIP) --editable '.[dev]' --editable ./compiler --editable './targets[cuda]'
 	touch $@

@@ -16,6 +16,9 @@ check         {"done", "against", "max_error", ...}                of the self-c
 macs          multiply-accumulates of one step (stream) or call
 layers        [{"name", "kind", "params", "macs", ...}]
 options       of the compilation
+description   Description.to_json() where there is any: columns, units, ranges, rate, class labels
+window        {"frames"} where the model was trained on windows of one length and is stepped
+warnings      [text] about the model as a stream
 quantization  {"scheme", "layers", "outputs", ...} where there is any, by the compiler's quant room
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
@@ -32,6 +35,7 @@ from types import TracebackType
 from typing import Any, overload
 
 from edgelstm.container import FORMAT_VERSION, Container
+from edgelstm.description import Description
 from edgelstm.engines import find_engine
 from edgelstm.engines.base import Kernel, OffersDoorbell
 from edgelstm.errors import ArtifactFormatError, CapabilityError
@@ -60,11 +64,19 @@ class Artifact:
         ArtifactFormatError: the manifest and the sections contradict each other.
     """
 
-    __slots__ = ("_container", "_is_borrowed", "_kernel", "_lock", "_signature")
+    __slots__ = (
+        "_container",
+        "_description",
+        "_is_borrowed",
+        "_kernel",
+        "_lock",
+        "_signature",
+    )
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._signature = _check(container)
+        self._description = _read_description(container, self._signature)
         self._kernel: Kernel | None = None
         self._is_borrowed = False
         self._lock = threading.Lock()
@@ -89,6 +101,8 @@ class Artifact:
         macs: int = 0,
         layers: Sequence[Mapping[str, Any]] = (),
         quantization: Mapping[str, Any] | None = None,
+        description: Description | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Put together what the compiler made; nothing is written to disk.
 
@@ -109,6 +123,8 @@ class Artifact:
             macs: multiply-accumulates of one step.
             layers: one JSON object each.
             quantization: schemes and errors, None where everything is in float32.
+            description: columns, units, ranges, rate and class labels, where they are known.
+            notes: further entries of the manifest: `window`, `warnings`.
         """
         manifest: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -133,6 +149,9 @@ class Artifact:
         }
         if quantization is not None:
             manifest["quantization"] = dict(quantization)
+        if description:
+            manifest["description"] = description.to_json()
+        manifest.update(notes or {})
         content = {
             WEIGHTS_SECTION: weights,
             STATE_SECTION: state_init,
@@ -283,9 +302,27 @@ class Artifact:
         return self._signature
 
     @property
+    def description(self) -> Description:
+        """What the numbers mean, as far as it is known."""
+        return self._description
+
+    @property
     def name(self) -> str:
         """Name of the model, a C identifier."""
         return self._signature.name
+
+    @property
+    def window_frames(self) -> int | None:
+        """Frames of the windows that a stream's model was trained on; None: of any length."""
+        window = self.manifest.get("window")
+        frames = window.get("frames") if isinstance(window, dict) else None
+        return frames if isinstance(frames, int) and not isinstance(frames, bool) else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the compiler had to say about the model as a stream."""
+        found = self.manifest.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def header(self) -> str:
@@ -350,6 +387,15 @@ def _check(container: Container) -> Signature:
             f"the manifest contradicts itself: {'; '.join(faults)}; compile the model again"
         )
     return signature
+
+
+def _read_description(container: Container, signature: Signature) -> Description:
+    try:
+        return Description.from_json(container.manifest.get("description"), signature)
+    except ValueError as exc:
+        raise ArtifactFormatError(
+            f"the manifest is malformed ({exc}); compile the model again"
+        ) from exc
 
 
 def _memory_faults(container: Container, memory: Mapping[str, int]) -> list[str]:

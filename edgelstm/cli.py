@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from edgelstm.errors import EdgeLSTMError, InternalError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm.interruption import Interrupted, termination_as_interrupt
 from edgelstm.version import VERSION
 
@@ -31,6 +32,19 @@ BUILT_IN = {
     "targets": "edgelstm.commands.targets:targets_command",
 }
 """Commands of this package: there also where it lies on the path without being installed."""
+
+COMPILER_COMMANDS = (
+    "compile",
+    "verify",
+    "validate",
+    "export-c",
+    "demo",
+    "calibrate",
+    "report",
+    "debug",
+    "schemes",
+)
+"""Commands that come with the compiler: not listed where it is not installed, but known."""
 
 _ORDER = ("compile", "inspect", "run", "verify", "validate", "bench", "targets", "demo")
 _SIGNALLED = 128
@@ -60,6 +74,8 @@ class CommandGroup(click.Group):
             elif cmd_name in BUILT_IN:
                 module, _, attribute = BUILT_IN[cmd_name].partition(":")
                 command = getattr(import_module(module), attribute)
+            elif cmd_name in COMPILER_COMMANDS:
+                return _absent(cmd_name)
             else:
                 return None
         except Exception as exc:  # a plug-in may fail in any way
@@ -129,26 +145,45 @@ def _find_entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=COMMAND_GROUP)}
 
 
+def _absent(name: str) -> click.Command:
+    """A command of the compiler on a device, which has the runtime alone."""
+    return _refusal(
+        name,
+        TargetUnavailableError(
+            f"command {name!r} comes with the compiler, and this is the runtime alone. "
+            f"Compile on another machine and copy the artifact here, or {install_hint('compiler')}"
+        ),
+    )
+
+
 def _unavailable(name: str, entry: EntryPoint | None, reason: Exception) -> click.Command:
-    """A command that only says why it is not there."""
+    """A command that cannot be loaded."""
     package = entry.value.partition(".")[0] if entry is not None else "edgelstm"
     remedy = (
-        "install it with: pip install 'edgelstm[compiler]'"
+        f"install it again: {install_hint('compiler')}"
         if package == "edgelstm_compiler"
         else f"it comes from {package!r}: repair or remove that package"
     )
 
+    error = TargetUnavailableError(
+        f"command {name!r} cannot be loaded ({type(reason).__name__}: {reason}); {remedy}"
+    )
+    error.__cause__ = reason
+    return _refusal(name, error, f"(cannot be loaded: {type(reason).__name__})")
+
+
+def _refusal(name: str, error: TargetUnavailableError, summary: str = "") -> click.Command:
+    """A command that only says why it is not there, whatever its arguments are."""
+
     @click.pass_context
     def fail(ctx: click.Context) -> None:
         del ctx
-        raise TargetUnavailableError(
-            f"command {name!r} cannot be loaded ({type(reason).__name__}: {reason}); {remedy}"
-        ) from reason
+        raise error
 
     return click.Command(
         name,
         callback=fail,
-        short_help=f"(cannot be loaded: {type(reason).__name__})",
+        short_help=summary,
         add_help_option=False,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )

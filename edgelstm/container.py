@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from edgelstm.errors import ArtifactError, ArtifactFormatError, ArtifactVersionError
+from edgelstm.foreign_files import recognize_bytes
 from edgelstm.outputs import Protected, write_output
 
 MAGIC = b"\x89ELSTM\x1a\n"
@@ -238,6 +239,12 @@ class _Reader:
         if len(data) == 0:
             raise ArtifactFormatError(f"{self._origin} is empty: {_REMEDY}")
         if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
+            told = recognize_bytes(bytes(data), Path(self._origin))
+            if told is not None:
+                raise ArtifactFormatError(
+                    f"{self._origin} is not an edgelstm artifact: {told}; an ONNX model is turned "
+                    "into one by `edgelstm compile`"
+                )
             raise ArtifactFormatError(
                 f"{self._origin} is not an edgelstm artifact: it begins with "
                 f"{bytes(data[: len(MAGIC)])!r} instead of {MAGIC!r}; "

@@ -14,7 +14,7 @@ from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.peer import OnnxRuntimePeer, PeerUnavailableError
 from edgelstm_compiler.onnx_import.read import read_model
-from edgelstm_compiler.selfcheck import to_sequence
+from edgelstm_compiler.session_rows import to_sequence
 
 DURATION_NS = 300_000_000
 """How long each way of calling is timed."""

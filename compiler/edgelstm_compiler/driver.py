@@ -10,9 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.description import Description
+from edgelstm.errors import (
+    CalibrationError,
+    CapabilityError,
+    MismatchError,
+    TargetUnavailableError,
+)
 from edgelstm.signature import Mode
 from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.described import (
+    Said,
+    describe,
+    said_by_caller,
+    said_by_file,
+    said_by_metadata,
+)
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program import Program
@@ -21,6 +34,7 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
+from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
@@ -32,8 +46,10 @@ from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.embedded import SECTION as CALIBRATION_SECTION
 from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
-from edgelstm_compiler.quant.recordings import Recordings
+from edgelstm_compiler.quant.recordings import Recordings, as_recordings
+from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
@@ -49,6 +65,7 @@ STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
 """The order of the passes over the step graph."""
 
 Progress = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,11 @@ class CompileOptions:
         rate_hz: sampling rate the model was trained for, kept in the artifact.
         dump: folder for the text of every stage, or None.
         check: compare the result with ONNX Runtime (or float64) before handing it out.
+        check_input: recordings that the comparison is fed with; None: those of the calibration, or
+            random input within the domain of the model.
         quantize: what to compute in fewer bits, or None: everything in float32.
+        said: what the caller knows about the model's numbers.
+        seen: recordings, or a calibration, whose ranges the artifact keeps.
     """
 
     target: str = "host"
@@ -75,7 +96,10 @@ class CompileOptions:
     rate_hz: float | None = None
     dump: Path | None = None
     check: bool = True
+    check_input: Recordings | None = None
     quantize: QuantizeRequest | None = None
+    said: Said = field(default_factory=Said)
+    seen: Calibration | Recordings | None = None
 
 
 def compile_model(
@@ -89,6 +113,7 @@ def compile_model(
     rate_hz: float | None = None,
     dump: str | Path | None = None,
     check: bool = True,
+    check_input: Recordings | None = None,
     quantize: str | Mapping[str, str] | None = None,
     calibration: Calibration | Recordings | None = None,
     max_error: float | None = None,
@@ -96,7 +121,12 @@ def compile_model(
     holdout: Recordings | None = None,
     force: bool = False,
     keep: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    units: str | Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    description: str | Path | None = None,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> Artifact:
     """Compile an ONNX model.
 
@@ -111,8 +141,11 @@ def compile_model(
         dump: folder for the text of every stage.
         check: compare the result with ONNX Runtime (or float64) before handing it out; a quantized
             one with the quantized step graph.
+        check_input: recordings that the comparison is fed with; None: those of the calibration, or
+            random input within the domain of the model.
         quantize: fp16, w8, w4, int8, int8-full, auto, or one of them by name of the layer.
-        calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made.
+        calibration: recordings (arrays of frames, or arrays by input), or what `calibrate` made;
+            the artifact keeps the ranges of its columns, quantized or not.
         max_error: auto: bound of the error of any output on the recordings, relative to the
             largest magnitude where that exceeds 1.
         quantize_options: see `QuantizeOptions`.
@@ -120,7 +153,13 @@ def compile_model(
             calibrate with.
         force: hand out a quantized model too that was measured as useless.
         keep: layers that stay in float32 beside one scheme for the others.
+        columns: names of the elements of all inputs in order, kept in the artifact.
+        units: of the columns; one for all, or one for each.
+        labels: classes of the output that has as many elements, or by output.
+        description: TOML file with these, see `described`; None: the one beside the model, if any.
         progress: called with the name of each stage as it begins.
+        note: called with what is easily overlooked, a sentence each: a batch of several streams,
+            a model of a single frame.
 
     Raises:
         ModelError: the model is broken, not supported (UnsupportedOpError), cannot be streamed,
@@ -137,23 +176,65 @@ def compile_model(
         rate_hz=rate_hz,
         dump=Path(dump) if dump is not None else None,
         check=check,
+        check_input=check_input,
         quantize=_request(
             quantize, calibration, max_error, quantize_options, holdout, force=force, keep=keep
         ),
+        said=what_is_said(source, columns, units, labels, rate_hz, description),
+        seen=calibration,
     )
-    return compile_read_model(read_model(source), options, progress or (lambda stage: None))
+    model = read_model(source)
+    return compile_read_model(model, options, progress or _ignore, note or _ignore)
 
 
-def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Progress) -> Artifact:
+def what_is_said(
+    source: Any,
+    columns: Sequence[str] | None = None,
+    units: str | Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    rate_hz: float | None = None,
+    description: str | Path | None = None,
+) -> Said:
+    """What the caller says about a model, and what the TOML file says that it names or has beside.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    said = said_by_caller(columns, units, labels, rate_hz=rate_hz)
+    path = description_file(source, description)
+    if path is None:
+        return said
+    return said.over(said_by_file(path, is_asked_for=description is not None))
+
+
+def description_file(source: Any, description: str | Path | None = None) -> Path | None:
+    """The TOML file that is named, or stands beside the model; None where there is none."""
+    if description is not None:
+        return Path(description)
+    beside = Path(source).with_suffix(".toml") if isinstance(source, (str, Path)) else None
+    return beside if beside is not None and beside.is_file() else None
+
+
+def _ignore(text: str) -> None:
+    """Nobody wants to know."""
+
+
+def compile_read_model(
+    model: OnnxModel, options: CompileOptions, progress: Progress, note: Note = _ignore
+) -> Artifact:
     """Compile a model that was read; `compile_model` tells the rest."""
     backend = _available(find_target(options.target), options)
     ctx = PassContext(dump=options.dump)
     progress("import")
-    binding = (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+    binding = bind(model, options)
     verify(binding.graph)
+    for text in binding.notes:
+        note(text)
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
+    seen = seen_ranges(step_graph, options.seen)
+    notes = stream_notes(binding, step_graph)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
         request = _request_for(backend, options.quantize)
@@ -167,6 +248,8 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
     verify_program(program)
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))
+    said = options.said.over(said_by_metadata(model.metadata))
+    description = describe(said, program.signature, seen)
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
 
@@ -184,29 +267,65 @@ def compile_read_model(model: OnnxModel, options: CompileOptions, progress: Prog
         options,
         target_options.to_json(),
         quantized,
+        description,
+        notes.to_json(),
     )
     artifact = assemble({"done": False})
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
-        if quantized is not None:
-            check = check_quantized(runnable, quantized)
-        else:
-            check = check_artifact(runnable, model, binding, step_graph)
+        recordings = _check_recordings(step_graph, options)
+        try:
+            if quantized is not None:
+                check = check_quantized(runnable, quantized, recordings)
+            else:
+                check = check_artifact(runnable, model, binding, step_graph, recordings)
+        except MismatchError as error:
+            raise MismatchError(
+                f"{error}. The artifact is not written; --no-check writes it all the same"
+            ) from error
+        if options.check_input is not None and check.get("inputs") != "a recording":
+            raise CalibrationError(
+                "the recordings to check on hold less than the model takes at once: give at least "
+                f"{notes.window or 1} frames, or whole inputs of a call"
+            )
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check)
     return artifact
 
 
+def bind(model: OnnxModel, options: CompileOptions) -> Binding:
+    """The model with numbers for its free dimensions, as the mode wants them."""
+    return (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+
+
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    graph, _ = run_passes(binding.graph, GRAPH_PASSES, ctx)
-    step_graph = to_steps(graph) if options.mode == "stream" else whole_call(graph)
+    is_stream = options.mode == "stream"
+    source = (
+        binding.graph if not is_stream or binding.frames_graph is None else binding.frames_graph
+    )
+    graph, _ = run_passes(source, GRAPH_PASSES, ctx)
+    step_graph = to_steps(graph, binding.advice) if is_stream else whole_call(graph)
     verify(step_graph)
-    dump_graph(step_graph, "steps" if options.mode == "stream" else "call", ctx)
+    dump_graph(step_graph, "steps" if is_stream else "call", ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
+
+
+def admit(graph: StepGraph, target: Target) -> None:
+    """Let a target refuse what it cannot compute, as far as that shows without building code.
+
+    Raises:
+        CapabilityError: the target, or lowering for it, does not take the graph.
+    """
+    takes = target.capabilities()
+    if graph.mode not in takes.modes:
+        raise CapabilityError(f"target {target.name!r} has no mode {graph.mode!r}")
+    program = lower(graph, takes.unit_block, None, takes.weight_offset, takes.packing)
+    verify_program(program)
+    target.stages(target.options({}))[0].run(program)
 
 
 def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
@@ -217,6 +336,19 @@ def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
         return emulate(artifact)
     except TargetUnavailableError:
         return None
+
+
+def _check_recordings(graph: StepGraph, options: CompileOptions) -> list[Recording]:
+    """What the self-check is fed with; empty: random input.
+
+    Raises:
+        CapabilityError: recordings that do not fit the model.
+    """
+    given = options.check_input
+    if given is None and options.quantize is not None:
+        calibration = options.quantize.calibration
+        given = None if isinstance(calibration, Calibration) else calibration
+    return [] if given is None else as_recordings(graph, given)
 
 
 def _request(
@@ -266,6 +398,8 @@ def _assemble(
     options: CompileOptions,
     target_options: Mapping[str, Any],
     quantized: QuantizedModel | None,
+    description: Description,
+    notes: Mapping[str, Any],
     check: Mapping[str, Any],
 ) -> Artifact:
     sections = dict(emission.sections)
@@ -298,6 +432,8 @@ def _assemble(
         macs=program.macs,
         layers=describe_layers(graph),
         quantization=None if quantized is None else quantized.record,
+        description=description,
+        notes=notes,
     )
 
 

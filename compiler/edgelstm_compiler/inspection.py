@@ -6,14 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
 from edgelstm.signature import Mode
-from edgelstm_compiler.binding import bind_call, bind_stream
-from edgelstm_compiler.driver import CompileOptions, describe_layers, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, admit, bind, describe_layers, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.streaming.refusal import StreamabilityError
+from edgelstm_compiler.target import find_target
+
+TARGET = "host"
+"""What `compile` builds for unless it is told otherwise."""
 
 
 def inspect_model(
@@ -44,8 +48,10 @@ def inspect_model(
         "outputs": list(model.outputs),
         "streamable": False,
         "not_streamable": [],
+        "advice": "",
         "refused": [],
         "layers": [],
+        "notes": [],
     }
     for choice in ("stream", "call") if mode is None else (mode,):
         report.update(_try_mode(model, shapes or {}, "stream" if choice == "stream" else "call"))
@@ -56,17 +62,35 @@ def inspect_model(
 
 
 def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode) -> dict[str, Any]:
-    bind = bind_stream if mode == "stream" else bind_call
+    options = CompileOptions(mode=mode, shapes=shapes)
     try:
-        graph = to_step_graph(bind(model, shapes), CompileOptions(mode=mode), PassContext())
+        binding = bind(model, options)
+        graph = to_step_graph(binding, options, PassContext())
+        reason = _refusal_of(graph)
     except UnsupportedOpError as error:
         refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
         return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
     except StreamabilityError as error:
-        return {"not_streamable": [{"node": n, "reason": r} for n, r in error.reasons]}
+        rows = [{"node": n, "reason": r} for n, r in error.reasons]
+        return {"not_streamable": rows, "advice": error.advice}
     except ModelError as error:
         return {"needs": str(error)}
-    return {"streamable": mode == "stream", **_measure(graph)}
+    if reason:
+        return {"refused": [{"operator": "target", "node": TARGET, "reason": reason}]}
+    said = {"notes": list(binding.notes), **stream_notes(binding, graph).to_json()}
+    return {"streamable": mode == "stream", **_measure(graph), **said}
+
+
+def _refusal_of(graph: StepGraph) -> str:
+    """Why `compile` would refuse the graph for its default target; "" where it does not."""
+    target = find_target(TARGET)
+    if not target.probe().can_build:
+        target = find_target("reference")
+    try:
+        admit(graph, target)
+    except CapabilityError as error:
+        return str(error)
+    return ""
 
 
 def _measure(graph: StepGraph) -> dict[str, Any]:
@@ -97,9 +121,12 @@ def _as_text(report: dict[str, Any]) -> str:
         return "\n".join(lines)
     if report["streamable"]:
         lines.append("streams: yes, one frame a step")
+        lines += [f"  warning: {text}" for text in report.get("warnings", [])]
     elif report["not_streamable"]:
-        lines.append("streams: no (--mode call compiles it as a whole)")
+        advice = f" ({report['advice']})" if report["advice"] else ""
+        lines.append(f"streams: no{advice}")
         lines += [f"  {item['node']}: {item['reason']}" for item in report["not_streamable"]]
+    lines += [f"  note: {text}" for text in report["notes"]]
     if "needs" in report:
         lines.append(f"needs: {report['needs']}")
     if report["layers"]:

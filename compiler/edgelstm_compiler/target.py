@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from edgelstm.errors import TargetNotFoundError
 from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.target_names import suggest
 
 ENTRY_POINT_GROUP = "edgelstm.targets"
 
@@ -186,8 +187,11 @@ def find_target(name: str) -> Target:
         if entry.name == base:
             target: Target = entry.load()()
             return Variant(target, variant) if colon else target
+    installed = target_names()
+    hint = suggest(name, installed)
     raise TargetNotFoundError(
-        f"target {base!r} is not installed; installed: {', '.join(target_names()) or 'none'}"
+        f"target {base!r} is not installed; {f'{hint} ' if hint else ''}"
+        f"(installed: {', '.join(installed) or 'none'})"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,20 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import ModelError, StreamError
-from edgelstm.session import Session
 from edgelstm.signature import TensorSpec
+from edgelstm_compiler.check_inputs import Domain, default_domain
+from edgelstm_compiler.comparison import (
+    OURS,
+    PEERS,
+    TOLERANCE,
+    absolute_error,
+    relative_error,
+    scale_of,
+)
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import OnnxModel
-from edgelstm_compiler.selfcheck import Oracle, to_sequence
+from edgelstm_compiler.selfcheck import Oracle
+from edgelstm_compiler.session_rows import step_through, to_sequence
 
 PREFIXES = 12
 """How many prefixes of a sequence are computed anew for an any-time output."""
@@ -95,94 +104,141 @@ def expect_same_model(artifact: Artifact, model: OnnxModel) -> None:
 
 
 def verify_call(
-    artifact: Artifact, model: OnnxModel, inputs: Mapping[str, Array], tolerance: float
+    artifact: Artifact,
+    model: OnnxModel,
+    inputs: Mapping[str, Array],
+    tolerance: float | None = None,
 ) -> Verification:
-    """One call beside the model on the same input."""
-    expected = Oracle(model).run(inputs)
+    """One call beside the model on the same input; see `verify_stream` for the tolerance."""
+    oracle = Oracle(model)
+    expected = oracle.run(inputs)
     result = artifact.session().call(dict(inputs))
     actual = result if isinstance(result, dict) else {artifact.signature.outputs[0].name: result}
-    reports = tuple(
-        compare_rows(
-            spec.name, actual[spec.name][None], expected.outputs[spec.name][None], tolerance
-        )
+    pieces = [
+        _Piece(spec.name, actual[spec.name][None], expected.outputs[spec.name][None], inputs, [0])
         for spec in artifact.signature.outputs
-    )
-    return Verification(expected.against, 1, reports)
+    ]
+    decider = _Decider(oracle, lambda name, exact, piece: exact[name][None])
+    return _judged(expected.against, 1, pieces, tolerance, decider)
 
 
 def verify_stream(
-    artifact: Artifact, model: OnnxModel, frames: Mapping[str, Array], tolerance: float
+    artifact: Artifact,
+    model: OnnxModel,
+    frames: Mapping[str, Array],
+    tolerance: float | None = None,
 ) -> Verification:
     """A stream, stepped frame by frame, beside the model over the whole sequence.
 
     A model of one fixed length is compared over windows of that length, from fresh states each.
-    An any-time output is compared at up to `PREFIXES` lengths of the sequence.
+    An any-time output is compared at up to `PREFIXES` lengths of the sequence, where the length is
+    free. Inputs without time keep the value of their first frame, as the model has it.
 
     Args:
         artifact: compiled for streams.
         model: what it was compiled from.
         frames: for each input (n, *frame shape).
-        tolerance: largest error, see `OutputReport.limit`.
+        tolerance: largest error, see `OutputReport.limit`; None: `TOLERANCE`, and where the two
+            differ by more, both are compared with float64 (`comparison.judge`).
 
     Raises:
         StreamError: fewer frames than the model's fixed length.
     """
     oracle = Oracle(model)
-    specs = artifact.signature.inputs
+    specs = {spec.name: spec for spec in artifact.signature.inputs}
+    outputs = artifact.signature.outputs
     total = next(iter(frames.values())).shape[0]
-    window = fixed_length(model, artifact) or total
+    fixed = fixed_length(model, artifact)
+    window = total if fixed is None else fixed
     if total < window:
         raise StreamError(
-            f"the model takes windows of exactly {window} frames, the input has {total}"
+            f"the model takes windows of exactly {window} frames, the input has {total}: give a "
+            "recording of at least one window"
         )
-    actual: dict[str, list[Array]] = {spec.name: [] for spec in artifact.signature.outputs}
-    wanted: dict[str, list[Array]] = {spec.name: [] for spec in artifact.signature.outputs}
-    steps: dict[str, list[int]] = {spec.name: [] for spec in artifact.signature.outputs}
+    frames = {
+        name: x if specs[name].time_axis is not None else np.repeat(x[:1], total, axis=0)
+        for name, x in frames.items()
+    }
+    pieces: list[_Piece] = []
     against = ""
     for start in range(0, total - window + 1, window):
         block = {name: x[start : start + window] for name, x in frames.items()}
         rows = step_through(artifact.session(), block, window)
-        for length in prefix_lengths(artifact, window, is_free=window == total):
-            inputs = {spec.name: to_sequence(block[spec.name][:length], spec) for spec in specs}
+        for length in prefix_lengths(artifact, window, is_free=fixed is None):
+            inputs = {name: to_sequence(block[name][:length], spec) for name, spec in specs.items()}
             expected = oracle.run(inputs)
             against = expected.against
-            for spec in artifact.signature.outputs:
-                whole = expected.outputs[spec.name]
+            for spec in outputs:
                 if spec.time_axis is None:
                     chosen = [length - 1]
-                    values = whole.reshape(1, *spec.shape)
                 elif length == window:
                     chosen = list(range(length))
-                    values = _frames_of(whole, spec)
                 else:
                     continue
-                actual[spec.name].append(rows[spec.name][chosen])
-                wanted[spec.name].append(values)
-                steps[spec.name] += [start + step for step in chosen]
-    reports = tuple(
-        compare_rows(
-            spec.name,
-            np.concatenate(actual[spec.name]),
-            np.concatenate(wanted[spec.name]),
-            tolerance,
-            steps[spec.name],
-        )
-        for spec in artifact.signature.outputs
-    )
-    return Verification(against, total, reports)
+                wanted = _rows_of(expected.outputs[spec.name], spec)
+                steps = [start + step for step in chosen]
+                pieces.append(_Piece(spec.name, rows[spec.name][chosen], wanted, inputs, steps))
+    by_name = {spec.name: spec for spec in outputs}
+    decider = _Decider(oracle, lambda name, exact, piece: _rows_of(exact[name], by_name[name]))
+    return _judged(against, total, pieces, tolerance, decider)
 
 
-def step_through(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """Every output of every step, (n, *frame shape), through `session.step`."""
-    outputs = session.signature.outputs
-    rows = {spec.name: np.empty((count, *spec.shape), spec.dtype.numpy) for spec in outputs}
-    names = [spec.name for spec in session.signature.inputs]
-    for index in range(count):
-        frame: Any = {name: frames[name][index] for name in names}
-        result = session.step(frame if len(names) > 1 else frame[names[0]])
-        for spec in outputs:
-            rows[spec.name][index] = result[spec.name] if isinstance(result, dict) else result
-    return rows
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows of one output beside the model's on the same inputs, and their steps."""
+
+    name: str
+    actual: Array
+    expected: Array
+    inputs: Mapping[str, Array]
+    steps: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decider:
+    """Float64 values and noise floors of pieces, where two float32 engines differ."""
+
+    oracle: Oracle
+    rows: Callable[[str, Mapping[str, Array], _Piece], Array]
+
+    def limit(self, pieces: Sequence[_Piece], tolerance: float) -> tuple[list[Array], float]:
+        """The float64 rows, and how far from them the artifact may be.
+
+        The limit is 0 where the model in float32 is not what the float64 evaluation computes.
+        """
+        exact, distance, floor = [], 0.0, 0.0
+        for piece in pieces:
+            wanted = self.rows(piece.name, self.oracle.exact(piece.inputs).outputs, piece)
+            exact.append(wanted)
+            distance = max(distance, relative_error(piece.expected, wanted))
+            floor = max(floor, self.oracle.noise(piece.inputs)[piece.name])
+        is_sound = distance <= max(tolerance, PEERS * floor)
+        return exact, max(tolerance, OURS * floor, distance) if is_sound else 0.0
+
+
+def _judged(
+    against: str,
+    steps: int,
+    pieces: Sequence[_Piece],
+    tolerance: float | None,
+    decider: _Decider,
+) -> Verification:
+    reports = []
+    told = against
+    for name in dict.fromkeys(piece.name for piece in pieces):
+        mine = [piece for piece in pieces if piece.name == name]
+        numbers = [step for piece in mine for step in piece.steps]
+        actual = np.concatenate([piece.actual for piece in mine])
+        expected = np.concatenate([piece.expected for piece in mine])
+        allowed = TOLERANCE if tolerance is None else tolerance
+        report = compare_rows(name, actual, expected, allowed, numbers)
+        if not report.passed and tolerance is None:
+            exact, limit = decider.limit(mine, allowed)
+            if limit:
+                report = compare_rows(name, actual, np.concatenate(exact), limit, numbers)
+                told = f"{against}, and where it differs float64 within the noise of float32"
+        reports.append(report)
+    return Verification(told, steps, tuple(reports))
 
 
 def fixed_length(model: OnnxModel, artifact: Artifact) -> int | None:
@@ -206,22 +262,39 @@ def prefix_lengths(artifact: Artifact, window: int, *, is_free: bool) -> list[in
     return sorted({int(length) for length in spread})
 
 
-def random_frames(artifact: Artifact, count: int, seed: int = 0) -> dict[str, Array]:
-    """Seeded frames for every input: smooth random walks, as sensors give them."""
+def random_frames(
+    artifact: Artifact, count: int, seed: int = 0, domains: Mapping[str, Domain] | None = None
+) -> dict[str, Array]:
+    """Seeded frames for every input: smooth random walks, as sensors give them.
+
+    Args:
+        artifact: compiled for streams.
+        count: how many frames.
+        seed: of the random numbers.
+        domains: what each input is drawn from; None: what the self-check found, see `domains_of`.
+    """
+    chosen = domains_of(artifact) if domains is None else domains
     rng = np.random.default_rng(seed)
     frames: dict[str, Array] = {}
     for spec in artifact.signature.inputs:
-        if spec.dtype.is_float:
-            noise = rng.standard_normal((count, *spec.shape))
-            walk = np.cumsum(noise, axis=0) * 0.1
-            frames[spec.name] = (np.sin(walk) + 0.1 * noise).astype(spec.dtype.numpy)
-        else:
-            frames[spec.name] = rng.integers(0, 2, (count, *spec.shape)).astype(spec.dtype.numpy)
+        noise = rng.standard_normal((count, *spec.shape))
+        walk = np.sin(np.cumsum(noise, axis=0) * 0.1) + 0.1 * noise
+        domain = chosen.get(spec.name, default_domain(spec.dtype))
+        values = walk if spec.dtype.is_float else 1.5 * noise
+        frames[spec.name] = domain.of(values, spec.dtype)
     return frames
 
 
-def _frames_of(whole: Array, spec: TensorSpec) -> Array:
-    assert spec.time_axis is not None
+def domains_of(artifact: Artifact) -> dict[str, Domain]:
+    """From what the self-check drew each input of an artifact."""
+    found = artifact.manifest.get("check", {}).get("domains") or {}
+    return {str(name): Domain.parse(str(text)) for name, text in found.items()}
+
+
+def _rows_of(whole: Array, spec: TensorSpec) -> Array:
+    """A model's output as (frames, *frame shape); one row where it is any-time."""
+    if spec.time_axis is None:
+        return whole.reshape(1, *spec.shape)
     moved = np.moveaxis(whole, spec.time_axis, 0)
     return np.ascontiguousarray(moved).reshape(moved.shape[0], *spec.shape)
 
@@ -231,11 +304,11 @@ def compare_rows(
 ) -> OutputReport:
     """Compare the rows of one output; `steps` are their numbers where they are not 0, 1, 2...
 
-    The limit is the tolerance, times the largest expected magnitude where that exceeds 1.
+    The limit is the tolerance, times the largest expected magnitude where that exceeds 1. NaN
+    equals NaN, and infinities of one sign are equal.
     """
-    wanted = expected.astype(np.float64)
-    difference = np.abs(actual.astype(np.float64) - wanted)
-    limit = tolerance * max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+    difference = absolute_error(actual, expected)
+    limit = tolerance * scale_of(expected)
     beyond = ~(difference <= limit).reshape(len(difference), -1).all(axis=1)
     first = int(np.argmax(beyond)) if beyond.any() else None
     if first is not None and steps is not None:
@@ -250,14 +323,18 @@ def compare_rows(
     )
 
 
-def random_call(artifact: Artifact, seed: int = 0) -> dict[str, Array]:
-    """Seeded input for a call: standard normal floats, small integers that are valid lengths."""
+def random_call(
+    artifact: Artifact, seed: int = 0, domains: Mapping[str, Domain] | None = None
+) -> dict[str, Array]:
+    """Seeded input for a call: about standard normal floats, within the domain of the model."""
+    chosen = domains_of(artifact) if domains is None else domains
     rng = np.random.default_rng(seed)
-    return {
-        spec.name: (
-            rng.standard_normal(spec.shape).astype(spec.dtype.numpy)
-            if spec.dtype.is_float
-            else np.ones(spec.shape, spec.dtype.numpy)
-        )
-        for spec in artifact.signature.inputs
-    }
+    inputs: dict[str, Array] = {}
+    for spec in artifact.signature.inputs:
+        domain = chosen.get(spec.name)
+        if domain is None and not spec.dtype.is_float:
+            inputs[spec.name] = np.ones(spec.shape, spec.dtype.numpy)
+        else:
+            noise = rng.standard_normal(spec.shape)
+            inputs[spec.name] = (domain or default_domain(spec.dtype)).of(noise, spec.dtype)
+    return inputs

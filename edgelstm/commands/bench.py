@@ -22,6 +22,7 @@ from edgelstm.commands.report import (
     progress_bar,
 )
 from edgelstm.errors import TargetNotFoundError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm.timing import PEER_GROUP, Distribution, Peer, StepTimer, random_frames
 
 EMULATOR_GROUP = "edgelstm.emulators"
@@ -102,7 +103,7 @@ def find_emulator() -> Callable[[Artifact], dict[str, Any]]:
         count: Callable[[Artifact], dict[str, Any]] = entry.load()
         return count
     raise TargetUnavailableError(
-        "emulation comes with the compiler: pip install 'edgelstm[compiler,emulate]'"
+        f"emulation comes with the compiler: {install_hint('compiler', 'emulate')}"
     )
 
 
@@ -117,7 +118,7 @@ def find_peer(name: str, model: Path, artifact: Artifact) -> Peer:
     if name not in entries:
         raise TargetNotFoundError(
             f"engine {name!r} is not known; known: {', '.join(sorted(entries)) or 'none'} "
-            "(pip install 'edgelstm[compiler,check]' brings onnxruntime)"
+            f"({install_hint('compiler', 'check')} brings onnxruntime)"
         )
     try:
         factory = entries[name].load()

@@ -22,8 +22,10 @@ from edgelstm.commands.report import (
 )
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, code_variants
-from edgelstm.errors import ArtifactError, TargetError, TargetUnavailableError
+from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavailableError
 from edgelstm.footprint import footprints
+from edgelstm.foreign_files import is_onnx, recognize
+from edgelstm.install_hint import install_hint
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -84,10 +86,13 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "target": manifest["target"],
         "options": manifest.get("options", {}),
         "check": manifest.get("check", {}),
+        "window": manifest.get("window"),
+        "warnings": list(artifact.warnings),
         "runs_here": runs_here,
         "runs_here_as": reason,
         "isas": _describe_isas(artifact),
-        "rate_hz": signature.rate_hz,
+        "rate_hz": artifact.description.rate_hz or signature.rate_hz,
+        "description": artifact.description.to_json() if artifact.description else None,
         "inputs": [_describe_tensor(spec) for spec in signature.inputs],
         "outputs": [_describe_tensor(spec) for spec in signature.outputs],
         "states": [_describe_state(spec) for spec in signature.states],
@@ -184,11 +189,15 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             (f"MACs a {unit}", f"{report['macs']:,}"),
         ]
     )
+    for warning in report["warnings"]:
+        click.echo(f"  warning: {warning}")
     for kind in ("inputs", "outputs", "states"):
         if report[kind]:
             click.echo(f"{kind}:")
             rows = [[t["name"], t["dtype"], _shape(t), _remarks(t)] for t in report[kind]]
             print_table(["name", "type", "shape", ""], rows)
+    if report["description"] is not None:
+        _print_description(report["description"])
     if report["layers"]:
         click.echo("layers:")
         print_table(
@@ -216,6 +225,20 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     click.echo("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _print_description(description: Mapping[str, Any]) -> None:
+    """Columns with units and the ranges that the model saw; classes of outputs."""
+    for name, columns in description["inputs"].items():
+        click.echo(f"columns of {name}, in this order:")
+        rows = []
+        for column in columns:
+            limits = column["range"]
+            seen = "" if limits is None else f"{limits[0]:.6g} to {limits[1]:.6g}"
+            rows.append([column["name"], column["unit"], seen])
+        print_table(["name", "unit", "range seen"], rows)
+    for name, labels in description["outputs"].items():
+        click.echo(f"classes of {name}: {', '.join(labels)}")
 
 
 def _print_kernels(kernels: list[dict[str, Any]]) -> None:
@@ -249,25 +272,40 @@ def _purpose(kernel: Mapping[str, Any]) -> str:
 
 
 def _inspect_other(file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    if file.is_dir():
+        raise ModelError(f"{file} is not a model: {recognize(file)}")
     if not file.is_file():
         raise ArtifactError(f"cannot read {file}: no such file")
     suffix = file.suffix.lower().lstrip(".")
+    if suffix != "onnx" and recognize(file) is None and _begins_as_onnx(file):
+        suffix = "onnx"
     for entry in entry_points(group=INSPECTOR_GROUP):
         if entry.name == suffix:
             try:
                 inspector = entry.load()
             except ImportError as exc:
                 raise TargetUnavailableError(
-                    f"cannot inspect .{suffix} files ({exc}): pip install 'edgelstm[compiler]'"
+                    f"cannot inspect .{suffix} files ({exc}): {install_hint('compiler')}"
                 ) from exc
             report: dict[str, Any] = dict(inspector(file, **options))
             return report
+    told = recognize(file)
+    if told is not None:
+        raise ModelError(f"{file} is not a model that edgelstm reads: {told}")
     if suffix == "onnx":
         raise TargetUnavailableError(
-            "inspecting ONNX models needs the compiler: pip install 'edgelstm[compiler]'"
+            f"inspecting ONNX models needs the compiler: {install_hint('compiler')}"
         )
     edgelstm.artifact.load(file)  # says what is wrong with it
     raise ArtifactError(f"{file}: nothing installed can inspect .{suffix} files")
+
+
+def _begins_as_onnx(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            return is_onnx(opened.read(1 << 16))
+    except OSError:
+        return False
 
 
 def _is_artifact(file: Path) -> bool:

@@ -13,11 +13,14 @@ from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.streams.call_run import CallRun
+from edgelstm.streams.columns import split_names
 from edgelstm.streams.files import FORMATS, Format
+from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.replay import BadSamplePolicy
 from edgelstm.streams.stream_run import StreamOptions, StreamRun
+from edgelstm.streams.windows import stream_warnings
 
-STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every")
+STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every", "reset_every")
 """Options that mean nothing for an artifact that was compiled with --mode call."""
 
 _FORMAT = click.Choice(list(FORMATS))
@@ -48,19 +51,25 @@ _FORMAT = click.Choice(list(FORMATS))
     default="",
     metavar="A,B,...",
     help="Columns that feed the inputs, in the order of their elements. Without: columns named "
-    "like the inputs (x[0], x[1], ...), else all columns of numbers except time stamps and labels.",
+    "like the inputs (x[0], x[1], ...), or as the artifact says (see inspect), else all columns of "
+    "numbers except time stamps, counters and labels. Quote names that hold commas.",
 )
 @click.option(
     "--keep", multiple=True, metavar="COLUMN", help="Pass this column through to the output."
 )
 @click.option("--no-header", is_flag=True, help="The CSV begins with numbers: columns 0, 1, ...")
 @click.option(
+    "--decimal",
+    type=click.Choice([".", ","]),
+    help="Decimal sign of the CSV.  [default: as its numbers show]",
+)
+@click.option(
     "--on-bad-sample",
     type=click.Choice([policy.value for policy in BadSamplePolicy]),
     default=BadSamplePolicy.RAISE.value,
     show_default=True,
-    help="For NaN, infinity or a missing value: stop; skip the frame; hold the last good one; or "
-    "skip it and reset the state. They are counted and reported.",
+    help="For NaN, infinity, a missing value or a malformed line: stop; skip the frame; hold the "
+    "last good one; or skip it and reset the state. They are counted and reported, by reason.",
 )
 @click.option(
     "--state-file",
@@ -82,6 +91,12 @@ _FORMAT = click.Choice(list(FORMATS))
     metavar="SECONDS",
     help="Time between two states while frames come.",
 )
+@click.option(
+    "--reset-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Begin anew with the initial state after every N frames fed: windows as in training.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @json_option
 def run_command(
@@ -93,10 +108,12 @@ def run_command(
     columns: str,
     keep: tuple[str, ...],
     no_header: bool,
+    decimal: Decimal | None,
     on_bad_sample: str,
     state_file: Path | None,
     resume: bool,
     state_every: float,
+    reset_every: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -108,6 +125,7 @@ def run_command(
     \b
     edgelstm run phase.edgelstm --input walk.csv --output phases.csv --keep time
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
+    edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
     """
     if state_file is None and (resume or _is_given("state_every")):
@@ -119,19 +137,29 @@ def run_command(
         protect=(artifact,),
         input_format=input_format,
         output_format=output_format,
-        columns=[name for name in columns.split(",") if name.strip()],
+        columns=split_names(columns),
         keep=keep,
         has_header=not no_header,
+        decimal=decimal,
         policy=BadSamplePolicy(on_bad_sample),
         state_path=state_file,
         is_resumed=resume,
         save_every_s=state_every,
+        reset_every=reset_every,
     )
     check_output(output_path, (artifact, input_path), RecordingError)
     is_call = model.signature.mode == "call"
     if is_call:
         _expect_call_options()
-    run = CallRun(model, options) if is_call else StreamRun(model, options)
+
+    def say(remark: str) -> None:
+        if not as_json:
+            click.echo(f"warning: {remark}", err=True)
+
+    told = stream_warnings(model, reset_every)
+    for text in () if quiet else told:
+        say(text)
+    run = CallRun(model, options) if is_call else StreamRun(model, options, say)
     summary: dict[str, Any] | None = None
     try:
         with StopRequest() as stop:
@@ -144,6 +172,8 @@ def run_command(
         if summary is not None and not quiet and not as_json:
             _print_summary(summary)
     if as_json:
+        if summary is not None and not is_call:
+            summary["warnings"] = [*told, *summary["warnings"]]
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
 
@@ -179,4 +209,5 @@ def _print_summary(summary: dict[str, Any]) -> None:
         text += f", {format_ns(summary['ns_per_step'])} a step"
     if summary["bad_frames"]:
         text += f", {summary['bad_frames']} bad frames ({summary['on_bad_sample']})"
+        text += f": {', '.join(f'{n} {why}' for why, n in summary['bad_by_reason'].items())}"
     click.echo(f"{text} ({fed})", err=True)

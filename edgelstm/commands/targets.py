@@ -11,6 +11,7 @@ from edgelstm.commands.report import json_option, print_facts, print_json, print
 from edgelstm.engines import ENGINES, find_engine
 from edgelstm.engines.cpu_features import cpu_flags, machine
 from edgelstm.errors import EdgeLSTMError
+from edgelstm.install_hint import install_hint
 
 TARGET_GROUP = "edgelstm.targets"
 
@@ -40,7 +41,7 @@ def targets_command(as_json: bool) -> None:
     if rows:
         print_table(["target", "builds", "runs", ""], rows, indent=0)
     else:
-        click.echo("no targets: compiling needs pip install 'edgelstm[compiler]'")
+        click.echo(f"no targets: compiling needs {install_hint('compiler')}")
     engines = [f"{e['name']} ({e['reason'] or 'ok'})" for e in report["engines"]]
     print_facts([("machine", machine()), ("engines", ", ".join(engines))], indent=0)
 
@@ -56,7 +57,7 @@ def _probe(entry: EntryPoint) -> dict[str, Any]:
         found = {"can_build": bool(probe.can_build), "can_run": bool(probe.can_run)}
         return {"name": entry.name, **found, "reason": str(probe.reason)}
     except ImportError as exc:
-        reason = f"{exc}: pip install 'edgelstm[compiler]'"
+        reason = f"{exc}: {install_hint('compiler')}"
     except Exception as exc:  # a plug-in may fail in any way
         reason = f"{type(exc).__name__}: {exc}"
     return {"name": entry.name, "can_build": False, "can_run": False, "reason": reason}

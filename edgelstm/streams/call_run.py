@@ -78,6 +78,8 @@ class CallRun:
             for batch in _reading(batches, stop):
                 for i in range(len(batch)):
                     stop.check()
+                    if i in batch.faults:
+                        raise RecordingError(batch.faults[i].message)
                     try:
                         result = session.call({name: x[i] for name, x in batch.frames.items()})
                     except StreamError as exc:
@@ -195,8 +197,19 @@ def _table_call(options: StreamOptions, signature: Signature) -> Iterator[Batch]
     n_rows = math.prod(leading)
     row = TensorSpec(spec.name, spec.dtype, (width,), 0, (width,))
     rows = dataclasses.replace(signature, mode="stream", inputs=(row,))
-    with open_source(origin, rows, "csv", options.columns, has_header=options.has_header) as source:
-        parts = [batch.frames[spec.name] for batch in source.batches()]
+    parts = []
+    with open_source(
+        origin,
+        rows,
+        "csv",
+        options.columns,
+        has_header=options.has_header,
+        decimal=options.decimal,
+    ) as source:
+        for batch in source.batches():
+            if batch.faults:
+                raise RecordingError(batch.faults[min(batch.faults)].message)
+            parts.append(batch.frames[spec.name])
     frames = np.concatenate([np.empty((0, width), spec.dtype.numpy), *parts])
     if len(frames) != n_rows:
         many = ", ".join(["n", *map(str, spec.shape)])

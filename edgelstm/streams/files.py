@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -14,11 +15,13 @@ from typing import IO, Any, Literal, TextIO, cast
 from edgelstm.errors import RecordingError
 from edgelstm.outputs import STANDARD, Protected, open_output
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Source
+from edgelstm.streams.base import Recording
 from edgelstm.streams.continuation import find_arrays, find_place
-from edgelstm.streams.csv_table import CsvSink, CsvSource
+from edgelstm.streams.csv_source import CsvSource
+from edgelstm.streams.csv_table import CsvSink
 from edgelstm.streams.lines import LineWriter
 from edgelstm.streams.ndjson import NdjsonSink, NdjsonSource
+from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.numpy_arrays import ArraySink, ArraySource, read_arrays
 from edgelstm.streams.output_sink import OutputSink
 from edgelstm.streams.state_file import Written
@@ -51,8 +54,20 @@ def open_source(
     columns: Sequence[str] = (),
     keep: Sequence[str] = (),
     has_header: bool = True,
-) -> Iterator[Source]:
+    described: Sequence[str] = (),
+    decimal: Decimal | None = None,
+) -> Iterator[Recording]:
     """A recording, by its path or `-` for standard input.
+
+    Args:
+        path: of the recording.
+        signature: of the model that the frames are for.
+        format_name: in place of what the suffix or the first bytes say.
+        columns: which columns feed the inputs, in order; empty: found by name.
+        keep: names of columns that pass through.
+        has_header: whether CSV begins with names.
+        described: names of the columns in the model's description, in order.
+        decimal: sign in front of decimals in CSV; None to find it.
 
     Raises:
         RecordingError: it cannot be opened, or does not fit the model.
@@ -66,19 +81,32 @@ def open_source(
             arrays = read_arrays(file.read() if path == STANDARD else Path(path), origin)
             yield ArraySource(arrays, origin, signature, columns, keep)
             return
-        total = None if is_live(file) else os.fstat(file.fileno()).st_size
-        # A live stream is worked on line by line: each sample is answered before the next comes.
-        batch_size = 1 if total is None else 4096
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="" if chosen == "csv" else None)
-        try:
-            if chosen == "csv":
-                yield CsvSource(
-                    text, origin, signature, columns, keep, batch_size, total, has_header
-                )
-            else:
-                yield NdjsonSource(text, origin, signature, columns, keep, batch_size, total)
-        finally:
-            text.detach()
+        live = is_live(file)
+        total = None if live else os.fstat(file.fileno()).st_size
+        if chosen == "csv":
+            yield CsvSource(
+                file,
+                origin,
+                signature,
+                columns,
+                keep,
+                total=total,
+                has_header=has_header,
+                is_live=live,
+                described=described,
+                decimal=decimal,
+            )
+            return
+        yield NdjsonSource(
+            file,
+            origin,
+            signature,
+            columns,
+            keep,
+            total=total,
+            is_live=live,
+            described=described,
+        )
 
 
 @contextmanager
@@ -238,7 +266,7 @@ def input_format(path: str, file: io.BufferedReader) -> Format:
         known = _SUFFIXES.get(Path(path).suffix.lower())
         if known:
             return known
-    start = file.peek(8).lstrip()
+    start = file.peek(8).removeprefix(codecs.BOM_UTF8).lstrip()
     for magic, name in _STARTS:
         if start.startswith(magic):
             return name

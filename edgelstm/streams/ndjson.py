@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 
-from edgelstm.errors import RecordingError
+from edgelstm.dtypes import DType
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Array, Batch
-from edgelstm.streams.columns import choose_columns, element_names, to_frames
+from edgelstm.streams.base import Array, Batch, Fault
+from edgelstm.streams.columns import (
+    TIME_NAMES,
+    choose_columns,
+    element_names,
+    plain_name,
+    to_frames,
+    unit_in_name,
+)
+from edgelstm.streams.csv_cells import MISSING, OUT_OF_RANGE
+from edgelstm.streams.limits import BLOCK_ROWS
+from edgelstm.streams.text_lines import LineReader, Lines
+
+NOT_JSON = "not JSON"
+NOT_A_NUMBER = "not a number"
+SHAPE = "wrong shape"
+
+_NAN = float("nan")
 
 
 class NdjsonSource:
     """Frames out of lines; arguments as for `CsvSource`.
 
     An object holds the inputs by name (`{"x": [1, 2]}`), or one number a column
-    (`{"ax": 1, "ay": 2}`); null is a missing number.
+    (`{"ax": 1, "ay": 2}`); null is a missing number. A list has the shape of a frame, or holds its
+    elements row by row. Blank lines are none.
     """
 
     def __init__(
         self,
-        stream: TextIO,
+        file: IO[bytes],
         origin: str,
         signature: Signature,
         columns: Sequence[str] = (),
         keep: Sequence[str] = (),
-        batch_size: int = 4096,
+        batch_size: int = BLOCK_ROWS,
         total: int | None = None,
+        *,
+        is_live: bool = False,
+        described: Sequence[str] = (),
     ) -> None:
-        self._stream = stream
         self._origin = origin
+        self._reader = LineReader(file, origin, is_live)
         self._specs = signature.inputs
         self._columns = tuple(columns)
+        self._described = tuple(described)
         self._keep = tuple(keep)
         self._batch_size = batch_size
         self._total = total
         self._chosen: dict[str, list[str]] | None = None
+        self._time: str | None = None
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -51,6 +75,19 @@ class NdjsonSource:
         return self._chosen or {spec.name: element_names(spec) for spec in self._specs}
 
     @property
+    def units(self) -> Mapping[str, Sequence[str]]:
+        """The units of these keys, as far as the keys tell."""
+        return {
+            name: [unit_in_name(column) for column in columns]
+            for name, columns in self.mapping.items()
+        }
+
+    @property
+    def time_name(self) -> str | None:
+        """The key of the time stamps, where there is one; known after the first frame."""
+        return self._time
+
+    @property
     def total(self) -> int | None:
         """Bytes to read, where known."""
         return self._total
@@ -58,84 +95,110 @@ class NdjsonSource:
     @property
     def done(self) -> int:
         """Bytes read so far."""
-        return int(self._stream.buffer.tell()) if self._total is not None else 0
+        return self._reader.bytes_read if self._total is not None else 0
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     def batches(self) -> Iterator[Batch]:
         """All lines in order."""
-        rows: list[list[Array]] = []
-        kept: list[list[Any]] = []
-        lines: list[int] = []
-        try:
-            for number, text in self._read_lines():
-                where = f"{self._origin}:{number}"
-                data = _parse_line(text, where)
-                rows.append(self._read_frame(data, where))
-                kept.append(self._read_kept(data, where))
-                lines.append(number)
-                if len(rows) >= self._batch_size:
-                    yield self._batch(rows, kept, lines)
-                    rows, kept, lines = [], [], []
-        except RecordingError:
-            if kept:
-                yield self._batch(rows[: len(kept)], kept, lines)
-            raise
-        if rows:
-            yield self._batch(rows, kept, lines)
+        while raw := self._reader.read(self._batch_size):
+            batch = self._batch(self._reader.decode(raw))
+            if batch is not None:
+                yield batch
 
-    def _read_lines(self) -> Iterator[tuple[int, str]]:
-        number = 0
-        try:
-            for text in iter(self._stream.readline, ""):
-                number += 1
-                if text.strip():
-                    yield number, text.removeprefix("\ufeff")
-        except UnicodeDecodeError as exc:
-            raise RecordingError(
-                f"{self._origin}: not text in UTF-8 after line {number}: {exc.reason}"
-            ) from exc
+    def _batch(self, block: Lines) -> Batch | None:
+        """The frames of these lines; None where all are blank."""
+        numbers: list[int] = []
+        values: list[Any] = []
+        faults: dict[int, Fault] = {}
+        for i, text in enumerate(block.texts):
+            fault = block.faults.get(i)
+            if fault is None and not text.strip():
+                continue
+            where = f"{self._origin}:{block.first + i}"
+            value = None
+            if fault is None:
+                try:
+                    value = _parse_line(text)
+                except _NoFrameError as exc:
+                    fault = Fault(exc.reason, f"{where}: {exc}")
+            if fault is not None:
+                faults[len(values)] = fault
+            values.append(value)
+            numbers.append(block.first + i)
+        if not values:
+            return None
+        self._choose([value for value in values if isinstance(value, dict)])
+        rows = [self._row(i, value, numbers[i], faults) for i, value in enumerate(values)]
+        frames = {
+            spec.name: to_frames([row[k] for row in rows], _flat(spec), "").reshape(-1, *spec.shape)
+            for k, spec in enumerate(self._specs)
+        }
+        kept = {
+            name: [value.get(name) if isinstance(value, dict) else None for value in values]
+            for name in self._keep
+        }
+        origin = self._origin
+        return Batch(frames, lambda i: f"{origin}:{numbers[i]}", kept, faults, self._times(values))
 
-    def _read_frame(self, data: Any, where: str) -> list[Array]:
+    def _row(
+        self, index: int, value: Any, number: int, faults: dict[int, Fault]
+    ) -> list[list[float]]:
+        """The elements of each input; those of a line that is no frame mean nothing."""
+        if index not in faults:
+            try:
+                return self._read_frame(value)
+            except _NoFrameError as exc:
+                faults[index] = Fault(exc.reason, f"{self._origin}:{number}: {exc}")
+        return [
+            [_NAN if spec.dtype.is_float else 0] * math.prod(spec.shape) for spec in self._specs
+        ]
+
+    def _read_frame(self, data: Any) -> list[list[float]]:
         specs = self._specs
         if not isinstance(data, dict):
             if len(specs) != 1 or self._columns:
-                raise RecordingError(f"{where}: expected an object with keys, got {_kind(data)}")
-            return [_numbers(data, specs[0], where)]
+                raise _NoFrameError(SHAPE, f"expected an object with keys, got {_kind(data)}")
+            if self._keep:
+                raise _NoFrameError(MISSING, f"no key {self._keep[0]!r} to keep")
+            return [_elements(data, specs[0])]
+        for name in self._keep:
+            if name not in data:
+                raise _NoFrameError(MISSING, f"no key {name!r} to keep")
         if not self._columns and all(spec.name in data for spec in specs):
-            return [_numbers(data[spec.name], spec, where) for spec in specs]
-        chosen = self._choose(data, where)
+            return [_elements(data[spec.name], spec) for spec in specs]
+        chosen = self._chosen or {}
         frame = []
         for spec in specs:
             missing = [name for name in chosen[spec.name] if name not in data]
             if missing:
-                raise RecordingError(f"{where}: no key {', '.join(map(repr, missing))}")
-            frame.append(_numbers([data[name] for name in chosen[spec.name]], spec, where))
+                raise _NoFrameError(MISSING, f"no key {', '.join(map(repr, missing))}")
+            numbers = [data[name] for name in chosen[spec.name]]
+            frame.append(_numbers(numbers, spec, chosen[spec.name]))
         return frame
 
-    def _choose(self, data: Mapping[str, Any], where: str) -> dict[str, list[str]]:
-        """Which keys feed which input, decided by the first frame."""
-        if self._chosen is None:
-            header = list(data)
-            numeric = [
-                i for i, value in enumerate(data.values()) if isinstance(value, (int, float))
-            ]
-            found = choose_columns(header, self._specs, self._columns, numeric, where)
-            self._chosen = {name: [header[i] for i in indices] for name, indices in found.items()}
-        return self._chosen
+    def _choose(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        """Decide which keys feed which input, with the first objects that there are."""
+        by_input = all(spec.name in data for data in objects for spec in self._specs)
+        if self._chosen is not None or not objects or (by_input and not self._columns):
+            return
+        header = list(dict.fromkeys(name for data in objects for name in data))
+        numeric = [i for i, name in enumerate(header) if _is_numeric(objects, name)]
+        found = choose_columns(
+            header, self._specs, self._columns, numeric, self._origin, self._described
+        )
+        self._chosen = {name: [header[i] for i in indices] for name, indices in found.items()}
+        times = [header[i] for i in numeric if plain_name(header[i]) in TIME_NAMES]
+        self._time = times[0] if times else None
 
-    def _read_kept(self, data: Any, where: str) -> list[Any]:
-        if not self._keep:
-            return []
-        if not isinstance(data, dict) or any(name not in data for name in self._keep):
-            raise RecordingError(f"{where}: no key {', '.join(map(repr, self._keep))} to keep")
-        return [data[name] for name in self._keep]
-
-    def _batch(self, rows: list[list[Array]], kept: list[list[Any]], lines: list[int]) -> Batch:
-        frames = {
-            spec.name: np.concatenate([row[i] for row in rows])
-            for i, spec in enumerate(self._specs)
-        }
-        columns = {name: [row[i] for row in kept] for i, name in enumerate(self._keep)}
-        return Batch(frames, lambda i: f"{self._origin}:{lines[i]}", columns)
+    def _times(self, values: Sequence[Any]) -> Array | None:
+        if self._time is None:
+            return None
+        stamps = [value.get(self._time) if isinstance(value, dict) else None for value in values]
+        return np.array([_as_float(x) if type(x) in (int, float) else _NAN for x in stamps])
 
 
 class NdjsonSink:
@@ -155,7 +218,7 @@ class NdjsonSink:
             record = {name: _plain(kept[name][i]) for name in self._kept}
             for spec in self._specs:
                 record[spec.name] = _plain(outputs[spec.name][i])
-            self._stream.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+            self._stream.write(_line(record))
 
     def flush(self) -> None:
         """Hand on what was written so far."""
@@ -166,10 +229,22 @@ class NdjsonSink:
         self._stream.flush()
 
 
+def _line(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, allow_nan=False, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no bytes in UTF-8; JSON can escape it.
+        text = json.dumps(record, allow_nan=False)
+    return text + "\n"
+
+
 def _plain(value: Any) -> Any:
     """A value as JSON has it."""
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, (np.floating, float)) or (
         isinstance(value, np.ndarray) and value.dtype.kind == "f"
     ):
@@ -178,33 +253,130 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
-def _parse_line(text: str, where: str) -> Any:
+class _NoFrameError(ValueError):
+    """A line that is no frame.
+
+    Args:
+        reason: see `Fault`.
+        message: without the place.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _parse_line(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
+    except _NoFrameError:
+        raise
     except (ValueError, RecursionError) as exc:
-        raise RecordingError(f"{where}: not JSON: {exc}") from exc
+        stripped = text.strip()
+        hint = ""
+        if stripped in ("[", "{", "]", "}") or stripped.endswith(","):
+            hint = " (a value over several lines? NDJSON has one value a line)"
+        raise _NoFrameError(NOT_JSON, f"not JSON: {exc}{hint}") from exc
 
 
-def _numbers(data: Any, spec: TensorSpec, where: str) -> Array:
-    """One frame `(1, *frame)`; null is NaN."""
-    flat: list[Any] = []
-    _flatten(data, flat)
-    for value in flat:
-        if not isinstance(value, (int, float)):
-            raise RecordingError(f"{where}: input {spec.name!r}: {_kind(value)} is no number")
-    if any(isinstance(value, int) and abs(value) >= 2**63 for value in flat):
-        flat = [float(value) for value in flat]
-    return to_frames([flat], spec, where)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _NoFrameError(NOT_JSON, f"the key {twice!r} stands twice in an object")
+    return data
 
 
-def _flatten(data: Any, flat: list[Any]) -> None:
-    if isinstance(data, list):
-        for item in data:
-            _flatten(item, flat)
-    else:
-        flat.append(float("nan") if data is None else data)
+def _elements(data: Any, spec: TensorSpec) -> list[float]:
+    """The elements of one frame, row by row."""
+    if data is None and math.prod(spec.shape) == 1:
+        return _numbers([None], spec)
+    if not isinstance(data, (list, int, float)):
+        raise _NoFrameError(NOT_A_NUMBER, f"input {spec.name!r}: {_kind(data)} is no number")
+    size = math.prod(spec.shape)
+    flat = data if isinstance(data, list) else [data]
+    if spec.shape and isinstance(data, list) and any(isinstance(item, list) for item in data):
+        shape, flat = _shape_of(data)
+        if shape != spec.shape:
+            raise _shape_error(spec, str(shape) if shape else "lists of different lengths")
+    elif len(flat) != size:
+        raise _shape_error(spec, f"({len(flat)},)" if isinstance(data, list) else _kind(data))
+    return _numbers(flat, spec)
+
+
+def _shape_of(data: list[Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """Extents of nested lists and their items; () where they are ragged."""
+    shape: list[int] = []
+    level: list[Any] = [data]
+    while level and all(isinstance(item, list) for item in level):
+        lengths = {len(item) for item in level}
+        if len(lengths) != 1:
+            return (), []
+        shape.append(lengths.pop())
+        level = [item for items in level for item in items]
+    return (() if any(isinstance(item, list) for item in level) else tuple(shape)), level
+
+
+def _shape_error(spec: TensorSpec, found: str) -> _NoFrameError:
+    return _NoFrameError(
+        SHAPE, f"input {spec.name!r} has frames of shape {spec.shape}, the recording {found}"
+    )
+
+
+def _numbers(values: Sequence[Any], spec: TensorSpec, names: Sequence[str] = ()) -> list[float]:
+    """Values of JSON as elements of an input; null is NaN."""
+    kinds = set(map(type, values))
+    if spec.dtype.is_float:
+        if kinds == {float}:
+            return list(values)
+        if kinds <= {float, int, type(None)}:
+            return [_as_float(value) for value in values]
+    allowed = (bool, int) if spec.dtype is DType.BOOL else (int, float)
+    out: list[float] = []
+    limits = np.iinfo(spec.dtype.numpy.name) if spec.dtype.numpy.kind in "iu" else None
+    for i, value in enumerate(values):
+        what = f"key {names[i]!r}" if names else f"input {spec.name!r}"
+        if value is None and not spec.dtype.is_float:
+            raise _NoFrameError(MISSING, f"{what}: missing, and integers have no NaN")
+        if type(value) not in (*allowed, type(None)):
+            raise _NoFrameError(NOT_A_NUMBER, f"{what}: {_kind(value)} is no number")
+        if isinstance(value, float) and not spec.dtype.is_float:
+            if not value.is_integer():
+                raise _NoFrameError(NOT_A_NUMBER, f"{what}: {value!r} is no integer")
+            value = int(value)
+        if spec.dtype is DType.BOOL and value not in (0, 1):
+            raise _NoFrameError(NOT_A_NUMBER, f"{what}: {value!r} is none of 0, 1, false and true")
+        if limits is not None and not limits.min <= value <= limits.max:
+            raise _NoFrameError(OUT_OF_RANGE, f"{what}: beyond {spec.dtype.numpy.name}")
+        out.append(bool(value) if spec.dtype is DType.BOOL else value)
+    return out
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return _NAN if value is None else float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _is_numeric(objects: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether a key holds numbers in most of the objects that have a value for it."""
+    values = [data[name] for data in objects if data.get(name) is not None]
+    return 2 * sum(type(value) in (int, float) for value in values) >= len(values)
+
+
+def _flat(spec: TensorSpec) -> TensorSpec:
+    """The same input with its elements in a row."""
+    return dataclasses.replace(spec, shape=(math.prod(spec.shape),))
 
 
 def _kind(value: Any) -> str:
-    names = {list: "a list", dict: "an object", str: "text", type(None): "null", bool: "a boolean"}
+    names = {
+        list: "a list",
+        dict: "an object",
+        str: "text",
+        type(None): "null",
+        bool: "true" if value else "false",
+    }
     return names.get(type(value), "a number")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import struct
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,28 +17,14 @@ from edgelstm.signature import Signature, TensorSpec
 from edgelstm.streams.base import Array, Batch
 from edgelstm.streams.columns import to_frames
 from edgelstm.streams.frame_arrays import as_frames
-
-_UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy and zipfile raise on damaged files."""
+from edgelstm.streams.limits import BLOCK_ROWS, MAX_ARRAY_BYTES, MAX_ARRAY_HEADER_BYTES
 
 
 class ArraySource:
     """Frames out of arrays that are there as a whole.
 
     Args:
-        arrays: by name; a lone array needs no particular one.
+        arrays: by name, looked up only where they are needed; a lone one may have any name.
         origin: name of the recording, for messages.
         signature: what the model takes.
         columns: indices along the last axis, in the order of the elements; empty for all.
@@ -54,7 +39,7 @@ class ArraySource:
         signature: Signature,
         columns: Sequence[str] = (),
         keep: Sequence[str] = (),
-        batch_size: int = 4096,
+        batch_size: int = BLOCK_ROWS,
     ) -> None:
         self._origin = origin
         self._specs = signature.inputs
@@ -66,10 +51,10 @@ class ArraySource:
         for spec in self._specs:
             self._arrays[spec.name] = as_frames(self._arrays[spec.name], spec, origin)
             to_frames(self._arrays[spec.name][:0], spec, origin)
-        missing = [name for name in keep if name not in arrays or not arrays[name].ndim]
+        self._kept = {name: arrays[name] for name in keep if name in arrays}
+        missing = [name for name in keep if name not in self._kept or not self._kept[name].ndim]
         if missing:
             raise RecordingError(f"{origin}: no array {', '.join(map(repr, missing))} to keep")
-        self._kept = {name: arrays[name] for name in keep}
         lengths = {name: len(array) for name, array in {**self._arrays, **self._kept}.items()}
         if len(set(lengths.values())) > 1:
             raise RecordingError(f"{origin}: arrays of different lengths: {lengths}")
@@ -87,6 +72,21 @@ class ArraySource:
         if self._columns:
             return {self._specs[0].name: self._columns}
         return {spec.name: [spec.name] for spec in self._specs}
+
+    @property
+    def units(self) -> Mapping[str, Sequence[str]]:
+        """Arrays tell none."""
+        return {}
+
+    @property
+    def time_name(self) -> str | None:
+        """Arrays have no names of columns."""
+        return None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     @property
     def total(self) -> int | None:
@@ -177,26 +177,109 @@ class ArraySink:
         write_arrays(self._file, arrays, self._is_npz)
 
 
-def read_arrays(data: Path | bytes, origin: str) -> dict[str, Array]:
-    """The arrays of an NPY file (one, named "") or an NPZ file; NPY files are mapped, not read.
+def read_arrays(data: Path | bytes, origin: str) -> Mapping[str, Array]:
+    """The arrays of an NPY file (one, named "") or an NPZ file.
+
+    NPY files are mapped, not read; the arrays of NPZ files are unpacked when they are asked for.
 
     Raises:
         RecordingError: it is neither, or damaged, or holds Python objects.
     """
+    # Files are opened here: NumPy forgets to close them when they are damaged.
     try:
-        # Files are opened here: NumPy forgets to close them when they are damaged.
         with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as file:
-            is_archive = file.read(2) == b"PK"
+            if file.read(2) == b"PK":
+                return Archive(data, origin)
             file.seek(0)
-            if isinstance(data, Path) and not is_archive:
+            _check_header(file)
+            if isinstance(data, Path):
                 return {"": np.load(data, mmap_mode="r", allow_pickle=False)}
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"": loaded}
-            with loaded:
-                return {name: loaded[name] for name in loaded.files}
-    except _UNREADABLE as exc:
-        raise RecordingError(f"{origin}: not a readable NPY or NPZ file: {exc}") from exc
+            file.seek(0)
+            return {"": np.load(file, allow_pickle=False)}
+    except RecordingError:
+        raise
+    except Exception as exc:  # whatever NumPy makes of damaged bytes
+        raise _unreadable(origin, exc) from exc
+
+
+class Archive(Mapping[str, Array]):
+    """The arrays of an NPZ file, each unpacked when it is asked for, and not before.
+
+    Args:
+        data: the file, or its bytes.
+        origin: name of the recording, for messages.
+
+    Raises:
+        RecordingError: it is no archive.
+    """
+
+    def __init__(self, data: Path | bytes, origin: str) -> None:
+        self._data = data
+        self._origin = origin
+        with self._open() as archive:
+            infos = archive.infolist()
+        self._members = {
+            info.filename.removesuffix(".npy"): info
+            for info in infos
+            if info.filename.endswith(".npy")
+        }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, name: str) -> Array:
+        info = self._members[name]
+        if info.file_size > MAX_ARRAY_BYTES:
+            raise RecordingError(
+                f"{self._origin}: array {name!r} unpacks to {info.file_size} bytes, more than the "
+                f"limit of {MAX_ARRAY_BYTES}; save it as an NPY file, which is read in pieces"
+            )
+        try:
+            with self._open() as archive, archive.open(info) as member:
+                _check_header(member, info.file_size)
+                member.seek(0)
+                array: Array = np.lib.format.read_array(member, allow_pickle=False)
+                return array
+        except Exception as exc:  # whatever NumPy and zipfile make of damaged bytes
+            raise _unreadable(f"{self._origin}: array {name!r}", exc) from exc
+
+    def _open(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(
+            io.BytesIO(self._data) if isinstance(self._data, bytes) else self._data
+        )
+
+
+def _check_header(file: IO[bytes], size: int | None = None) -> None:
+    """See that a header announces an array of numbers or text.
+
+    Args:
+        file: at the header.
+        size: bytes that there are, where they are known.
+
+    Raises:
+        ValueError: it is none, one of Python objects, or announces more bytes than there are.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version, np.lib.format.read_array_header_2_0)
+    shape, _, dtype = read(file, max_header_size=MAX_ARRAY_HEADER_BYTES)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if any(extent < 0 for extent in shape):
+        raise ValueError(f"shape {shape}")
+    announced = math.prod(shape) * int(dtype.itemsize)
+    if size is not None and announced > size:
+        raise ValueError(f"its header announces {announced} bytes, there are {size}")
+
+
+def _unreadable(what: str, exc: Exception) -> RecordingError:
+    text = str(exc).strip().split("\n")[0][:200] or type(exc).__name__
+    return RecordingError(f"{what}: not a readable NPY or NPZ file: {text}")
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, Array], is_npz: bool) -> None:
@@ -225,6 +308,8 @@ def pick_arrays(
         RecordingError: inputs are missing.
     """
     others = [name for name in arrays if name not in ignore]
+    if not others:
+        raise RecordingError(f"{origin}: it holds no arrays besides those to keep")
     if len(specs) == 1 and len(others) == 1:
         picked = {specs[0].name: arrays[others[0]]}
     else:
@@ -242,5 +327,5 @@ def _column(values: list[Any]) -> Array:
     """Kept values as an array of numbers where they are numbers, else of text."""
     try:
         return np.array([float(value) for value in values])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.array([str(value) for value in values], dtype=np.str_)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from edgelstm.streams.files import open_source
 
 
 def read_frames(
-    path: str | os.PathLike[str], signature: Signature, columns: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    signature: Signature,
+    columns: Sequence[str] = (),
+    described: Sequence[str] = (),
 ) -> dict[str, Array]:
     """All frames of a recording, `(n, *frame)` by input.
 
@@ -22,12 +25,21 @@ def read_frames(
         path: CSV, NDJSON, NPY or NPZ.
         signature: of the model that the frames are for.
         columns: which columns feed the input, in order; empty: found by name.
+        described: names of the columns in the model's description, in order.
 
     Raises:
-        RecordingError: it cannot be read, does not fit the model, or holds no frames.
+        RecordingError: it cannot be read, does not fit the model, holds a line that is no frame, or
+            no frames.
     """
-    with open_source(os.fspath(path), signature, columns=tuple(columns)) as source:
-        batches = [batch.frames for batch in source.batches() if len(batch)]
+    batches: list[Mapping[str, Array]] = []
+    with open_source(
+        os.fspath(path), signature, columns=tuple(columns), described=described
+    ) as source:
+        for batch in source.batches():
+            if batch.faults:
+                raise RecordingError(batch.faults[min(batch.faults)].message)
+            if len(batch):
+                batches.append(batch.frames)
     if not batches:
         raise RecordingError(f"{os.fspath(path)}: the recording holds no frames")
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused, takes
-from edgelstm.errors import NonFiniteStateError, StreamError
+from edgelstm.errors import NonFiniteStateError, RecordingError, StreamError
 from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
@@ -20,14 +22,20 @@ from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Sink, Source
 from edgelstm.streams.columns import element_names
 
+NOT_FINITE = "missing or not finite"
+OUT_OF_RANGE = "out of range"
+OVERFLOW = "state would overflow"
+"""Reasons of frames that were read and are not fed."""
+
+_WAY_OUT = "--on-bad-sample skip, hold or reset continues after such samples"
 _SHORT_BLOCK = 16
 
 
 class BadSamplePolicy(StrEnum):
-    """What to do with a frame that the model does not take.
+    """What to do with a frame that the model does not take, and with a line that is no frame.
 
-    It holds NaN, infinity, a missing value, a number beyond the limit of its input or an integer
-    that is no index; or a state of the model would not be finite after it.
+    A frame holds NaN, infinity, a missing value, a number beyond the limit of its input or an
+    integer that is no index; or a state of the model would not be finite after it.
     """
 
     RAISE = "raise"  # stop there
@@ -45,11 +53,13 @@ class Replay:
         source: where frames come from.
         sink: where predictions go.
         policy: see `BadSamplePolicy`.
+        reset_every: begin a new stream after so many frames fed; None: never.
         frames_in: frames read.
         frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
-        bad_frames: frames that the model does not take.
+        bad_by_reason: frames and lines that the model does not take, by what is wrong with them.
         model_ns: time spent in the model.
+        since_reset: frames fed since the stream began.
         last_good: the last frame by input that was all finite.
     """
 
@@ -57,13 +67,26 @@ class Replay:
     source: Source
     sink: Sink
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
+    reset_every: int | None = None
     frames_in: int = 0
     frames_done: int = 0
     frames_out: int = 0
-    bad_frames: int = 0
+    bad_by_reason: Counter[str] = field(default_factory=Counter)
     model_ns: int = 0
+    since_reset: int = 0
     last_good: dict[str, Array] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
+    _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    @property
+    def bad_frames(self) -> int:
+        """Frames and lines that the model does not take."""
+        return self.bad_by_reason.total()
+
+    @property
+    def frames_fed(self) -> int:
+        """Frames that went into the model as they are: all but the bad ones."""
+        return self.frames_in - self.bad_frames
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
@@ -84,6 +107,7 @@ class Replay:
     def _take(self, batch: Batch) -> None:
         self.frames_in += len(batch)
         bad = find_bad_frames(batch, self.session.signature)
+        self._bad = np.zeros(len(batch), np.bool_)
         if bad.any():
             self._feed_with_bad(batch, bad)
         else:
@@ -97,7 +121,8 @@ class Replay:
             self._feed(batch, np.arange(first))
             self._stop_at(batch, first)
             raise _bad_sample_error(batch, first, self.session.signature)
-        self.bad_frames += int(bad.sum())
+        for index in np.flatnonzero(bad):
+            self._count(batch, int(index))
         if self.policy is BadSamplePolicy.SKIP:
             self._feed(batch, np.flatnonzero(~bad))
         elif self.policy is BadSamplePolicy.HOLD:
@@ -106,6 +131,7 @@ class Replay:
             for part, is_bad in _stretches(bad):
                 if is_bad:
                     self.session.reset()
+                    self.since_reset = 0
                 else:
                     self._feed(batch, part)
 
@@ -125,7 +151,7 @@ class Replay:
         """Feed those frames, in blocks that are short for a while after a state overflowed."""
         size = len(chosen)
         while len(chosen):
-            block = chosen[:size]
+            block = chosen[: min(size, self._room())]
             fed = self._feed_block(batch, block)
             size = min(2 * size, len(batch))
             if fed < len(block):
@@ -135,6 +161,7 @@ class Replay:
 
     def _feed_block(self, batch: Batch, chosen: NDArray[np.int64]) -> int:
         """Feed those frames; how many were, before one after which a state would overflow."""
+        self._room()
         is_whole = len(chosen) == len(batch)
         frames = dict(batch.frames)
         if not is_whole:
@@ -154,21 +181,22 @@ class Replay:
         outputs = self.session.signature.outputs
         self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
         self.frames_out += fed
+        self.since_reset += fed
         return fed
 
     def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
         """A frame after which a state would not be finite; it has not been fed."""
         index = int(chosen[fed])
         if self.policy is BadSamplePolicy.RAISE:
-            self._stop_at(batch, index)
+            self._stop_at(batch, index, OVERFLOW)
             raise NonFiniteStateError(
                 f"{batch.where(index)}: after this frame a state of the model would be infinite, "
-                "NaN or beyond its limit; --on-bad-sample skip, hold or reset continues after such "
-                "samples",
+                f"NaN or beyond its limit; {_WAY_OUT}"
             )
-        self.bad_frames += 1
+        self._count(batch, index, OVERFLOW)
         if self.policy is BadSamplePolicy.RESET:
             self.session.reset()
+            self.since_reset = 0
         elif self.policy is BadSamplePolicy.HOLD:
             good = self.last_good
             if fed:
@@ -180,11 +208,35 @@ class Replay:
                 # Where that overflows as well, this frame has no prediction.
                 self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
 
-    def _stop_at(self, batch: Batch, index: int) -> None:
+    def _count(self, batch: Batch, index: int, reason: str | None = None) -> None:
+        """Count a frame as bad, once: the copy that stands for it may overflow as well."""
+        if not self._bad[index]:
+            self._bad[index] = True
+            self.bad_by_reason[reason or self._reason(batch, index)] += 1
+
+    def _reason(self, batch: Batch, index: int) -> str:
+        if index in batch.faults:
+            return batch.faults[index].reason
+        is_finite = all(
+            not spec.dtype.is_float or np.isfinite(batch.frames[spec.name][index]).all()
+            for spec in self.session.signature.inputs
+        )
+        return OUT_OF_RANGE if is_finite else NOT_FINITE
+
+    def _room(self) -> int:
+        """Frames left in the window; at its end a new stream begins."""
+        if self.reset_every is None:
+            return sys.maxsize
+        if self.since_reset >= self.reset_every:
+            self.session.reset()
+            self.since_reset = 0
+        return self.reset_every - self.since_reset
+
+    def _stop_at(self, batch: Batch, index: int, reason: str | None = None) -> None:
         """Count that frame as bad and those behind it as not read; those before it are done."""
         self.frames_in -= len(batch) - index - 1
         self.frames_done += index
-        self.bad_frames += 1
+        self._count(batch, index, reason)
 
     def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
         good = np.flatnonzero(~bad)
@@ -194,8 +246,9 @@ class Replay:
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
-    """Which frames hold something that an input does not take."""
+    """Which frames hold something that an input does not take, or are faults."""
     bad = np.zeros(len(batch), np.bool_)
+    bad[list(batch.faults)] = True
     for spec in signature.inputs:
         if is_restricted(spec):
             bad |= refused(batch.frames[spec.name], spec).reshape(len(batch), -1).any(axis=1)
@@ -203,6 +256,8 @@ def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
 
 
 def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamError:
+    if index in batch.faults:
+        return RecordingError(f"{batch.faults[index].message}; {_WAY_OUT}")
     for spec in signature.inputs:
         values = np.asarray(batch.frames[spec.name][index])
         if takes(values, spec):
@@ -216,8 +271,7 @@ def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamE
             else ""
         )
         return kind(
-            f"{batch.where(index)}: {element_names(spec)[element]} {reason}{note}; --on-bad-sample "
-            "skip, hold or reset continues after such samples"
+            f"{batch.where(index)}: {element_names(spec)[element]} {reason}{note}; {_WAY_OUT}"
         )
     raise AssertionError("a bad frame has a bad value")
 

@@ -49,6 +49,7 @@ class StreamState:
         snapshot: the session's state.
         last_good: the last frame by input that was all finite; may be empty.
         written: how far the output goes; None where it cannot be continued (a pipe).
+        since_reset: frames fed since the stream began, or began anew.
     """
 
     artifact: str
@@ -58,6 +59,7 @@ class StreamState:
     snapshot: bytes
     last_good: Mapping[str, Array] = field(default_factory=dict)
     written: Written | None = None
+    since_reset: int = 0
 
 
 def save_state(path: Path, state: StreamState) -> None:
@@ -73,6 +75,7 @@ def save_state(path: Path, state: StreamState) -> None:
         "model_id": state.model_id,
         "last_frame": state.last_frame,
         "bad_frames": state.bad_frames,
+        "since_reset": state.since_reset,
         "snapshot": _text(state.snapshot),
         "last_good": {
             name: {"dtype": frame.dtype.str, "shape": list(frame.shape), "data": _text(frame)}
@@ -142,6 +145,7 @@ def _parse(content: Mapping[str, Any]) -> StreamState:
         else Written(
             int(written["predictions"]), int(written["bytes"]), base64.b64decode(written["tail"])
         ),
+        since_reset=int(content.get("since_reset", 0)),
     )
 
 

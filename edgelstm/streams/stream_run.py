@@ -11,16 +11,20 @@ from time import monotonic
 from typing import Any
 
 from edgelstm.artifact import Artifact
+from edgelstm.description import Description
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.outputs import STANDARD, Protected, check_output
-from edgelstm.streams.base import Batch, Source
+from edgelstm.streams.base import Batch, Recording, Source
 from edgelstm.streams.continuation import expect_continued
-from edgelstm.streams.files import Format, open_sink, open_source
+from edgelstm.streams.files import Format, open_sink, open_source, output_format
+from edgelstm.streams.named_outputs import NamedOutputs, NamedSink
 from edgelstm.streams.ndjson import NdjsonSource
+from edgelstm.streams.numbers import Decimal
 from edgelstm.streams.output_sink import OutputSink
 from edgelstm.streams.replay import BadSamplePolicy, Replay
 from edgelstm.streams.state_file import StreamState, read_state, save_state
+from edgelstm.streams.watch import WatchedSource
 
 Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
 """Shows how far a recording is; what it yields is called with each advance."""
@@ -33,10 +37,12 @@ class StreamOptions:
     Args:
         input_path: a recording, or `-`.
         output_path: where predictions go, or `-`.
+        decimal: sign in front of decimals in CSV; None to find it.
         protect: what is read besides, and must not be written over.
         state_path: where the state is kept; None: nowhere.
         is_resumed: continue behind the last frame of the state file.
         save_every_s: seconds between two states, at least.
+        reset_every: frames fed after which the stream begins anew; None: never.
     """
 
     input_path: str
@@ -47,10 +53,12 @@ class StreamOptions:
     columns: Sequence[str] = ()
     keep: Sequence[str] = ()
     has_header: bool = True
+    decimal: Decimal | None = None
     policy: BadSamplePolicy = BadSamplePolicy.RAISE
     state_path: Path | None = None
     is_resumed: bool = False
     save_every_s: float = 10.0
+    reset_every: int | None = None
 
 
 @dataclass(slots=True)
@@ -60,15 +68,18 @@ class StreamRun:
     Args:
         model: what is run.
         options: how.
+        say: called with what is odd about the data.
     """
 
     model: Artifact
     options: StreamOptions
+    say: Callable[[str], None] = lambda text: None
     _replay: Replay | None = None
     _sink: OutputSink | None = None
     _first: int = 0
     _bad_before: int = 0
     _saved_at: float = field(default_factory=monotonic)
+    _remarks: list[str] = field(default_factory=list)
 
     def run(self, stop: StopRequest, show: Progress) -> None:
         """Run to the end of the source.
@@ -84,8 +95,14 @@ class StreamRun:
         state = self._read_state()
         with ExitStack() as stack:
             with stop.raising():
-                source = stack.enter_context(self._open_source())
-                is_ndjson = isinstance(source, NdjsonSource)
+                opened = stack.enter_context(self._open_source())
+                is_ndjson = isinstance(opened, NdjsonSource)
+                for remark in opened.remarks:
+                    self._say(remark)
+                model = self.model
+                source: Source = WatchedSource(
+                    opened, model.signature, model.description, self._say
+                )
                 if state is not None and source.total is not None:
                     source = _Remainder(source, state.last_frame)
                 session = stack.enter_context(self.model.session())
@@ -95,12 +112,21 @@ class StreamRun:
             # Arrays are written when the output ends; the state is saved behind that.
             stack.callback(self._save)
             with stop.raising():
-                sink = stack.enter_context(self._open_sink(source, is_ndjson, state))
+                output_format = self._output_format(is_ndjson)
+                named = self._named(output_format, source.kept)
+                sink = stack.enter_context(
+                    self._open_sink(named, output_format, state, source.total is None)
+                )
             self._sink = sink
             self._replay = replay = Replay(
-                session, _Waiting(source, stop), sink, self.options.policy
+                session,
+                _Waiting(source, stop),
+                NamedSink(sink, named),
+                self.options.policy,
+                self.options.reset_every,
             )
             if state is not None:
+                replay.since_reset = state.since_reset
                 replay.last_good = dict(state.last_good)
             sink.while_waiting(stop.check)
             # A reader may wait for the header before it sends the first sample.
@@ -134,15 +160,22 @@ class StreamRun:
             "engine": dict(replay.session.kernel.facts),
             "frames": replay.frames_in,
             "predictions": sink.predictions,
+            "fed": replay.frames_fed,
             "bad_frames": replay.bad_frames,
+            "bad_by_reason": dict(replay.bad_by_reason),
             "on_bad_sample": replay.policy.value,
             "columns": {name: list(names) for name, names in replay.source.mapping.items()},
             "ns_per_step": round(replay.model_ns / max(replay.frames_out, 1), 1),
         }
+        summary["warnings"] = list(self._remarks)
         if self.options.state_path is not None:
             summary["state_file"] = str(self.options.state_path)
             summary["first_frame"] = self._first + 1
         return summary
+
+    def _say(self, remark: str) -> None:
+        self._remarks.append(remark)
+        self.say(remark)
 
     def _read_state(self) -> StreamState | None:
         options = self.options
@@ -164,7 +197,7 @@ class StreamRun:
             )
         return state
 
-    def _open_source(self) -> AbstractContextManager[Source]:
+    def _open_source(self) -> AbstractContextManager[Recording]:
         options = self.options
         return open_source(
             options.input_path,
@@ -173,23 +206,35 @@ class StreamRun:
             options.columns,
             options.keep,
             options.has_header,
+            self.model.description.names(self.model.signature),
+            options.decimal,
         )
 
+    def _output_format(self, is_ndjson: bool) -> Format:
+        options = self.options
+        if options.output_format is not None:
+            return options.output_format
+        if options.output_path == STANDARD:
+            return "ndjson" if is_ndjson else "csv"
+        return output_format(options.output_path)
+
+    def _named(self, chosen: Format, kept: Sequence[str]) -> NamedOutputs:
+        """The names of the outputs; NPY, which has room for one array, has none."""
+        description = Description() if chosen == "npy" else self.model.description
+        return NamedOutputs(self.model.signature, description, kept)
+
     def _open_sink(
-        self, source: Source, is_ndjson: bool, state: StreamState | None
+        self, named: NamedOutputs, chosen: Format, state: StreamState | None, is_live: bool
     ) -> AbstractContextManager[OutputSink]:
         options = self.options
-        output_format = options.output_format
-        if options.output_path == STANDARD and output_format is None:
-            output_format = "ndjson" if is_ndjson else "csv"
         return open_sink(
             options.output_path,
-            self.model.signature,
-            output_format,
-            source.kept,
+            named.signature,
+            chosen,
+            named.kept,
             (*options.protect, options.input_path),
             None if state is None else state.written,
-            source.total is None,
+            is_live,
         )
 
     def _save(self) -> None:
@@ -206,6 +251,7 @@ class StreamRun:
             bytes(replay.session.snapshot()),
             replay.last_good,
             sink.written,
+            replay.since_reset,
         )
         save_state(path, state)
         self._saved_at = monotonic()

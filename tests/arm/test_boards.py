@@ -14,7 +14,7 @@ from edgelstm_compiler import compile_model
 from edgelstm_compiler.c_export.borders import to_numbers
 from edgelstm_compiler.c_export.names import word_count, words
 from edgelstm_compiler.demo import MODEL_PATH, TRIAL_PATH
-from edgelstm_compiler.verification import step_through
+from edgelstm_compiler.session_rows import step_through
 from tests.arm.c_project import export, link_for_board, run_board, run_on_board
 from tests.arm.elf_account import symbol_sizes
 from tests.arm.integer_models import demo_in_integers, demo_signature, in_integers, save

@@ -129,6 +129,14 @@ def test_code_that_goes_astray_is_an_error_and_no_crash() -> None:
         machine.Machine(image).call("f", [])
 
 
+@pytest.mark.parametrize("cpu", ["cortex-m85", "cortex-m23"])
+def test_an_unlisted_cortex_m_is_no_other_processor(cpu: str) -> None:
+    """Its code would run on the wrong instruction set; the message lists those that there are."""
+    image = machine.Image(machine.ARM, ((0, b"\0" * 64),), {"f": 0})
+    with pytest.raises(TargetUnavailableError, match=f"no emulated {cpu}; there is .*cortex-m4"):
+        machine.Machine(image, cpu)
+
+
 def test_x86_needs_no_emulation() -> None:
     """Code of the host is refused by name."""
     artifact = compile_model(

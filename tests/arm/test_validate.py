@@ -332,7 +332,7 @@ def test_addresses_that_lead_nowhere(address: str, says: str, floats: Path) -> N
     [
         ("echo 'ssh: connect to host board: No route to host' >&2; exit 255", "No route to host"),
         ("echo 'sh: python3: not found' >&2; exit 127", "there is no agent on board"),
-        ("echo 'No module named edgelstm' >&2; exit 1", "pip install edgelstm there"),
+        ("echo 'No module named edgelstm' >&2; exit 1", "pip install ."),
         ("echo 'Killed' >&2; exit 9", "ended with exit code 9: Killed"),
     ],
 )

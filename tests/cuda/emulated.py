@@ -111,6 +111,7 @@ class EmulatedGpu:
         self._waiting: dict[int, threading.Thread] = {}
         self.ptx = ""
         self.seed: int | None = None
+        self.late: int | None = None
         self.limit = 400_000
         self.failure: Exception | None = None
         self.change: Callable[[str], str] | None = None
@@ -121,7 +122,7 @@ class EmulatedGpu:
         self._library.mock_clear()
         self.set_watchdog(False)
         self.fail("", 0)
-        self.seed, self.failure, self.change = None, None, None
+        self.seed, self.late, self.failure, self.change = None, None, None, None
         self.limit = 400_000
 
     def fail(self, call: str, code: int) -> None:
@@ -202,7 +203,8 @@ class EmulatedGpu:
         shared_with_host: list[Array],
     ) -> int:
         try:
-            Machine(text, name, launch, values, self.seed, shared_with_host).run(self.limit)
+            machine = Machine(text, name, launch, values, self.seed, shared_with_host, self.late)
+            machine.run(self.limit)
         except Exception as error:
             self.failure = error
             print(f"the emulator stopped: {type(error).__name__}: {error}")

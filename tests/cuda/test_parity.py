@@ -54,10 +54,11 @@ def check(
     streams: int = 2,
     frames: int = 4,
     seed: int | None = None,
+    late: int | None = None,
 ) -> list[dict[str, Any]]:
     """Run some frames, in two pieces, and compare; what the manifest says of the kernels."""
     compiled = compile_for(model, target, folder, shape=shape)
-    gpu.ptx, gpu.seed = compiled.ptx, seed
+    gpu.ptx, gpu.seed, gpu.late = compiled.ptx, seed, late
     x = np.random.default_rng(7).standard_normal((frames, streams, features)).astype(np.float32)
     session = compiled.artifact.session(streams=streams)
     first, second = session.run(x[:1]), session.run(x[1:])
@@ -165,6 +166,18 @@ def test_one_stream_in_any_chunking(gpu: EmulatedGpu, tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.run(x[2:]), rows[2:])
     session.reset()
     np.testing.assert_array_equal(session.step(x[0]), rows[0])
+
+
+@pytest.mark.parametrize(("op", "hidden"), [("LSTM", 144), ("GRU", 72)])
+@pytest.mark.parametrize("late", ["first", "last"])
+def test_a_block_that_lags_is_waited_for(
+    gpu: EmulatedGpu, tmp_path: Path, op: str, hidden: int, late: str
+) -> None:
+    """The others may be many frames quicker; sizes that leave no block of a team idle."""
+    model = stack(op, features=8, hidden=hidden, head="sequence")
+    (kernel, *_) = compile_for(model, "cuda:sm_90", tmp_path, shape="exchange").kernels
+    block = 0 if late == "first" else kernel["team"] - 1
+    check(gpu, model, 8, tmp_path, shape="exchange", streams=1, frames=6, late=block)
 
 
 @pytest.mark.parametrize("shape", ["block", "exchange"])

@@ -19,9 +19,9 @@ from edgelstm_compiler.target import find_target
 from edgelstm_targets.numba_cuda.builder import make_pipeline
 from edgelstm_targets.numba_cuda.chips import Chip, find_chips, register_limit
 from edgelstm_targets.numba_cuda.costs import Costs
-from edgelstm_targets.numba_cuda.pipeline import Pipeline
+from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
 from edgelstm_targets.numba_cuda.placement import RESERVE, place_pipeline
-from edgelstm_targets.numba_cuda.routing import Route, choose_routes
+from edgelstm_targets.numba_cuda.routing import Route, _teams, choose_routes
 from tests import models
 
 (HOPPER,) = find_chips("sm_90", 13)
@@ -68,7 +68,21 @@ def test_more_registers_left_free_take_fewer_threads() -> None:
     """A placement that is tried again after a spill has room for what it leaves free."""
     for reserve in (48, 96, 128):
         placement = place_pipeline(pipeline("GRU", 256, 64, head="sequence"), ORIN, 1, reserve)
+        assert placement is not None
         assert register_limit(placement.threads) >= reserve
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+@pytest.mark.parametrize("chip", [HOPPER, ORIN], ids=str)
+def test_no_block_of_a_team_is_idle(op: str, chip: Chip) -> None:
+    """Every block has a unit of every layer: one that posts nothing is waited for by nobody."""
+    for hidden in (24, 72, 144, 200, 264):
+        for stack in (pipeline(op, hidden), pipeline(op, hidden, 24)):
+            for _, placement, _, _ in _teams(stack, chip, "auto", RESERVE):
+                for place in placement.roles:
+                    if isinstance(place.role, RecurrentRole):
+                        units = place.tile * place.passes * (placement.team - 1)
+                        assert units < place.role.kernel.op.hidden, (hidden, placement.team)
 
 
 def test_the_explanation_names_what_was_compared() -> None:

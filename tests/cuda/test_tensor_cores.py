@@ -106,6 +106,21 @@ def test_layers_and_head_in_any_chunking(gpu: EmulatedGpu, stacked: tuple[Any, C
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
+@pytest.mark.parametrize("hidden", [20, 8])
+def test_values_beyond_float16_saturate(gpu: EmulatedGpu, tmp_path: Path, hidden: int) -> None:
+    """A sample above 65504 counts as 65504; no state becomes NaN, neither then nor later."""
+    model = stack("LSTM", hidden=hidden, features=9, head="sequence")
+    compiled = compile_half(model, tmp_path)
+    gpu.ptx = compiled.ptx
+    x = samples(4, STREAMS, 9)
+    x[1, 5, 2:4] = 1e5, -1e5
+    x[1, 6, 3] = 3e37
+    x[2, 7] = -6e37
+    found = compiled.artifact.session(streams=STREAMS).run(x)
+    assert np.isfinite(found).all()
+    assert_near(found, expected_outputs(model, np.clip(x, -65504, 65504)))
+
+
 def test_streams_leave_and_join(gpu: EmulatedGpu, stacked: tuple[Any, Compiled]) -> None:
     """One that left stands still, whatever its rows hold; its neighbours do not notice."""
     _, compiled = stacked

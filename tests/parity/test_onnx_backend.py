@@ -60,7 +60,7 @@ class ReferenceBackend(EdgeLSTMBackend):
 
 
 def outcome(case: object) -> str:
-    """Whether it "passed", or why the case is refused; an assertion fails where a number is another one."""
+    """Whether it "passed", or why the case is refused; another number fails an assertion."""
     for inputs, expected in case.data_sets:  # type: ignore[attr-defined]
         try:
             outputs = ReferenceBackend.prepare(case.model).run(  # type: ignore[attr-defined]

@@ -381,7 +381,7 @@ def test_report_without_model_or_matplotlib(
     assert told.exit_code == 0, told.stderr
     assert "which flatter" in told.stdout
     html = page.read_text(encoding="utf-8")
-    assert "edgelstm[report]" in html
+    assert "[report]" in html
     assert "<img" not in html
     assert invoke("report", artifact, "--input", walks[2]).exit_code == 2
 

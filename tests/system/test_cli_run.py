@@ -152,6 +152,74 @@ def test_bad_samples(artifact: Path, policy: str, code: int, predictions: int) -
         assert b"error: standard input:3: x[0] is nan" in result.stderr
 
 
+MALFORMED = (
+    b"ax,ay\n1,2\n3\n5,ERR\n\xff,1\n1_2,1\n\n,\n" + b'"1,2\n' + b"1,2,3\nnan,1\n\xd9\xa1,1\n7,8\n"
+)
+REASONS = {
+    "cut line": 1,
+    "text in a cell": 3,
+    "bad byte": 1,
+    "empty line": 1,
+    "open quote": 1,
+    "too many cells": 1,
+    "missing or not finite": 2,
+}
+
+
+@pytest.mark.parametrize(("policy", "predictions"), [("skip", 2), ("hold", 12), ("reset", 2)])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_every_malformed_line_falls_under_the_policy(
+    artifact: Path, policy: str, predictions: int, as_file: bool, tmp_path: Path
+) -> None:
+    """Each is counted by its reason; frames in are fed or bad, of a file and of a live stream."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(MALFORMED)
+    source = ["-i", path] if as_file else []
+    out = tmp_path / "out.csv"
+    arguments = [artifact, *source, "-o", out, "--on-bad-sample", policy]
+    result = run(*arguments, "--json", stdin=b"" if as_file else MALFORMED)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["bad_by_reason"] == REASONS
+    assert (summary["frames"], summary["fed"], summary["bad_frames"]) == (12, 2, 10)
+    assert summary["predictions"] == predictions
+    assert len(out.read_text().splitlines()) == 1 + predictions
+    text = run(*arguments, stdin=b"" if as_file else MALFORMED).stderr.decode()
+    assert "10 bad frames" in text
+    assert "1 cut line" in text
+
+
+def test_malformed_json_falls_under_the_policy(artifact: Path) -> None:
+    """The same for NDJSON."""
+    lines = b'{"x": [1, 2]}\n{"x": [1\n{"x": [true, 1]}\n{"x": [[1, 2]]}\n{"x": [3, 4]}\n'
+    result = run(artifact, "--on-bad-sample", "skip", "--json", stdin=lines)
+    summary = json.loads(result.stderr)
+    assert summary["bad_by_reason"] == {"not JSON": 1, "not a number": 1, "wrong shape": 1}
+    assert len(result.stdout.splitlines()) == summary["fed"] == 2
+
+
+def test_a_malformed_line_stops_by_default(artifact: Path) -> None:
+    """What came before is predicted; the message says how to go on."""
+    result = run(artifact, stdin=b"ax,ay\n1,2\n3\n5,6\n")
+    assert result.returncode == 6
+    assert len(parse(result.stdout)) == 1
+    assert b"standard input:3: 1 cells, the header has 2; --on-bad-sample skip" in result.stderr
+
+
+def test_closed_standard_streams_are_named(artifact: Path, tmp_path: Path) -> None:
+    """`>&-` and `<&-` give one clear error each."""
+    (tmp_path / "in.csv").write_text(ROWS)
+    for redirection, message in [(">&-", b"standard output is closed"), ("<&-", b"standard input")]:
+        source = f"-i {tmp_path / 'in.csv'}" if redirection == ">&-" else ""
+        command = f"{' '.join(COMMAND)} run {artifact} {source} {redirection}"
+        result = subprocess.run(
+            ["bash", "-c", command], capture_output=True, env=ENVIRONMENT, check=False
+        )
+        assert result.returncode == 6
+        assert message in result.stderr
+        assert b"Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import onnx
 import pytest
 
+from edgelstm.cli import COMPILER_COMMANDS
+from edgelstm.version import VERSION
 from edgelstm_compiler import compile_model
 from tests.models import stacked_model
 
@@ -19,15 +22,26 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
+DISTRIBUTIONS = {"edgelstm": "", "edgelstm_compiler": "compiler", "edgelstm_targets": "targets"}
+"""Packages with the folders of their distributions."""
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels of this checkout, by package."""
+    folder = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = folder.glob("*.whl")
-    return path
+    for place in DISTRIBUTIONS.values():
+        words = [*command, str(ROOT / place)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return {path.name.split("-")[0]: path for path in folder.glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def wheel(wheels: dict[str, Path]) -> Path:
+    """The wheel of the runtime."""
+    return wheels["edgelstm"]
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +55,42 @@ def device(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def test_wheel_holds_three_packages(wheel: Path) -> None:
-    """Three importable packages, the demo's model among them, and no tests."""
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert tops == {"edgelstm", "edgelstm_compiler", "edgelstm_targets"}
-    assert "edgelstm_compiler/demo/tug_phase.onnx" in names
-    assert all(f"{top}/py.typed" in names for top in tops)
+def content(wheel: Path) -> set[str]:
+    """Files of a wheel besides what describes the distribution."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def test_each_wheel_holds_its_package(wheels: dict[str, Path]) -> None:
+    """A package each, typed; no file in two of them, and no tests."""
+    assert set(wheels) == set(DISTRIBUTIONS)
+    for package, path in wheels.items():
+        assert {name.split("/")[0] for name in content(path)} == {package}
+        assert f"{package}/py.typed" in content(path)
+    assert "edgelstm_compiler/demo/tug_phase.onnx" in content(wheels["edgelstm_compiler"])
+
+
+def test_each_wheel_holds_the_licence(wheels: dict[str, Path]) -> None:
+    """The text, not a link to where it stands in the checkout."""
+    for path in wheels.values():
+        archive = zipfile.ZipFile(path)
+        (name,) = (name for name in archive.namelist() if name.endswith("/LICENSE"))
+        assert b"Apache License" in archive.read(name)
+
+
+def test_size_of_the_runtime(wheel: Path) -> None:
+    """What a device is sent takes less than 1.5 MB."""
+    assert wheel.stat().st_size < 1.5e6
+
+
+def test_versions_belong_together() -> None:
+    """The compiler wants the runtime of its own version, the targets that compiler."""
+    projects = {
+        package: tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))["project"]
+        for package, folder in DISTRIBUTIONS.items()
+    }
+    assert {project["version"] for project in projects.values()} == {VERSION}
+    assert f"edgelstm=={VERSION}" in projects["edgelstm_compiler"]["dependencies"]
+    assert f"edgelstm-compiler=={VERSION}" in projects["edgelstm_targets"]["dependencies"]
 
 
 def test_device_has_numpy_and_click_alone(device: Path) -> None:
@@ -79,10 +122,27 @@ def test_run_on_the_device(device: Path, target: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(output), artifact.session().run(frames), atol=1e-6)
 
 
-def test_commands_of_the_compiler_say_what_to_install(device: Path) -> None:
+def test_help_on_the_device(device: Path) -> None:
+    """It lists the commands that work there, and no other."""
+    command = [str(device.parent / "edgelstm"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    listed = {line.split()[0] for line in done.stdout.partition("Commands:")[2].split("\n") if line}
+    assert {"run", "inspect", "bench", "targets"} <= listed
+    assert not listed & set(COMPILER_COMMANDS)
+    assert "cannot be loaded" not in done.stdout
+
+
+@pytest.mark.parametrize("name", COMPILER_COMMANDS)
+def test_commands_of_the_compiler_say_what_to_install(device: Path, name: str) -> None:
     """`compile` on a device is no traceback but a hint."""
-    command = [str(device.parent / "edgelstm"), "compile", "model.onnx"]
+    command = [str(device.parent / "edgelstm"), name, "model.onnx", "-o", "x"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4
-    assert "edgelstm[compiler]" in done.stderr
+    assert "pip install . ./compiler ./targets" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_command_of_the_compiler_is_known() -> None:
+    """The runtime knows the commands of the compiler by name, all of them."""
+    project = tomllib.loads((ROOT / "compiler" / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(project["entry-points"]["edgelstm.commands"]) == set(COMPILER_COMMANDS)

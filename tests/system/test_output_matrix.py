@@ -73,6 +73,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     )
     rows = np.random.default_rng(1).standard_normal((40, 3))
     np.savetxt(folder / "walk.csv", rows, delimiter=",", header="a,b,c", comments="")
+    (folder / "said.toml").write_text('columns = ["a", "b", "c"]\n')
+    np.savetxt(folder / "other.csv", rows, delimiter=",", header="a,b,c", comments="")
     np.savez(folder / "windows.npz", X=np.float32(rows[:5, None]))
     invoke(
         "calibrate", folder / "gait.onnx", "--input", folder / "walk.csv", "-o", folder / "c.json"
@@ -119,9 +121,9 @@ CASES: dict[str, Case] = {
         "--output",
         lambda d: [
             *("compile", d["gait.onnx"], *REFERENCE),
-            *("--quantize", "int8", "--calibrate", d["walk.csv"]),
+            *("--quantize", "int8", "--calibrate", d["walk.csv"], "--holdout", d["other.csv"]),
         ],
-        ("gait.onnx", "gait.data", "walk.csv"),
+        ("gait.onnx", "gait.data", "walk.csv", "other.csv"),
     ),
     "compile from a calibration": Case(
         "compile",
@@ -131,6 +133,12 @@ CASES: dict[str, Case] = {
             *("--quantize", "int8", "--calibration", d["c.json"]),
         ],
         ("gait.onnx", "c.json"),
+    ),
+    "compile with a description": Case(
+        "compile",
+        "--output",
+        lambda d: ["compile", d["gait.onnx"], *REFERENCE, "--description", d["said.toml"]],
+        ("gait.onnx", "said.toml"),
     ),
     "calibrate": Case(
         "calibrate",
@@ -206,6 +214,7 @@ READ_ONLY = {
     ("calibrate", "model"),
     ("compile", "calibrate"),
     ("compile", "calibration"),
+    ("compile", "description"),
     ("compile", "holdout"),
     ("compile", "model"),
     ("debug", "artifact"),

@@ -11,15 +11,26 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.blocks import outputs_by_name, pack_inputs, pack_outputs
-from edgelstm.errors import ArtifactFormatError, EdgeLSTMError, TargetUnavailableError
+from edgelstm.errors import (
+    ArtifactFormatError,
+    EdgeLSTMError,
+    StreamError,
+    TargetUnavailableError,
+)
 from edgelstm_compiler.c_export.borders import borders, is_exact, to_numbers
+from edgelstm_compiler.check_inputs import DOMAINS, ZERO, Domain
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, expect_recipe, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
-from edgelstm_compiler.verification import expect_same_model, random_call, random_frames
+from edgelstm_compiler.verification import (
+    domains_of,
+    expect_same_model,
+    random_call,
+    random_frames,
+)
 
 TOLERANCE = 1e-5
 """Largest difference of a float, relative to its magnitude where that exceeds 1."""
@@ -62,20 +73,22 @@ def record_golden(
     Raises:
         TargetUnavailableError: the artifact runs neither here nor emulated, and no model is given.
         ModelError: it was made from another model.
+        StreamError: an output is NaN or infinite on the recording, or on whatever is drawn: every
+            sound device would fail such a self-test.
     """
-    signature = artifact.signature
-    is_stream = signature.mode == "stream"
-    source = "seeded random input" if frames is None else "a recording"
-    given = _random(artifact, steps) if frames is None else to_numbers(artifact, frames)
-    count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
     teller, origin = _teller(artifact, model)
-    session = teller.session()
-    inputs, outputs = [], []
-    for step in range(count):
-        frame: Any = {spec.name: given[spec.name][step] for spec in signature.inputs}
-        result = session.step(frame) if is_stream else session.call(frame)
-        inputs.append(pack_inputs(signature, frame))
-        outputs.append(pack_outputs(signature, outputs_by_name(signature, result)))
+    source = "seeded random input" if frames is None else "a recording"
+    if frames is not None:
+        blocks = _step(teller, to_numbers(artifact, frames), steps)
+        if isinstance(blocks, str):
+            raise StreamError(
+                f"the recording gives no known outputs for a self-test: {blocks}; give another "
+                "recording by --input, or fewer --steps"
+            )
+    else:
+        blocks = _step_random(artifact, teller, steps)
+    inputs, outputs = blocks
+    count = len(inputs)
     return Golden(
         b"".join(inputs),
         b"".join(outputs),
@@ -98,12 +111,60 @@ def tolerance_of(artifact: Artifact) -> float:
     return max(TOLERANCE, float(artifact.manifest["check"].get("tolerance") or 0.0))
 
 
-def _random(artifact: Artifact, steps: int) -> dict[str, Array]:
+_Blocks = tuple[list[bytes], list[bytes]]
+
+
+def _step_random(artifact: Artifact, teller: Artifact, steps: int) -> _Blocks:
+    """Input and output blocks for the first domain of inputs on which all outputs are finite.
+
+    Raises:
+        StreamError: there is none.
+    """
+    specs = artifact.signature.inputs
+    kinds: list[dict[str, Domain]] = [domains_of(artifact)]
+    kinds += [{spec.name: d for spec in specs if spec.dtype.is_float} for d in DOMAINS]
+    whole = {spec.name: ZERO for spec in specs if not spec.dtype.is_float}
+    kinds += [{**kind, **whole} for kind in kinds if whole]
+    reason = ""
+    for domains in kinds:
+        blocks = _step(teller, _random(artifact, steps, domains), steps)
+        if not isinstance(blocks, str):
+            return blocks
+        reason = reason or blocks
+    raise StreamError(
+        f"no known outputs for a self-test: on random input {reason}; give a recording that the "
+        "model is defined on by --input FILE"
+    )
+
+
+def _step(teller: Artifact, given: Mapping[str, Array], steps: int) -> _Blocks | str:
+    """Input and output blocks, or why these inputs are no good."""
+    signature = teller.signature
+    is_stream = signature.mode == "stream"
+    count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
+    session = teller.session()
+    inputs, outputs = [], []
+    for step in range(count):
+        frame: Any = {spec.name: given[spec.name][step] for spec in signature.inputs}
+        try:
+            result = session.step(frame) if is_stream else session.call(frame)
+        except StreamError as error:
+            return f"step {step} is refused: {error}"
+        by_name = outputs_by_name(signature, result)
+        for name, x in by_name.items():
+            if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+                return f"output {name!r} of step {step} is NaN or infinite"
+        inputs.append(pack_inputs(signature, frame))
+        outputs.append(pack_outputs(signature, by_name))
+    return inputs, outputs
+
+
+def _random(artifact: Artifact, steps: int, domains: Mapping[str, Domain]) -> dict[str, Array]:
     """Seeded input; at borders in whole numbers within the range that was calibrated."""
     if artifact.signature.mode == "stream":
-        frames = random_frames(artifact, steps)
+        frames = random_frames(artifact, steps, domains=domains)
     else:
-        frames = {name: x[None] for name, x in random_call(artifact).items()}
+        frames = {name: x[None] for name, x in random_call(artifact, domains=domains).items()}
     rng = np.random.default_rng(1)
     for name in borders(artifact):
         if name in frames:

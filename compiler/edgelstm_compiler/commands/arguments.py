@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
+
+from edgelstm.streams.columns import split_names
 
 
 def parse_shapes(
@@ -40,3 +44,22 @@ def parse_pairs(
             raise click.BadParameter(f"{text!r} is not KEY=VALUE", ctx, param)
         pairs[key] = value
     return pairs
+
+
+def parse_labels(values: Sequence[str]) -> list[str] | dict[str, list[str]] | None:
+    """`A,B,...` once, or `OUTPUT=A,B,...` for each output; None where there are none.
+
+    Raises:
+        click.UsageError: both, or two lists without an output.
+    """
+    if not values:
+        return None
+    if len(values) == 1 and "=" not in values[0]:
+        return split_names(values[0])
+    labels: dict[str, list[str]] = {}
+    for text in values:
+        output, equals, names = text.partition("=")
+        if not equals or not output.strip():
+            raise click.UsageError(f"--labels {text}: give OUTPUT=A,B,... for each output")
+        labels[output.strip()] = split_names(names)
+    return labels

@@ -16,6 +16,7 @@ from edgelstm_compiler.commands.recordings import (
     named_warnings,
     read_recordings,
 )
+from edgelstm_compiler.driver import what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
@@ -70,7 +71,9 @@ def calibrate_command(
     read = read_model(model)
     graph, signature = float_step_graph(read, mode, shapes)
     with progress_bar("reading", len(files)) as advance:
-        recordings = read_recordings(files, signature, columns, advance)
+        recordings = read_recordings(
+            files, signature, columns, advance, what_is_said(model).columns or ()
+        )
     checked = as_recordings(graph, [dict(recording) for recording in recordings])
     with progress_bar("calibrating", len(checked)) as advance:
         found = calibrate(

@@ -14,7 +14,8 @@ from edgelstm.errors import ArtifactError
 from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.signature import Mode
-from edgelstm_compiler.commands.arguments import parse_pairs, parse_shapes
+from edgelstm.streams.columns import split_names
+from edgelstm_compiler.commands.arguments import parse_labels, parse_pairs, parse_shapes
 from edgelstm_compiler.commands.quantize_options import (
     describe_quantization,
     expect_consistent,
@@ -26,8 +27,9 @@ from edgelstm_compiler.commands.quantize_options import (
     read_holdout,
 )
 from edgelstm_compiler.commands.recordings import named_warnings
-from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.driver import compile_model, description_file, what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
+from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
 
 STAGES = 5
@@ -81,12 +83,33 @@ QUANTIZE_STAGES = 3
     type=click.FloatRange(min=0, min_open=True),
     help="Frames per second, kept in the artifact.",
 )
+@click.option("--units", metavar="U,V,...", help="Units of the columns: one for all, or each.")
+@click.option(
+    "--labels",
+    multiple=True,
+    metavar="[OUTPUT=]A,B,...",
+    help="Classes of an output, in the order of its elements. May be repeated.",
+)
+@click.option(
+    "--description",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="Columns, units, ranges, labels and rate.  [default: MODEL.toml beside MODEL.onnx]",
+)
 @click.option(
     "--dump",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the text form after every pass and stage into this folder.",
 )
 @click.option("--check/--no-check", default=True, show_default=True, help="Compare with the model.")
+@click.option(
+    "--check-input",
+    "check_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Recording to compare on (call mode: NPZ windows). May be repeated.  [default: that of "
+    "--calibrate, else seeded input within the domain of the model]",
+)
 @quantize_options
 @json_option
 def compile_command(
@@ -99,8 +122,12 @@ def compile_command(
     pairs: dict[str, str],
     name: str | None,
     rate_hz: float | None,
+    units: str | None,
+    labels: tuple[str, ...],
+    description: Path | None,
     dump: Path | None,
     check: bool,
+    check_files: tuple[Path, ...],
     schemes: tuple[str, ...],
     calibrate: tuple[Path, ...],
     calibration: Path | None,
@@ -122,7 +149,9 @@ def compile_command(
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
+      edgelstm compile emg.onnx --check-input trial.csv
       edgelstm compile gait.onnx --quantize int8 --calibrate walk.csv --calibrate stairs.csv
+      edgelstm compile gait.onnx --columns ax,ay,az --units m/s^2 --labels sit,walk --rate 100
       edgelstm compile gait.onnx --quantize auto --max-error 0.02 --calibrate walk.csv
     """
     if cpu is not None:
@@ -130,15 +159,36 @@ def compile_command(
     quantize = parse_schemes(schemes)
     expect_consistent(quantize, calibrate, calibration, max_error, holdout)
     path = output or Path(f"{model.stem}.edgelstm")
-    given_files = [calibration] if calibration is not None else []
-    protect = [*model_files(model), *calibrate, *holdout, *given_files]
+    others = (calibration, description_file(model, description))
+    protect = [
+        *model_files(model),
+        *calibrate,
+        *holdout,
+        *check_files,
+        *(path for path in others if path is not None),
+    ]
     check_output(path, protect, ArtifactError)
     if dump is not None:
         check_folder(dump)
     start = time.perf_counter()
-    given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns)
-    measured = read_holdout(model, mode, shapes, holdout, columns)
+    names = split_names(columns or "")
+    told: dict[str, Any] = {
+        # Indices along an array's last axis are no names.
+        "columns": None if all(name.isdigit() for name in names) else names,
+        "units": split_names(units) if units is not None else None,
+        "labels": parse_labels(labels),
+        "description": description,
+    }
+    described = what_is_said(model, **told).columns or ()
+    if quantize is None and calibrate and not described:
+        raise click.UsageError(
+            "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
+        )
+    given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns, described)
+    check_input = read_calibration_data(model, mode, shapes, check_files, None, columns, described)
+    measured = read_holdout(model, mode, shapes, holdout, columns, described)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
+    notes: list[str] = []
     with progress_bar("compiling", stages) as advance:
         artifact = compile_model(
             model,
@@ -150,18 +200,25 @@ def compile_command(
             rate_hz=rate_hz,
             dump=dump,
             check=check,
+            check_input=cast("Recordings | None", check_input),
             quantize=quantize,
             calibration=given,
             max_error=max_error,
             quantize_options=make_options(ranges, percentile, equalize, integer_io),
+            **told,
             holdout=measured,
             force=force,
             keep=parse_kept(keep),
             progress=lambda stage: advance(0 if ": " in stage else 1),
+            note=notes.append,
         )
+    for text in notes:
+        click.echo(f"note: {text}", err=True)
     size = artifact.save(path, protect=protect)
     report = summarize(artifact, path, size, time.perf_counter() - start)
     record = artifact.manifest.get("quantization") or {}
+    for warning in artifact.warnings:
+        click.echo(f"warning: {warning}", err=True)
     warnings = (record.get("calibration") or {}).get("warnings", [])
     for warning in named_warnings(warnings, calibrate, given):
         click.echo(f"warning: {warning}", err=True)
@@ -188,6 +245,8 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
         "state_bytes": manifest["memory"]["state_bytes"],
         "macs": manifest["macs"],
         "check": manifest["check"],
+        "window": manifest.get("window"),
+        "warnings": list(artifact.warnings),
         "quantization": manifest.get("quantization"),
         "layers": layer_rows(manifest) if "quantization" in manifest else [],
         "seconds": round(seconds, 3),
@@ -196,11 +255,11 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
 
 def _as_text(report: dict[str, Any]) -> str:
     check = report["check"]
-    verdict = (
-        f"agrees with {check['against']} within {check['max_error']:g}"
-        if check["done"]
-        else "not compared with the model"
-    )
+    verdict = "not compared with the model"
+    if check["done"]:
+        verdict = f"agrees with {check['against']} within {check['max_error']:g}"
+    elif check.get("reason"):
+        verdict = f"not checked: {check['reason']}"
     return "\n".join(
         [
             f"{report['artifact']}: {report['bytes']} bytes for {report['target']}, "

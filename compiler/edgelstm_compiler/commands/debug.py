@@ -55,11 +55,14 @@ def debug_command(
     \b
     edgelstm debug gait.edgelstm --model gait.onnx --input walk.csv
     """
-    restored = restore(Artifact.load(artifact), read_model(model))
+    loaded = Artifact.load(artifact)
+    restored = restore(loaded, read_model(model))
     recordings: list[Recording]
     if files:
         signature = make_signature(restored.float_graph)
-        recordings = read_recordings(files, signature, columns)
+        recordings = read_recordings(
+            files, signature, columns, described=loaded.description.names(signature)
+        )
         recordings = limited(recordings, restored.float_graph, frames)
     else:
         recordings = [synthetic_recording(restored, min(frames, 1000))]

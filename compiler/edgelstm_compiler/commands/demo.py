@@ -20,7 +20,8 @@ from edgelstm_compiler.demo import MODEL_PATH, PHASES, RATE_HZ, REPORT_PATH, TRI
 from edgelstm_compiler.demo.timeline import format_timeline, phase_timeline
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.onnx_import.read import read_model
-from edgelstm_compiler.verification import step_through, verify_stream
+from edgelstm_compiler.session_rows import step_through
+from edgelstm_compiler.verification import verify_stream
 
 TOLERANCE = 1e-5
 

@@ -133,7 +133,11 @@ def golden_of(compiled: Artifact, source: Path | None, steps: int, model: Path |
     if source is not None:
         if compiled.signature.mode == "call":
             raise CapabilityError("--input takes streams; this artifact was compiled for calls")
-        frames = read_frames(source, physical_signature(compiled))
+        frames = read_frames(
+            source,
+            physical_signature(compiled),
+            described=compiled.description.names(compiled.signature),
+        )
     return record_golden(compiled, frames, steps, model)
 
 

@@ -40,13 +40,20 @@ def quantize_options(function: _F) -> _F:
             multiple=True,
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="Recording to calibrate with (call mode: NPZ windows). May be repeated.",
+            help="Recording to calibrate with (call mode: NPZ windows). Without --quantize, only "
+            "the ranges of its columns are kept. May be repeated.",
         ),
         click.option(
             "--calibration",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE.json",
             help="What `edgelstm calibrate` wrote, in place of recordings.",
+        ),
+        click.option(
+            "--columns",
+            metavar="A,B,...",
+            help="Columns that feed the inputs, in the order of their elements: of the recordings "
+            "here, and kept in the artifact for `run`. Quote names that hold commas.",
         ),
         click.option(
             "--holdout",
@@ -64,7 +71,6 @@ def quantize_options(function: _F) -> _F:
         click.option(
             "--force", is_flag=True, help="Write a quantized model under 10 dB all the same."
         ),
-        click.option("--columns", help="Columns of the recordings, separated by commas."),
         click.option(
             "--max-error",
             type=click.FloatRange(min=0, min_open=True),
@@ -144,11 +150,9 @@ def expect_consistent(
     Raises:
         click.UsageError: says which.
     """
-    given = (calibrate, calibration is not None, max_error is not None, holdout)
+    given = (calibration is not None, max_error is not None, holdout)
     if schemes is None and any(given):
-        raise click.UsageError(
-            "--calibrate, --calibration, --holdout and --max-error are for --quantize SCHEME"
-        )
+        raise click.UsageError("--calibration, --holdout and --max-error are for --quantize SCHEME")
     if calibrate and calibration is not None:
         raise click.UsageError("give --calibrate FILE or --calibration FILE.json, not both")
     if schemes == AUTO and max_error is None:
@@ -164,6 +168,7 @@ def read_calibration_data(
     calibrate: Sequence[Path],
     calibration: Path | None,
     columns: str | None,
+    described: Sequence[str] = (),
 ) -> Calibration | Recordings | None:
     """What the files hold.
 
@@ -177,7 +182,7 @@ def read_calibration_data(
         return None
     _, signature = float_step_graph(read_model(model), mode, shapes)
     with progress_bar("reading", len(calibrate)) as advance:
-        recordings = read_recordings(calibrate, signature, columns, advance)
+        recordings = read_recordings(calibrate, signature, columns, advance, described)
     return [dict(recording) for recording in recordings]
 
 
@@ -187,13 +192,14 @@ def read_holdout(
     shapes: Mapping[str, Sequence[int]],
     files: Sequence[Path],
     columns: str | None,
+    described: Sequence[str] = (),
 ) -> Recordings | None:
     """Recordings to measure on, or None where no files are given.
 
     Raises:
         RecordingError: a recording cannot be read.
     """
-    found = read_calibration_data(model, mode, shapes, files, None, columns)
+    found = read_calibration_data(model, mode, shapes, files, None, columns, described)
     assert not isinstance(found, Calibration)
     return found
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature, TensorSpec
+from edgelstm.streams.columns import split_names
 from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.binding import bind_call, bind_stream
 from edgelstm_compiler.driver import CompileOptions, to_step_graph
@@ -41,6 +42,7 @@ def read_recordings(
     signature: Signature,
     columns: str | None = None,
     progress: Callable[[int], None] | None = None,
+    described: Sequence[str] = (),
 ) -> list[Recording]:
     """One recording per file of a stream; one per window of a call's files.
 
@@ -50,17 +52,21 @@ def read_recordings(
         signature: of the float32 model.
         columns: names of a stream's columns, separated by commas.
         progress: called with 1 after each file.
+        described: names of the columns in the model's description, in order.
 
     Raises:
         RecordingError: a file cannot be read or does not fit.
     """
-    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    chosen = split_names(columns or "")
     recordings: list[Recording] = []
     for file in files:
         if signature.mode == "call":
             recordings += _windows(file, signature)
         else:
-            frames = read_frames(file, signature, chosen)
+            # Arrays have no names: there, columns are indices along the last axis.
+            is_array = file.suffix.lower() in (".npy", ".npz")
+            wanted = [x for x in chosen if x.isdigit()] if is_array else chosen
+            frames = read_frames(file, signature, wanted, described)
             recordings.append(
                 {
                     spec.name: frames[spec.name]

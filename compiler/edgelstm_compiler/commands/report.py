@@ -10,6 +10,7 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, print_table, progress_bar
+from edgelstm.install_hint import install_hint
 from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.lowering.signature import make_signature
@@ -23,7 +24,7 @@ from edgelstm_compiler.quant_report.plots import draw_all, plots_available
 from edgelstm_compiler.quant_report.restore import Restored, restore
 
 STAGES = 6
-NO_PLOTS = "There are no figures: pip install 'edgelstm[report]' brings matplotlib."
+NO_PLOTS = f"There are no figures: {install_hint('report')} brings matplotlib."
 
 
 @click.command("report")
@@ -96,8 +97,9 @@ def report_command(
     if model is not None:
         restored = restore(loaded, read_model(model))
         signature = make_signature(restored.float_graph)
-        held_out = read_recordings(files, signature, columns)
-        seen = read_recordings(calibrate, signature, columns)
+        names = loaded.description.names(signature)
+        held_out = read_recordings(files, signature, columns, described=names)
+        seen = read_recordings(calibrate, signature, columns, described=names)
     settings = Settings(drift_steps=drift_steps, seconds=seconds)
     with progress_bar("measuring", STAGES) as advance:
         report, curves = collect(

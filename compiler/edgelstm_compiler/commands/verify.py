@@ -10,7 +10,9 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json
 from edgelstm.errors import MismatchError, RecordingError
+from edgelstm.streams.columns import split_names
 from edgelstm.streams.recording import read_frames
+from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
@@ -20,8 +22,10 @@ from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant_report.restore import restore
 from edgelstm_compiler.quant_report.synthetic import synthetic_recording
 from edgelstm_compiler.quant_report.verification import QuantizedVerification, verify_quantized
+from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.verification import (
     Verification,
+    domains_of,
     expect_same_model,
     fixed_length,
     random_call,
@@ -47,14 +51,19 @@ BEST = "best"
 )
 @click.option("--columns", help="Columns of the recording, separated by commas.")
 @click.option("--frames", type=click.IntRange(min=1), help="Compare this many frames at most.")
-@click.option("--tolerance", type=float, default=1e-5, show_default=True)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="Largest error, times the largest magnitude beyond 1.  [default: 1e-5, or the noise floor "
+    "of float32 where that is larger: both sides are then compared with float64]",
+)
 @click.option(
     "--emulate",
     "isa",
     is_flag=False,
     flag_value=BEST,
     metavar="[ISA]",
-    help="Run the ARM code on an emulated processor (pip install 'edgelstm[emulate]').",
+    help="Run the ARM code on an emulated processor (the extra `emulate`).",
 )
 @json_option
 def verify_command(
@@ -63,11 +72,14 @@ def verify_command(
     source: Path | None,
     columns: str | None,
     frames: int | None,
-    tolerance: float,
+    tolerance: float | None,
     isa: str | None,
     as_json: bool,
 ) -> None:
     """Compare ARTIFACT with its model, step by step or call by call; exit code 3 on FAIL.
+
+    Where the outputs agree, states and what stands before softmax and the like are compared too,
+    on random input as `compile` does it: saturated outputs hide a wrong weight.
 
     A quantized artifact must compute what its schemes define (int8-full: bit for bit); how far
     that is from the float32 model is told, and nothing fails for it.
@@ -93,23 +105,60 @@ def verify_command(
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
     if compiled.signature.mode == "call":
-        inputs = random_call(compiled) if source is None else _read_call(source)
+        if source is None:
+            inputs = random_call(compiled, domains=_domains(compiled, original))
+        else:
+            inputs = _read_call(source)
         result = verify_call(compiled, original, inputs, tolerance)
     else:
         if source is None:
             count = frames or fixed_length(original, compiled) or RANDOM_FRAMES
-            block = random_frames(compiled, count)
+            block = random_frames(compiled, count, domains=_domains(compiled, original))
         else:
-            chosen = [name.strip() for name in columns.split(",")] if columns else []
-            block = read_frames(source, compiled.signature, chosen)
+            chosen = split_names(columns or "")
+            names = compiled.description.names(compiled.signature)
+            block = read_frames(source, compiled.signature, chosen, names)
             block = {name: x[:frames] for name, x in block.items()}
         result = verify_stream(compiled, original, block, tolerance)
+    inner = _verify_inside(compiled, original) if result.passed else ""
     if as_json:
-        print_json(result.to_json())
+        report = result.to_json()
+        print_json({**report, "passed": report["passed"] and not inner, "inside": inner or None})
     else:
-        click.echo(_as_text(result))
+        click.echo(_as_text(result, inner))
+    if inner:
+        raise MismatchError(f"{artifact} does not compute what {model} computes: {inner}")
     if not result.passed:
         raise MismatchError(f"{artifact} does not compute what {model} computes")
+
+
+def _domains(compiled: Artifact, original: OnnxModel) -> dict[str, Domain]:
+    """What random input is drawn from: as the self-check found it, or found now.
+
+    Raises:
+        RecordingError: the model gives nothing finite on whatever is drawn.
+    """
+    known = domains_of(compiled)
+    if known:
+        return known
+    graph = restore(compiled, original).binding.graph
+    types = types_of(graph)
+    found = find_domains(graph, lambda domains: draw_white(types, domains))
+    if found is None:
+        raise RecordingError(
+            "the model is not defined on random input: give a recording by --input FILE"
+        )
+    return found
+
+
+def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
+    """What the self-check finds: states, logits and cuts that the outputs alone may not show."""
+    restored = restore(compiled, original)
+    try:
+        check_artifact(compiled, original, restored.binding, restored.float_graph)
+    except MismatchError as error:
+        return str(error)
+    return ""
 
 
 def _verify_quantized(
@@ -125,7 +174,9 @@ def _verify_quantized(
         recordings = [synthetic_recording(restored, frames or RANDOM_FRAMES)]
     else:
         signature = make_signature(restored.float_graph)
-        recordings = read_recordings([source], signature, columns)
+        recordings = read_recordings(
+            [source], signature, columns, described=compiled.description.names(signature)
+        )
         if frames is not None and signature.mode == "stream":
             timed = {spec.name for spec in signature.inputs if spec.time_axis is not None}
             recordings = [
@@ -156,7 +207,7 @@ def _read_call(source: Path) -> dict[str, Array]:
         raise RecordingError(f"{source}: cannot be read: {error}") from error
 
 
-def _as_text(result: Verification) -> str:
+def _as_text(result: Verification, inner: str = "") -> str:
     lines = [f"against {result.against}, {result.steps} steps"]
     for output in result.outputs:
         verdict = "PASS" if output.passed else f"FAIL from step {output.first_beyond}"
@@ -164,5 +215,7 @@ def _as_text(result: Verification) -> str:
             f"  {output.name}: max error {output.max_error:.3g}, mean {output.mean_error:.3g}, "
             f"limit {output.limit:.3g}, {output.compared} values: {verdict}"
         )
-    lines.append("PASS" if result.passed else "FAIL")
+    if inner:
+        lines.append(f"  inside: FAIL: {inner}")
+    lines.append("PASS" if result.passed and not inner else "FAIL")
     return "\n".join(lines)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelstm.errors import ArtifactError, InternalError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm_compiler.emulation.image import AARCH64, ARM, Image
 
-NO_UNICORN = "unicorn is not installed: pip install 'edgelstm[emulate]'"
+NO_UNICORN = f"unicorn is not installed: {install_hint('emulate')}"
 _CODE, _DATA, _STACK = 0x0010_0000, 0x2000_0000, 0x6000_0000
 _PAGE = 0x1000
 _STACK_BYTES = 1 << 20
@@ -245,6 +246,11 @@ def _processor(image: Image, cpu: str) -> Any:
         raise TargetUnavailableError(
             "Unicorn does not know the Helium instructions of cortex-m55: run the exported C on "
             "qemu-system-arm (board mps3-an547)"
+        )
+    if cpu.startswith("cortex-m") and cpu not in models:
+        raise TargetUnavailableError(
+            f"there is no emulated {cpu}; there is {', '.join(models)}: run the exported C on a "
+            "board instead"
         )
     if cpu in models:
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgelstm.errors import CapabilityError
+from edgelstm.errors import CapabilityError, ModelError
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph
 from edgelstm_compiler.ir.kernels import CopyKernel, LayerKernel, OpKernel, RecurrentKernel
@@ -20,6 +20,10 @@ from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.select import Selected, select_kernels
 from edgelstm_compiler.lowering.signature import make_signature
 
+MAX_NODES = 4000
+"""Operations of one step or call."""
+
+_UNITS = {"stream": "step", "call": "call"}
 _FOREVER = 1 << 30
 # Inputs and outputs of a recurrent kernel that are one state: initial_h and y_h, initial_c and y_c.
 _IN_PLACE = ((3, 1), (4, 2))
@@ -56,7 +60,15 @@ def lower(
 
     Raises:
         CapabilityError: compiled code would use integers as indices that nothing bounds.
+        ModelError: more than `MAX_NODES` operations.
     """
+    if len(graph.nodes) > MAX_NODES:
+        raise ModelError(
+            f"the model has {len(graph.nodes)} operations a {_UNITS[graph.mode]}, at most "
+            f"{MAX_NODES} are compiled (compilers take more than proportionally longer for more): "
+            "where a recurrence was unrolled when it was exported, export the layer itself "
+            "(LSTM, GRU, RNN), else split the model"
+        )
     bounds = find_bounds(graph)
     if unit_block is not None:
         _expect_bounded(bounds)

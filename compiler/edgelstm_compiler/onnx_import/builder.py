@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.graph import Graph, Output
+from edgelstm_compiler.ir.ops import Concat
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
+from edgelstm_compiler.onnx_import.frames import FrameCountError
 from edgelstm_compiler.onnx_import.tensors import first_non_finite
 
 MAX_VALUE_BYTES = 1 << 30
 """A tensor that is computed at run time and larger than this is a wrong shape, not a model."""
+
+
+Growth: TypeAlias = "tuple[int | None, ...]"
+"""What each extent of a tensor grows by with one frame more; None: no straight line."""
 
 
 class Names:
@@ -30,22 +37,35 @@ class Names:
 
 
 class GraphBuilder:
-    """Collects nodes and constants; `finish` drops what no output needs and names the rest."""
+    """Collects nodes and constants; `finish` drops what no output needs and names the rest.
 
-    def __init__(self) -> None:
+    Args:
+        frames: the trial number of frames, where extents grow with it.
+    """
+
+    def __init__(self, frames: int = 1) -> None:
+        self.frames = frames
+        self._growth: dict[Value, Growth] = {}
+        self._tails: dict[Value, tuple[Value, int, tuple[str, str]]] = {}
         self._inputs: list[Value] = []
         self._nodes: list[Node] = []
         self._constants: dict[int, tuple[Array, Value, str]] = {}
         self._wishes: dict[Value, str] = {}
 
-    def add_input(self, name: str, kind: TensorType) -> Value:
-        """A graph input."""
+    def add_input(self, name: str, kind: TensorType, time: Collection[int] = ()) -> Value:
+        """A graph input; its axes `time` count frames."""
         check_extents(f"the input '{name}'", kind)
         value = Value(name, kind)
         self._inputs.append(value)
+        if time:
+            self._growth[value] = tuple(int(axis in time) for axis in range(kind.rank))
         return value
 
-    def constant(self, name: str, data: Array, reader: str) -> Value:
+    def growth(self, value: Value) -> Growth:
+        """What each extent of a value grows by with one frame more."""
+        return self._growth.get(value, (0,) * value.type.rank)
+
+    def constant(self, name: str, data: Array, reader: str, growth: Growth = ()) -> Value:
         """The graph's value of a known tensor; the same array gives the same value."""
         found = self._constants.get(id(data))
         if found is None:
@@ -60,12 +80,26 @@ class GraphBuilder:
             # The array is kept, so that its id stays its own; it is copied only if it is needed.
             found = (data, Value(name, kind), reader)
             self._constants[id(data)] = found
+            if any(grows != 0 for grows in growth):
+                self._growth[found[1]] = growth
         return found[1]
 
     def emit(
-        self, op: Op, inputs: tuple[Value | None, ...], name: str, origin: str
+        self,
+        op: Op,
+        inputs: tuple[Value | None, ...],
+        name: str,
+        origin: str,
+        growth: Growth | None = None,
     ) -> tuple[Value, ...]:
         """Add a node and return its outputs.
+
+        Args:
+            op: what it does.
+            inputs: what it reads.
+            name: of the node.
+            origin: how messages call it.
+            growth: of its one output; None: as its axes run through.
 
         Raises:
             ShapeError: the inputs contradict the operator.
@@ -80,7 +114,54 @@ class GraphBuilder:
             check_extents(f"{origin}: its result", kind)
             outputs.append(Value(f"{name}.{op.kind.lower()}", kind))
         self._nodes.append(Node(op, inputs, tuple(outputs), name, origin))
+        if any(value in self._growth for value in inputs) or any(g != 0 for g in growth or ()):
+            found = [growth] if growth is not None else self._growth_through(op, inputs, outputs)
+            self._growth.update(zip(outputs, found, strict=True))
         return tuple(outputs)
+
+    def _growth_through(
+        self, op: Op, inputs: Sequence[Value | None], outputs: Sequence[Value]
+    ) -> list[Growth]:
+        """Axes that run through grow as they did; those of Concat add up.
+
+        Of the others nothing is known where an axis that grows ends in the operator, unless the
+        shape stays what it was.
+        """
+        types = [None if value is None else value.type for value in inputs]
+        ties = op.ties(types, [value.type for value in outputs])
+        through = {(tie.input, tie.input_axis) for tie in ties}
+        is_lost = any(
+            grows != 0 and (place, axis) not in through
+            for place, value in enumerate(inputs)
+            if value is not None
+            for axis, grows in enumerate(self.growth(value))
+        )
+        found: list[list[int | None]] = [
+            [None if is_lost else 0] * value.type.rank for value in outputs
+        ]
+        first = inputs[0]
+        for place, value in enumerate(outputs):
+            if is_lost and first is not None and first.type.shape == value.type.shape:
+                found[place] = list(self.growth(first))
+        for tie in ties:
+            source = inputs[tie.input]
+            grows = 0 if source is None else self.growth(source)[tie.input_axis]
+            if grows != 0 or found[tie.output][tie.output_axis] is None:
+                found[tie.output][tie.output_axis] = grows
+        if isinstance(op, Concat):
+            parts = [0 if value is None else self.growth(value)[op.axis] for value in inputs]
+            known = [part for part in parts if part is not None]
+            found[0][op.axis] = sum(known) if len(known) == len(parts) else None
+        return [tuple(growth) for growth in found]
+
+    def defer(self, value: Value, source: Value, axis: int, refusal: tuple[str, str]) -> None:
+        """Refuse a value, unless only its last place along the axis is needed: the source's."""
+        self._tails[value] = (self.with_last_of(source, axis), axis, refusal)
+
+    def with_last_of(self, value: Value, axis: int) -> Value:
+        """A value with the same last place along the axis, which is not refused if this one is."""
+        source, cut, _ = self._tails.get(value, (value, axis, ("", "")))
+        return source if cut == axis else value
 
     def wish(self, value: Value, name: str) -> None:
         """Ask for a name; the first wish counts."""
@@ -92,9 +173,13 @@ class GraphBuilder:
         """The graph of everything that the outputs need.
 
         Raises:
-            ModelError: a constant that is needed holds NaN or infinity.
+            FrameCountError: it needs frames that change while they come.
+        ModelError: a constant that is needed holds NaN or infinity.
         """
         nodes, needed = self._needed_by({value for _, value in outputs})
+        refused = [refusal for value, (*_, refusal) in self._tails.items() if value in needed]
+        if refused:
+            raise FrameCountError(refused)
         used = [entry for entry in self._constants.values() if entry[1] in needed]
         for data, value, reader in used if check_finite else ():
             check_weights(value.name, data, reader)

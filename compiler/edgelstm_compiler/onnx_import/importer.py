@@ -17,13 +17,22 @@ from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.types import Array, TensorType, Value
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
+from edgelstm_compiler.onnx_import.dependence import depend
 from edgelstm_compiler.onnx_import.folding import fold, is_direct, is_foldable
+from edgelstm_compiler.onnx_import.frames import (
+    UNKNOWN_COUNT,
+    Dependence,
+    FrameCountError,
+    FramesDecideError,
+    RefusedError,
+    explain,
+)
 from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
-from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, RefusedError
+from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import to_array
 
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
@@ -52,6 +61,7 @@ def import_graph(
     model: OnnxModel,
     shapes: Mapping[str, Sequence[int]] | None = None,
     bound: Mapping[str, Array] | None = None,
+    time: Sequence[tuple[str, int]] = (),
 ) -> Graph:
     """Import a model with static shapes.
 
@@ -59,13 +69,16 @@ def import_graph(
         model: what `read_model` returned.
         shapes: of inputs with dynamic extents, by input name.
         bound: inputs that become constants of the graph (a control input, weights), by name.
+        time: `(input, axis)` that count frames. Where there are some, the graph has to be the same
+            at every number of frames from 1 up, but for extents that grow with that number.
 
     Raises:
+        FrameCountError: the number of frames decides what the model computes.
         ShapeError: shapes are missing or contradict each other.
         UnsupportedOpError: all operators and attributes that are refused, one a line.
         ModelError: anything else that makes the model unusable; it says where and what.
     """
-    walk = _Walk(model)
+    walk = _Walk(model, shapes or {}, time)
     outputs = walk.import_main(shapes or {}, bound or {})
     return walk.builder.finish(model.name, outputs)
 
@@ -77,10 +90,18 @@ class _RefusedBodyError(Exception):
 class _Walk:
     """One import in progress."""
 
-    def __init__(self, model: OnnxModel) -> None:
-        self.builder = GraphBuilder()
+    def __init__(
+        self,
+        model: OnnxModel,
+        shapes: Mapping[str, Sequence[int]],
+        time: Sequence[tuple[str, int]],
+    ) -> None:
+        frames = next((shapes[name][axis] for name, axis in time), 1)
+        self.builder = GraphBuilder(frames)
         self._model = model
+        self._time = time
         self._folded_bytes = 0
+        self._frame_counts: set[Refusal] = set()
         # By identity; what a key names is kept beside it, so that no other object takes its place.
         self._arrays: dict[int, tuple[onnx.TensorProto, Array]] = {}
         self._results: dict[tuple[int, ...], tuple[Any, Sequence[Item | None]]] = {}
@@ -95,15 +116,22 @@ class _Walk:
         resolved = resolve_shapes(inputs, shapes)
         for info in inputs:
             kind = TensorType(info.dtype, resolved[info.name])
-            scope[info.name] = self.builder.add_input(info.name, kind)
+            axes = [axis for name, axis in self._time if name == info.name]
+            scope[info.name] = self.builder.add_input(info.name, kind, axes)
         found = self._import_graph(graph, scope, "")
         refusals = [item.refusals for item in found if isinstance(item, Unknown)]
         if refusals:
-            raise refuse(frozenset().union(*refusals))
+            all_of_them = frozenset[Refusal]().union(*refusals)
+            if all_of_them <= self._frame_counts:
+                raise FrameCountError([row[1:] for row in _sorted(all_of_them)])
+            raise refuse(all_of_them)
         outputs = []
         for name, item in zip(self._model.outputs, found, strict=True):
             assert not isinstance(item, Unknown)
             if isinstance(item, Known):
+                if item.frames is not None:
+                    reason = explain(item.name, item.frames)
+                    raise FrameCountError([(f"output '{name}'", reason)])
                 outputs.append((name, self.builder.constant(name, item.data, f"output '{name}'")))
             else:
                 outputs.append((name, item))
@@ -161,7 +189,7 @@ class _Walk:
         if isinstance(item, Value):
             self.builder.wish(item, name)
         elif isinstance(item, Known) and not item.name:
-            return Known(name, item.data)
+            return replace(item, name=name)
         return item
 
     def _import_node(
@@ -181,6 +209,8 @@ class _Walk:
             return self._import_operator(node, operands, names, index, origin)
         except RefusedError as refused:
             refusals = {_refusal(node, origin, str(refused))}
+            if isinstance(refused, FramesDecideError):
+                self._frame_counts |= refusals
             for number, inner in enumerate(sub_graphs(node)):
                 refusals |= refusals_inside(inner, f"{index}.{number}.")
             refusals = refusals.union(*(item.refusals for item in behind))
@@ -201,7 +231,10 @@ class _Walk:
         present = [item for item in operands if item is not None]
         is_constant = bool(present) and all(isinstance(item, Known) for item in present)
         if is_constant and node.op_type not in ("LSTM", "GRU", "RNN"):
-            key = (id(node), *(id(item.data) for item in present if isinstance(item, Known)))
+            known = [item for item in present if isinstance(item, Known)]
+            if any(item.frames is not None for item in known):
+                return self._fold(node, seen)
+            key = (id(node), *(id(item.data) for item in known))
             if key not in self._results:
                 # A loop's body computes the same of its weights in every turn.
                 self._results[key] = ((node, present), self._fold(node, seen))
@@ -246,6 +279,43 @@ class _Walk:
         return Unknown(frozenset[Refusal]().union(*(i.refusals for i in behind)), is_extent)
 
     def _fold(self, node: onnx.NodeProto, seen: OnnxNode) -> Sequence[Item | None]:
+        """Compute a node on known inputs, and how it depends on the number of frames."""
+        inputs = [item if isinstance(item, Known) else None for item in seen.inputs]
+        if all(item is None or item.frames is None for item in inputs):
+            return self._compute(node, seen)
+        if node.op_type in ("Shape", "Size"):
+            return OPERATORS[node.op_type](seen)
+
+        def recompute(arrays: Sequence[Array | None]) -> list[Array]:
+            operands = tuple(None if x is None else Known("", x) for x in arrays)
+            found = self._compute(node, replace(seen, inputs=operands))
+            return [item.trial for item in found if isinstance(item, Known)]
+
+        plain = [None if item is None else replace(item, frames=None) for item in inputs]
+        results = self._compute(node, replace(seen, inputs=tuple(plain)))
+        known = [item for item in results if isinstance(item, Known)]
+        frames = depend(
+            node,
+            inputs,
+            [item.trial for item in known],
+            recompute,
+            self.builder.frames,
+            seen.origin,
+        )
+        found = iter(frames)
+        return [
+            self._dependent(item, next(found), seen.outputs[place])
+            if isinstance(item, Known)
+            else item
+            for place, item in enumerate(results)
+        ]
+
+    @staticmethod
+    def _dependent(item: Known, frames: Dependence, name: str) -> Known:
+        """The known tensor; where it depends on the frames under its own name, for messages."""
+        return item if frames is None else Known(name or item.name, item.trial, frames)
+
+    def _compute(self, node: onnx.NodeProto, seen: OnnxNode) -> Sequence[Operand | None]:
         """Compute a node on known inputs, as the graph would compute it where it can."""
         arrays = [item.data if isinstance(item, Known) else None for item in seen.inputs]
         results: Sequence[Operand | None] | None = None
@@ -295,6 +365,8 @@ class _Walk:
         unroll = unroll_loop if node.op_type == "Loop" else unroll_scan
         try:
             return list(unroll(seen, graph, body))
+        except RefusedError as refused:
+            raise type(refused)(f"{refused}; {_EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
             return [Unknown(frozenset(refusals))] * len(names)
 
@@ -310,6 +382,10 @@ class _Walk:
             raise RefusedError(
                 "its condition is computed at run time; only an If on constants is resolved "
                 "(a control input can be bound to a constant)"
+            )
+        if condition.frames is not None:
+            raise FramesDecideError(
+                f"which branch it takes is decided by {condition.name!r}, {UNKNOWN_COUNT}"
             )
         if condition.data.size != 1:
             raise ShapeError(f"{origin}: its condition has shape {condition.shape}")
@@ -375,11 +451,16 @@ def unsupported_reason(node: onnx.NodeProto) -> str:
     return _REASONS.get(node.op_type, "the operator is not supported")
 
 
+_EXPORT_THE_LAYER = (
+    "export the recurrent layer itself. PyTorch: nn.LSTM, nn.GRU or nn.RNN in place of a scripted "
+    "loop over cells. Keras: tf2onnx writes LSTM as a layer, but GRU, SimpleRNN, masked and "
+    "stateful layers as Loop: leave Masking and stateful=True out, and copy the weights of a GRU "
+    "or SimpleRNN into torch.nn.GRU or torch.nn.RNN (a Keras GRU with reset_after=True computes "
+    "what torch.nn.GRU does) and export that"
+)
+
 _REASONS = {
-    "Loop": (
-        "loops are not supported (tf2onnx writes GRU, SimpleRNN, masked and stateful Keras layers "
-        "as Loop; export them through Keras' torch backend)"
-    ),
+    "Loop": f"loops are not supported; {_EXPORT_THE_LAYER}",
     "Scan": "scans are not supported",
 }
 
@@ -403,9 +484,13 @@ def _refusal(node: onnx.NodeProto, origin: str, reason: str) -> Refusal:
     return operator, origin, reason
 
 
+def _sorted(refusals: Iterable[Refusal]) -> list[Refusal]:
+    return sorted(refusals, key=lambda row: (row[0], len(row[1]), row[1]))
+
+
 def refuse(refusals: Iterable[Refusal]) -> UnsupportedOpError:
     """One error for all refusals of a model, one a line."""
-    rows = sorted(refusals, key=lambda row: (row[0], len(row[1]), row[1]))
+    rows = _sorted(refusals)
     lines = [f"  {origin}: {reason}" for _, origin, reason in rows]
     count = f"{len(rows)} nodes" if len(rows) > 1 else "1 node"
     return UnsupportedOpError(

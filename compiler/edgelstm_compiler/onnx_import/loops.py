@@ -14,8 +14,9 @@ import onnx
 
 from edgelstm.errors import ModelError
 from edgelstm_compiler.ir.ops import Concat
+from edgelstm_compiler.onnx_import.frames import FramesDecideError, RefusedError
 from edgelstm_compiler.onnx_import.ops.layout import take_range
-from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, RefusedError, shape_of
+from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, shape_of
 
 MAX_ITERATIONS = 1024
 """A loop of more iterations is refused: its code would have as many copies of the body."""
@@ -115,6 +116,9 @@ class _Sequence:
         axes = node.int_list("scan_input_axes") or (0,) * count
         directions = node.int_list("scan_input_directions") or (0,) * count
         axis = node.axis(axes[from_end], len(shape_of(operand)))
+        extent = node.extents(operand)[axis]
+        if extent is None or not extent.is_fixed:
+            raise FramesDecideError("it walks along the frames, and their number is unknown")
         return cls(operand, axis, bool(directions[from_end]))
 
     @property

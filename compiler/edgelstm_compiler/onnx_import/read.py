@@ -15,6 +15,7 @@ import onnx
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm.foreign_files import recognize, recognize_bytes
 from edgelstm_compiler.onnx_import.functions import inline_functions
 from edgelstm_compiler.onnx_import.order import describe_node, sort_graph, sub_graphs
 from edgelstm_compiler.onnx_import.tensors import (
@@ -87,6 +88,11 @@ class OnnxModel:
     outputs: tuple[str, ...]
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """The model's `metadata_props`; of a key that stands twice, the last."""
+        return {item.key: item.value for item in self.proto.metadata_props}
+
+    @property
     def name(self) -> str:
         """The file's name without ending, or the graph's name."""
         return self.path.stem if self.path is not None else self.proto.graph.name or "model"
@@ -136,6 +142,8 @@ def _read_bytes(source: str | Path | bytes | onnx.ModelProto) -> tuple[bytes, Pa
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), None
     path = Path(source)
+    if path.is_dir():
+        raise ModelError(f"{path} is not an ONNX model: {recognize(path)}")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(
@@ -154,11 +162,17 @@ def _parse(data: bytes, path: Path | None) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto.FromString(data)
     except Exception as error:
+        told = recognize_bytes(data, path)
+        if told is not None:
+            raise ModelError(f"{where} is not an ONNX model: {told}") from error
         raise ModelError(
             f"{where} is not an ONNX model, or it is cut off or damaged "
             f"({len(data)} bytes that do not parse); export or copy it again"
         ) from error
     if not proto.HasField("graph"):
+        told = recognize_bytes(data, path)
+        if told is not None:
+            raise ModelError(f"{where} is not an ONNX model: {told}")
         raise ModelError(f"{where} is not an ONNX model: it holds no graph")
     if not _has_only_text(proto):
         raise ModelError(f"{where} is damaged: a name in it is not UTF-8 text; copy it again")
@@ -197,9 +211,17 @@ def _check_versions(proto: onnx.ModelProto) -> None:
     if "ai.onnx" not in domains:
         raise ModelError("the model does not say which ONNX opset it uses (no opset_import)")
     if not OLDEST_OPSET <= opset <= latest:
+        is_recurrent = any(
+            node.op_type in ("LSTM", "GRU", "RNN") for _, node in _all_nodes(proto.graph)
+        )
+        way_out = (
+            " (onnx.version_converter does not convert LSTM, GRU and RNN)"
+            if is_recurrent
+            else ", or convert it with onnx.version_converter"
+        )
         raise ModelError(
             f"the model uses ONNX opset {opset}, expected {OLDEST_OPSET} to {latest}; export it "
-            "with such an opset, or convert it with onnx.version_converter"
+            f"with such an opset, e.g. torch.onnx.export(..., opset_version=17){way_out}"
         )
 
 
@@ -219,6 +241,7 @@ def _load_tensors(proto: onnx.ModelProto, path: Path | None) -> None:
 def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
     body = onnx.ModelProto()
     body.CopyFrom(proto)
+    _complete_names(body.graph)
     _complete_types(body.graph)
     if not body.graph.output:
         raise ModelError("the graph has no outputs: nothing to compute")
@@ -232,6 +255,14 @@ def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         raise ModelError(f"the model is not valid ONNX: {_one_line(error)}") from error
     return body
+
+
+def _complete_names(graph: onnx.GraphProto) -> None:
+    """Name graphs that have no name, which the checker demands and ONNX Runtime does not."""
+    graph.name = graph.name or "model"
+    for node in graph.node:
+        for inner in sub_graphs(node):
+            _complete_names(inner)
 
 
 def _complete_types(graph: onnx.GraphProto) -> None:

@@ -82,6 +82,9 @@ def _check_given(
                 )
 
 
+_TIME_WORDS = ("time", "seq", "frame", "step", "len")
+
+
 def _example(shape: Sequence[int | str | None]) -> str:
     """A shape to show: batch 1, and 30 frames for the next unknown axes."""
     found = []
@@ -89,6 +92,8 @@ def _example(shape: Sequence[int | str | None]) -> str:
         if isinstance(extent, int):
             found.append(extent)
         else:
-            is_batch = axis == 0 or (isinstance(extent, str) and "batch" in extent.lower())
+            name = extent.lower() if isinstance(extent, str) else ""
+            is_time = name == "t" or any(word in name for word in _TIME_WORDS)
+            is_batch = "batch" in name or (axis == 0 and not is_time)
             found.append(1 if is_batch else 30)
     return ",".join(map(str, found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -11,24 +12,49 @@ import numpy as np
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.ops import Reshape, Transpose
 from edgelstm_compiler.ir.types import Array, Op, TensorType, Value
-from edgelstm_compiler.onnx_import.builder import GraphBuilder
-
-
-class RefusedError(Exception):
-    """Raised by import functions: this node is refused, and why. Collected by the importer."""
+from edgelstm_compiler.onnx_import.builder import GraphBuilder, Growth
+from edgelstm_compiler.onnx_import.frames import (
+    Count,
+    Dependence,
+    FramesDecideError,
+    Line,
+    Opaque,
+    RefusedError,
+    Repeated,
+    explain,
+    product,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """A tensor that is known at compile time."""
+    """A tensor that is known at compile time.
+
+    Args:
+        name: in the model.
+        trial: its elements, at the trial number of frames.
+        frames: how it depends on that number; None where it does not.
+    """
 
     name: str
-    data: Array = field(repr=False)
+    trial: Array = field(repr=False)
+    frames: Dependence = None
+
+    @property
+    def data(self) -> Array:
+        """Its elements, where they are the same at every number of frames.
+
+        Raises:
+            FramesDecideError: they are not.
+        """
+        if self.frames is not None:
+            raise FramesDecideError(explain(self.name, self.frames))
+        return self.trial
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its extents."""
-        return tuple(self.data.shape)
+        """Its extents, at the trial number of frames."""
+        return tuple(self.trial.shape)
 
 
 Operand: TypeAlias = "Known | Value"
@@ -38,6 +64,17 @@ Results: TypeAlias = "Sequence[Operand | None]"
 def shape_of(operand: Operand) -> tuple[int, ...]:
     """Extents of a tensor, known or not."""
     return operand.shape if isinstance(operand, Known) else operand.type.shape
+
+
+def growth_of(operand: Operand, builder: GraphBuilder) -> Growth:
+    """What each extent grows by with one frame more; None where that is not known."""
+    if isinstance(operand, Value):
+        return builder.growth(operand)
+    if isinstance(operand.frames, Repeated):
+        return operand.frames.growth
+    if isinstance(operand.frames, Opaque):
+        return (None,) * operand.trial.ndim
+    return (0,) * operand.trial.ndim
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +132,35 @@ class OnnxNode:
             )
         return tuple(int(item) for item in data.reshape(-1))
 
+    def counts(self, index: int, what: str) -> tuple[Count, ...]:
+        """An integer vector (or scalar) known at compile time as lines over the frames."""
+        found = self.operand(index)
+        if not (isinstance(found, Known) and isinstance(found.frames, Line)):
+            return tuple(Count(item) for item in self.ints(index, what))
+        trial, slope = found.trial, found.frames.slope
+        if trial.dtype.kind not in "iu" or trial.ndim > 1:
+            raise ModelError(
+                f"{self.origin}: {what} must be a vector of integers, found {trial.dtype}"
+            )
+        frames = self.builder.frames
+        return tuple(
+            Count.of(int(a), int(b), frames)
+            for a, b in zip(trial.reshape(-1), slope.reshape(-1), strict=True)
+        )
+
+    def extents(self, operand: Operand) -> tuple[Count | None, ...]:
+        """The extents of an operand as lines over the frames; None where one is none."""
+        growth = growth_of(operand, self.builder)
+        frames = self.builder.frames
+        return tuple(
+            None if grows is None else Count.of(extent, grows, frames)
+            for extent, grows in zip(shape_of(operand), growth, strict=True)
+        )
+
+    def size_of(self, operand: Operand) -> Count | None:
+        """The number of elements as a line over the frames; None where it is none."""
+        return product(self.extents(operand))
+
     def ints_from(self, attribute: str, index: int, since: int) -> tuple[int, ...] | None:
         """Integers that stand in an attribute up to an opset and in an input from it on."""
         if self.opset < since:
@@ -146,22 +212,34 @@ class OnnxNode:
     def value(self, operand: Operand) -> Value:
         """The graph's value for an operand; a known tensor becomes a constant of the graph."""
         if isinstance(operand, Known):
+            if isinstance(operand.frames, Repeated):
+                # The same for every frame: the stream takes that of one.
+                growth = operand.frames.growth
+                return self.builder.constant(operand.name, operand.trial, self.origin, growth)
             return self.builder.constant(operand.name, operand.data, self.origin)
         return operand
 
-    def emit_all(self, op: Op, *operands: Operand | None) -> tuple[Value, ...]:
+    def emit_all(
+        self, op: Op, *operands: Operand | None, growth: Growth | None = None
+    ) -> tuple[Value, ...]:
         """Add a node.
+
+        Args:
+            op: what it does.
+            operands: what it reads.
+            growth: what the extents of its one output grow by with a frame more; None: as the
+                axes that run through the operator do.
 
         Raises:
             ShapeError: the operator's inputs contradict each other.
         """
         inputs = tuple(None if item is None else self.value(item) for item in operands)
         self._check_floats(op, inputs)
-        return self.builder.emit(op, inputs, self.name, self.origin)
+        return self.builder.emit(op, inputs, self.name, self.origin, growth)
 
-    def emit(self, op: Op, *operands: Operand | None) -> Value:
+    def emit(self, op: Op, *operands: Operand | None, growth: Growth | None = None) -> Value:
         """Add a node with one output (or whose first output matters)."""
-        return self.emit_all(op, *operands)[0]
+        return self.emit_all(op, *operands, growth=growth)[0]
 
     def _check_floats(self, op: Op, inputs: Sequence[Value | None]) -> None:
         if op.kind == "Cast":
@@ -173,14 +251,29 @@ class OnnxNode:
                     "in float32: export the model in float32"
                 )
 
-    def reshape(self, operand: Operand, shape: Sequence[int]) -> Operand:
-        """The same elements in another shape; nothing where the shape is already that."""
-        target = tuple(shape)
+    def reshape(self, operand: Operand, shape: Sequence[int | Count | None]) -> Operand:
+        """The same elements in another shape; nothing where the shape is already that.
+
+        Args:
+            operand: the elements.
+            shape: extents; None for one that is no line over the frames, at most one of them.
+        """
+        frames = self.builder.frames
+        known = [extent.at(frames) if isinstance(extent, Count) else extent for extent in shape]
+        rest = math.prod(extent for extent in known if extent is not None)
+        count = math.prod(shape_of(operand))
+        target = tuple(count // max(rest, 1) if extent is None else extent for extent in known)
+        growth = tuple(
+            None if extent is None else extent.slope if isinstance(extent, Count) else 0
+            for extent in shape
+        )
         if shape_of(operand) == target:
             return operand
         if isinstance(operand, Known):
             return self.derived(operand, "reshaped", operand.data.reshape(target))
-        return self.emit(Reshape(target), operand)
+        if all(isinstance(extent, int) for extent in shape):
+            return self.emit(Reshape(target), operand)
+        return self.emit(Reshape(target), operand, growth=growth)
 
     def transpose(self, operand: Operand, perm: Sequence[int]) -> Operand:
         """Axes in another order; nothing where the order is already that."""
@@ -202,6 +295,6 @@ def type_of(operand: Operand) -> TensorType | None:
     if isinstance(operand, Value):
         return operand.type
     try:
-        return TensorType.of(operand.data)
+        return TensorType.of(operand.trial)
     except KeyError:
         return None

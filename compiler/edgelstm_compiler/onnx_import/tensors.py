@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import external_data_helper, numpy_helper
+from onnx import numpy_helper
 
 from edgelstm.errors import ModelError
 from edgelstm_compiler.ir.types import Array
@@ -92,11 +92,13 @@ def check_tensor(tensor: onnx.TensorProto) -> None:
             f"{where} has a negative extent: {tuple(tensor.dims)}; the file is damaged"
         )
     count = math.prod(tensor.dims)
-    nbytes = count * ELEMENT_TYPES[tensor.data_type].itemsize
-    if nbytes > MAX_TENSOR_BYTES:
+    itemsize = ELEMENT_TYPES[tensor.data_type].itemsize
+    nbytes = count * itemsize
+    # Extents beside a zero count, too: NumPy takes their product for the strides.
+    if itemsize * math.prod(max(extent, 1) for extent in tensor.dims) > MAX_TENSOR_BYTES:
         raise ModelError(
-            f"{where} claims the shape {tuple(tensor.dims)}, {nbytes} bytes; the largest tensor "
-            f"that is read has {MAX_TENSOR_BYTES} bytes"
+            f"{where} claims the shape {tuple(tensor.dims)} of {element_name(tensor.data_type)}; "
+            f"the largest tensor that is read has {MAX_TENSOR_BYTES} bytes"
         )
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return
@@ -151,9 +153,14 @@ def load_external(tensor: onnx.TensorProto, folder: Path | None) -> None:
             f"{length} and has {size} bytes; the data file is damaged or belongs to another model"
         )
     try:
-        external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-    except Exception as error:
-        raise ModelError(f"{where}: cannot read '{location}': {error}") from error
+        with target.open("rb") as file:
+            file.seek(offset)
+            data = file.read(expected)
+    except OSError as error:
+        raise ModelError(f"{where}: cannot read '{location}': {error.strerror}") from error
+    if len(data) != expected:
+        raise ModelError(f"{where}: '{location}' ended while it was read")
+    tensor.raw_data = data
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import CalibrationError
+from edgelstm_compiler.check_inputs import default_domain, draw_white, find_domains, types_of
 from edgelstm_compiler.ir.activations import SIGMOID
 from edgelstm_compiler.ir.graph import StepGraph, constant_data
 from edgelstm_compiler.ir.ops import Cast, Dense, Unary
@@ -139,12 +140,15 @@ def synthetic_recordings(graph: StepGraph, calibration: Calibration | None) -> l
     """Seeded smooth inputs: as far as calibration has seen them, else as the weights expect."""
     rng = np.random.default_rng(11)
     data = constant_data(graph)
+    types = types_of(graph)
+    domains = find_domains(graph, lambda found: draw_white(types, found)) or {}
     inputs: dict[str, Array] = {}
     for item in graph.inputs:
         value, is_timed = item.value, graph.mode == "stream" and item.time_axis is not None
         shape = (_SYNTHETIC, *value.type.shape) if is_timed else value.type.shape
         if not value.type.dtype.is_float:
-            inputs[value.name] = np.ones(shape, value.type.dtype.numpy)
+            domain = domains.get(value.name, default_domain(value.type.dtype))
+            inputs[value.name] = domain.of(rng.standard_normal(shape), value.type.dtype)
             continue
         noise = rng.standard_normal(shape)
         along = 0 if is_timed or item.time_axis is None else item.time_axis
@@ -159,6 +163,10 @@ def synthetic_recordings(graph: StepGraph, calibration: Calibration | None) -> l
             if layer is not None:
                 columns = column_scales(layer, data)
                 reach = 2.0 / (columns * np.sqrt(len(columns)))
+            domain = domains.get(value.name, default_domain(value.type.dtype))
+            if domain.kind != "any":
+                inputs[value.name] = domain.of(2.0 * walk, value.type.dtype)
+                continue
         inputs[value.name] = np.asarray(middle + walk * reach, value.type.dtype.numpy)
     return [inputs]
 

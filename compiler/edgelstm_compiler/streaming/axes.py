@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.ir.ops import Recurrent
+from edgelstm_compiler.ir.ops import Binary, Broadcast, Recurrent
 from edgelstm_compiler.ir.ops.recurrent import X
 from edgelstm_compiler.ir.types import Value
 
@@ -38,6 +38,21 @@ class AxisClasses:
         """The axis of the value that counts independent streams, if it has just one."""
         axes = self._members(value, self._batch)
         return axes[0] if len(axes) == 1 else None
+
+    def is_spread_over_time(self, value: Value, axis: int, graph: Graph) -> bool:
+        """Whether the axis, of extent one, is repeated for every frame somewhere."""
+        root = self._find((value, axis))
+        for node in graph.nodes:
+            if not isinstance(node.op, (Binary, Broadcast)):
+                continue
+            (result,) = node.outputs
+            for operand in (item for item in node.inputs if item is not None):
+                shift = result.type.rank - operand.type.rank
+                for place, extent in enumerate(operand.type.shape):
+                    is_it = extent == 1 and self._find((operand, place)) == root
+                    if is_it and place + shift in self.time_axes(result):
+                        return True
+        return False
 
     def _members(self, value: Value, classes: set[_Axis]) -> tuple[int, ...]:
         return tuple(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.graph import Graph, StepGraph, StepInput, StepOutput
 from edgelstm_compiler.ir.ops import Gather, Recurrent, Slice
 from edgelstm_compiler.ir.types import Node, Op, Value
@@ -12,7 +11,8 @@ from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame, step_selection
 from edgelstm_compiler.streaming.recurrent_rule import step_recurrent
-from edgelstm_compiler.streaming.refusal import CannotStepError, refuse
+from edgelstm_compiler.streaming.refusal import CALL_INSTEAD, CannotStepError, refuse
+from edgelstm_compiler.streaming.unrolled import why_nothing_is_carried
 
 Rule = Callable[[Node, StepBuilder], None]
 
@@ -24,14 +24,18 @@ RULES: dict[type[Op], Rule] = {
 """How a class of operators is stepped; all others step every frame alone (`step_per_frame`)."""
 
 
-def to_steps(graph: Graph) -> StepGraph:
+def to_steps(graph: Graph, advice: str = CALL_INSTEAD) -> StepGraph:
     """One frame of a recurrent network, its memory as explicit states.
+
+    Args:
+        graph: the network over some number of frames.
+        advice: what the error says to do.
 
     Raises:
         StreamabilityError: naming every node that cannot be stepped, and why.
     """
     axes = AxisClasses(graph)
-    steps = _sequence_length(graph, axes)
+    steps = _sequence_length(graph, axes, advice)
     builder = StepBuilder(graph, axes, steps)
     reasons: list[tuple[str, str]] = []
     inputs: list[StepInput] = []
@@ -43,7 +47,7 @@ def to_steps(graph: Graph) -> StepGraph:
         inputs.append(StepInput(new, builder.time_axis(value), axes.batch_axis(value)))
     failed: set[Value] = set()
     if reasons:
-        raise refuse(reasons)
+        raise refuse(reasons, advice)
     for node in graph.nodes:
         if any(value in failed for value in node.inputs):
             failed.update(node.outputs)
@@ -53,7 +57,7 @@ def to_steps(graph: Graph) -> StepGraph:
             reasons.append((node.origin or node.name, reason))
             failed.update(node.outputs)
     if reasons:
-        raise refuse(reasons)
+        raise refuse(reasons, advice)
     outputs = []
     for output in graph.outputs:
         new_value = builder.use(output.value)
@@ -81,7 +85,7 @@ def _step(node: Node, builder: StepBuilder) -> str | None:
     return None
 
 
-def _sequence_length(graph: Graph, axes: AxisClasses) -> int:
+def _sequence_length(graph: Graph, axes: AxisClasses, advice: str) -> int:
     lengths = {
         value.type.shape[axis]
         for node in graph.nodes
@@ -91,10 +95,9 @@ def _sequence_length(graph: Graph, axes: AxisClasses) -> int:
         for axis in axes.time_axes(value)[:1]
     }
     if not lengths:
-        *names, last = (cell.__name__ for cell in CELLS)
-        reason = f"it has no {', '.join(names)} or {last} layer, so nothing is carried"
-        raise refuse([("the model", reason)])
+        raise refuse([("the model", why_nothing_is_carried(graph))], advice)
     if len(lengths) > 1:
         found = ", ".join(map(str, sorted(lengths)))
-        raise refuse([("the model", f"its recurrent layers run over different lengths: {found}")])
+        reason = f"its recurrent layers run over different lengths: {found}"
+        raise refuse([("the model", reason)], advice)
     return lengths.pop()

@@ -19,6 +19,8 @@ from edgelstm_compiler.streaming.refusal import CannotStepError
 def step_per_frame(node: Node, builder: StepBuilder) -> None:
     """An operator that computes every frame on its own.
 
+    Of a model exported with a single frame every operator does: it has no others to mix.
+
     Raises:
         CannotStepError: it mixes frames, or gives earlier frames what only the last one knows.
     """
@@ -38,7 +40,7 @@ def step_per_frame(node: Node, builder: StepBuilder) -> None:
                 == (index, axis, place, axes[output])
                 for tie in ties
             )
-            if axis is not None and not followed:
+            if axis is not None and not followed and builder.steps > 1:
                 raise CannotStepError(_why_mixed(node))
     for place, output in enumerate(node.outputs):
         # Time that begins here: only repeating one value makes frames without mixing any.
@@ -47,7 +49,7 @@ def step_per_frame(node: Node, builder: StepBuilder) -> None:
         }
         if begins and builder.steps > 1 and not isinstance(node.op, Broadcast):
             raise CannotStepError(_why_mixed(node))
-    if timed and reduced:
+    if timed and reduced and builder.steps > 1:
         raise CannotStepError("it gives every frame what is known only after the last one")
     op = node.op
     for value in node.outputs:
@@ -84,10 +86,22 @@ def _slice_frames(node: Node, op: Slice, frames: Value, builder: StepBuilder) ->
         builder.alias(node.outputs[0], frames, reduced=True)
     else:
         last = op.start + op.step * (op.count - 1)
+        stride = f", every {abs(op.step)}." if abs(op.step) > 1 and op.count > 1 else ""
+        places = f"frames {_place(op.start, builder)} to {_place(last, builder)}{stride}"
+        if op.count == 1:
+            places = f"frame {_place(op.start, builder)}"
         raise CannotStepError(
-            f"it takes the frames {op.start} to {last} of {builder.steps}: a stream has no fixed "
-            "beginning, only its newest frame or all of them can be taken"
+            f"it takes the {places}: a stream has no fixed beginning, only its newest frame "
+            "or all of them can be taken"
         )
+
+
+def _place(frame: int, builder: StepBuilder) -> str:
+    """A frame by its place, counted from the nearer end: the length may be one that was tried."""
+    behind = builder.steps - 1 - frame
+    if behind == 0:
+        return "-1 (the newest)"
+    return str(frame) if frame <= behind else str(-1 - behind)
 
 
 def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:

@@ -22,15 +22,19 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
     assert isinstance(op, Recurrent)
     padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
     if op.direction is not Direction.FORWARD:
+        ways = "Ways out: whole windows (--mode call), or train a forward layer"
+        if builder.steps == 1:
+            ways = "The model holds one frame, so there is no window: train a forward layer"
         raise CannotStepError(
             f"it runs {op.direction.value}, from the last frame back: the last frame of a stream "
-            "is never known. Ways out: whole windows (--mode call), or train a forward layer"
+            f"is never known. {ways}"
         )
     frames = padded[X]
     assert frames is not None
     if builder.time_axis(frames) != 0:
         raise CannotStepError("its sequence axis is not the model's time axis")
-    if builder.is_reduced(frames):
+    # Of a single frame its result is a frame: a step over layers that hand on their final state.
+    if builder.is_reduced(frames) and builder.steps > 1:
         raise CannotStepError("it reads the last frame's result as its sequence")
     for weights in (padded[place] for place in (W, R, B, P)):
         if weights is not None and (
@@ -40,6 +44,8 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
                 f"its weights {weights.name!r} are computed from the frames: every frame would "
                 "need what is known only after the last one"
             )
+    if builder.steps == 1 and any(builder.axes.time_axes(y)[-1:] > (0,) for y in node.outputs[1:]):
+        raise CannotStepError("its units, or its batch, are the sequence of another layer")
     _check_lengths(padded[SEQUENCE_LENS], builder)
     outputs = node.outputs[1:]
     inputs = [builder.use(value) for value in padded]
@@ -77,9 +83,18 @@ def _initial(value: Value | None, tensor: TensorType, builder: StepBuilder) -> A
     if value is None:
         return Constant.of("", np.zeros(tensor.shape, tensor.dtype.numpy)).data
     data = builder.constant(value)
+    if data is None and (builder.is_reduced(value) or builder.time_axis(value) is not None):
+        raise CannotStepError(
+            f"its initial state {value.name!r} is computed from the frames, as a decoder starts "
+            "where its encoder ended: it is known only after the last frame, and a stream has none"
+        )
     if data is None:
+        by_hand = (
+            "; --mode call computes one frame from the state that you give, and the next state"
+        )
         raise CannotStepError(
             f"its initial state {value.name!r} is computed from an input: a stream carries the "
             "state itself. Export the model with zero or constant initial states"
+            f"{by_hand if builder.steps == 1 else ''}"
         )
     return Constant.of("", data).data

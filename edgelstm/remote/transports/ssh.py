@@ -87,8 +87,8 @@ class SshLink(DescriptorLink):
             return f"ssh cannot reach {self._name}: {said}"
         if code == _NO_COMMAND or "No module named" in said:
             return (
-                f"there is no agent on {self._name} ({said}): pip install edgelstm there, or say "
-                "how it is started by --agent-command"
+                f"there is no agent on {self._name} ({said}): copy a checkout of edgelstm there "
+                "and type `pip install .` in it, or say how the agent is started by --agent-command"
             )
         return f"the agent on {self._name} ({self._agent}) ended with exit code {code}: {said}"
 

@@ -134,6 +134,7 @@ def place_again(pipeline: Pipeline, chip: Chip, route: Route, reserve: int) -> R
         group = place_groups(pipeline, chip, _spare(reserve), (route.group,))
         return replace(route, placement=group, cycles=_cycles(group), busy_cycles=group.cost)
     placement = place_pipeline(pipeline, chip, route.placement.team, reserve)
+    assert placement is not None  # the reserve decides what stays in registers, not who is idle
     changed = placement.cost - route.placement.cost
     return replace(route, placement=placement, cycles=route.cycles + changed)
 

@@ -55,8 +55,12 @@ _WORD = 4
 
 def place_pipeline(
     pipeline: Pipeline, chip: Chip, team: int = 1, reserve: int = RESERVE
-) -> Placement:
-    """The cheapest placement that fits the chip.
+) -> Placement | None:
+    """The cheapest placement that fits the chip, or None where no block of a team may be idle.
+
+    A block that posts no word is waited for by nobody: the others run ahead and overwrite the words
+    that it still waits for, and it waits for ever. So every block of a team has a unit of every
+    recurrent layer. One block (team 1) always has a placement.
 
     Args:
         pipeline: what is to be done.
@@ -73,7 +77,7 @@ def place_pipeline(
                 found.append(placement)
     # Small roles never take more than the rest of a block leaves: there is always one.
     roomy = [each for each in found if register_limit(each.threads) >= reserve]
-    return min(roomy or found, key=lambda each: each.cost)
+    return min(roomy or found, key=lambda each: each.cost, default=None)
 
 
 @dataclass(slots=True)
@@ -92,11 +96,18 @@ def _try(
 ) -> Placement | None:
     drafts = [_draft(role, team, lanes, cap) for role in pipeline.roles]
     total = sum(draft.threads for draft in drafts)
-    if total > BLOCK_THREADS:
+    if total > BLOCK_THREADS or any(_leaves_a_block_idle(draft, team) for draft in drafts):
         return None
     limit = register_limit(total)
     has_spilled = reserve > RESERVE
     return _Placing(pipeline, chip, team, drafts, max(0, limit - reserve), has_spilled).place()
+
+
+def _leaves_a_block_idle(draft: _Draft, team: int) -> bool:
+    """Whether the last block of a team has no unit of a recurrent layer."""
+    if not isinstance(draft.role, RecurrentRole):
+        return False
+    return draft.tile * draft.passes * (team - 1) >= draft.role.kernel.op.hidden
 
 
 def _draft(role: Role, team: int, lanes: int, cap: int) -> _Draft:

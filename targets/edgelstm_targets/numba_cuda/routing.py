@@ -82,6 +82,7 @@ def choose_routes(
         doorbell: a kernel that waits for frames is wanted, too.
     """
     alone = place_pipeline(pipeline, chip, 1, reserve)
+    assert alone is not None
     many = Route(
         "many", "block", alone, alone.cost, _busy_cycles(alone, reserve), "one block a stream"
     )
@@ -148,12 +149,14 @@ def _teams(
         for size in _CLUSTER_SIZES:
             if size * 8 <= hidden:
                 placement = place_pipeline(pipeline, chip, size, reserve)
-                yield "cluster", placement, chip.costs.cluster, 1
+                if placement is not None:
+                    yield "cluster", placement, chip.costs.cluster, 1
     if shape in ("auto", "exchange") and phases:
         for size in _TEAM_SIZES:
             if size * 8 <= hidden and size <= chip.processors:
                 placement = place_pipeline(pipeline, chip, size, reserve)
-                yield "exchange", placement, chip.costs.exchange, phases
+                if placement is not None:
+                    yield "exchange", placement, chip.costs.exchange, phases
 
 
 def _where(placement: Placement | GroupPlacement) -> str:

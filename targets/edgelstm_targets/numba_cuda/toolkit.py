@@ -11,10 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgelstm.errors import TargetUnavailableError, ToolchainError
+from edgelstm.install_hint import install_hint
 from edgelstm_targets.numba_cuda.chips import Chip
 
-_REMEDY = "pip install 'edgelstm[compiler,cuda]'"
-_REMEDY_12 = "pip install 'edgelstm[compiler,cuda12]' in an environment without CUDA 13 wheels"
+_REMEDY = install_hint("compiler", "cuda")
+_REMEDY_12 = f"{install_hint('compiler', 'cuda12')}, in an environment without CUDA 13 wheels"
 _MODULES = {
     "numba": "numba",
     "numba.cuda": "numba-cuda",

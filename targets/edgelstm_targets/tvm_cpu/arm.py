@@ -136,6 +136,11 @@ class Processor:
     byte_sets: tuple[InstructionSet, ...] = ()
     packing: BytePacking | None = None
 
+    @property
+    def is_emulated(self) -> bool:
+        """Whether `verify --emulate` runs its code: Unicorn does not know Helium."""
+        return all(isa.dot != "helium" for isa in self.sets)
+
 
 def _microcontroller(
     summary: str, isa: InstructionSet, packing: BytePacking, has_float: bool = True

@@ -10,6 +10,7 @@ from edgelstm.engines.cpu_features import cpu_flags, machine
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
+from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.arm import PROCESSORS
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool, multiplies_bytes
@@ -34,12 +35,14 @@ class ArmTarget:
             and machine() == processor.machine
             and any(cpu_flags().issuperset(isa.requires) for isa in processor.sets)
         )
-        missing = missing_tool()
+        missing = missing_tool(elf.AARCH64 if processor.machine == "aarch64" else elf.ARM)
         if missing:
             return Probe(False, can_run, missing)
         if can_run:
             return Probe(True, True, processor.summary)
-        way = "verify --emulate" if processor.machine else "verify --emulate, export-c"
+        ways = ["verify --emulate"] if processor.is_emulated else []
+        ways += [] if processor.machine else ["export-c, validate --on DEVICE"]
+        way = ", ".join(ways)
         return Probe(True, False, f"{processor.summary}; here: {way}")
 
     def capabilities(self) -> Capabilities:

@@ -126,7 +126,7 @@ def _function(symbol: str, call: Call, isa: InstructionSet) -> Function:
     if isinstance(kernel, LayerKernel) and isinstance(kernel.numerics, Float32):
         x = call.inputs[X]
         if x is None or x.type.dtype is not DType.F32:
-            raise CapabilityError(f"{call.origin}: target host computes layers in f32 only")
+            raise CapabilityError(f"{call.origin}: CPU targets compute layers in f32 only")
     if isinstance(kernel, RecurrentKernel):
         return recurrent_function(symbol, kernel, _arguments(call), isa)
     if isinstance(kernel, DenseKernel):

@@ -60,7 +60,7 @@ def unary(op: Unary, kind: TensorType) -> Element:
         op.activation.fn is Fn.SQRT and kind.dtype is not DType.F64
     ):
         raise CapabilityError(
-            f"target host computes {op.activation.fn.value} in f32 only, found {kind.dtype.value}"
+            f"CPU targets compute {op.activation.fn.value} in f32 only, found {kind.dtype.value}"
         )
     return lambda tensors, indices: _plain(op, kind.dtype, tensors[0][tuple(indices)])
 

@@ -26,7 +26,7 @@ def quantize_function(
     """The function of Quantize; its parameters are x, inverse, q."""
     x, inverse = _given(inputs)
     if x.dtype is not DType.F32:
-        raise CapabilityError(f"target host quantizes f32 only, found {x.dtype.value}")
+        raise CapabilityError(f"CPU targets quantize f32 only, found {x.dtype.value}")
     kind, lanes = NAMES[op.dtype], _lanes(isa)
 
     def convert(values: Expr, inverses: Expr) -> Expr:
@@ -42,7 +42,7 @@ def dequantize_function(
     """The function of Dequantize; its parameters are q, scale, x."""
     q, scale = _given(inputs)
     if scale.dtype is not DType.F32:
-        raise CapabilityError(f"target host dequantizes to f32 only, found {scale.dtype.value}")
+        raise CapabilityError(f"CPU targets dequantize to f32 only, found {scale.dtype.value}")
 
     lanes = _lanes(isa)
 

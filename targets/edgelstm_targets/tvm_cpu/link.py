@@ -36,6 +36,14 @@ _EMULATIONS = {
 }
 
 
+_WHERE_TO_GET = {
+    elf.X86_64: "x86-64: install binutils or lld",
+    elf.AARCH64: "AArch64: install binutils-aarch64-linux-gnu or lld",
+    elf.ARM: "32-bit ARM: install binutils-arm-linux-gnueabihf or lld",
+}
+_NAMES = ("ld.lld", "ld", "aarch64-linux-gnu-ld", "arm-linux-gnueabihf-ld")
+
+
 @dataclass(frozen=True, slots=True)
 class Linker:
     """A linker for ELF.
@@ -43,22 +51,38 @@ class Linker:
     Args:
         name: for the manifest.
         command: how it is started.
+        emulations: what it can link, by GNU's names; None: whatever is asked (lld).
     """
 
     name: str
     command: tuple[str, ...]
+    emulations: frozenset[str] | None = None
+
+    def takes(self, machine: int) -> bool:
+        """Whether it links code for that machine, as ELF numbers them."""
+        return self.emulations is None or _EMULATIONS[machine] in self.emulations
 
 
-def find_linkers() -> tuple[Linker, ...]:
-    """Linkers of this machine: those of the system first, then the one in the ziglang package."""
+def find_linkers(machine: int = elf.X86_64) -> tuple[Linker, ...]:
+    """Linkers for a processor: those of the system first, then the one in the ziglang package.
+
+    Args:
+        machine: the processor, as ELF numbers them.
+    """
     found = []
-    for name in ("ld.lld", "ld"):
+    for name in _NAMES:
         path = shutil.which(name)
-        if path is not None and _is_elf_linker(path):
-            found.append(Linker(name, (path,)))
+        linker = _system_linker(name, path) if path is not None else None
+        if linker is not None and linker.takes(machine):
+            found.append(linker)
     if importlib.util.find_spec("ziglang") is not None:
         found.append(Linker("ziglang ld.lld", (sys.executable, "-m", "ziglang", "ld.lld")))
     return tuple(found)
+
+
+def no_linker(machine: int) -> str:
+    """What to install where there is no linker for a processor."""
+    return f"no linker for {_WHERE_TO_GET[machine]}, or pip install ziglang"
 
 
 def link(code: bytes, exported: Sequence[str], linkers: Sequence[Linker]) -> tuple[bytes, Linker]:
@@ -75,9 +99,7 @@ def link(code: bytes, exported: Sequence[str], linkers: Sequence[Linker]) -> tup
     if missing:
         raise InternalError(f"the generated code needs {', '.join(sorted(missing))}")
     if not linkers:
-        raise ToolchainError(
-            "no linker for ELF found: install binutils or lld, or pip install ziglang"
-        )
+        raise ToolchainError(no_linker(elf.machine(code)))
     failures = []
     for linker in linkers:
         with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
@@ -107,12 +129,17 @@ def link(code: bytes, exported: Sequence[str], linkers: Sequence[Linker]) -> tup
     return shared, linker
 
 
-def _is_elf_linker(path: str) -> bool:
-    """GNU ld and lld say so; the linkers of macOS and Solaris are others."""
+def _system_linker(name: str, path: str) -> Linker | None:
+    """GNU ld and lld say what they are; the linkers of macOS and Solaris are others."""
     try:
         outcome = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, check=False, timeout=20
+            [path, "-V"], capture_output=True, text=True, check=False, timeout=20
         )
     except (OSError, subprocess.SubprocessError):
-        return False
-    return "GNU" in outcome.stdout or "LLD" in outcome.stdout
+        return None
+    if "LLD" in outcome.stdout:
+        return Linker(name, (path,))
+    if "GNU" not in outcome.stdout:
+        return None
+    listed = outcome.stdout.partition("Supported emulations:")[2]
+    return Linker(name, (path,), frozenset(listed.split()))

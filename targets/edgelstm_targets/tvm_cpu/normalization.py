@@ -92,5 +92,5 @@ def layer_norm_function(name: str, op: LayerNorm, inputs: Sequence[TensorType]) 
 def _expect_f32(operation: str, kind: TensorType) -> None:
     if kind.dtype is not DType.F32:
         raise CapabilityError(
-            f"target host computes {operation} in f32 only, found {kind.dtype.value}"
+            f"CPU targets compute {operation} in f32 only, found {kind.dtype.value}"
         )

@@ -131,5 +131,5 @@ def operator_function(
         case Gather():
             value = layout.gather(op, given[0], given[1])
         case _:
-            raise CapabilityError(f"target host has no operator {op.kind}")
+            raise CapabilityError(f"CPU targets have no operator {op.kind}")
     return te_function(name, value, given, output)

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm_compiler.ir.kernels import LayerKernel
 from edgelstm_compiler.ir.numerics import Int8, Integer
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Emission, Stage
+from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.elf import memory_of_code, undefined
 from edgelstm_targets.tvm_cpu.header import c_header
 from edgelstm_targets.tvm_cpu.isa import InstructionSet
-from edgelstm_targets.tvm_cpu.link import find_linkers, link
+from edgelstm_targets.tvm_cpu.link import find_linkers, link, no_linker
 from edgelstm_targets.tvm_cpu.stack import stack_bound
 
 if TYPE_CHECKING:
     from edgelstm_targets.tvm_cpu.build import Compiled
 
-NO_TVM = "apache-tvm is not installed: pip install 'edgelstm[compiler]'"
-NO_LINKER = "no linker for ELF: install binutils or lld, or pip install ziglang"
+NO_TVM = f"apache-tvm is not installed: {install_hint('compiler')}"
 CODE_PREFIX, OBJECT_PREFIX = "code/", "object/"
 """Sections of the artifact: shared objects, and the object files that they were linked from."""
 
@@ -67,11 +68,15 @@ def multiplies_bytes(program: Program) -> bool:
     )
 
 
-def missing_tool() -> str:
-    """What is missing to build here, and how to get it; "" if nothing is."""
+def missing_tool(machine: int) -> str:
+    """What is missing to build for a processor, and how to get it; "" if nothing is.
+
+    Args:
+        machine: the processor, as ELF numbers them.
+    """
     if importlib.util.find_spec("tvm") is None:
         return NO_TVM
-    return "" if find_linkers() else NO_LINKER
+    return "" if find_linkers(machine) else no_linker(machine)
 
 
 def _lower(program: Program, choose: Callable[[Program], Sequence[InstructionSet]]) -> Lowered:
@@ -111,7 +116,7 @@ def _link(objects: Objects) -> Emission:
     from edgelstm_targets.tvm_cpu.entry import stubs, table_of_sizes
 
     name = objects.program.signature.name
-    linkers = find_linkers()
+    linkers = find_linkers(elf.machine(objects.compiled[0].code))
     sections: dict[str, bytes] = {}
     isas = []
     linker = ""

@@ -11,9 +11,10 @@ from typing import Any
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
+from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.isa import X86_64, X86_64_DOT, InstructionSet, host_flags, native
-from edgelstm_targets.tvm_cpu.link import find_linkers
-from edgelstm_targets.tvm_cpu.pipeline import NO_LINKER, NO_TVM, code_stages, multiplies_bytes
+from edgelstm_targets.tvm_cpu.link import find_linkers, no_linker
+from edgelstm_targets.tvm_cpu.pipeline import NO_TVM, code_stages, multiplies_bytes
 
 UNIT_BLOCK = 16
 WEIGHT_OFFSET = 128
@@ -49,7 +50,7 @@ class HostTarget:
             return Probe(False, can_run, NO_TVM)
         linkers = find_linkers()
         if not linkers:
-            return Probe(False, can_run, NO_LINKER)
+            return Probe(False, can_run, no_linker(elf.X86_64))
         found = f"linker: {linkers[0].name}"
         return Probe(True, can_run, found if can_run else f"{found}; code runs on x86-64 Linux")
 

@@ -2,8 +2,9 @@
 
 All blocks are resident. In order, every thread that stands at the earliest point of the program
 goes on; with a seed, one warp chosen by chance runs for a while, so that a missing barrier shows as
-a wrong result or as a deadlock. Threads of a warp that took different ways meet where PTX says so:
-at shuffles and barriers.
+a wrong result or as a deadlock. A block may be late, as blocks of a real grid are: all others run
+on, for many frames if nothing holds them, before it moves a little. Threads of a warp that took
+different ways meet where PTX says so: at shuffles and barriers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Array = NDArray[Any]
 WARP = 32
 INSTRUCTION_NS = 10
 """The emulated clock: what an instruction of a group of threads takes."""
+
+PATIENCE, TURN = 20_000, 2_000
+"""Instructions that all other blocks execute while one is late, and those of its turn."""
 
 _RUNNING, _AT_BARRIER, _AT_CLUSTER, _AT_WARP = range(4)
 _CONTROL = ("bra", "ret", "exit", "bar", "barrier", "shfl", "mma")
@@ -65,6 +69,7 @@ class Machine:
             integers for the rest. Arrays are written back.
         seed: for random order, or None.
         shared_with_host: arrays that the host reads and writes while the kernel runs.
+        late: the block that lags behind all others, or None.
     """
 
     def __init__(
@@ -75,7 +80,9 @@ class Machine:
         arguments: Sequence[Array | tuple[Array, int] | int],
         seed: int | None = None,
         shared_with_host: Sequence[Array] = (),
+        late: int | None = None,
     ) -> None:
+        self.late = late
         self.program = parse(ptx, entry)
         self.launch = launch
         threads = launch.grid * launch.block
@@ -172,6 +179,10 @@ class Machine:
                 f"{self.program.name}: {counts[0]} threads at barriers, {counts[1]} at the "
                 f"cluster's, {counts[2]} at a meeting of their warp"
             )
+        if self.late is not None:
+            is_late = self.blocks[ready] == self.late
+            chosen = ready[is_late == (self.executed % (PATIENCE + TURN) >= PATIENCE)]
+            ready = chosen if chosen.size else ready
         if self.is_random:
             warp = ready[self.rng.integers(ready.size)] // WARP
             ready = ready[ready // WARP == warp]

@@ -65,6 +65,22 @@ def test_external_data_without_a_path(tmp_path: Path) -> None:
         read_model(path)
 
 
+def test_external_data_without_a_length(tmp_path: Path) -> None:
+    """The shape says how much of the file is the tensor's; others may stand behind it."""
+    path = tmp_path / "model.onnx"
+    onnx.save(lstm_model(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    whole = import_graph(read_model(path))
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        kept = [entry for entry in tensor.external_data if entry.key != "length"]
+        del tensor.external_data[:]
+        tensor.external_data.extend(kept)
+    path.write_bytes(model.SerializeToString())
+    found = import_graph(read_model(path))
+    for a, b in zip(whole.constants, found.constants, strict=True):
+        assert np.array_equal(a.data, b.data)
+
+
 def test_sound_sources_agree(tmp_path: Path) -> None:
     """A path, its text, its bytes and the model itself: one model, one hash."""
     model = stacked_model()

@@ -384,3 +384,28 @@ def test_foreign_operator_by_its_full_name() -> None:
     nodes = [node("DynamicQuantizeLSTM", ["x"], ["y"], name="q", domain="com.microsoft")]
     with pytest.raises(UnsupportedOpError, match=r"com\.microsoft\.DynamicQuantizeLSTM 'q'"):
         imported(graph_model(nodes, X, ["y"], domains=["com.microsoft"]))
+
+
+def test_the_advice_about_loops_is_for_both_frameworks() -> None:
+    """And never sends a Keras user to the torch backend, which unrolls every layer."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Tanh", ["h"], ["h2"])],
+        "body",
+        [
+            info("i", TensorProto.INT64, []),
+            info("c", TensorProto.BOOL, []),
+            info("h", TensorProto.FLOAT, [1, 3]),
+        ],
+        [info("c2", TensorProto.BOOL, []), info("h2", TensorProto.FLOAT, [1, 3])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["n", "", "X"], ["Y"], body=body)],
+        "loop",
+        [info("X", TensorProto.FLOAT, [1, 3]), info("n", TensorProto.INT64, [])],
+        [info("Y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(UnsupportedOpError, match=r"nn\.LSTM.*torch\.nn\.GRU") as caught:
+        import_graph(read_model(model))
+    assert "torch backend" not in str(caught.value)

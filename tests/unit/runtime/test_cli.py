@@ -71,7 +71,7 @@ def test_help_lists_all_commands_also_broken_ones(invoke: Callable[..., Result])
     ("name", "message"),
     [
         ("gone", "ModuleNotFoundError.*comes from 'edgelstm_gone'"),
-        ("compile", r"pip install 'edgelstm\[compiler\]'"),
+        ("compile", r"pip install .*/compiler .*/targets"),
         ("odd", "5 is no click command"),
         ("lost", "AttributeError"),
     ],
@@ -164,4 +164,4 @@ def test_built_in_commands_need_no_installation(
     result = invoke_command_line("inspect", tmp_path / "missing.edgelstm")
     assert result.exit_code == 5
     assert "No such file" in result.stderr
-    assert invoke_command_line("compile").exit_code == 2
+    assert invoke_command_line("compile").exit_code == 4

@@ -17,7 +17,7 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import NonFiniteSampleError, RecordingError
 from edgelstm.signature import TensorSpec
 from edgelstm.streams.columns import choose_columns, element_names, number_texts
-from edgelstm.streams.csv_table import CsvSource
+from edgelstm.streams.csv_source import CsvSource
 from edgelstm.streams.files import open_sink, open_source
 from edgelstm.streams.replay import BadSamplePolicy, Replay
 from tests.unit.runtime.toy_models import leaky_expected, leaky_reference, pair_reference
@@ -194,7 +194,7 @@ def test_element_names() -> None:
     [
         ("\ufeffx[0],x[1]\r\n1,2\r\n3,4\r\n", {}),
         ("x[0];x[1]\n1;2\n3;4\n", {}),
-        ("x[0]\tx[1]\n1\t2\n\n3\t4", {}),
+        ("x[0]\tx[1]\n1\t2\n3\t4\n\n", {}),
         ('"x[0]", "x[1]"\n"1", 2\n3, 4\n   \n', {}),
         ("1,2\n3,4\n", {"has_header": False}),
         ("9,1,2\n9,3,4\n", {"has_header": False, "columns": ["1", "2"]}),
@@ -219,7 +219,7 @@ def test_dialects_of_csv(text: str, options: dict[str, Any], tmp_path: Path) -> 
         ("in.csv", b"x[0],x[1]\n1,2\n3\n", "in.csv:3: 1 cells, the header has 2"),
         ("in.csv", b"x[0],x[1]\n1,2,3\n", "in.csv:2: 3 cells"),
         ("in.csv", b"x[0],x[1]\n1,2\n\xff\xfe,1\n", "not text in UTF-8"),
-        ("in.csv", b'x[0],x[1]\n1,"2\n' + b"3,4\n" * 50_000, "in.csv:.*not CSV"),
+        ("in.csv", b'x[0],x[1]\n1,"2\n' + b"3,4\n" * 50_000, "in.csv:2: a quote is opened"),
         ("in.ndjson", b"[1, 2]\n{\n", "in.ndjson:2: not JSON"),
         ("in.ndjson", b"[" * 100_000, "in.ndjson:1: not JSON"),
         ("in.ndjson", b"[1, 2, 3]\n", r"in.ndjson:1: input 'x' has frames of shape \(2,\)"),
@@ -328,7 +328,7 @@ def test_bad_samples(
     rows = ["x[0],x[1]", "nan,0", "1,1", ",5", "3,3", "4,4", "inf,0", "0,-Infinity", "7,7"]
     artifact = leaky_reference()
     source = CsvSource(
-        io.StringIO("\n".join(rows)), "in.csv", artifact.signature, batch_size=batch_size
+        io.BytesIO("\n".join(rows).encode()), "in.csv", artifact.signature, batch_size=batch_size
     )
     sink = _ListSink()
     job = Replay(artifact.session(), source, sink, policy)
@@ -360,7 +360,9 @@ def test_a_bad_sample_stops_by_default(batch_size: int) -> None:
     """The place and the element are named; what came before is predicted and counted."""
     text = "x[0],x[1]\n1,1\n2,2\n3,na\n4,nan\n"
     artifact = leaky_reference()
-    source = CsvSource(io.StringIO(text), "in.csv", artifact.signature, batch_size=batch_size)
+    source = CsvSource(
+        io.BytesIO(text.encode()), "in.csv", artifact.signature, batch_size=batch_size
+    )
     sink = _ListSink()
     job = Replay(artifact.session(), source, sink)
     with pytest.raises(NonFiniteSampleError, match=r"in.csv:4: x\[1\] is nan.*--on-bad-sample"):
@@ -375,17 +377,22 @@ def test_a_live_stream_is_answered_line_by_line() -> None:
     rows: list[str] = ["x[0],x[1]\n", "1,1\n"]
     arrived = threading.Event()
 
-    class Live(io.StringIO):
-        def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
-            del size
+    class Live(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
             if not rows and len(sink.rows) == 1:
                 arrived.set()
-                return "2,2\n" if not sink.rows[1:] else ""
-            return rows.pop(0) if rows else ""
+                rows.append("2,2\n")
+            line = rows.pop(0).encode() if rows else b""
+            buffer[: len(line)] = line
+            return len(line)
 
     sink = _ListSink()
+    live: Any = Live()
     Replay(
-        artifact.session(), CsvSource(Live(), "stdin", artifact.signature, batch_size=1), sink
+        artifact.session(), CsvSource(live, "stdin", artifact.signature, is_live=True), sink
     ).run()
     assert arrived.is_set()
     assert len(sink.rows) == 2
@@ -419,5 +426,6 @@ def test_large_files_go_in_blocks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), leaky_expected(frames))
     with open_source(source, leaky_reference().signature) as opened:
         sizes = [len(batch) for batch in opened.batches()]
-        assert sizes == [4096, 4096, 809]
+        assert sum(sizes) == 9001
+        assert max(sizes) <= 4096
         assert opened.done == opened.total == Path(source).stat().st_size

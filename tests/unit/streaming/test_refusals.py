@@ -113,22 +113,26 @@ def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Gather(0), frames, b.constant(np.array(0)))[0]
 
 
-@refused("the first frame by slice", "Slice 'slice2'", "takes the frames 0 to 0 of 6")
+@refused("the first frame by slice", "Slice 'slice2'", "takes the frame 0: ")
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, 0, 1, 1), frames)[0]
 
 
-@refused("half of the frames", "Slice 'slice2'", "takes the frames 1 to 5 of 6")
+@refused(
+    "half of the frames", "Slice 'slice2'", "takes the frames 1 to -1 (the newest), every 2.: "
+)
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, 1, 2, 3), frames)[0]
 
 
-@refused("reversed frames", "Slice 'slice2'", "takes the frames 5 to 0 of 6")
+@refused("reversed frames", "Slice 'slice2'", "takes the frames -1 (the newest) to 0: ")
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, T - 1, -1, T), frames)[0]
 
 
-@refused("reversed frames that meet others", "Slice 'slice2'", "takes the frames 5 to 0 of 6")
+@refused(
+    "reversed frames that meet others", "Slice 'slice2'", "takes the frames -1 (the newest) to 0: "
+)
 def _(b: GraphBuilder, frames: Value) -> Value:
     (back,) = b.node(Slice(0, T - 1, -1, T), frames)
     return b.node(Binary(Arithmetic.ADD), back, frames)[0]
@@ -260,6 +264,21 @@ def test_a_model_without_cells_is_refused() -> None:
     (y,) = b.node(Unary(TANH), b.input("x", T, 1, F))
     with pytest.raises(StreamabilityError, match="no LSTM, GRU or RNN layer"):
         to_steps(b.graph(y=y))
+
+
+def test_an_unrolled_recurrence_is_recognized() -> None:
+    """One product with the same weights for every frame: what to export is said."""
+    b = GraphBuilder()
+    x, w, r = b.input("x", T, 1, F), b.random(F, H), b.random(H, H)
+    h = b.random(1, 1, H)
+    for frame in range(T):
+        (now,) = b.node(Slice(0, frame, 1, 1), x)
+        (wx,), (rh,) = b.node(MatMul(), now, w), b.node(MatMul(), h, r)
+        (h,) = b.node(Unary(TANH), b.node(Binary(Arithmetic.ADD), wx, rh)[0])
+    with pytest.raises(StreamabilityError, match="unrolled frame by frame") as caught:
+        to_steps(b.graph(h=h))
+    assert f"{T} products share their weights" in str(caught.value)
+    assert "nn.LSTM, nn.GRU or nn.RNN in place of a loop" in str(caught.value)
 
 
 def test_layers_of_different_length_are_refused() -> None:

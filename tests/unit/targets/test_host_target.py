@@ -21,6 +21,7 @@ from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.ops import Direction
 from edgelstm_compiler.target import Target
 from edgelstm_targets.tvm_cpu import elf, link
+from edgelstm_targets.tvm_cpu.arm_target import ArmTarget
 from edgelstm_targets.tvm_cpu.isa import X86_64
 from edgelstm_targets.tvm_cpu.target import HostTarget
 from tests.unit.targets.native import emit, natives
@@ -265,13 +266,28 @@ def test_probe_without_tvm(monkeypatch):
     )
     probe = HostTarget().probe()
     assert not probe.can_build
-    assert "pip install 'edgelstm[compiler]'" in probe.reason
+    assert "/compiler" in probe.reason
 
 
 def test_probe_without_linker(monkeypatch):
     """Says what to install."""
     monkeypatch.setattr("edgelstm_targets.tvm_cpu.target.find_linkers", lambda: ())
     assert "install binutils or lld" in HostTarget().probe().reason
+
+
+def test_linkers_by_processor(monkeypatch, tmp_path):
+    """A GNU linker is taken for what it says it can link; without any, the package is named."""
+    script = tmp_path / "ld"
+    script.write_text(
+        "#!/bin/sh\necho GNU ld\necho ' Supported emulations:'\necho '  elf_x86_64'\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "tvm" or None)
+    assert [linker.name for linker in link.find_linkers(elf.X86_64)] == ["ld"]
+    assert not link.find_linkers(elf.AARCH64)
+    reason = ArmTarget("rpi5").probe().reason
+    assert "no linker for AArch64: install binutils-aarch64-linux-gnu or lld" in reason
 
 
 @tvm

@@ -10,8 +10,10 @@ import numpy as np
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.builder import Growth
 from edgelstm_compiler.onnx_import.folding import check_folded
-from edgelstm_compiler.onnx_import.source import Known, OnnxNode, RefusedError, Results, shape_of
+from edgelstm_compiler.onnx_import.frames import Dependence, Opaque, RefusedError, line_or_none
+from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Results, growth_of, shape_of
 from edgelstm_compiler.onnx_import.tensors import to_array
 
 
@@ -42,15 +44,29 @@ def import_identity(node: OnnxNode) -> Results:
 
 def import_shape(node: OnnxNode) -> Results:
     """Shape-1, -13, -15 (start, end)."""
-    shape = shape_of(node.operand(0))
+    x = node.operand(0)
     place = slice(node.integer("start", 0), node.attributes.get("end"))
-    return [Known(f"{node.name}.shape", np.asarray(shape[place], np.int64))]
+    shape = np.asarray(shape_of(x)[place], np.int64)
+    growth = growth_of(x, node.builder)[place]
+    return [Known(f"{node.name}.shape", shape, _grown_shape(node, shape, growth))]
+
+
+def _grown_shape(node: OnnxNode, shape: Array, growth: Growth) -> Dependence:
+    known = [grows for grows in growth if grows is not None]
+    if len(known) == len(growth):
+        return line_or_none(np.asarray(known, np.int64))
+    # An extent that is no line is at least one, as tensors without elements are refused.
+    is_fixed = np.asarray([grows == 0 for grows in growth])
+    bounds = (np.where(is_fixed, shape, 1.0), np.where(is_fixed, shape, np.inf))
+    return Opaque(node.origin, bounds)
 
 
 def import_size(node: OnnxNode) -> Results:
     """Size: number of elements."""
-    count = math.prod(shape_of(node.operand(0)))
-    return [Known(f"{node.name}.size", np.asarray(count, np.int64))]
+    x = node.operand(0)
+    size = node.size_of(x)
+    line = Opaque(node.origin) if size is None else line_or_none(np.asarray(size.slope, np.int64))
+    return [Known(f"{node.name}.size", np.asarray(math.prod(shape_of(x)), np.int64), line)]
 
 
 def import_constant_of_shape(node: OnnxNode) -> Results:

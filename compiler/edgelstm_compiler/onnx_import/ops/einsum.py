@@ -6,9 +6,10 @@ import math
 
 from edgelstm.errors import ShapeError
 from edgelstm_compiler.ir.ops import MatMul, Reduction
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
-from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, RefusedError, Results, shape_of
+from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, shape_of
 
 
 def import_einsum(node: OnnxNode) -> Results:

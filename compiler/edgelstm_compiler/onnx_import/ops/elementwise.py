@@ -12,11 +12,11 @@ from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Unary
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,
@@ -35,7 +35,7 @@ def check_float(*operands: Operand | None) -> None:
             continue
         kind = type_of(operand)
         if kind is None or not kind.dtype.is_float:
-            name = operand.data.dtype if isinstance(operand, Known) else operand.type.dtype.value
+            name = operand.trial.dtype if isinstance(operand, Known) else operand.type.dtype.value
             raise RefusedError(f"'{operand.name}' has elements of type {name}, expected float32")
 
 
@@ -166,7 +166,7 @@ def import_cast(node: OnnxNode) -> Results:
 def import_cast_like(node: OnnxNode) -> Results:
     """CastLike-15 to -28: to the element type of the second operand."""
     like = node.operand(1)
-    target = like.data.dtype if isinstance(like, Known) else like.type.dtype.numpy
+    target = like.trial.dtype if isinstance(like, Known) else like.type.dtype.numpy
     return [_cast(node, node.operand(0), target)]
 
 

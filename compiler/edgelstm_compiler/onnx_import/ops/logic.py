@@ -8,13 +8,14 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Cast, Compare, Comparison, Connective, Logic, Not, Where
+from edgelstm_compiler.onnx_import.folding import check_folded
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
-from edgelstm_compiler.onnx_import.ops.elementwise import FLOAT32_MAX, ImportFunction, check_float
+from edgelstm_compiler.onnx_import.ops.elementwise import ImportFunction, check_float
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,
@@ -70,6 +71,9 @@ def import_is_inf(node: OnnxNode) -> Results:
     """IsInf-10, -20, of either sign or of one."""
     x = node.operand(0)
     check_float(x)
+    kind = type_of(x)
+    assert kind is not None
+    largest = float(np.finfo(kind.dtype.numpy).max)  # type: ignore[type-var]
     found: list[Operand] = []
     for name, comparison, sign in (
         ("detect_positive", Comparison.GREATER, 1),
@@ -77,7 +81,7 @@ def import_is_inf(node: OnnxNode) -> Results:
     ):
         if node.integer(name, 1):
             # Constants of a graph are finite: only infinity lies beyond the largest number.
-            bound = composing.number(node, name, sign * FLOAT32_MAX, x)
+            bound = composing.number(node, name, sign * largest, x)
             found.append(node.emit(Compare(comparison), x, bound))
     if not found:
         return [composing.array(node, "never", np.zeros(shape_of(x), np.bool_))]
@@ -111,6 +115,7 @@ def import_one_hot(node: OnnxNode) -> Results:
     if kind is None or kind.dtype not in (DType.I32, DType.I64):
         raise RefusedError(f"its indices are {kind}; int32 and int64 are supported")
     count, rank = int(depth.reshape(())), len(shape_of(indices))
+    check_folded(count * kind.dtype.itemsize, node.origin)
     axis = node.axis(node.integer("axis", -1), rank + 1)
     spread = (*shape_of(indices)[:axis], 1, *shape_of(indices)[axis:])
     places = node.reshape(indices, spread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,12 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import ShapeError
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, LayerNorm, LogSoftmax, Softmax
+from edgelstm_compiler.onnx_import.frames import (
+    Opaque,
+    RefusedError,
+    product,
+    repeated_or_none,
+)
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.constant import filled
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
@@ -17,8 +24,8 @@ from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
+    growth_of,
     shape_of,
     type_of,
 )
@@ -43,8 +50,9 @@ def _over_axis(node: OnnxNode, op: type[Softmax]) -> Operand:
     axis = node.axis(node.integer("axis", 1), len(shape))
     if math.prod(shape[axis:]) == shape[axis]:
         return node.emit(op(axis), x)
-    flat = node.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
-    return node.reshape(node.emit(op(1), flat), shape)
+    extents = node.extents(x)
+    flat = node.reshape(x, (product(extents[:axis]), product(extents[axis:])))
+    return node.reshape(node.emit(op(1), flat), extents)
 
 
 def import_layer_norm(node: OnnxNode) -> Results:
@@ -140,5 +148,10 @@ def import_dropout(node: OnnxNode) -> Results:
     mask_dtype: np.dtype[np.generic] = np.dtype(np.bool_)
     if node.opset < 10 and kind is not None and kind.dtype is not DType.BOOL:
         mask_dtype = kind.dtype.numpy
-    mask = filled(node, "mask", shape_of(x), np.ones((), mask_dtype)) if node.is_wanted(1) else None
-    return [x, mask]
+    if not node.is_wanted(1):
+        return [x, None]
+    mask = filled(node, "mask", shape_of(x), np.ones((), mask_dtype))
+    growth = growth_of(x, node.builder)
+    known = [grows for grows in growth if grows is not None]
+    frames = repeated_or_none(known) if len(known) == len(growth) else Opaque(node.origin)
+    return [x, replace(mask, frames=frames)]

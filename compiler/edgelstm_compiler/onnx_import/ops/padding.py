@@ -11,6 +11,7 @@ from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.ops import Concat, Gather
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.folding import check_folded
+from edgelstm_compiler.onnx_import.frames import Count, RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.ops.layout import broadcast, take_range
@@ -18,7 +19,6 @@ from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,
@@ -63,7 +63,7 @@ def import_tile(node: OnnxNode) -> Results:
         return [node.derived(x, "tiled", np.tile(x.data, repeats))]
     spread = [e for extent in shape for e in (1, extent)]
     target = [e for extent, r in zip(shape, repeats, strict=True) for e in (r, extent)]
-    repeated = broadcast(node, node.reshape(x, spread), target)
+    repeated = broadcast(node, node.reshape(x, spread), tuple(map(Count, target)))
     return [node.reshape(repeated, [e * r for e, r in zip(shape, repeats, strict=True)])]
 
 

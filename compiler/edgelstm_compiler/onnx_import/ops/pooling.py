@@ -10,11 +10,12 @@ from edgelstm.errors import ShapeError
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Reduction, Windows
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.convolution import Spatial, read_spatial
 from edgelstm_compiler.onnx_import.ops.elementwise import FLOAT32_MAX, ImportFunction, check_float
 from edgelstm_compiler.onnx_import.ops.reduction import Reducer, reduce_max, reduce_mean
-from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, RefusedError, Results, shape_of
+from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, shape_of
 
 
 def import_max_pool(node: OnnxNode) -> Results:

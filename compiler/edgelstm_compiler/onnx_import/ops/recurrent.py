@@ -14,12 +14,12 @@ from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.ops import Direction, Recurrent
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_C, INITIAL_H, SEQUENCE_LENS, P, R, W, X
 from edgelstm_compiler.ir.types import Value
+from edgelstm_compiler.onnx_import.frames import Line, RefusedError
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,
@@ -169,7 +169,10 @@ def _emit(node: OnnxNode, op: Recurrent, optional_inputs: Sequence[int]) -> Resu
             if len(shape_of(given)) != 3:
                 raise ShapeError(f"{node.origin}: input {index} has shape {shape_of(given)}")
             inputs[index] = node.transpose(given, (1, 0, 2))
-    _check_sequence_lens(node, shape_of(node.operand(X))[layout])
+    if _covers_all_frames(node, layout):
+        inputs[SEQUENCE_LENS] = None
+    else:
+        _check_sequence_lens(node, shape_of(node.operand(X))[layout])
     outputs: list[Value] = list(node.emit_all(op, *inputs))
     if layout == 0:
         return outputs
@@ -181,13 +184,22 @@ def _emit(node: OnnxNode, op: Recurrent, optional_inputs: Sequence[int]) -> Resu
     ]
 
 
+def _covers_all_frames(node: OnnxNode, time_axis: int) -> bool:
+    """Whether the lengths grow with the frames and are always all of them."""
+    lens = node.optional(SEQUENCE_LENS)
+    if not (isinstance(lens, Known) and isinstance(lens.frames, Line)):
+        return False
+    extent = node.extents(node.operand(X))[time_axis]
+    return all(count == extent for count in node.counts(SEQUENCE_LENS, "sequence_lens"))
+
+
 def _check_sequence_lens(node: OnnxNode, steps: int) -> None:
     lens = node.optional(SEQUENCE_LENS)
     if lens is None:
         return
     kind = type_of(lens)
     if kind is None or kind.dtype is not DType.I32:
-        name = lens.data.dtype if isinstance(lens, Known) else lens.type.dtype.value
+        name = lens.trial.dtype if isinstance(lens, Known) else lens.type.dtype.value
         raise RefusedError(
             f"sequence_lens '{lens.name}' has elements of type {name}; ONNX demands int32"
         )

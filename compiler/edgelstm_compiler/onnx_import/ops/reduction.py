@@ -20,12 +20,12 @@ from edgelstm_compiler.ir.ops import (
     TopKIndices,
     Where,
 )
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.elementwise import ImportFunction, check_float
 from edgelstm_compiler.onnx_import.source import (
     OnnxNode,
     Operand,
-    RefusedError,
     Results,
     shape_of,
     type_of,

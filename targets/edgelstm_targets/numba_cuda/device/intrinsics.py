@@ -385,10 +385,19 @@ fused = _assembly("fused", "fma.rn.f32 $0, $1, $2, $3;", F32, (F32, F32, F32), e
 tanh_approx = _assembly("tanh_approx", "tanh.approx.f32 $0, $1;", F32, (F32,), effect=False)
 """Within 2^-11 of tanh, relatively: as good as float16, not better."""
 
+# A value beyond the range of float16 becomes its largest number, 65504: infinity times a weight of
+# zero, and infinity less infinity, are NaN, which a state would keep for ever.
 pack_halves = _assembly(
-    "pack_halves", "cvt.rn.f16x2.f32 $0, $2, $1;", U32, (F32, F32), effect=False
+    "pack_halves",
+    "{ .reg .f32 low; .reg .f32 high; "
+    "min.f32 low, $1, 0f477FE000; max.f32 low, low, 0fC77FE000; "
+    "min.f32 high, $2, 0f477FE000; max.f32 high, high, 0fC77FE000; "
+    "cvt.rn.f16x2.f32 $0, high, low; }",
+    U32,
+    (F32, F32),
+    effect=False,
 )
-"""pack_halves(low, high): two values as float16 in one word."""
+"""pack_halves(low, high): two values as float16 in one word, saturated."""
 load_half = _assembly(
     "load_half",
     "{ .reg .b16 half; ld.shared.b16 half, [$1]; cvt.f32.f16 $0, half; }",
@@ -397,10 +406,13 @@ load_half = _assembly(
 )
 store_half = _assembly(
     "store_half",
-    "{ .reg .b16 half; cvt.rn.f16.f32 half, $1; st.shared.b16 [$0], half; }",
+    "{ .reg .b16 half; .reg .f32 near; "
+    "min.f32 near, $1, 0f477FE000; max.f32 near, near, 0fC77FE000; "
+    "cvt.rn.f16.f32 half, near; st.shared.b16 [$0], half; }",
     None,
     (U32, F32),
 )
+"""store_half(address, value): the value as float16, saturated."""
 multiply_halves = _assembly(
     "multiply_halves",
     "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "

@@ -1,0 +1,280 @@
+"""Free dimensions become numbers: for one whole call, or for a stream."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
+from edgelstm_compiler.binding.dimensions import (
+    Key,
+    Shapes,
+    Trial,
+    example_shapes,
+    first_trials,
+    free_keys,
+    in_own_words,
+    keys_of,
+    next_trials,
+    shapes_of,
+    single_trials,
+    trial_extents,
+)
+from edgelstm_compiler.binding.lengths import expect_one_step
+from edgelstm_compiler.binding.memory import expect_small
+from edgelstm_compiler.binding.one_frame import has_one_frame, with_more_frames
+from edgelstm_compiler.ir.graph import Graph
+from edgelstm_compiler.onnx_import.frames import FrameCountError
+from edgelstm_compiler.onnx_import.importer import import_graph
+from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.streaming.axes import AxisClasses
+from edgelstm_compiler.streaming.refusal import (
+    CALL_INSTEAD,
+    StreamabilityError,
+    call_instead,
+    refuse,
+)
+
+_MAX_TRIALS = 40
+"""Imports with what contradictions suggest, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A model with all its dimensions as numbers.
+
+    Args:
+        graph: imported with these shapes.
+        shapes: of every input.
+        free_time: `(input, axis)` whose extent may be any number of frames; empty where the model
+            has one fixed length.
+        frames_graph: what a stream is made from, where that is not `graph`: of a model exported
+            with one frame the same over more of them.
+        advice: what to do where the model cannot be stepped.
+        notes: what the user should know about what was bound, a sentence each.
+    """
+
+    graph: Graph
+    shapes: Shapes
+    free_time: tuple[tuple[str, int], ...] = ()
+    frames_graph: Graph | None = None
+    advice: str = CALL_INSTEAD
+    notes: tuple[str, ...] = ()
+
+    def shapes_for(self, steps: int) -> Shapes:
+        """The shapes for another number of frames."""
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        for name, axis in self.free_time:
+            shapes[name][axis] = steps
+        return {name: tuple(shape) for name, shape in shapes.items()}
+
+
+def bind_call(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
+    """For one whole call: every free dimension must be given.
+
+    Raises:
+        ShapeError: one is not, or contradicts the model.
+    """
+    graph = import_graph(model, given)
+    expect_small(graph)
+    return Binding(graph, {value.name: value.type.shape for value in graph.inputs})
+
+
+def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
+    """For a stream: free time stays free, a free batch is one stream.
+
+    Raises:
+        ShapeError: a free dimension that is neither and is not given, or a contradiction.
+        StreamabilityError: the number of frames decides what the model computes.
+        ModelError: the model cannot be imported.
+    """
+    keys = free_keys(model.inputs, given)
+    if not keys:
+        return _bind_static(model, given)
+    first = first_trials(model.inputs, given, keys, trial_extents(model))
+    primes = set(itertools.chain.from_iterable(trial.values() for trial in first))
+    waiting = deque(first)
+    failure: ModelError | None = None
+    suggested = itertools.islice(_each(waiting), _MAX_TRIALS)
+    for trial in itertools.chain(suggested, single_trials(first)):
+        try:
+            graph = import_graph(model, shapes_of(model.inputs, given, trial))
+        except UnsupportedOpError as error:
+            rows = [(op, node, in_own_words(why, trial)) for op, node, why in error.refusals]
+            raise UnsupportedOpError(in_own_words(str(error), trial), rows) from error
+        except ShapeError as error:
+            failure = failure or _free_failure(model, error, trial)
+            waiting.extend(next_trials(str(error), trial, model.inputs))
+            continue
+        if failure is None or _is_sound(model, given, trial, primes, graph):
+            return _settle(model, given, trial, graph, primes)
+    assert failure is not None
+    raise failure
+
+
+def _each(waiting: deque[Trial]) -> Iterator[Trial]:
+    """What waits, and what joins while it is taken, each once."""
+    seen: list[Trial] = []
+    while waiting:
+        trial = waiting.popleft()
+        if trial not in seen:
+            seen.append(trial)
+            yield trial
+
+
+def _is_sound(
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    trial: Trial,
+    primes: Container[int],
+    graph: Graph,
+) -> bool:
+    """Whether dimensions that were made to fit are no time or batch that the model wants otherwise.
+
+    Not sound is one frame that is repeated beside others, and a fixed number of frames or streams.
+    """
+    axes = AxisClasses(graph)
+    values = {value.name: value for value in graph.inputs}
+    for info in model.inputs:
+        for axis, key in keys_of(info, given):
+            value, extent = values[info.name], trial[key]
+            if extent == 1:
+                if axes.is_spread_over_time(value, axis, graph):
+                    return False
+            elif extent not in primes and (
+                axis in axes.time_axes(value) or axis == axes.batch_axis(value)
+            ):
+                return False
+    return True
+
+
+def _free_failure(model: OnnxModel, error: ShapeError, trial: Trial) -> ShapeError:
+    """The contradiction in the model's own names, and which of them can be given."""
+    free = "; ".join(str(info) for info in model.inputs if not info.is_static)
+    return ShapeError(
+        f"{in_own_words(str(error), trial)}. Free in the model: {free}; where one of these "
+        f"dimensions is neither time nor batch, give the shape: {example_shapes(model.inputs, ())} "
+        "with your numbers"
+    )
+
+
+def _settle(
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    trial: Trial,
+    graph: Graph,
+    primes: Container[int],
+) -> Binding:
+    """Read off a trial import what each free dimension is; import with time alone left free."""
+    axes = AxisClasses(graph)
+    values = {value.name: value for value in graph.inputs}
+    time: set[Key] = set()
+    single: set[Key] = {key for key, extent in trial.items() if extent == 1}
+    fixed = {key: e for key, e in trial.items() if e != 1 and e not in primes}
+    for info in model.inputs:
+        for axis, key in keys_of(info, given):
+            if axis in axes.time_axes(values[info.name]):
+                time.add(key)
+            elif axis == axes.batch_axis(values[info.name]):
+                single.add(key)
+    unknown = [
+        f"axis {axis} of {info}"
+        for info in model.inputs
+        for axis, key in keys_of(info, given)
+        if key not in single and key not in fixed and axis not in axes.time_axes(values[info.name])
+    ]
+    if unknown:
+        _expect_frames_do_not_decide(model, given, trial)
+        raise ShapeError(
+            f"these dimensions are neither time nor batch of a recurrent layer: "
+            f"{'; '.join(unknown)}. Give them: --shape NAME=EXTENT,EXTENT,..."
+        )
+    frames = max((trial[key] for key in time), default=1)
+    final = {key: frames if key in time else fixed.get(key, 1) for key in trial}
+    shapes = shapes_of(model.inputs, given, final)
+    free_time = tuple(
+        (info.name, axis)
+        for info in model.inputs
+        for axis, key in keys_of(info, given)
+        if key in time
+    )
+    if not free_time:
+        return _bind_static(model, shapes)
+    advice = call_instead(example_shapes(model.inputs, free_time))
+    try:
+        graph = import_graph(model, shapes, time=free_time)
+    except FrameCountError as error:
+        raise refuse(error.reasons, advice) from error
+    except ShapeError as error:
+        raise _free_failure(model, error, final) from error
+    bound = {value.name: value.type.shape for value in graph.inputs}
+    binding = Binding(graph, bound, free_time, advice=advice, notes=_notes(graph))
+
+    def import_at(steps: int) -> Graph:
+        return import_graph(model, binding.shapes_for(steps), time=free_time if steps > 1 else ())
+
+    try:
+        expect_one_step(graph, import_at, advice)
+    except StreamabilityError as error:
+        reasons = [(origin, in_own_words(why, final)) for origin, why in error.reasons]
+        raise refuse(reasons, advice) from error
+    return binding
+
+
+def _expect_frames_do_not_decide(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], trial: Trial
+) -> None:
+    """Say so where an axis is lost to time only because its extent decides something.
+
+    Raises:
+        StreamabilityError: naming the nodes.
+    """
+    free = [
+        (info.name, axis)
+        for info in model.inputs
+        for axis, key in keys_of(info, given)
+        if trial[key] > 1
+    ]
+    frames = min(trial[key] for key in trial if trial[key] > 1)
+    same = {key: frames if extent > 1 else 1 for key, extent in trial.items()}
+    for time in ([item] for item in free):
+        try:
+            import_graph(model, shapes_of(model.inputs, given, same), time=time)
+        except FrameCountError as error:
+            advice = call_instead(example_shapes(model.inputs, time))
+            raise refuse(error.reasons, advice) from error
+        except ModelError:
+            continue
+
+
+def _bind_static(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
+    """A model of fixed shapes; of one frame it is a step, whatever axes it has beside time."""
+    graph = import_graph(model, given)
+    expect_small(graph)
+    shapes = {value.name: value.type.shape for value in graph.inputs}
+    if not has_one_frame(graph):
+        return Binding(graph, shapes, notes=_notes(graph))
+    more = with_more_frames(model, graph, next(trial_extents(model)))
+    note = (
+        "the model was exported with one frame: each step computes one, and the states of its "
+        "recurrent layers are carried from frame to frame, from their initial values on"
+    )
+    return Binding(graph, shapes, frames_graph=more, advice="", notes=(*_notes(graph), note))
+
+
+def _notes(graph: Graph) -> tuple[str, ...]:
+    """What is easily overlooked: a batch that is more than one stream."""
+    axes = AxisClasses(graph)
+    notes = []
+    for value in graph.inputs:
+        axis = axes.batch_axis(value)
+        extent = 1 if axis is None else value.type.shape[axis]
+        if extent > 1:
+            notes.append(
+                f"axis {axis} of the input '{value.name}' is a batch of {extent}: the artifact "
+                f"steps {extent} streams side by side, and every frame holds one row of each. For "
+                "one stream export the model with a batch of 1, or a dynamic one"
+            )
+    return tuple(notes)
