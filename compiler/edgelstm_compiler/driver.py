@@ -135,6 +135,7 @@ def compile_model(
     quantize_options: QuantizeOptions | None = None,
     holdout: Recordings | None = None,
     force: bool = False,
+    keep: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     units: str | Sequence[str] | None = None,
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
@@ -167,6 +168,7 @@ def compile_model(
         holdout: recordings to measure a quantized model on; None: the last fifth of those to
             calibrate with.
         force: hand out a quantized model too that was measured as useless.
+        keep: layers that stay in float32 beside one scheme for the others.
         columns: names of the elements of all inputs in order, kept in the artifact.
         units: of the columns; one for all, or one for each.
         labels: classes of the output that has as many elements, or by output.
@@ -192,7 +194,9 @@ def compile_model(
         dump=Path(dump) if dump is not None else None,
         check=check,
         check_input=check_input,
-        quantize=_request(quantize, calibration, max_error, quantize_options, holdout, force=force),
+        quantize=_request(
+            quantize, calibration, max_error, quantize_options, holdout, force=force, keep=keep
+        ),
         said=what_is_said(source, columns, units, labels, rate_hz, description),
         seen=calibration,
     )
@@ -377,19 +381,22 @@ def _request(
     holdout: Recordings | None,
     *,
     force: bool,
+    keep: Sequence[str],
 ) -> QuantizeRequest | None:
     if scheme is None:
         return None
     options = options or QuantizeOptions()
-    return QuantizeRequest(scheme, calibration, max_error, options, holdout, force)
+    return QuantizeRequest(scheme, calibration, max_error, options, holdout, force, tuple(keep))
 
 
 def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:
     """The request; without a floating-point unit, models in integers have integer borders."""
-    if target.capabilities().has_float or request.scheme != Scheme.INT8_FULL.value:
-        return request
-    integers = dataclasses.replace(request.options, integer_io=True)
-    return dataclasses.replace(request, options=integers)
+    takes, options = target.capabilities(), request.options
+    if not takes.has_wide_h:
+        options = dataclasses.replace(options, wide_h=False)
+    if not takes.has_float and request.scheme == Scheme.INT8_FULL.value:
+        options = dataclasses.replace(options, integer_io=True)
+    return dataclasses.replace(request, options=options)
 
 
 def _available(target: Target, options: CompileOptions) -> Target:

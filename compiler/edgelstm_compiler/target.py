@@ -41,6 +41,7 @@ class Capabilities:
             take unsigned weights (`ir/numerics.py`).
         packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
         has_float: it computes in floating point; else int8-full models take and give integers.
+        has_wide_h: int8-full layers may give an h of 16 bits.
     """
 
     unit_block: int | None
@@ -48,6 +49,7 @@ class Capabilities:
     weight_offset: int = 0
     packing: BytePacking | None = None
     has_float: bool = True
+    has_wide_h: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,6 @@ from edgelstm.numerics.integer_arithmetic import (
     bounded,
     multiply,
     rounding_shift,
-    saturate8,
     saturate16,
     unit_gate,
 )
@@ -148,8 +147,9 @@ class IntegerNumerics:
         return value.astype(STATE_TYPES[self._form(name)])
 
     def shown(self, h: Array) -> Array:
-        """The first state as the layer's output, int8."""
-        if self.cell.states[0].form is StateForm.NARROW:
+        """The first state as the layer's output: int8, or what it is where that is wide."""
+        is_wide = bool(self.fields.get("is_wide", False))
+        if is_wide or self.cell.states[0].form is StateForm.NARROW:
             return h
         return self._narrowed(h.astype(np.int32)).astype(np.int8)
 
@@ -200,12 +200,12 @@ class IntegerNumerics:
         return value
 
     def narrow(self, _: Narrow, value: Array) -> Array:
-        """sat8(rs(v * output_multiplier, output_shift))."""
+        """rs(v * output_multiplier, output_shift), within +-127."""
         return self._narrowed(value)
 
     def _narrowed(self, value: Array) -> Array:
         scaled = value * np.int32(self.fields["output_multiplier"])
-        return saturate8(rounding_shift(scaled, self.fields["output_shift"]))
+        return bounded(rounding_shift(scaled, self.fields["output_shift"]), -127, 127)
 
 
 def argument_first(table: Array, values: Range) -> Array:

@@ -178,7 +178,8 @@ def step(
                 result = stored[name] = numerics.store(name, *given)
                 if name not in names:
                     handed[name] = result
-            if observer is not None:
+            # A value handed on under its own name has been seen.
+            if observer is not None and (node is not None or (name,) != tuple(operands)):
                 observer(name, result)
         values.update(handed)
     return tuple(stored[name] for name in names)
@@ -223,10 +224,11 @@ def int8_recurrent(
 def integer_recurrent(
     fields: Mapping[str, Any], inputs: Sequence[Array | None], observer: Observer | None = None
 ) -> list[Array]:
-    """Y (int8) and the final states of an integer layer."""
+    """Y (int8, or int16 where it is wide) and the final states of an integer layer."""
     given, cell = Operands.of(inputs), fields["cell"]
     types = [STATE_TYPES[state.form] for state in cell.states]
-    walk = Walk(fields["direction"], int(fields["hidden"]), types, np.int8, observer)
+    shown = np.int16 if fields.get("is_wide", False) else np.int8
+    walk = Walk(fields["direction"], int(fields["hidden"]), types, shown, observer)
     return walk.run(_integer_directions(fields, cell, given, inputs[8:]), given)
 
 

@@ -13,7 +13,7 @@ import onnx
 from edgelstm.artifact import Artifact
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.quant.scheme import QuantizeOptions
-from tests.models import gru_model, lstm_model, stacked_model
+from tests.models import gru_model, lstm_model, rnn_model, stacked_model
 from tests.quantized_models import recordings, step_graph
 
 STEPS = 300
@@ -30,6 +30,7 @@ STREAMS: dict[str, tuple[Any, dict[str, Any]]] = {
         gru_model,
         {"hidden": 34, "features": 3, "linear_before_reset": True, "initial_h": "constant"},
     ),
+    "rnn": (rnn_model, {"hidden": 23, "features": 5}),
     "stack": (stacked_model, {"ops": ("LSTM", "GRU", "LSTM"), "hidden": 18, "head": "sequence"}),
 }
 CALLS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -51,6 +51,7 @@ def compile_as(
     asked: dict[str, Any] = {
         "quantize": scheme,
         "calibration": recordings(step_graph(model), frames=60),
+        "quantize_options": QuantizeOptions(wide_h=False),
         "check": False,
     }
     made = compile_model(model, target="cuda:sm_90", target_options=options, dump=folder, **asked)

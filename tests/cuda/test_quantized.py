@@ -57,7 +57,7 @@ def compile_pair(
     asked: dict[str, Any] = {
         "quantize": scheme,
         "calibration": recordings(step_graph(model), frames=150),
-        "quantize_options": QuantizeOptions(integer_io=integer_io),
+        "quantize_options": QuantizeOptions(integer_io=integer_io, wide_h=False),
         "check": False,
     }
     options = {"shape": shape, "groups": groups, **more}

@@ -12,10 +12,9 @@ import onnx
 import pytest
 
 import edgelstm
-from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.support import SUPPORT
 from edgelstm_compiler.quant_report.trials import TRIALS
-from tests.models import rnn_model, stacked_model
+from tests.models import lstm_model, rnn_model, stacked_model
 from tests.unit.runtime.command_line import invoke
 
 REFERENCE = ("--target", "reference")
@@ -149,6 +148,45 @@ def test_a_glitch_is_named_with_its_line(ranges: str, model: Path, walks: list[P
         assert place in result.stderr
         assert "channel 1" in result.stderr
     assert place in file.read_text(encoding="utf-8")
+
+
+def test_a_layer_is_kept_in_float32(model: Path, walks: list[Path]) -> None:
+    """Beside one scheme for all others; an unknown layer is refused with the names."""
+    words = [*REFERENCE, "--quantize", "int8-full", *_calibrated(walks)]
+    artifact = model.with_suffix(".edgelstm")
+    made = invoke("compile", model, "-o", artifact, *words, "--keep", "layer_2=float", "--json")
+    assert made.exit_code == 0, made.stderr
+    schemes = {row["name"]: row["scheme"] for row in json.loads(made.stdout)["layers"]}
+    assert schemes["layer_1"] == "int8-full"
+    assert schemes["layer_2"] == "fp32"
+    assert invoke("verify", artifact, "--model", model).exit_code == 0
+    unknown = invoke("compile", model, "-o", artifact, *words, "--keep", "layer_9")
+    assert unknown.exit_code == 4
+    assert "'layer_1', 'layer_2'" in unknown.stderr
+    assert invoke("compile", model, *words, "--keep", "layer_2=w4").exit_code == 2
+
+
+def test_a_model_is_measured_and_refused(model: Path, walks: list[Path], tmp_path: Path) -> None:
+    """Figures on held-out recordings are told; what is useless has exit code 3 unless forced."""
+    words = [*REFERENCE, "--columns", "x,y,z", "--quantize", "int8"]
+    artifact = model.with_suffix(".edgelstm")
+    given = ["-o", artifact, "--calibrate", walks[0], "--holdout", walks[2]]
+    told = invoke("compile", model, *words, *given).stdout
+    assert "measured on recordings held out: 260 frames" in told
+    assert "same decision on" in told
+    assert "weights" not in told.split("quantized", 1)[1]
+    onnx.save(lstm_model(steps=None, hidden=12, gain=3.0), model)
+    ruined = tmp_path / "ruined.csv"
+    lines = walks[0].read_text(encoding="utf-8").splitlines()
+    lines[9] = "90,1e9,1e9,1e9"
+    ruined.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    given = ["-o", artifact, "--calibrate", ruined, "--holdout", walks[2]]
+    refused = invoke("compile", model, *words, *given)
+    assert refused.exit_code == 3
+    assert "--force" in refused.stderr
+    forced = invoke("compile", model, *words, *given, "--force")
+    assert forced.exit_code == 0
+    assert "dB" in forced.stderr
 
 
 def test_auto_shows_its_search(model: Path, walks: list[Path]) -> None:
@@ -316,7 +354,7 @@ def test_report_page(model: Path, walks: list[Path], tmp_path: Path) -> None:
     assert html.count("data:image/svg+xml;base64,") == 5
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert "<script" not in html
-    for words_inside in ("layer_2", "Drift", "the integer RNN cell is not built yet", "gates"):
+    for words_inside in ("layer_2", "Drift", "no bounds, integer gates have", "gates"):
         assert words_inside in html
     report = json.loads(invoke("report", artifact, *words, "--json").stdout)
     assert report["drift"]["steps"] == 3000
@@ -391,12 +429,9 @@ def test_schemes_table() -> None:
 
 
 def test_refused_operators_have_a_message(tmp_path: Path) -> None:
-    """What the table refuses, compile refuses with the table's reason."""
+    """What the table refuses of an operator, compile refuses with the table's reason."""
     path = tmp_path / "rnn.onnx"
-    onnx.save(rnn_model(steps=None), path)
-    refused = [scheme for scheme, row in SUPPORT.items() if any(row.values())]
-    assert refused == [Scheme.INT8_FULL]
-    for scheme in refused:
-        result = invoke("compile", path, *REFERENCE, "--quantize", scheme.value)
-        assert result.exit_code == 3
-        assert next(filter(None, SUPPORT[scheme].values())) in result.stderr
+    onnx.save(rnn_model(steps=None, activations=("Relu",)), path)
+    result = invoke("compile", path, *REFERENCE, "--quantize", "int8-full")
+    assert result.exit_code == 3
+    assert "no bounds, integer gates have" in result.stderr

@@ -27,7 +27,7 @@ from edgelstm_compiler.known_steps import (
     step_random,
 )
 from edgelstm_compiler.onnx_import.read import read_model
-from edgelstm_compiler.quant.embedded import SECTION, unpack_calibration
+from edgelstm_compiler.quant.embedded import SECTION, expect_recipe, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
 from edgelstm_compiler.verification import as_compiled, fixed_constants
 
@@ -152,6 +152,7 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
     quantization: dict[str, Any] = {}
     record = artifact.manifest.get("quantization")
     if record is not None:
+        expect_recipe(record)
         sections = artifact.container.sections
         try:
             options = {**record["options"], "observer": Observer(record["options"]["observer"])}

@@ -25,6 +25,7 @@ from edgelstm_compiler.commands.quantize_options import (
     describe_quantization,
     expect_consistent,
     make_options,
+    parse_kept,
     parse_schemes,
     quantize_options,
     read_calibration_data,
@@ -146,6 +147,7 @@ def compile_command(
     calibrate: tuple[Path, ...],
     calibration: Path | None,
     holdout: tuple[Path, ...],
+    keep: tuple[str, ...],
     force: bool,
     columns: str | None,
     max_error: float | None,
@@ -222,6 +224,7 @@ def compile_command(
             **told,
             holdout=measured,
             force=force,
+            keep=parse_kept(keep),
             progress=lambda stage: advance(0 if ": " in stage else 1),
             note=notes.append,
         )

@@ -19,6 +19,8 @@ from edgelstm_compiler.quant.scheme import AUTO, Observer, QuantizeOptions, Sche
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_FLOAT = ("float", "fp32")
+
 SCHEMES = [scheme.value for scheme in Scheme] + [AUTO]
 
 
@@ -59,6 +61,12 @@ def quantize_options(function: _F) -> _F:
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
             help="Recording to measure on. May be repeated.  [default: last fifth of --calibrate]",
+        ),
+        click.option(
+            "--keep",
+            multiple=True,
+            metavar="LAYER[=float]",
+            help="Layer that stays in float32 beside --quantize SCHEME. May be repeated.",
         ),
         click.option(
             "--force", is_flag=True, help="Write a quantized model under 10 dB all the same."
@@ -113,6 +121,21 @@ def parse_schemes(values: Sequence[str]) -> str | dict[str, str] | None:
             )
         schemes[layer] = scheme
     return schemes
+
+
+def parse_kept(values: Sequence[str]) -> list[str]:
+    """Names of layers that stay in float32.
+
+    Raises:
+        click.UsageError: kept in anything else.
+    """
+    kept = []
+    for text in values:
+        layer, equals, scheme = text.rpartition("=")
+        if equals and scheme not in _FLOAT:
+            raise click.UsageError(f"--keep {text}: a layer is kept as {' or '.join(_FLOAT)}")
+        kept.append(layer if equals else text)
+    return kept
 
 
 def expect_consistent(

@@ -45,6 +45,8 @@ def executed(op: Op, inputs: Sequence[object]) -> tuple[str, dict[str, Any]]:
     if isinstance(op, Recurrent):
         return Recurrent.__name__, {**shared, "cell": cell}
     assert isinstance(op, (Int8Recurrent, IntegerRecurrent))
+    if isinstance(op, IntegerRecurrent):
+        cell = op.integer_cell(peepholes=has_p)
     return op.kind, {**shared, **op_fields(op), "cell": cell}
 
 

@@ -144,7 +144,7 @@ class RecurrentKernel(Kernel):
     @property
     def cell(self) -> Cell:
         """What it computes."""
-        return self.op.cell(peepholes=self.has_peepholes)
+        return self.numerics.cell(self.op, peepholes=self.has_peepholes)
 
     @property
     def padded_hidden(self) -> int:

@@ -53,9 +53,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgelstm.dtypes import DType
+from edgelstm.numerics.cells import Cell
 from edgelstm_compiler.ir.compact import LineCodes
 from edgelstm_compiler.ir.ops.quantized import Storage
 from edgelstm_compiler.ir.ops.quantized_integer import IntegerDense, IntegerRecurrent
+from edgelstm_compiler.ir.ops.recurrent import Recurrent
 
 if TYPE_CHECKING:
     from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
@@ -105,6 +107,10 @@ class BytePacking:
 @dataclass(frozen=True, slots=True)
 class Numerics:
     """Base of all numerics; what a kernel's workspace holds depends on it."""
+
+    def cell(self, op: Recurrent, *, peepholes: bool) -> Cell:
+        """What a recurrent layer computes, as these numerics carry its states."""
+        return op.cell(peepholes=peepholes)
 
     def recurrent_workspace(self, kernel: RecurrentKernel) -> int:
         """Bytes of the workspace of a recurrent layer."""
@@ -191,6 +197,11 @@ class Integer(Numerics):
         """The operator of a recurrent layer."""
         assert isinstance(self.op, IntegerRecurrent)
         return self.op
+
+    def cell(self, op: Recurrent, *, peepholes: bool) -> Cell:
+        """The float cell, with a wide first state where the layer has one."""
+        del op
+        return self.layer.integer_cell(peepholes=peepholes)
 
     def new_h_bytes(self, kernel: RecurrentKernel) -> int:
         """Bytes of the new h, at the beginning of the workspace."""

@@ -25,6 +25,7 @@ from edgelstm_compiler.ir.ops import (
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.channels import column_scales
+from edgelstm_compiler.quant.moments import Moments
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 
 MOVEMENTS = (Reshape, Transpose, Slice, Gather, Broadcast)
@@ -121,6 +122,12 @@ class QuantizedBuilder:
                 "calibration: give recordings (--calibrate FILE), or use fp16, w8 or w4"
             )
         return self._calibration
+
+    def moments(self, node: Node) -> Moments | None:
+        """Of a layer's operands, where they are known and compensated rounding is wanted."""
+        if self._calibration is None or not self.options.compensate:
+            return None
+        return self._calibration.moments.get(node.name)
 
     @property
     def means(self) -> Calibration | None:
@@ -262,6 +269,16 @@ class QuantizedBuilder:
             return True
         return any(
             self.is_result(node.outputs[0])
+            for node in self._consumers.get(value, [])
+            if isinstance(node.op, MOVEMENTS)
+        )
+
+    def is_output(self, value: Value) -> bool:
+        """Whether the value, or what data movement makes of it, leaves the graph."""
+        if any(out.value is value for out in self.graph.outputs):
+            return True
+        return any(
+            self.is_output(node.outputs[0])
             for node in self._consumers.get(value, [])
             if isinstance(node.op, MOVEMENTS)
         )

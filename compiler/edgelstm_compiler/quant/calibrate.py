@@ -14,6 +14,7 @@ from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.calibration import Calibration, CellRange, ValueRange
 from edgelstm_compiler.quant.cell_trace import CellTrace, CellWeights, trace_cell
 from edgelstm_compiler.quant.extremes import Spread, extreme_warnings
+from edgelstm_compiler.quant.moments import MomentSums, add_dense, add_recurrent
 from edgelstm_compiler.quant.replay import Recording, Replay
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,7 @@ def calibrate(
     replay = Replay(graph, [value.name for value in watched])
     samples: dict[str, list[Array]] = {value.name: [] for value in watched}
     traces: dict[str, list[CellTrace]] = {node.name: [] for node in layers}
+    moments = {node.name: MomentSums() for node in layers}
     starts: dict[str, list[int]] = {value.name: [] for value in watched}
     frames = 0
     for number, recording in enumerate(recordings):
@@ -63,7 +65,12 @@ def calibrate(
             before.append(data.reshape(-1, data.shape[-1]))
         for node in layers:
             if isinstance(node.op, Recurrent):
-                traces[node.name].append(_trace(graph, node, node.op, rows))
+                inside = _inside(graph, node, rows)
+                traces[node.name].append(trace_cell(node.op, *inside))
+                add_recurrent(moments[node.name], node.op, *inside)
+            elif node.inputs[0] is not None and node.inputs[0].name in rows:
+                x = rows[node.inputs[0].name]
+                add_dense(moments[node.name], x.reshape(-1, x.shape[-1]))
         if progress is not None:
             progress(number + 1, len(recordings))
     values: dict[str, ValueRange] = {}
@@ -83,7 +90,8 @@ def calibrate(
         name: CellRange(trace.h_largest, trace.h_mean, trace.c_largest)
         for name, trace in merged.items()
     }
-    return Calibration(model, frames, values, cells, tuple(warnings))
+    known = {name: found for name, sums in moments.items() if (found := sums.moments())}
+    return Calibration(model, frames, values, cells, tuple(warnings), known)
 
 
 def _layers(graph: StepGraph) -> list[Node]:
@@ -103,8 +111,10 @@ def _watched(graph: StepGraph, layers: Sequence[Node]) -> list[Value]:
     return [value for value in values if value.type.dtype.is_float and value.type.rank > 0]
 
 
-def _trace(graph: StepGraph, node: Node, op: Recurrent, rows: dict[str, Array]) -> CellTrace:
-    """The inside of a layer, over the whole recording as one sequence (stream) or one call."""
+def _inside(
+    graph: StepGraph, node: Node, rows: dict[str, Array]
+) -> tuple[CellWeights, Array, Array, Array]:
+    """Weights, x, h and the first h of a layer, the recording as one sequence or one call."""
     data = constant_data(graph)
     padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
     x_value = padded[X]
@@ -126,7 +136,7 @@ def _trace(graph: StepGraph, node: Node, op: Recurrent, rows: dict[str, Array]) 
     start = np.zeros(y_h.type.shape, np.float32)
     if initial is not None:
         start = _rows(graph, initial, rows, data)[0]
-    return trace_cell(op, weights, x, h, start)
+    return weights, x, h, start
 
 
 def _rows(

@@ -13,6 +13,7 @@ import numpy as np
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.extremes import Spread
+from edgelstm_compiler.quant.moments import Moments
 from edgelstm_compiler.quant.observers import BINS, clip_ratio, histogram, pooled
 from edgelstm_compiler.quant.scheme import Observer
 
@@ -137,6 +138,7 @@ class Calibration:
         values: by name of the value in the float step graph.
         cells: by name of the layer.
         warnings: what the recordings do not exercise.
+        moments: by name of the layer: how the operands of its sums vary together.
     """
 
     model: str
@@ -144,6 +146,7 @@ class Calibration:
     values: Mapping[str, ValueRange]
     cells: Mapping[str, CellRange]
     warnings: tuple[str, ...] = field(default=())
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
     def value(self, name: str) -> ValueRange:
         """The range of a value.
@@ -186,6 +189,7 @@ class Calibration:
             "values": {name: _fields_to_json(item) for name, item in self.values.items()},
             "cells": {name: _fields_to_json(item) for name, item in self.cells.items()},
             "warnings": list(self.warnings),
+            "moments": {name: found.to_json() for name, found in self.moments.items()},
         }
 
     @classmethod
@@ -207,6 +211,7 @@ class Calibration:
                 values={name: ValueRange(**_arrays(item)) for name, item in data["values"].items()},
                 cells={name: CellRange(**_arrays(item)) for name, item in data["cells"].items()},
                 warnings=tuple(data["warnings"]),
+                moments={n: Moments.from_json(item) for n, item in data["moments"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CapabilityError(f"this is no calibration: {error}; calibrate again") from error

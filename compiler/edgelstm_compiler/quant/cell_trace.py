@@ -59,7 +59,7 @@ def trace_cell(
     others = op.cell().state_names[1:]
     if not others:
         # Every frame starts from a known state: all of them at once.
-        before = _previous(op, h, initial_h)
+        before = previous_h(op, h, initial_h)
         initial_h = before.transpose(1, 0, 2, 3).reshape(h.shape[1], -1, op.hidden)
         x = x.reshape(1, -1, x.shape[-1])
     operands = [x, weights.w, weights.r, weights.b, None, initial_h, None, weights.p]
@@ -82,7 +82,7 @@ def trace_cell(
     )
 
 
-def _previous(op: Recurrent, h: Array, initial_h: Array) -> Array:
+def previous_h(op: Recurrent, h: Array, initial_h: Array) -> Array:
     """The h (T, D, B, H) that each frame starts from."""
     before = np.empty_like(h)
     for d in range(h.shape[1]):

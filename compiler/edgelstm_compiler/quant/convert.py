@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -105,7 +105,9 @@ def quantize_graph(
     """
     options = options or QuantizeOptions()
     chosen = layer_schemes(graph, schemes)
+    given = graph
     graph = fold_affine(graph, {n for n, s in chosen.items() if s is Scheme.INT8_FULL})
+    calibration = _as_folded(given, graph, calibration)
     graph, calibration = drop_dead_units(graph, calibration, chosen)
     fitted = fit_channels(graph, calibration, chosen, options)
     graph, calibration = fitted.graph, fitted.calibration
@@ -133,6 +135,28 @@ def quantize_graph(
         if state.name in builder.state_scales
     }
     return Quantized(new, tuple(builder.records), borders, shown, scales)
+
+
+def _as_folded(
+    given: StepGraph, folded: StepGraph, calibration: Calibration | None
+) -> Calibration | None:
+    """The moments of layers that took in x * a + b: those of x, its sign changed where a < 0."""
+    if folded is given or calibration is None:
+        return calibration
+    before, after = constant_data(given), constant_data(folded)
+    layers = {node.name: node for node in given.nodes}
+    moments = dict(calibration.moments)
+    for node in folded.nodes:
+        old = layers.get(node.name)
+        if node.name not in moments or old is None or old.inputs[0] is node.inputs[0]:
+            continue
+        w_old, w_new = old.inputs[1], node.inputs[1]
+        assert w_old is not None
+        assert w_new is not None
+        product = before[w_old].astype(np.float64) * after[w_new]
+        axis = 1 if isinstance(node.op, Dense) else tuple(range(product.ndim - 1))
+        moments[node.name] = moments[node.name].turned(np.where(product.sum(axis) < 0, -1, 1))
+    return replace(calibration, moments=moments)
 
 
 def layer_schemes(graph: StepGraph, schemes: Scheme | Mapping[str, Scheme]) -> dict[str, Scheme]:

@@ -38,7 +38,12 @@ def drop_dead_units(
         if calibration is not None:
             ranges = calibration.value(old.name).selected(live)
             values = {**calibration.values, new.name: ranges}
-            calibration = dataclasses.replace(calibration, values=values)
+            readers = {reader.name for reader in graph.nodes if new in reader.inputs}
+            moments = {
+                name: known.selected(live) if name in readers else known
+                for name, known in calibration.moments.items()
+            }
+            calibration = dataclasses.replace(calibration, values=values, moments=moments)
         return drop_dead_units(graph, calibration, schemes)
     return graph, calibration
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import ArtifactFormatError, CapabilityError
+from edgelstm.errors import ArtifactFormatError, ArtifactVersionError, CapabilityError
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.convert import Quantized, quantize_graph
 from edgelstm_compiler.quant.equalize import equalize
-from edgelstm_compiler.quant.model import QuantizedModel, is_integer
+from edgelstm_compiler.quant.model import RECIPE, QuantizedModel, is_integer
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions, Scheme
 
 SECTION = "quantization/calibration"
@@ -57,6 +57,20 @@ def unpack_calibration(data: bytes | memoryview) -> Calibration:
         ) from error
 
 
+def expect_recipe(record: Mapping[str, Any]) -> None:
+    """Refuse to quantize again what another recipe quantized: the numbers would be others.
+
+    Raises:
+        ArtifactVersionError: says so, and what to do.
+    """
+    found = record.get("recipe", 1)
+    if found != RECIPE:
+        raise ArtifactVersionError(
+            f"the artifact was quantized by recipe {found}, this version has recipe {RECIPE}: it "
+            "runs as it is, but its graph cannot be made again here; compile the model again"
+        )
+
+
 def restore_model(
     graph: StepGraph, record: Mapping[str, Any], calibration: Calibration | None
 ) -> tuple[QuantizedModel, Quantized]:
@@ -68,9 +82,11 @@ def restore_model(
         calibration: what it was made with.
 
     Raises:
+        ArtifactVersionError: another recipe made it.
         ArtifactFormatError: the record is malformed.
         CapabilityError: the calibration does not fit.
     """
+    expect_recipe(record)
     try:
         options = QuantizeOptions(
             **{**record["options"], "observer": Observer(record["options"]["observer"])}

@@ -21,6 +21,7 @@ from edgelstm_compiler.quant.layer import (
     Activations,
     CellParameters,
     compact_biases,
+    compensated_rows,
     hidden_limit,
     hidden_means,
     input_activations,
@@ -31,12 +32,15 @@ from edgelstm_compiler.quant.layer import (
     record,
     stored_biases,
 )
+from edgelstm_compiler.quant.moments import row_kinds
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.weights import (
     QuantizedRows,
     quantize_coded_rows,
     quantize_rows,
 )
+
+_LIMITS = (-127, 127)
 
 # Of q(h), about: h is a third on average.
 _MEAN_SQUARE = H_STEPS**2 / 9.0
@@ -50,6 +54,15 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     x = input_activations(node, builder)
     h_inverse = np.float32(H_STEPS / hidden_limit(node, op, builder))
     w, r, scale = _shared_rows(given, x, float(h_inverse), node, builder)
+    if r is not None and given.r is not None:
+        w, r = compensated_rows(
+            node,
+            builder,
+            row_kinds(op.cell())[1],
+            [(given.w, w), (given.r, r)],
+            _LIMITS,
+            1.0 / x.inverse.astype(np.float64),
+        )
     bias = given.b.astype(np.float64).copy()
     means, h_means = input_means(node, builder), hidden_means(node, builder)
     rows = op.gates * op.hidden
@@ -93,6 +106,8 @@ def quantize_dense(node: Node, builder: QuantizedBuilder) -> None:
     bias = builder.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     x = input_activations(node, builder)
     w = folded_rows(given, x, node, builder)
+    inverse = x.inverse.astype(np.float64)
+    (w,) = compensated_rows(node, builder, (0,), [(given, w)], _LIMITS, 1.0 / inverse)
     restored = w.restored * x.inverse.astype(np.float64)
     total = np.zeros(len(given)) if bias is None else bias.astype(np.float64)
     total = total + mean_change(given, restored, input_means(node, builder))

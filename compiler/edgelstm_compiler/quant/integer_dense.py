@@ -13,7 +13,9 @@ from edgelstm_compiler.quant.build import IntegerValue, QuantizedBuilder, intege
 from edgelstm_compiler.quant.fixed_point import Product, fix_layer, rescale
 from edgelstm_compiler.quant.int8 import folded_rows, zero_point_sum
 from edgelstm_compiler.quant.layer import (
+    H_STEPS,
     Activations,
+    compensated_rows,
     input_activations,
     input_means,
     mean_change,
@@ -47,6 +49,8 @@ def quantize_dense(node: Node, builder: QuantizedBuilder) -> None:
     scale = np.broadcast_to(held.scale, source.type.shape[-1:]).astype(np.float64)
     x = Activations(held.value.type.dtype, scale, held.zero_point)
     w = folded_rows(given, x, node, builder)
+    inverse = x.inverse.astype(np.float64)
+    (w,) = compensated_rows(node, builder, (0,), [(given, w)], (-H_STEPS, H_STEPS), 1.0 / inverse)
     restored = w.restored * x.inverse.astype(np.float64)
     total = np.zeros(len(given)) if bias is None else bias.astype(np.float64)
     total = total + mean_change(given, restored, input_means(node, builder))

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm.numerics.cells import Matrix, Range, StateForm
+from edgelstm.numerics.cells import Matrix, Range, StateForm, widened
 from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
 from edgelstm.numerics.layer import Operands
 from edgelstm_compiler.ir.activations import Activation
@@ -24,26 +24,27 @@ from edgelstm_compiler.ir.ops.quantized_integer import H_MULTIPLIER, TABLES, X_M
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Op, Value
 from edgelstm_compiler.quant.build import IntegerValue, QuantizedBuilder, integer_limits
-from edgelstm_compiler.quant.fixed_point import FixedPoint, Product, fix_layer
+from edgelstm_compiler.quant.fixed_point import INT16_LIMIT, FixedPoint, Product, fix_layer
 from edgelstm_compiler.quant.int8 import folded_rows, zero_point_sum
 from edgelstm_compiler.quant.layer import (
     H_STEPS,
+    WIDEST_INT16,
     Activations,
     CellParameters,
+    compensated_rows,
     hidden_means,
     input_activations,
     input_means,
+    integer_limit,
     mean_change,
     padded_inputs,
     record,
     sums_of_biases,
 )
+from edgelstm_compiler.quant.moments import row_kinds
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_compiler.quant.tables import signed_table, unit_table
 from edgelstm_compiler.quant.weights import QuantizedRows, quantize_rows
-
-OUTPUT_SHIFT = 15
-"""h in Q0.15 times 127, shifted by 15, is h in steps of 1 / 127."""
 
 MAX_CELL_EXPONENT = 10
 _CELL_HEADROOM = 1.5
@@ -62,6 +63,13 @@ class _Layer:
     inputs: list[Value | None]
     pairs: tuple[tuple[Array, Array], ...]
     given: CellParameters
+    narrowing: tuple[int, int]
+
+    @property
+    def h_scale(self) -> float:
+        """What a step of h in int8 is worth."""
+        multiplier, shift = self.narrowing
+        return 2.0 ** (shift - 15) / multiplier
 
 
 def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
@@ -70,39 +78,72 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     assert isinstance(op, Recurrent)
     layer = _convert(node, op, builder)
     given, inputs = Operands.of(node.inputs), layer.inputs
-    states = op.cell(peepholes=given.p is not None).states
+    cell = op.cell(peepholes=given.p is not None)
+    is_wide = builder.options.wide_h and _is_read_wide(node, builder)
+    states = (widened(cell) if is_wide else cell).states
     exponent = peephole_shift = 0
     if any(state.form is StateForm.FREE for state in states):
         exponent = _cell_exponent(node, builder)
     if layer.given.p is not None:
         inputs[P], peephole_shift = _peepholes(layer.given.p, exponent, node, builder)
-    scales = [_STATE_SCALES.get(state.form, 2.0 ** (exponent - 15)) for state in states]
+    steps = {
+        StateForm.NARROW: layer.h_scale,
+        StateForm.SIGNED: 2.0**-15,
+        StateForm.FREE: 2.0 ** (exponent - 15),
+    }
+    scales = [steps[state.form] for state in states]
     integer = IntegerRecurrent(
         cell=op,
         x_shift=layer.fixed.shifts[0],
         h_shift=layer.fixed.shifts[1],
         sum_shift=layer.fixed.sum_shift,
-        output_multiplier=H_STEPS,
-        output_shift=OUTPUT_SHIFT,
+        output_multiplier=layer.narrowing[0],
+        output_shift=layer.narrowing[1],
         tables=layer.places,
         cell_exponent=exponent,
         peephole_shift=peephole_shift,
+        is_wide=is_wide,
     )
     finals = node.outputs[1:]
     for index, (dtype, scale) in enumerate(zip(integer.state_types, scales, strict=True)):
         initial = _initial(given.initial[index], finals[index], dtype, scale, builder)
         inputs[INITIAL_H + index] = initial
     y, *new_states = _finish(node, integer, layer, builder).outputs
-    builder.show_integer(node.outputs[0], IntegerValue(y, np.array([1.0 / H_STEPS])))
+    y_scale = steps[StateForm.SIGNED if is_wide else StateForm.NARROW]
+    builder.show_integer(node.outputs[0], IntegerValue(y, np.array([y_scale])))
     for index, (shown, value, scale) in enumerate(zip(finals, new_states, scales, strict=True)):
         builder.write_state(shown, value)
-        if index == 0 and states[0].form is StateForm.SIGNED and given.lengths is None:
-            value, scale = _last_frames(y, op, node, builder), 1.0 / H_STEPS
+        is_signed = index == 0 and states[0].form is StateForm.SIGNED
+        if is_signed and not is_wide and given.lengths is None:
+            value, scale = _last_frames(y, op, node, builder), layer.h_scale
         builder.show_integer(shown, IntegerValue(value, np.array([scale])))
 
 
-_STATE_SCALES = {StateForm.NARROW: 1.0 / H_STEPS, StateForm.SIGNED: 2.0**-15}
-"""What a step of a state within [-1, 1] is worth."""
+def _is_read_wide(node: Node, builder: QuantizedBuilder) -> bool:
+    """Whether others read h in 16 bits.
+
+    Integer recurrent layers alone read int8: 16 bits cost them up to a quarter more where products
+    take bytes. What is wider than sums of int16 hold reads int8, too.
+    """
+    shown = node.outputs[:2]
+    readers = [reader for value in shown for reader in builder.consumers(value)]
+    if any(_widest(reader, builder) > WIDEST_INT16 for reader in readers):
+        return False
+    is_inner = all(
+        isinstance(reader.op, Recurrent) and builder.schemes.get(reader.name) is Scheme.INT8_FULL
+        for reader in readers
+    )
+    return not (readers and is_inner) or any(map(builder.is_output, shown))
+
+
+def _widest(reader: Node, builder: QuantizedBuilder) -> int:
+    """The most columns of an integer layer that reads what this node does, also when joined."""
+    if isinstance(reader.op, Concat):
+        behind = builder.consumers(reader.outputs[0])
+        return max((_widest(node, builder) for node in behind), default=0)
+    value = reader.inputs[X]
+    is_integer = builder.schemes.get(reader.name) is Scheme.INT8_FULL
+    return value.type.shape[-1] if is_integer and value is not None else 0
 
 
 def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
@@ -116,6 +157,16 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     assert given.r is not None
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
+    narrowing = _narrowing(integer_limit(node, builder))
+    inverse = activations.inverse.astype(np.float64)
+    w, r = compensated_rows(
+        node,
+        builder,
+        row_kinds(op.cell())[1],
+        [(given.w, w), (given.r, r)],
+        (-H_STEPS, H_STEPS),
+        1.0 / inverse,
+    )
     gates, hidden, count = op.gates, op.hidden, op.direction.count
     restored = w.restored * activations.inverse.astype(np.float64)
     means, h_means = input_means(node, builder), hidden_means(node, builder)
@@ -131,7 +182,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     fixed = fix_layer(
         [
             Product(w.steps, w.scale, -integer_limits(wanted.dtype)[0]),
-            Product(r.steps, r.scale / H_STEPS, H_STEPS + 1),
+            Product(r.steps, r.scale * (2.0 ** (narrowing[1] - 15) / narrowing[0]), H_STEPS + 1),
         ],
         [np.repeat(factors[place], hidden) for place in places],
         sums,
@@ -153,7 +204,15 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
         inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
     inputs[SEQUENCE_LENS] = padded_inputs(node)[SEQUENCE_LENS]
     pairs = ((given.w, restored), (given.r, r.restored))
-    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given)
+    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given, narrowing)
+
+
+def _narrowing(limit: float) -> tuple[int, int]:
+    """Multiplier and shift that bring h in Q0.15, within +-limit, into 127 steps.
+
+    The step is what they make of it, so neither loses anything by rounding.
+    """
+    return min(round(H_STEPS / limit), INT16_LIMIT), 15
 
 
 def _finish(node: Node, op: IntegerRecurrent, layer: _Layer, builder: QuantizedBuilder) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import sqnr_db
 from edgelstm_compiler.quant.build import LayerRecord, QuantizedBuilder
 from edgelstm_compiler.quant.channels import alike, filled, importance
+from edgelstm_compiler.quant.compensate import compensated_layer
 from edgelstm_compiler.quant.scheme import Scheme
+from edgelstm_compiler.quant.weights import QuantizedRows
 
 H_STEPS = 127
 """Steps of an h in [-1, 1]: its scale is 1 / 127."""
@@ -139,6 +141,18 @@ def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
     return largest or 1.0
 
 
+def integer_limit(node: Node, builder: QuantizedBuilder) -> float:
+    """The largest |h| that integer products read, in int8.
+
+    Half way, in octaves, from 1.25 times what calibration saw to 1: at twice the amplitude, or
+    after 250 frames, a range as narrow as what was seen loses more than it gains.
+    """
+    if not builder.options.wide_h:
+        return 1.0
+    largest = float(builder.calibration(node).cell(node.name).h_largest.max())
+    return min(float(np.sqrt(1.25 * largest)), 1.0) or 1.0
+
+
 def has_bounded_h(op: Recurrent) -> bool:
     """Whether the cell's functions keep h within [-1, 1]."""
     cell, count = op.cell(), op.functions
@@ -202,6 +216,45 @@ def input_squares(node: Node, builder: QuantizedBuilder) -> Array | None:
         return None
     found, columns = builder.means.value(value.name), builder.column_scales(node)
     return importance(found, columns, centered=builder.options.correct_bias)
+
+
+def compensated_rows(
+    node: Node,
+    builder: QuantizedBuilder,
+    places: Sequence[int],
+    parts: Sequence[tuple[Array, QuantizedRows]],
+    limits: tuple[int, int],
+    x_scale: Array | None = None,
+) -> list[QuantizedRows]:
+    """W and R (or W alone), rounded such that the columns of a row make up for each other.
+
+    Args:
+        node: the layer.
+        builder: knows the moments of its operands.
+        places: for each row block the kind of its operand (`moments.row_kinds`).
+        parts: of each matrix its weights (..., rows, K) and their steps to the nearest.
+        limits: smallest and largest step.
+        x_scale: what the first matrix is multiplied with is x / x_scale; None: x.
+    """
+    squares, moments = input_squares(node, builder), builder.moments(node)
+    if squares is None or moments is None:
+        return [rows for _, rows in parts]
+    sizes = [rows.sizes for _, rows in parts]
+    if x_scale is not None:
+        sizes[0] = sizes[0] / x_scale
+    flat = (
+        [array.reshape(-1, *array.shape[-2:]) for array in arrays]
+        for arrays in ([weights for weights, _ in parts], sizes, [rows.steps for _, rows in parts])
+    )
+    weights, scale, steps = (np.concatenate(arrays, axis=-1) for arrays in flat)
+    found = compensated_layer(
+        moments, places, weights.astype(np.float64), scale, steps, np.sqrt(squares), limits
+    )
+    cuts = np.cumsum([rows.steps.shape[-1] for _, rows in parts])[:-1]
+    return [
+        replace(rows, steps=np.ascontiguousarray(piece.reshape(rows.steps.shape)))
+        for (_, rows), piece in zip(parts, np.split(found, cuts, axis=-1), strict=True)
+    ]
 
 
 def hidden_means(node: Node, builder: QuantizedBuilder) -> Array | None:

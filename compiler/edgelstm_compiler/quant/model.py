@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.graph import StepGraph, consumers
+from edgelstm_compiler.ir.graph import StepGraph, constant_data, consumers
 from edgelstm_compiler.ir.ops import Arithmetic, Binary
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import measure
@@ -28,6 +28,7 @@ from edgelstm_compiler.quant.recordings import Recordings, as_recordings, limite
 from edgelstm_compiler.quant.replay import Recording, Replay
 from edgelstm_compiler.quant.scheme import AUTO, Observer, QuantizeOptions, Scheme, parse_scheme
 from edgelstm_compiler.quant.search import Trial, search_schemes
+from edgelstm_compiler.quant.support import is_layer
 
 RECIPE = 2
 """Counts up whenever the same model and calibration are quantized to other numbers."""
@@ -46,6 +47,7 @@ class QuantizeRequest:
         max_error: bound for auto, see `search.end_to_end_error`.
         options: see `QuantizeOptions`.
         holdout: recordings to measure on, or None: the last fifth of those to calibrate with.
+        keep: names of layers that stay in float32, beside one scheme for all others.
         force: hand out what was measured as useless too.
     """
 
@@ -55,6 +57,7 @@ class QuantizeRequest:
     options: QuantizeOptions = field(default_factory=QuantizeOptions)
     holdout: Recordings | None = None
     force: bool = False
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def quantize_model(
             say,
         )
     else:
-        schemes = _schemes(request.scheme)
+        schemes = _kept(graph, _schemes(request.scheme), request.keep)
     say("quantize")
     quantized = quantize_graph(graph, calibration, schemes, request.options)
     record: dict[str, Any] = {
@@ -233,6 +236,29 @@ def _schemes(given: str | Mapping[str, str]) -> Scheme | dict[str, Scheme]:
     if isinstance(given, str):
         return _parsed(given)
     return {name: _parsed(scheme) for name, scheme in given.items()}
+
+
+def _kept(
+    graph: StepGraph, schemes: Scheme | dict[str, Scheme], keep: Sequence[str]
+) -> Scheme | dict[str, Scheme]:
+    """The schemes with some layers in float32.
+
+    Raises:
+        CapabilityError: a name that is no layer.
+    """
+    if not keep:
+        return schemes
+    layers = [node for node in graph.nodes if is_layer(node)]
+    names = [node.name for node in layers]
+    for name in keep:
+        if name not in names:
+            raise CapabilityError(
+                f"there is no layer {name!r} to keep; there is {', '.join(map(repr, names))}"
+            )
+    if isinstance(schemes, Scheme):
+        data = constant_data(graph)
+        schemes = {node.name: schemes for node in layers if node.inputs[1] in data}
+    return {name: scheme for name, scheme in schemes.items() if name not in keep}
 
 
 def _parsed(name: str) -> Scheme:

@@ -46,7 +46,10 @@ class QuantizeOptions:
         clip_weights: search the scale of each weight row for the least squared error, rather than
             taking the largest weight.
         correct_bias: add to each bias what quantizing the weights changes on average.
+        compensate: round weights such that columns make up for each other (`compensate.py`).
         equalize: move scale between dense layers connected by ReLU (`equalize.py`).
+        wide_h: int8-full only: outputs and dense layers read the h of recurrent layers in 16 bits;
+            else everything reads the int8 that R is multiplied with.
         integer_io: int8-full only: inputs and outputs are the integers themselves, no conversions
             and no floating point in the program.
     """
@@ -57,8 +60,10 @@ class QuantizeOptions:
     per_channel: bool = True
     clip_weights: bool = True
     correct_bias: bool = True
+    compensate: bool = True
     equalize: bool = False
     integer_io: bool = False
+    wide_h: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -69,8 +74,10 @@ class QuantizeOptions:
             "per_channel": self.per_channel,
             "clip_weights": self.clip_weights,
             "correct_bias": self.correct_bias,
+            "compensate": self.compensate,
             "equalize": self.equalize,
             "integer_io": self.integer_io,
+            "wide_h": self.wide_h,
         }
 
 

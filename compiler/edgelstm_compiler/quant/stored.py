@@ -16,6 +16,7 @@ from edgelstm_compiler.quant.layer import (
     BIAS_SHARE,
     CellParameters,
     compact_biases,
+    compensated_rows,
     hidden_means,
     input_means,
     input_squares,
@@ -24,8 +25,16 @@ from edgelstm_compiler.quant.layer import (
     record,
     stored_biases,
 )
+from edgelstm_compiler.quant.moments import row_kinds
 from edgelstm_compiler.quant.scheme import Scheme
-from edgelstm_compiler.quant.weights import pack_nibbles, quantize_groups, quantize_rows
+from edgelstm_compiler.quant.weights import (
+    QuantizedRows,
+    pack_nibbles,
+    quantize_groups,
+    quantize_rows,
+)
+
+_LIMITS = {Scheme.W8: (-127, 127), Scheme.W4: (-8, 7)}
 
 _HALF_LIMIT = 65504.0
 """The largest half."""
@@ -53,10 +62,22 @@ def store_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     scheme = builder.schemes[node.name]
     given = CellParameters.of(node, op, builder)
     means, h_means = input_means(node, builder), hidden_means(node, builder)
-    w = _store(given.w, f"{node.name}.W", scheme, builder, input_squares(node, builder))
+    w_rows = _rounded(given.w, f"{node.name}.W", scheme, builder, input_squares(node, builder))
+    r_rows = None
+    if given.r is not None:
+        r_rows = _rounded(given.r, f"{node.name}.R", scheme, builder, None)
+    if given.r is not None and w_rows is not None and r_rows is not None:
+        w_rows, r_rows = compensated_rows(
+            node,
+            builder,
+            row_kinds(op.cell())[1],
+            [(given.w, w_rows), (given.r, r_rows)],
+            _LIMITS[scheme],
+        )
+    w = _store(given.w, w_rows, f"{node.name}.W", scheme, builder)
     r = None
     if given.r is not None:
-        r = _store(given.r, f"{node.name}.R", scheme, builder, None)
+        r = _store(given.r, r_rows, f"{node.name}.R", scheme, builder)
     bias = given.b.astype(np.float64).copy()
     rows = op.gates * op.hidden
     for d in range(op.direction.count):
@@ -87,9 +108,10 @@ def store_dense(node: Node, builder: QuantizedBuilder) -> None:
     weights = builder.constant(node.inputs[1])
     assert weights is not None
     rows = np.ascontiguousarray(weights.T)
-    stored = _store(
-        rows, f"{node.name}.W", scheme, builder, input_squares(node, builder), transposed=True
-    )
+    rounded = _rounded(rows, f"{node.name}.W", scheme, builder, input_squares(node, builder))
+    if rounded is not None:
+        (rounded,) = compensated_rows(node, builder, (0,), [(rows, rounded)], _LIMITS[scheme])
+    stored = _store(rows, rounded, f"{node.name}.W", scheme, builder, transposed=True)
     bias = builder.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     change = mean_change(rows, stored.restored, input_means(node, builder))
     x = node.inputs[0]
@@ -115,30 +137,42 @@ def _expect_within(weights: Array, limit: float, name: str, scheme: Scheme) -> N
         )
 
 
-def _store(
+def _rounded(
     weights: Array,
     name: str,
     scheme: Scheme,
     builder: QuantizedBuilder,
     importance: Array | None,
+) -> QuantizedRows | None:
+    """The weights in steps, each to the nearest; None: they are halves."""
+    clip = builder.options.clip_weights
+    if scheme is Scheme.FP16:
+        _expect_within(weights, _HALF_LIMIT, name, scheme)
+        return None
+    if scheme is Scheme.W8:
+        return quantize_rows(weights, clip=clip, importance=importance)
+    _expect_within(weights, 8.0 * _HALF_LIMIT, name, scheme)
+    return quantize_groups(weights, clip=clip, importance=importance)
+
+
+def _store(
+    weights: Array,
+    rounded: QuantizedRows | None,
+    name: str,
+    scheme: Scheme,
+    builder: QuantizedBuilder,
     *,
     transposed: bool = False,
 ) -> _Stored:
     storage, columns = STORAGE[scheme], weights.shape[-1]
-    clip = builder.options.clip_weights
     constants: tuple[Array, ...]
-    if storage is Storage.F16:
-        _expect_within(weights, _HALF_LIMIT, name, scheme)
+    if rounded is None:
         half = weights.astype(np.float16)
         constants, restored = (half,), half.astype(np.float64)
-    elif storage is Storage.I8:
-        rows = quantize_rows(weights, clip=clip, importance=importance)
-        constants, restored = (rows.steps, rows.scale), rows.restored
     else:
-        _expect_within(weights, 8.0 * _HALF_LIMIT, name, scheme)
-        groups = quantize_groups(weights, clip=clip, importance=importance)
-        constants = (pack_nibbles(groups.steps), groups.scale)
-        restored = groups.restored
+        is_packed = storage is Storage.I4
+        steps = pack_nibbles(rounded.steps) if is_packed else rounded.steps
+        constants, restored = (steps, rounded.scale), rounded.restored
     suffixes = ("steps", "scale")
     values = [
         builder.add_constant(f"{name}.{suffix}", array)

@@ -29,13 +29,17 @@ class QuantizedRows:
     scale: Array
 
     @property
-    def restored(self) -> Array:
-        """The weights that are computed with, in float64."""
+    def sizes(self) -> Array:
+        """The size of each weight's step (..., rows, K), in float64."""
         scale = self.scale.astype(np.float64)
         if scale.ndim == self.steps.ndim:
-            wide = np.repeat(scale, GROUP, axis=-1)[..., : self.steps.shape[-1]]
-            return self.steps * wide
-        return self.steps * scale[..., None]
+            return np.repeat(scale, GROUP, axis=-1)[..., : self.steps.shape[-1]]
+        return np.broadcast_to(scale[..., None], self.steps.shape)
+
+    @property
+    def restored(self) -> Array:
+        """The weights that are computed with, in float64."""
+        return np.asarray(self.steps * self.sizes)
 
 
 def quantize_rows(weights: Array, *, clip: bool, importance: Array | None = None) -> QuantizedRows:

@@ -17,7 +17,12 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.quant.convert import Quantized
-from edgelstm_compiler.quant.embedded import SECTION, restore_model, unpack_calibration
+from edgelstm_compiler.quant.embedded import (
+    SECTION,
+    expect_recipe,
+    restore_model,
+    unpack_calibration,
+)
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks
 from edgelstm_compiler.verification import as_compiled
@@ -70,6 +75,7 @@ def restore(artifact: Artifact, model: OnnxModel) -> Restored:
     record = artifact.manifest.get("quantization")
     if record is None:
         return Restored(artifact, model, binding, float_graph, None, None)
+    expect_recipe(record)
     calibration = None
     sections = artifact.container.sections
     if SECTION in sections:

@@ -35,6 +35,8 @@ from edgelstm_targets.numba_cuda.precision import Stored as StoredPrecision
 if TYPE_CHECKING:
     from edgelstm_targets.numba_cuda.builder import Builder
 
+_H_STEPS = 127
+
 
 def take_layer(builder: Builder, call: Call, kernel: LayerKernel) -> None:
     """The call of a layer, in any numerics.
@@ -125,7 +127,16 @@ def _quantized_frame(builder: Builder, call: Call, features: int, numerics: Int8
 def _integer_recurrent(
     builder: Builder, call: Call, kernel: RecurrentKernel, numerics: Integer
 ) -> None:
-    cell = kernel.op
+    cell, op = kernel.op, numerics.layer
+    if cell.state_count == 1 and cell.gates == 1:
+        raise CapabilityError(
+            f"{call.origin}: target cuda has no code for an integer {cell.kind}; use int8"
+        )
+    if op.is_wide or (op.output_multiplier, op.output_shift) != (_H_STEPS, 15):
+        raise CapabilityError(
+            f"{call.origin}: target cuda has no code for an h of 16 bits that others read, or of "
+            "calibrated steps; quantize with QuantizeOptions(wide_h=False)"
+        )
     builder.expect_stream(call, kernel)
     source, weights, _, *initial, tables = call.inputs
     assert source is not None

@@ -88,7 +88,7 @@ class CudaTarget:
 
     def capabilities(self) -> Capabilities:
         """Units one by one: images are laid out from there. Streams only."""
-        return Capabilities(unit_block=1, modes=("stream",))
+        return Capabilities(unit_block=1, modes=("stream",), has_wide_h=False)
 
     def options(self, raw: Mapping[str, str]) -> CudaOptions:
         """Parse options given as text.

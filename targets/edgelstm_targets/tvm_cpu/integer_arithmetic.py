@@ -23,6 +23,11 @@ _GATHER = {
 }
 
 
+def makes_lowest(multiplier: int, shift: int) -> bool:
+    """Whether an h in Q0.15 may come to less than -127 steps."""
+    return (-32768 * multiplier + (1 << shift >> 1)) >> shift < -127
+
+
 @dataclass(frozen=True, slots=True)
 class Integers:
     """Operations on int32 vectors.
@@ -98,8 +103,10 @@ class Integers:
         return self.clamp(self.rounding_shift(value, bits), lowest, 32767)
 
     def narrow(self, h: Expr, multiplier: int, shift: int) -> Expr:
-        """The h in Q0.15 in the steps of int8, not narrowed yet."""
-        return self.clamp(self.rounding_shift(h * self.number(multiplier), shift), -128, 127)
+        """The h in Q0.15 in the steps of int8, within +-127, not narrowed yet."""
+        steps = self.rounding_shift(h * self.number(multiplier), shift)
+        # -128 is one instruction less where no h comes to it.
+        return self.clamp(steps, -127 if makes_lowest(multiplier, shift) else -128, 127)
 
     def unit(self, value: Expr) -> Expr:
         """From t = 2y - 1 in Q0.15 to y in Q0.15, 0 to 32768."""

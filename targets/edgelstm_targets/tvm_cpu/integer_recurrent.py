@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from edgelstm_compiler.ir.kernels import LayerKernel, Phase, RecurrentKernel, Source
 from edgelstm_compiler.ir.numerics import BytePacking, Integer
-from edgelstm_compiler.lowering.bounded import is_symmetric
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.body import write_body
 from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
@@ -164,7 +163,9 @@ class IntegerLayer(Layer):
         """Of the buffers of a call."""
         numerics = numerics_of(kernel)
         states = tuple(NAMES[dtype] for dtype in numerics.layer.state_types)
-        return ElementTypes(NAMES[numerics.x_dtype], "int8", states, tables="int16")
+        return ElementTypes(
+            NAMES[numerics.x_dtype], NAMES[numerics.layer.shown], states, tables="int16"
+        )
 
     @property
     def numerics(self) -> Integer:
@@ -186,7 +187,7 @@ class IntegerLayer(Layer):
         # An initial h that the caller gives may hold -128, which no cell makes.
         is_given = narrowing is None and self.arguments.initial[0]
         bounded = {Source.X} if numerics.is_x_bounded else set()
-        if is_symmetric(op) and not is_given:
+        if not is_given:
             bounded |= {Source.H, Source.RESET_H}
         return tuple(
             integer_phase(
@@ -254,7 +255,7 @@ class IntegerLayer(Layer):
         write_body(kernel.cell, index, nodes, sums, places)
 
     def commit(self, state: Expr, y_start: Expr) -> None:
-        """The new hidden state takes the old one's place; the output is int8 in any case."""
+        """The new hidden state takes the old one's place, and is shown, in int8 or as it is."""
         memory, hidden = self.memory, self.kernel.op.hidden
         new_h = tir.flat(memory.work.data, str(memory.states[0].dtype))
         start = tir.integer(0)
@@ -263,7 +264,7 @@ class IntegerLayer(Layer):
         if memory.y is None:
             return
         narrowing = self.phases[0].vectors.narrowing
-        if narrowing is None:
+        if narrowing is None or self.numerics.layer.is_wide:
             copy_elements(new_h, start, memory.y, y_start, hidden, singly=singly)
             return
         lanes = LANES if self.numerics.packing.unit_block > 1 else 1

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.integer_arithmetic import STEP_BITS, TABLE_ENTRIES, Integers
+from edgelstm_targets.tvm_cpu.integer_arithmetic import (
+    STEP_BITS,
+    TABLE_ENTRIES,
+    Integers,
+    makes_lowest,
+)
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 _WORDS, _HALVES = 4, 8
@@ -81,7 +86,8 @@ class NeonIntegers(Integers):
 
     def narrow(self, h: Expr, multiplier: int, shift: int) -> Expr:
         """As int8."""
-        steps = self.settled(self.product(h, self._number16(multiplier)), shift)
+        lowest = -127 if makes_lowest(multiplier, shift) else -32768
+        steps = self.settled(self.product(h, self._number16(multiplier)), shift, lowest)
         return self._pieces(_HALVES, steps, lambda piece: self._call("sqxtn", "int8x8", piece))
 
     def unit(self, value: Expr) -> Expr:

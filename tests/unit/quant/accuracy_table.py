@@ -1,11 +1,14 @@
-"""Prints the accuracy of every scheme on real models: python -m tests.unit.quant.accuracy_table.
+"""Prints the accuracy of every scheme: python -m tests.unit.quant.accuracy_table.
 
-Beside them ONNX Runtime's dynamic quantization of the same model, over whole sequences.
+Real models beside ONNX Runtime's dynamic quantization of the same model, over whole sequences; then
+seeded layers: their accuracy, how it holds at other amplitudes, and units, offsets and sparsity.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,23 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.calibrate import calibrate
+from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.convert import quantize_graph
-from edgelstm_compiler.quant.scheme import Scheme
+from edgelstm_compiler.quant.replay import Replay
+from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from tests.conftest import CORPUS
+from tests.quantized_models import step_graph
+from tests.unit.quant.generated_models import CellWeights, walk
 from tests.unit.quant.real_models import RealModel, demo, pose, turbofan, watch
 
 Array = NDArray[Any]
+INTEGERS = (Scheme.INT8, Scheme.INT8_FULL)
+SCHEMES = (Scheme.W8, Scheme.W4, *INTEGERS)
+LAYERS = (("LSTM", 64, 128), ("LSTM", 6, 32), ("GRU", 9, 64))
+CELLS = "{:20} {:14} {:>8} {:>8} {:>8} {:>10}"
 ROW = "{:10} {:12} {:>8} {:>10} {:>10} {:>10} {:>7}"
 
 
@@ -41,6 +53,71 @@ def main() -> None:
             _line(load.__name__, scheme.value, model, wanted, model.outputs(result.graph), share)
         whole, found = _dynamic(model)
         _line(load.__name__, "ort dynamic", model, whole, found, None)
+    _print_layers()
+    _print_amplitudes()
+    _print_grid()
+
+
+def _print_layers() -> None:
+    """Layers of random weights on recordings that calibration has not seen, in dB."""
+    print("\n" + CELLS.format("layer", "", *(scheme.value for scheme in SCHEMES)))
+    for layer in LAYERS:
+        graph = step_graph(CellWeights.uniform(*layer).model())
+        calibration = calibrate(graph, [{"x": walk(2000, layer[1], 1)}])
+        x = walk(400, layer[1], 2)
+        print(CELLS.format(str(layer), "", *_sqnr(graph, calibration, x, SCHEMES)))
+
+
+def _print_amplitudes() -> None:
+    """int8-full at other amplitudes than calibrated, with and without an h of 16 bits, in dB."""
+    print("\n" + CELLS.format("int8-full", "frames", "x 1", "x 1.5", "x 2", "wide"))
+    for layer, frames in itertools.product(LAYERS, (250, 500, 2000)):
+        graph = step_graph(CellWeights.uniform(*layer).model())
+        calibration = calibrate(graph, [{"x": walk(frames, layer[1], 1)}])
+        for wide in (False, True):
+            options = QuantizeOptions(wide_h=wide)
+            found = [
+                _sqnr(graph, calibration, size * walk(400, layer[1], 2), INTEGERS[1:], options)[0]
+                for size in (1.0, 1.5, 2.0)
+            ]
+            print(CELLS.format(str(layer), frames, *found, str(wide)))
+
+
+def _print_grid() -> None:
+    """Units from 1e-6 to 1e6, offsets to 1e5 and pruned weights, in dB."""
+    print("\n" + CELLS.format("layer", "kind", *(scheme.value for scheme in SCHEMES)))
+    rng = np.random.default_rng(0)
+    for kind, hidden in itertools.product(("LSTM", "GRU"), (1, 5, 33, 300)):
+        cell = CellWeights.normal(kind, 6, hidden)
+        cases = {
+            "units": (cell, 10.0 ** rng.uniform(-6, 6, 6), np.zeros(6)),
+            "offsets": (cell, 10.0 ** rng.uniform(1, 3, 6), rng.uniform(-1e5, 1e5, 6)),
+        }
+        for by, share in itertools.product(("rows", "columns", "elements"), (0.5, 0.9)):
+            pruned = cell.pruned(share, by)
+            cases[f"{share:g} {by}"] = (pruned, np.ones(6), np.zeros(6))
+        for name, (weights, scale, offset) in cases.items():
+            graph = step_graph(weights.in_units(scale, offset).model())
+            seen, unseen = (
+                np.asarray(walk(400, 6, seed) * scale + offset, np.float32) for seed in (1, 2)
+            )
+            calibration = calibrate(graph, [{"x": seen}])
+            found = _sqnr(graph, calibration, unseen, SCHEMES)
+            print(CELLS.format(f"{kind} (6, {hidden})", name, *found))
+
+
+def _sqnr(
+    graph: StepGraph,
+    calibration: Calibration,
+    x: Array,
+    schemes: Sequence[Scheme],
+    options: QuantizeOptions | None = None,
+) -> list[str]:
+    wanted = Replay(graph).run({"x": x})["y"]
+    return [
+        f"{measure(wanted, Replay(quantized.graph).run({'x': x})['y']).sqnr_db:.1f}"
+        for quantized in (quantize_graph(graph, calibration, s, options) for s in schemes)
+    ]
 
 
 def _line(

@@ -58,7 +58,7 @@ def _quantized(name: str, scheme: Scheme) -> tuple[Quantized, list[Any]]:
 
 
 @pytest.mark.parametrize("weight_offset", [0, 128])
-@pytest.mark.parametrize("name", [name for name in CALL if name != "rnn"])
+@pytest.mark.parametrize("name", CALL)
 def test_integer_program_is_the_graph(name: str, weight_offset: int) -> None:
     """In int8-full the packed program gives the graph's bits, every attribute, both layouts."""
     result, inputs = _quantized(name, Scheme.INT8_FULL)

@@ -19,7 +19,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (lstm_model, {"activations": ("Tanh", "Tanh", "Tanh")}, r"leaves \[0, 1\]"),
     (lstm_model, {"activations": ("Sigmoid", "Tanh", "Softsign")}, "does not settle"),
     (gru_model, {"activations": ("Sigmoid", "Softplus")}, "softplus has no bounds"),
-    (rnn_model, {}, "integer RNN cell"),
+    (rnn_model, {"activations": ("Relu",)}, "relu has no bounds"),
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from edgelstm.numerics.cells import (
     Cell,
@@ -23,10 +22,6 @@ from edgelstm_compiler.ir.ops.recurrent import Recurrent
 @dataclass(frozen=True, slots=True)
 class RNN(Recurrent):
     """Simple recurrence h' = f(W x + R h + b).  Source: ONNX operators, RNN-22."""
-
-    why_no_integers: ClassVar[str] = (
-        "the integer RNN cell is not built yet; use int8 for this layer"
-    )
 
     def build(self, *, peepholes: bool) -> Cell:
         """One phase, one sum."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm.dtypes import DType
+from edgelstm.numerics.cells import Cell, widened
 from edgelstm.numerics.integers import STATE_TYPES
 from edgelstm_compiler.ir.ops.quantized import same_axes
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, P, R, Recurrent, W, X
@@ -48,13 +49,14 @@ class IntegerRecurrent(Op):
         tables: for each activation of the cell the row of `tables` that it uses.
         cell_exponent: a state of free size has the scale 2^(cell_exponent - 15).
         peephole_shift: sums with peepholes are sum + rs(p * c, peephole_shift).
+        is_wide: the first state and Y are int16 in Q0.15; only the product with R reads it as int8.
 
     Shapes:
         inputs: X (T, B, I) i8 or i16, W (D, G*H, I) i8, R (D, G*H, H) i8, bias (D, A*H) i32 with A
         sums per unit, sequence_lens (B,) i32 or None, for each state an initial one (D, B, H) or
         None, P (D, rows*H) i16 or None, x_multiplier (D, G*H) i16, h_multiplier (D, G*H) i16,
         tables (n, 513) i16.
-        outputs: Y (T, D, B, H) i8, and for each state (D, B, H).
+        outputs: Y (T, D, B, H) i8 (wide: i16), and for each state (D, B, H).
     """
 
     cell: Recurrent
@@ -66,6 +68,17 @@ class IntegerRecurrent(Op):
     tables: tuple[int, ...]
     cell_exponent: int = 0
     peephole_shift: int = 0
+    is_wide: bool = False
+
+    def integer_cell(self, *, peepholes: bool = False) -> Cell:
+        """The cell as integers carry its states."""
+        cell = self.cell.cell(peepholes=peepholes)
+        return widened(cell) if self.is_wide else cell
+
+    @property
+    def shown(self) -> DType:
+        """Element type of Y."""
+        return DType.I16 if self.is_wide else DType.I8
 
     @property
     def label(self) -> str:
@@ -75,7 +88,7 @@ class IntegerRecurrent(Op):
     @property
     def state_types(self) -> tuple[DType, ...]:
         """Element types of the states."""
-        states = self.cell.cell().states
+        states = self.integer_cell().states
         return tuple(DType.from_numpy(np.dtype(STATE_TYPES[state.form])) for state in states)
 
     @property
@@ -117,7 +130,7 @@ class IntegerRecurrent(Op):
         if tables is None or tables != TensorType(DType.I16, (tables.shape[0], TABLE_ENTRIES)):
             raise ValueError(f"tables {tables}, expected i16[n,{TABLE_ENTRIES}]")
         return (
-            TensorType(DType.I8, y.shape),
+            TensorType(self.shown, y.shape),
             *(
                 TensorType(dtype, state.shape)
                 for dtype, state in zip(self.state_types, states, strict=True)
