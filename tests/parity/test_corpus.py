@@ -14,7 +14,14 @@ pytestmark = pytest.mark.corpus
 
 TARGETS = ["reference", pytest.param("host", marks=pytest.mark.tvm)]
 
-MODELS = ("turbofan_lstm", "apple_watch_lstm", "pose_gru", "tract_byte_sb_bidi_lstm")
+MODELS = (
+    "apple_watch_lstm",
+    "fairtalk_lstm",
+    "pose_gru",
+    "quant_sentinel_lstm",
+    "tract_byte_sb_bidi_lstm",
+    "turbofan_lstm",
+)
 
 EXPORTS = (
     "keras_bilstm_concat_tensorflow",
