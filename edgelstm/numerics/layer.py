@@ -178,7 +178,7 @@ def step(
                 result = stored[name] = numerics.store(name, *given)
                 if name not in names:
                     handed[name] = result
-            if observer is not None:
+            if observer is not None and name not in handed:
                 observer(name, result)
         values.update(handed)
     return tuple(stored[name] for name in names)
