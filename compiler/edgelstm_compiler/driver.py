@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.description import Description
@@ -37,6 +40,7 @@ from edgelstm_compiler.known_steps import KnownSteps, record_steps
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.lowering.select import count_macs
 from edgelstm_compiler.notes import stream_notes
+from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
@@ -69,6 +73,9 @@ STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
 OBJECT_PREFIX = "object/"
 """Sections that hold the object files of an artifact's code, by instruction set, for `export-c`."""
 
+MAX_TOLD = 64
+"""Elements of a constant that the manifest holds; of larger ones it holds the digest."""
+
 Progress = Callable[[str], None]
 Note = Callable[[str], None]
 
@@ -81,6 +88,7 @@ class CompileOptions:
         target: name of an installed target.
         mode: "stream" (one frame a step, state carried) or "call" (the ONNX function).
         shapes: extents of inputs with free dimensions.
+        constants: inputs that are fixed, by name; they are none of the artifact's inputs.
         name: C identifier part of the symbols; None: from the model.
         target_options: options of the target as text.
         rate_hz: sampling rate the model was trained for, kept in the artifact.
@@ -96,6 +104,7 @@ class CompileOptions:
     target: str = "host"
     mode: Mode = "stream"
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
     target_options: Mapping[str, str] = field(default_factory=dict)
     rate_hz: float | None = None
@@ -113,6 +122,7 @@ def compile_model(
     target: str = "host",
     mode: Mode = "stream",
     shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Any] | None = None,
     name: str | None = None,
     target_options: Mapping[str, str] | None = None,
     rate_hz: float | None = None,
@@ -139,6 +149,7 @@ def compile_model(
         target: name of an installed target.
         mode: "stream" (one frame a step, state carried) or "call" (the ONNX function).
         shapes: extents of inputs with free dimensions, by name.
+        constants: inputs to fix, by name: control inputs (a sampling rate), weights.
         name: C identifier part of the symbols; None: from the model.
         target_options: options of the target as text.
         rate_hz: sampling rate the model was trained for, kept in the artifact.
@@ -174,6 +185,7 @@ def compile_model(
         target=target,
         mode=mode,
         shapes=shapes or {},
+        constants=constants or {},
         name=name,
         target_options=target_options or {},
         rate_hz=rate_hz,
@@ -184,7 +196,7 @@ def compile_model(
         said=what_is_said(source, columns, units, labels, rate_hz, description),
         seen=calibration,
     )
-    model = read_model(source)
+    model = fix_inputs(read_model(source), options.constants)
     return compile_read_model(model, options, progress or _ignore, note or _ignore)
 
 
@@ -417,6 +429,8 @@ def _assemble(
     asked: dict[str, Any] = {"mode": options.mode}
     if options.shapes:
         asked["shapes"] = {name: list(shape) for name, shape in options.shapes.items()}
+    if options.constants:
+        asked["constants"] = {name: _told(value) for name, value in options.constants.items()}
     return Artifact.create(
         signature=program.signature,
         engine=emission.engine,
@@ -444,6 +458,14 @@ def _assemble(
         description=description,
         notes=notes,
     )
+
+
+def _told(value: Any) -> Any:
+    """A constant for the manifest: numbers as they are, more of them by their digest."""
+    data = np.asarray(value)
+    if data.size <= MAX_TOLD:
+        return data.tolist()
+    return f"sha256:{hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()}"
 
 
 def describe_layers(graph: StepGraph) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import UnsupportedOpError
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.fixed_inputs import with_constants
 from edgelstm_compiler.onnx_import.read import read_model
 
 _CELL = (1, 2, 3, 7)
@@ -72,7 +73,7 @@ class EdgeLSTMRep(BackendRep):
         key = (tuple(shapes.items()), *((name, x.tobytes()) for name, x in weights.items()))
         if key not in self._compiled:
             self._compiled[key] = compile_model(
-                _with_constants(self._proto, weights),
+                with_constants(self._proto, weights),
                 target=self._target,
                 mode="call",
                 shapes=shapes,
@@ -94,19 +95,6 @@ class EdgeLSTMRep(BackendRep):
         names = [info.name for info in self._model.inputs]
         arrays: Sequence[Any] = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         return {name: np.asarray(x) for name, x in zip(names, arrays, strict=False)}
-
-
-def _with_constants(model: onnx.ModelProto, constants: Mapping[str, Array]) -> onnx.ModelProto:
-    """A copy in which these inputs are initializers."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    kept = [item for item in changed.graph.input if item.name not in constants]
-    del changed.graph.input[:]
-    changed.graph.input.extend(kept)
-    changed.graph.initializer.extend(
-        onnx.numpy_helper.from_array(data, name) for name, data in constants.items()
-    )
-    return changed
 
 
 class EdgeLSTMBackend(Backend):

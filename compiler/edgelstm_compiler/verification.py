@@ -21,6 +21,7 @@ from edgelstm_compiler.comparison import (
     scale_of,
 )
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.selfcheck import Oracle
 from edgelstm_compiler.session_rows import step_through, to_sequence
@@ -89,11 +90,11 @@ class Verification:
         }
 
 
-def expect_same_model(artifact: Artifact, model: OnnxModel) -> None:
-    """Refuse a model that the artifact was not made from.
+def as_compiled(artifact: Artifact, model: OnnxModel) -> OnnxModel:
+    """The model that an artifact was made from, with the inputs fixed that its compilation fixed.
 
     Raises:
-        ModelError: the hashes differ.
+        ModelError: another model, or one whose fixed inputs the artifact does not hold.
     """
     made_from = str(artifact.manifest["source"]["sha256"])
     if made_from != model.sha256:
@@ -101,6 +102,25 @@ def expect_same_model(artifact: Artifact, model: OnnxModel) -> None:
             f"the artifact was compiled from another model (SHA-256 {made_from[:12]}..., this one "
             f"is {model.sha256[:12]}...): give the model it was compiled from, or compile it again"
         )
+    free = {item.name for item in model.inputs}
+    constants = fixed_constants(artifact)
+    return fix_inputs(model, {name: constants[name] for name in constants.keys() & free})
+
+
+def fixed_constants(artifact: Artifact) -> dict[str, Any]:
+    """The inputs that the compilation fixed, by name.
+
+    Raises:
+        ModelError: an array so large that the artifact holds its digest alone.
+    """
+    constants = dict(artifact.manifest["options"].get("constants", {}))
+    large = [name for name, value in constants.items() if isinstance(value, str)]
+    if large:
+        raise ModelError(
+            f"the artifact was compiled with --set {large[0]}=FILE, and does not hold that array: "
+            "store it in the ONNX model as an initializer to compare with it"
+        )
+    return constants
 
 
 def verify_call(

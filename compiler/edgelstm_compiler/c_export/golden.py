@@ -29,7 +29,7 @@ from edgelstm_compiler.known_steps import (
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
-from edgelstm_compiler.verification import expect_same_model
+from edgelstm_compiler.verification import as_compiled, fixed_constants
 
 TOLERANCE = 1e-5
 """Largest difference of a float, relative to its magnitude where that exceeds 1."""
@@ -145,9 +145,10 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
         ModelError: it was made from another model.
         ArtifactFormatError: the record of its quantization cannot be read.
     """
-    expect_same_model(artifact, read_model(model))
+    as_compiled(artifact, read_model(model))
     signature = artifact.signature
     shapes = {spec.name: spec.model_shape for spec in signature.inputs}
+    constants = fixed_constants(artifact)
     quantization: dict[str, Any] = {}
     record = artifact.manifest.get("quantization")
     if record is not None:
@@ -172,6 +173,7 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
         target="reference",
         mode=signature.mode,
         shapes=shapes if signature.mode == "call" else None,
+        constants=constants,
         check=False,
         **quantization,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
+import numpy as np
 
 from edgelstm.streams.columns import split_names
 
@@ -44,6 +46,42 @@ def parse_pairs(
             raise click.BadParameter(f"{text!r} is not KEY=VALUE", ctx, param)
         pairs[key] = value
     return pairs
+
+
+def parse_constants(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    """`NAME=16000`, `NAME=1,2,3` or `NAME=file.npy` (of an `.npz` the array of that name).
+
+    Raises:
+        click.BadParameter: another form, or a file that cannot be read.
+    """
+    constants: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE such as sr=16000", ctx, param)
+        try:
+            constants[name] = _constant(name, value)
+        except (OSError, ValueError, KeyError) as exc:
+            reason = getattr(exc, "strerror", None) or exc
+            raise click.BadParameter(f"{text!r}: {reason}", ctx, param) from exc
+    return constants
+
+
+def _constant(name: str, value: str) -> Any:
+    if value.endswith((".npy", ".npz")):
+        found = np.load(value, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            if name not in found.files and len(found.files) != 1:
+                raise ValueError(f"it holds {', '.join(found.files)}, and no array {name!r}")
+            return found[name if name in found.files else found.files[0]]
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    numbers = [float(word) if set(word) & set(".eE") else int(word) for word in value.split(",")]
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def parse_labels(values: Sequence[str]) -> list[str] | dict[str, list[str]] | None:

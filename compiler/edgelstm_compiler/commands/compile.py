@@ -15,7 +15,12 @@ from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.signature import Mode
 from edgelstm.streams.columns import split_names
-from edgelstm_compiler.commands.arguments import parse_labels, parse_pairs, parse_shapes
+from edgelstm_compiler.commands.arguments import (
+    parse_constants,
+    parse_labels,
+    parse_pairs,
+    parse_shapes,
+)
 from edgelstm_compiler.commands.quantize_options import (
     describe_quantization,
     expect_consistent,
@@ -61,6 +66,15 @@ QUANTIZE_STAGES = 3
     metavar="NAME=EXTENT,...",
     callback=parse_shapes,
     help="Shape of an input with free dimensions, e.g. input=1,30,17. May be repeated.",
+)
+@click.option(
+    "--set",
+    "constants",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_constants,
+    help="Fix an input: a number, numbers, or a file of NumPy (sr=16000, W=weights.npz). May be "
+    "repeated.",
 )
 @click.option(
     "--cpu",
@@ -117,6 +131,7 @@ def compile_command(
     mode: str,
     target: str,
     shapes: dict[str, tuple[int, ...]],
+    constants: dict[str, Any],
     cpu: str | None,
     pairs: dict[str, str],
     name: str | None,
@@ -193,6 +208,7 @@ def compile_command(
             target=target,
             mode=cast(Mode, mode),
             shapes=shapes,
+            constants=constants,
             name=name,
             target_options=pairs,
             rate_hz=rate_hz,

@@ -26,8 +26,8 @@ from edgelstm_compiler.quant_report.verification import QuantizedVerification, v
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.verification import (
     Verification,
+    as_compiled,
     domains_of,
-    expect_same_model,
     fixed_length,
     random_call,
     random_frames,
@@ -96,8 +96,7 @@ def verify_command(
     compiled = load(artifact)
     if isa is not None:
         compiled = emulate(compiled, None if isa == BEST else isa)
-    original = read_model(model)
-    expect_same_model(compiled, original)
+    original = as_compiled(compiled, read_model(model))
     if "quantization" in compiled.manifest:
         checked = _verify_quantized(compiled, original, source, columns, frames)
         if as_json:

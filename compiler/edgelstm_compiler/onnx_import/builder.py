@@ -163,6 +163,15 @@ class GraphBuilder:
         source, cut, _ = self._tails.get(value, (value, axis, ("", "")))
         return source if cut == axis else value
 
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All nodes so far, in order."""
+        return self._nodes
+
+    def constant_arrays(self) -> dict[Value, Array]:
+        """The known tensors that nodes read, by value."""
+        return {value: data for data, value, _ in self._constants.values()}
+
     def wish(self, value: Value, name: str) -> None:
         """Ask for a name; the first wish counts."""
         self._wishes.setdefault(value, name)

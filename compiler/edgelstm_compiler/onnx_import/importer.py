@@ -31,6 +31,7 @@ from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
+from edgelstm_compiler.onnx_import.recognition import recognize
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import to_array
@@ -363,8 +364,16 @@ class _Walk:
 
         seen = self._seen(node, operands, names, index, origin)
         unroll = unroll_loop if node.op_type == "Loop" else unroll_scan
+        first = len(self.builder.nodes)
         try:
-            return list(unroll(seen, graph, body))
+            results = unroll(seen, graph, body)
+            sequences = seen.integer("num_scan_inputs", 0)
+            states = (
+                operands[2:] if node.op_type == "Loop" else operands[: len(operands) - sequences]
+            )
+            carried = [item for item in states if item is not None]
+            copies = self.builder.nodes[first:]
+            return list(recognize(seen, copies, carried, results) or results)
         except RefusedError as refused:
             raise type(refused)(f"{refused}; {_EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
@@ -381,7 +390,7 @@ class _Walk:
         if not isinstance(condition, Known):
             raise RefusedError(
                 "its condition is computed at run time; only an If on constants is resolved "
-                "(a control input can be bound to a constant)"
+                "(fix a control input: --set NAME=VALUE)"
             )
         if condition.frames is not None:
             raise FramesDecideError(

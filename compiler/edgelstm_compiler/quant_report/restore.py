@@ -20,7 +20,7 @@ from edgelstm_compiler.quant.convert import Quantized
 from edgelstm_compiler.quant.embedded import SECTION, restore_model, unpack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks
-from edgelstm_compiler.verification import expect_same_model
+from edgelstm_compiler.verification import as_compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def restore(artifact: Artifact, model: OnnxModel) -> Restored:
         ModelError: another model than the artifact's.
         ArtifactError: it was quantized with a calibration that it does not hold.
     """
-    expect_same_model(artifact, model)
+    model = as_compiled(artifact, model)
     mode = artifact.signature.mode
     binding = (bind_stream if mode == "stream" else bind_call)(model, _shapes(artifact))
     float_graph = to_step_graph(binding, CompileOptions(mode=mode), PassContext())
