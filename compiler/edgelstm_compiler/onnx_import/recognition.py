@@ -16,9 +16,10 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph, Output
-from edgelstm_compiler.ir.ops import GRU, LSTM, RNN, Direction, Recurrent
+from edgelstm_compiler.ir.ops import Direction, Recurrent
 from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 
