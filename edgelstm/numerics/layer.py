@@ -178,8 +178,7 @@ def step(
                 result = stored[name] = numerics.store(name, *given)
                 if name not in names:
                     handed[name] = result
-            # A value handed on under its own name has been seen.
-            if observer is not None and (node is not None or (name,) != tuple(operands)):
+            if observer is not None and name not in handed:
                 observer(name, result)
         values.update(handed)
     return tuple(stored[name] for name in names)

@@ -16,9 +16,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH
-from edgelstm_compiler.ir.cells.gru import GRU
-from edgelstm_compiler.ir.cells.lstm import LSTM
-from edgelstm_compiler.ir.cells.rnn import RNN
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph, Output
 from edgelstm_compiler.ir.ops import Direction, Recurrent

@@ -218,8 +218,7 @@ def _exact(graph: StepGraph, names: Sequence[str], recordings: Sequence[Recordin
         run = {name: np.stack(collected[begin:]) for name, collected in rows.items()}
         for node in cells:
             trace = trace_gates(node, run, result.values)
-            if trace is not None:
-                gates.setdefault(node.outputs[0].name, []).append(trace)
+            gates.setdefault(node.outputs[0].name, []).append(trace)
     joined = {name: np.stack(collected) for name, collected in rows.items()}
     return Observed(joined, {name: merge_traces(found) for name, found in gates.items()})
 

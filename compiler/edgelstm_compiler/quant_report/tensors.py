@@ -43,10 +43,7 @@ def observe(graph: StepGraph, names: Sequence[str], recordings: Sequence[Recordi
     once = replay.step(chunks(graph, recordings[0])[0])
     gates: dict[str, list[GateTrace]] = {}
     for node in cells:
-        traces = [trace_gates(node, run, once) for run in runs]
-        found = [trace for trace in traces if trace is not None]
-        if found:
-            gates[node.outputs[0].name] = found
+        gates[node.outputs[0].name] = [trace_gates(node, run, once) for run in runs]
     rows = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
     return Observed(rows, {name: merge_traces(traces) for name, traces in gates.items()})
 

@@ -9,9 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelstm_compiler.ir.cells.gru import GRU
-from edgelstm_compiler.ir.cells.lstm import LSTM
-from edgelstm_compiler.ir.cells.rnn import RNN
+from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from tests.unit.onnx_import.one_node import check_model, kinds
 
 T, B, I, H = 7, 2, 3, 4  # noqa: E741 - the field's letters
