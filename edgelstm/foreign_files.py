@@ -28,7 +28,7 @@ KERAS = (
     "(pip install keras tensorflow tf2onnx onnx):\n"
     '  KERAS_BACKEND=tensorflow python -c "import keras; m = keras.saving.load_model({1}, '
     "compile=False); m(m.inputs); m.export('model.onnx', format='onnx')\"\n"
-    "(LSTM layers become ONNX LSTM, which edgelstm streams; GRU and SimpleRNN become Loop)"
+    "(LSTM layers become ONNX LSTM, GRU and SimpleRNN loops: edgelstm streams all three)"
 )
 LOWERED = (
     "it is a {0} and no ONNX model. Its recurrent layers are lowered to TensorFlow's own "

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any, NamedTuple, get_type_hints
@@ -484,28 +484,3 @@ def expect_sound(cell: Cell) -> None:
 
 def _reads(statement: Let | Store) -> tuple[str, ...]:
     return (statement.value,) if isinstance(statement, Store) else statement.node.operands
-
-
-@cache
-def widened(cell: Cell) -> Cell:
-    """The cell with a first state that keeps its 16 bits; products alone read it as int8."""
-    first, *others = cell.states
-    if first.form is not StateForm.NARROW:
-        return cell
-    wide = {
-        statement.name: statement.node.value
-        for statement in cell.statements
-        if isinstance(statement, Let) and isinstance(statement.node, Narrow)
-    }
-    phases = []
-    for phase in cell.phases:
-        body = tuple(
-            replace(statement, value=wide.get(statement.value, statement.value))
-            if isinstance(statement, Store)
-            else statement
-            for statement in phase.body
-            if isinstance(statement, Store) or statement.name not in wide
-        )
-        phases.append(replace(phase, body=body))
-    states = (replace(first, form=StateForm.SIGNED), *others)
-    return replace(cell, states=states, phases=tuple(phases))

@@ -178,7 +178,8 @@ def step(
                 result = stored[name] = numerics.store(name, *given)
                 if name not in names:
                     handed[name] = result
-            if observer is not None and name not in handed:
+            # A value handed on under its own name has been seen.
+            if observer is not None and (node is not None or (name,) != tuple(operands)):
                 observer(name, result)
         values.update(handed)
     return tuple(stored[name] for name in names)

@@ -118,7 +118,7 @@ def test_without_unicorn_the_message_says_what_to_install(monkeypatch) -> None:
     with pytest.raises(TargetUnavailableError, match="no machine code"):
         EmulatedKernel(artifact)
     assert not machine.emulator_version()
-    with pytest.raises(TargetUnavailableError, match=r"edgelstm\[emulate\]"):
+    with pytest.raises(TargetUnavailableError, match=r"compiler\[emulate\]"):
         machine.Machine(machine.Image(machine.ARM, ((0, b""),), {}))
 
 

@@ -119,12 +119,15 @@ def test_a_step_costs_no_more_than_it_did(target: str, features: int, hidden: in
 
 @pytest.mark.parametrize(("target", "text"), [("cortex-m4", 2400), ("cortex-m0plus", 2300)])
 def test_code_and_memory_are_small(target: str, text: int) -> None:
-    """An LSTM of 6 inputs and 32 units: at most five percent more code than now, and 384 bytes."""
+    """An LSTM of 6 inputs and 32 units: at most five percent more code than now, and 448 bytes.
+
+    64 of them hold h in 16 bits, which the model's output shows since recipe 2.
+    """
     manifest = _measured(target, 6, 32).manifest
     (facts,) = manifest["target"]["facts"]["isas"]
     assert facts["text_bytes"] + facts["rodata_bytes"] <= MARGIN * text
     memory = manifest["memory"]
-    assert memory["state_bytes"] + memory["scratch_bytes"] <= 384
+    assert memory["state_bytes"] + memory["scratch_bytes"] <= 448
 
 
 @pytest.mark.parametrize("hidden", [512, 528])

@@ -38,17 +38,20 @@ def single_operators() -> dict[str, list[object]]:
         if any(info.type.WhichOneof("value") != "tensor_type" for info in infos):
             continue
         kinds = {info.type.tensor_type.elem_type for info in infos}
-        is_float = onnx.TensorProto.FLOAT in kinds and not kinds & UNKNOWN_TYPES
+        is_float = onnx.TensorProto.FLOAT in kinds and kinds <= KNOWN_TYPES
         if len(graph.node) == 1 and is_float and graph.node[0].op_type in {*OPERATORS, *LOOPS}:
             found.setdefault(graph.node[0].op_type, []).append(case)
     return found
 
 
-UNKNOWN_TYPES = {
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.DOUBLE,
-    onnx.TensorProto.BFLOAT16,
-    onnx.TensorProto.STRING,
+KNOWN_TYPES = {
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.INT64,
+    onnx.TensorProto.INT32,
+    onnx.TensorProto.INT16,
+    onnx.TensorProto.INT8,
+    onnx.TensorProto.UINT8,
+    onnx.TensorProto.BOOL,
 }
 SINGLE = single_operators()
 

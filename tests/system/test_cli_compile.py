@@ -222,8 +222,14 @@ Damage = Callable[[pytest.MonkeyPatch], None]
 def _wrong_packing(patch: pytest.MonkeyPatch) -> None:
     import edgelstm_compiler.lowering.select as select
 
-    right = select.pack_dense
-    patch.setattr(select, "pack_dense", lambda kernel, w, b: right(kernel, w, b) * w.dtype.type(2))
+    right = select.pack_layer
+
+    def doubled(form: Any, phases: Any, rows: Any) -> Any:
+        packed = right(form, phases, rows)
+        is_dense = rows.h is None
+        return (2 * packed.view(np.float32)).view(np.uint8) if is_dense else packed
+
+    patch.setattr(select, "pack_layer", doubled)
 
 
 def _wrong_streaming(patch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ nothing. Refusals that reach an output are collected into one error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import onnx
 
-from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
+from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.types import Array, TensorType, Value
@@ -32,13 +32,23 @@ from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
 from edgelstm_compiler.onnx_import.recognition import recognize
+from edgelstm_compiler.onnx_import.refusals import (
+    EXPORT_THE_LAYER,
+    Refusal,
+    in_order,
+    is_standard,
+    operator_name,
+    refusal,
+    refusals_inside,
+    refuse,
+    unsupported_reason,
+)
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import to_array
 
+LOOPS = ("Loop", "Scan")
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
-
-Refusal: TypeAlias = "tuple[str, str, str]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +134,7 @@ class _Walk:
         if refusals:
             all_of_them = frozenset[Refusal]().union(*refusals)
             if all_of_them <= self._frame_counts:
-                raise FrameCountError([row[1:] for row in _sorted(all_of_them)])
+                raise FrameCountError([row[1:] for row in in_order(all_of_them)])
             raise refuse(all_of_them)
         outputs = []
         for name, item in zip(self._model.outputs, found, strict=True):
@@ -205,11 +215,11 @@ class _Walk:
             if behind:
                 return [self._behind(node, inputs, behind)] * len(names)
             operands = [item for item in inputs if not isinstance(item, Unknown)]
-            if node.op_type in ("Loop", "Scan") and is_standard(node):
+            if node.op_type in LOOPS and is_standard(node):
                 return self._import_loop(node, operands, names, scope, index, origin)
             return self._import_operator(node, operands, names, index, origin)
         except RefusedError as refused:
-            refusals = {_refusal(node, origin, str(refused))}
+            refusals = {refusal(node, origin, str(refused))}
             if isinstance(refused, FramesDecideError):
                 self._frame_counts |= refusals
             for number, inner in enumerate(sub_graphs(node)):
@@ -268,6 +278,7 @@ class _Walk:
     ) -> Unknown:
         """What stands behind refused nodes; the node may be refused itself, too."""
         is_listed = operator_name(node) in OPERATORS
+        is_listed |= is_standard(node) and node.op_type in LOOPS
         is_computed = any(
             isinstance(item, Value) or (isinstance(item, Unknown) and not item.is_extent)
             for item in inputs
@@ -375,7 +386,7 @@ class _Walk:
             copies = self.builder.nodes[first:]
             return list(recognize(seen, copies, carried, results) or results)
         except RefusedError as refused:
-            raise type(refused)(f"{refused}; {_EXPORT_THE_LAYER}") from refused
+            raise type(refused)(f"{refused}; {EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
             return [Unknown(frozenset(refusals))] * len(names)
 
@@ -441,67 +452,3 @@ def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
         for item in node.attribute
         if item.type not in (kinds.GRAPH, kinds.GRAPHS)
     }
-
-
-def is_standard(node: onnx.NodeProto) -> bool:
-    """Whether the operator is one of ONNX itself."""
-    return node.domain in ("", "ai.onnx")
-
-
-def operator_name(node: onnx.NodeProto) -> str:
-    """The operator as tables name it; those of other domains with their domain."""
-    return node.op_type if is_standard(node) else f"{node.domain}.{node.op_type}"
-
-
-def unsupported_reason(node: onnx.NodeProto) -> str:
-    """Why an operator that no table knows is refused, with the way out where there is one."""
-    if not is_standard(node):
-        return f"operators of the domain '{node.domain}' are not supported"
-    return _REASONS.get(node.op_type, "the operator is not supported")
-
-
-_EXPORT_THE_LAYER = (
-    "export the recurrent layer itself. PyTorch: nn.LSTM, nn.GRU or nn.RNN in place of a scripted "
-    "loop over cells. Keras: tf2onnx writes LSTM as a layer, but GRU, SimpleRNN, masked and "
-    "stateful layers as Loop: leave Masking and stateful=True out, and copy the weights of a GRU "
-    "or SimpleRNN into torch.nn.GRU or torch.nn.RNN (a Keras GRU with reset_after=True computes "
-    "what torch.nn.GRU does) and export that"
-)
-
-_REASONS = {
-    "Loop": f"loops are not supported; {_EXPORT_THE_LAYER}",
-    "Scan": "scans are not supported",
-}
-
-
-def refusals_inside(graph: onnx.GraphProto, path: str) -> set[Refusal]:
-    """Refused operators of a sub-graph that is not entered."""
-    found = set()
-    for index, node in enumerate(graph.node):
-        origin = describe_node(node, f"{path}{index}")
-        is_entered = node.op_type in OPERATORS or is_foldable(node.op_type)
-        if not (is_standard(node) and (is_entered or node.op_type == "If")):
-            reason = "not supported either (it stands inside a refused operator)"
-            found.add(_refusal(node, origin, reason))
-        for number, inner in enumerate(sub_graphs(node)):
-            found |= refusals_inside(inner, f"{path}{index}.{number}.")
-    return found
-
-
-def _refusal(node: onnx.NodeProto, origin: str, reason: str) -> Refusal:
-    operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    return operator, origin, reason
-
-
-def _sorted(refusals: Iterable[Refusal]) -> list[Refusal]:
-    return sorted(refusals, key=lambda row: (row[0], len(row[1]), row[1]))
-
-
-def refuse(refusals: Iterable[Refusal]) -> UnsupportedOpError:
-    """One error for all refusals of a model, one a line."""
-    rows = _sorted(refusals)
-    lines = [f"  {origin}: {reason}" for _, origin, reason in rows]
-    count = f"{len(rows)} nodes" if len(rows) > 1 else "1 node"
-    return UnsupportedOpError(
-        "\n".join([f"{count} of the model cannot be compiled:", *lines]), rows
-    )

@@ -143,9 +143,9 @@ def _read_bytes(source: str | Path | bytes | onnx.ModelProto) -> tuple[bytes, Pa
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), None
     path = Path(source)
-    if path.is_dir():
-        raise ModelError(f"{path} is not an ONNX model: {recognize(path)}")
     try:
+        if path.is_dir():
+            raise ModelError(f"cannot read the model {path}: {recognize(path)}")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(
                 f"{path} is larger than {MAX_FILE_BYTES} bytes: not a model for the edge"

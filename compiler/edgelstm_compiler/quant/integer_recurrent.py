@@ -8,9 +8,10 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm.numerics.cells import Matrix, Range, StateForm, widened
+from edgelstm.numerics.cells import Matrix, Range, StateForm
 from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
 from edgelstm.numerics.layer import Operands
+from edgelstm.numerics.wide_cells import widened
 from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.ops import (
     Concat,

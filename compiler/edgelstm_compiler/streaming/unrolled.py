@@ -18,9 +18,8 @@ def why_nothing_is_carried(graph: Graph) -> str:
         "recurrence was unrolled frame by frame when it was exported. Export the layer itself. "
         "PyTorch: nn.LSTM, nn.GRU or nn.RNN in place of a loop over cells, and "
         "torch.onnx.export(..., dynamo=False) where the newer exporter unrolls it (nn.RNN with "
-        "relu). Keras: LSTM with unroll=False on the TensorFlow backend and tf2onnx; of GRU and "
-        "SimpleRNN, or on the torch backend, no export has the layer: copy the weights into "
-        "torch.nn.LSTM, torch.nn.GRU or torch.nn.RNN and export these"
+        "relu). Keras: LSTM, GRU or SimpleRNN with unroll=False on the TensorFlow backend, and "
+        "model.export(path, format='onnx'); the torch backend unrolls every layer"
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgelstm.errors import EdgeLSTMError
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.scheme import Scheme
@@ -62,10 +61,6 @@ def test_layer_is_the_graph(name: str, scheme: Scheme) -> None:
     """Outputs and states of every instruction set against the program run in NumPy."""
     make, fields = LAYERS[name]
     graph = step_graph(make(**fields), "call")
-    if scheme is Scheme.INT8_FULL and name == "rnn":
-        with pytest.raises(EdgeLSTMError, match="RNN"):
-            quantized(graph, scheme)
-        return
     program = lower(quantized(graph, scheme).graph, UNIT_BLOCK, None, WEIGHT_OFFSET)
     runner = ProgramRunner(program)
     compiled = natives(program)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.numerics.cells import Cell, widened
+from edgelstm.numerics.cells import Cell
 from edgelstm.numerics.integers import STATE_TYPES
+from edgelstm.numerics.wide_cells import widened
 from edgelstm_compiler.ir.ops.quantized import same_axes
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, P, R, Recurrent, W, X
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
