@@ -213,7 +213,7 @@ class _Walk:
             if node.op_type == "If" and is_standard(node):
                 return self._import_if(node, inputs[0], scope, index, origin)
             if behind:
-                return [self._behind(node, inputs, behind)] * len(names)
+                return [self._behind(node, inputs, behind, index)] * len(names)
             operands = [item for item in inputs if not isinstance(item, Unknown)]
             if node.op_type in LOOPS and is_standard(node):
                 return self._import_loop(node, operands, names, scope, index, origin)
@@ -274,11 +274,15 @@ class _Walk:
         )
 
     def _behind(
-        self, node: onnx.NodeProto, inputs: Sequence[Item | None], behind: Sequence[Unknown]
+        self,
+        node: onnx.NodeProto,
+        inputs: Sequence[Item | None],
+        behind: Sequence[Unknown],
+        index: str,
     ) -> Unknown:
         """What stands behind refused nodes; the node may be refused itself, too."""
-        is_listed = operator_name(node) in OPERATORS
-        is_listed |= is_standard(node) and node.op_type in LOOPS
+        is_loop = is_standard(node) and node.op_type in LOOPS
+        is_listed = is_loop or operator_name(node) in OPERATORS
         is_computed = any(
             isinstance(item, Value) or (isinstance(item, Unknown) and not item.is_extent)
             for item in inputs
@@ -288,7 +292,9 @@ class _Walk:
         if not (is_listed or is_folded):
             raise RefusedError(unsupported_reason(node))
         is_extent = node.op_type in ("Shape", "Size") or not is_computed
-        return Unknown(frozenset[Refusal]().union(*(i.refusals for i in behind)), is_extent)
+        inside = [refusals_inside(inner, f"{index}.0.") for inner in sub_graphs(node) if is_loop]
+        refusals = frozenset[Refusal]().union(*(item.refusals for item in behind), *inside)
+        return Unknown(refusals, is_extent)
 
     def _fold(self, node: onnx.NodeProto, seen: OnnxNode) -> Sequence[Item | None]:
         """Compute a node on known inputs, and how it depends on the number of frames."""

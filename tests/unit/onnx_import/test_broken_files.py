@@ -41,7 +41,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_folder_instead_of_a_file(tmp_path: Path) -> None:
     """The path and the reason."""
-    with pytest.raises(ModelError, match="cannot read the model .*it is a folder"):
+    with pytest.raises(ModelError, match=r"cannot read the model .*it is a folder"):
         read_model(tmp_path)
 
 
