@@ -237,10 +237,14 @@ class Artifact:
     def session(self, streams: None = None, *, latency: str | None = None) -> Session: ...
 
     @overload
-    def session(self, streams: int) -> StreamSet: ...
+    def session(self, streams: int, *, check_states: bool = True) -> StreamSet: ...
 
     def session(
-        self, streams: int | None = None, *, latency: str | None = None
+        self,
+        streams: int | None = None,
+        *,
+        latency: str | None = None,
+        check_states: bool = True,
     ) -> Session | StreamSet:
         """A new stream through the model, with its initial state; or many, stepped together.
 
@@ -249,6 +253,9 @@ class Artifact:
                 that step many at once.
             latency: None, or "doorbell": on a GPU, a kernel stays there and waits for frames. It
                 takes that part of the GPU for itself while frames come; one stream only.
+            check_states: for many streams only. A model with unbounded activations can bring its
+                state to infinity; one stream is checked in every step, many cannot be. False
+                accepts that a stream to which it happens gives NaN until it is reset.
 
         Raises:
             TargetUnavailableError: this machine cannot run the artifact.
@@ -256,6 +263,8 @@ class Artifact:
         """
         if latency is not None and (latency != "doorbell" or streams is not None):
             raise ValueError(f"latency={latency!r} with streams={streams!r}: see Artifact.session")
+        if streams is None and not check_states:
+            raise ValueError("check_states=False is for many streams: see Artifact.session")
         if streams is not None:
             return StreamSet(
                 kernel=self.kernel,
@@ -263,6 +272,7 @@ class Artifact:
                 state_init=self._container.section(STATE_SECTION),
                 streams=streams,
                 model_id=self.model_id,
+                check_states=check_states,
             )
         memory = self.manifest["memory"]
         return Session(

@@ -44,7 +44,7 @@ class Runner(Protocol):
 class ManyStreams(Protocol):
     """A kernel that steps many streams at once."""
 
-    def bind_streams(self, streams: int, state_bytes: int) -> Runner:
+    def bind_streams(self, streams: int, state_bytes: int, *, check_states: bool) -> Runner:
         """Memory for that many streams."""
         ...
 
@@ -61,9 +61,11 @@ class StreamSet:
         state_init: the state block before the first step.
         streams: how many places.
         model_id: tells models apart in snapshots.
+        check_states: False where states that become infinite or NaN are accepted.
 
     Raises:
-        CapabilityError: this engine has one stream a session.
+        CapabilityError: this engine has one stream a session, or no such check where the model
+            needs it.
         StreamError: fewer than one place, or a model compiled with `--mode call`.
     """
 
@@ -74,6 +76,8 @@ class StreamSet:
         state_init: bytes | memoryview,
         streams: int,
         model_id: str,
+        *,
+        check_states: bool = True,
     ) -> None:
         if not isinstance(kernel, ManyStreams):
             engine = kernel.facts.get("engine", "this engine")
@@ -89,7 +93,9 @@ class StreamSet:
         self._model_id = model_id
         self._turn = Turn(f"the streams of {signature.name!r}")
         self._active = np.ones(streams, np.bool_)
-        self._runner: Runner | None = kernel.bind_streams(streams, len(state_init))
+        self._runner: Runner | None = kernel.bind_streams(
+            streams, len(state_init), check_states=check_states
+        )
         self.reset()
 
     def __len__(self) -> int:

@@ -91,10 +91,14 @@ def test_the_calls_of_loading_and_of_a_step(artifact: Artifact, gpu: EmulatedGpu
     assert notes_of(gpu, session.reset) == []
 
 
-def test_the_calls_of_a_block_of_frames(artifact: Artifact, gpu: EmulatedGpu) -> None:
+def test_the_calls_of_a_block_of_frames(
+    artifact: Artifact, gpu: EmulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One launch for all frames between two copies, and no memory is taken from the second on."""
+    monkeypatch.setattr("edgelstm.pace.STRETCH_NS", 10**15)  # the emulator is slow
     session = artifact.session()
-    session.run(np.zeros((3, 3), np.float32))
+    for _ in range(2):  # the first run is cut, for nobody knows yet how long a step takes
+        session.run(np.zeros((3, 3), np.float32))
     notes = notes_of(gpu, lambda: session.run(np.zeros((3, 3), np.float32)))
     assert [note.split()[0] for note in notes] == [
         "cuMemcpyHtoD",  # the state

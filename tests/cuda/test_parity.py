@@ -60,7 +60,7 @@ def check(
     compiled = compile_for(model, target, folder, shape=shape)
     gpu.ptx, gpu.seed, gpu.late = compiled.ptx, seed, late
     x = np.random.default_rng(7).standard_normal((frames, streams, features)).astype(np.float32)
-    session = compiled.artifact.session(streams=streams)
+    session = compiled.artifact.session(streams=streams, check_states=False)
     first, second = session.run(x[:1]), session.run(x[1:])
     assert gpu.failure is None
     if isinstance(first, dict):

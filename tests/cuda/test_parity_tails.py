@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import NodeProto, helper
 
+from edgelstm.errors import CapabilityError
 from edgelstm_compiler.driver import compile_model
 from tests import models
 from tests.cuda.emulated import EmulatedGpu, compile_for
@@ -89,6 +90,18 @@ TAILS: dict[str, Any] = {
 def test_tails(gpu: EmulatedGpu, tmp_path: Path, name: str) -> None:
     """Normalization, softmax, activations and arithmetic behind a layer."""
     check(gpu, TAILS[name], FEATURES, tmp_path, streams=3, frames=5)
+
+
+def test_states_that_must_be_checked(gpu: EmulatedGpu, tmp_path: Path) -> None:
+    """Many streams of a model whose states are not proven bounded: only where that is accepted."""
+    compiled = compile_for(TAILS["square_of_a_function"], "cuda:sm_90", tmp_path)
+    gpu.ptx = compiled.ptx
+    assert compiled.artifact.signature.checks_states
+    with pytest.raises(CapabilityError, match="pass check_states=False"):
+        compiled.artifact.session(streams=3)
+    with pytest.raises(ValueError, match="many streams"):
+        compiled.artifact.session(check_states=False)  # type: ignore[call-overload]
+    assert len(compiled.artifact.session(streams=3, check_states=False)) == 3
 
 
 @pytest.mark.parametrize("shape", ["block", "exchange"])

@@ -175,7 +175,7 @@ def assert_parity(gpu: EmulatedGpu, model: Any, width: int, folder: Path) -> Non
     assert compiled.kernels[0]["shape"] == "tensor"
     gpu.ptx = compiled.ptx
     x = samples(5, STREAMS, width)
-    session = compiled.artifact.session(streams=STREAMS)
+    session = compiled.artifact.session(streams=STREAMS, check_states=False)
     pieces = [by_name(compiled, session.run(chunk)) for chunk in (x[:2], x[2:])]
     assert gpu.failure is None
     found = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
