@@ -20,7 +20,12 @@ import pytest
 
 from tests.unit.runtime.toy_models import leaky_expected, leaky_reference
 
-COMMAND = [sys.executable, "-m", "edgelstm.cli", "run"]
+# Whatever the tests themselves inherited (nohup, a CI server), SIGHUP means what the test says.
+LAUNCH = """
+import runpy, signal
+signal.signal(signal.SIGHUP, signal.{disposition})
+runpy.run_module("edgelstm.cli", run_name="__main__")
+"""
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 FORMATS = ("csv", "ndjson", "npy", "npz")
@@ -54,8 +59,11 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(desk: Path, *words: object, **options: Any) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, str(desk / "leaky.edgelstm"), *map(str, words)]
+def start(
+    desk: Path, *words: object, hangup: str = "SIG_DFL", **options: Any
+) -> subprocess.Popen[bytes]:
+    launch = LAUNCH.format(disposition=hangup)
+    command = [sys.executable, "-c", launch, "run", str(desk / "leaky.edgelstm"), *map(str, words)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT, **options)
 
 
@@ -128,6 +136,19 @@ def test_signals(form: str, number: signal.Signals, desk: Path) -> None:
     assert ("interrupted" if number == signal.SIGINT else "terminated") in said
     assert "Traceback" not in said
     assert hidden(desk) == []
+
+
+def test_nohup(desk: Path) -> None:
+    """A run told to outlive its terminal does."""
+    output = desk / "out.csv"
+    state = ("--state-file", desk / "state.json")
+    with start(desk, "-i", desk / "many.npy", "-o", output, *state, hangup="SIG_IGN") as process:
+        assert process.stderr is not None
+        wait_for_work(desk, output)
+        process.send_signal(signal.SIGHUP)
+        said = process.stderr.read().decode()
+        assert process.wait(60) == 0, said
+    np.testing.assert_array_equal(read(output), expected(MANY))
 
 
 @pytest.mark.parametrize("form", FORMATS)
