@@ -49,6 +49,7 @@ bench-gpu:
 # Long property tests, by hand: more examples of the attribute matrix than CI has time for.
 fuzz: $(VENV)/.dev-ready
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(PYTEST_ARGS) tests/parity tests/unit/streaming tests/unit/lowering tests/stream
+	EDGELSTM_EVERY_FLOAT=1 $(BIN)/pytest $(PYTEST_ARGS) tests/unit/targets/test_activations.py
 	EDGELSTM_FUZZ_TABLES=6000 EDGELSTM_FUZZ_HOSTILE=8000 $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
 	$(BIN)/python -m tests.fuzz.guarded_buffers 300
 	$(BIN)/python -m tests.fuzz.hostile_inputs 1000

@@ -20,9 +20,11 @@ import pytest
 
 from tests.unit.runtime.toy_models import leaky_expected, leaky_reference
 
-# Whatever the tests themselves inherited (nohup, a CI server), SIGHUP means what the test says.
+# Signals mean what the test says, whatever it inherited: nohup and a shell's `&` ignore some.
 LAUNCH = """
 import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.{disposition})
 runpy.run_module("edgelstm.cli", run_name="__main__")
 """
