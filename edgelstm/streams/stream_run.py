@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from edgelstm.streams.output_sink import OutputSink
 from edgelstm.streams.replay import BadSamplePolicy, Replay
 from edgelstm.streams.state_file import StreamState, read_state, save_state
 from edgelstm.streams.watch import WatchedSource
+from edgelstm.streams.wrapped import WrappedSource
 
 Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
 """Shows how far a recording is; what it yields is called with each advance."""
@@ -257,28 +258,12 @@ class StreamRun:
         self._saved_at = monotonic()
 
 
-class _Waiting:
+class _Waiting(WrappedSource[Source]):
     """A source that a signal ends while it waits for frames."""
 
     def __init__(self, source: Source, stop: StopRequest) -> None:
-        self._source = source
+        super().__init__(source)
         self._stop = stop
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        return self._source.kept
-
-    @property
-    def mapping(self) -> Mapping[str, Sequence[str]]:
-        return self._source.mapping
-
-    @property
-    def total(self) -> int | None:
-        return self._source.total
-
-    @property
-    def done(self) -> int:
-        return self._source.done
 
     def batches(self) -> Iterator[Batch]:
         batches = iter(self._source.batches())
@@ -290,28 +275,12 @@ class _Waiting:
             yield batch
 
 
-class _Remainder:
+class _Remainder(WrappedSource[Source]):
     """A recording behind its first frames."""
 
     def __init__(self, source: Source, skipped: int) -> None:
-        self._source = source
+        super().__init__(source)
         self._skipped = skipped
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        return self._source.kept
-
-    @property
-    def mapping(self) -> Mapping[str, Sequence[str]]:
-        return self._source.mapping
-
-    @property
-    def total(self) -> int | None:
-        return self._source.total
-
-    @property
-    def done(self) -> int:
-        return self._source.done
 
     def batches(self) -> Iterator[Batch]:
         left = self._skipped

@@ -6,7 +6,7 @@ Nothing here stops a stream. What contradicts the model's description is said on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from edgelstm.description import Column, Description
 from edgelstm.signature import Signature
 from edgelstm.streams.base import Array, Batch, Recording
 from edgelstm.streams.units import is_other_unit, likely_unit
+from edgelstm.streams.wrapped import WrappedSource
 
 Say = Callable[[str], None]
 
@@ -37,7 +38,7 @@ _SPELLED = re.compile(
 )
 
 
-class WatchedSource:
+class WatchedSource(WrappedSource[Recording]):
     """A source whose frames are compared with the model's description on their way.
 
     Args:
@@ -50,7 +51,7 @@ class WatchedSource:
     def __init__(
         self, source: Recording, signature: Signature, description: Description, say: Say
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._say = say
         rate = description.rate_hz if description.rate_hz is not None else signature.rate_hz
         self._description = description
@@ -61,26 +62,6 @@ class WatchedSource:
         ]
         self._rate = None if rate is None else _Rate(rate)
         self._has_compared_units = False
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """Columns that pass through."""
-        return self._source.kept
-
-    @property
-    def mapping(self) -> Mapping[str, Sequence[str]]:
-        """Which columns feed which input."""
-        return self._source.mapping
-
-    @property
-    def total(self) -> int | None:
-        """Amount to read."""
-        return self._source.total
-
-    @property
-    def done(self) -> int:
-        """Amount read so far."""
-        return self._source.done
 
     def batches(self) -> Iterator[Batch]:
         """All frames in order; what is remarkable is said before a frame is handed on."""

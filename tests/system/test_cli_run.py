@@ -13,15 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.system.launch import command_heeding_signals
 from tests.unit.runtime.toy_models import double_call, leaky_expected, leaky_reference
 
 COMMAND = [sys.executable, "-m", "edgelstm.cli"]
-# Control-C ends a program that does not ignore it, as a shell makes what it starts with `&`.
-LISTENING = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("edgelstm.cli", run_name="__main__")
-"""
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 ROWS = "time,ax,ay\n0,1,2\n1,3,4\n2,5,6\n"
@@ -106,7 +101,7 @@ def test_a_live_stream_is_answered_at_once(artifact: Path) -> None:
 def test_control_c_ends_a_live_stream(artifact: Path) -> None:
     """Exit code 130, what was predicted is out, no traceback."""
     with subprocess.Popen(
-        [sys.executable, "-c", LISTENING, "run", str(artifact)],
+        [*command_heeding_signals(), "run", str(artifact)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

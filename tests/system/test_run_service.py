@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.system.launch import command_heeding_signals
 from tests.unit.runtime.toy_models import leaky_expected, leaky_reference
 
-# Signals mean what the test says, whatever it inherited: nohup and a shell's `&` ignore some.
-LAUNCH = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGTERM, signal.SIG_DFL)
-signal.signal(signal.SIGHUP, signal.{disposition})
-runpy.run_module("edgelstm.cli", run_name="__main__")
-"""
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 FORMATS = ("csv", "ndjson", "npy", "npz")
@@ -64,8 +56,12 @@ def desk(tmp_path: Path) -> Path:
 def start(
     desk: Path, *words: object, hangup: str = "SIG_DFL", **options: Any
 ) -> subprocess.Popen[bytes]:
-    launch = LAUNCH.format(disposition=hangup)
-    command = [sys.executable, "-c", launch, "run", str(desk / "leaky.edgelstm"), *map(str, words)]
+    command = [
+        *command_heeding_signals(hangup),
+        "run",
+        str(desk / "leaky.edgelstm"),
+        *map(str, words),
+    ]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT, **options)
 
 
