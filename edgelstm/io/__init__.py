@@ -1,0 +1,1 @@
+"""Sensors and recordings in, predictions out: samples with their time."""
