@@ -11,14 +11,14 @@ from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
+from edgelstm.io.call_run import CallRun
+from edgelstm.io.columns import split_names
+from edgelstm.io.files import FORMATS, Format
+from edgelstm.io.numbers import Decimal
+from edgelstm.io.replay import BadSamplePolicy
+from edgelstm.io.stream_run import StreamOptions, StreamRun
+from edgelstm.io.windows import stream_warnings
 from edgelstm.outputs import STANDARD, check_output
-from edgelstm.streams.call_run import CallRun
-from edgelstm.streams.columns import split_names
-from edgelstm.streams.files import FORMATS, Format
-from edgelstm.streams.numbers import Decimal
-from edgelstm.streams.replay import BadSamplePolicy
-from edgelstm.streams.stream_run import StreamOptions, StreamRun
-from edgelstm.streams.windows import stream_warnings
 
 STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every", "reset_every")
 """Options that mean nothing for an artifact that was compiled with --mode call."""

@@ -9,8 +9,8 @@ from typing import Any
 import onnx
 
 from edgelstm.artifact import Artifact
+from edgelstm.io.recording import read_frames
 from edgelstm.signature import Signature
-from edgelstm.streams.recording import read_frames
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.binding import bind_stream
 from edgelstm_compiler.demo import MODEL_PATH, RATE_HZ, TRIAL_PATH

@@ -9,7 +9,7 @@ import pytest
 
 from edgelstm.artifact import Artifact
 from edgelstm.footprint import footprints
-from edgelstm.streams.recording import read_frames
+from edgelstm.io.recording import read_frames
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.c_export.borders import to_numbers
 from edgelstm_compiler.c_export.names import word_count, words

@@ -58,7 +58,7 @@ def test_attributes(case: CellCase, target: str) -> None:
 @pytest.mark.parametrize("target", ["rpi3", "rpi4", "rpi5", "jetson-orin", *TARGETS, "cortex-m7"])
 def test_stacked_stream(target: str) -> None:
     """The demo model (two LSTM layers, dense, softmax), step by step over its trial."""
-    from edgelstm.streams.recording import read_frames
+    from edgelstm.io.recording import read_frames
 
     artifact = emulate(compile_model(MODEL_PATH, target=target, check=False))
     frames = read_frames(TRIAL_PATH, artifact.signature)

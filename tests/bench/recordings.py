@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from edgelstm.dtypes import DType
+from edgelstm.io.files import open_source
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.files import open_source
 
 BOUND = 2.0
 """Times of `csv` and `float` alone that reading may take."""

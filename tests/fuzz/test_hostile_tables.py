@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgelstm.errors import EdgeLSTMError
-from edgelstm.streams.base import Source
-from edgelstm.streams.csv_source import CsvSource
-from edgelstm.streams.files import FORMATS, Format, open_sink, open_source
-from edgelstm.streams.ndjson import NdjsonSource
+from edgelstm.io.base import Source
+from edgelstm.io.files import FORMATS, Format, open_sink, open_source
+from edgelstm.io.ndjson import NdjsonSource
+from edgelstm.io.sources.csv_source import CsvSource
 from tests.fuzz.tables import random_table
 from tests.unit.runtime.tables import signature_of
 

@@ -13,12 +13,12 @@ import pytest
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import RecordingError, StreamError
+from edgelstm.io.base import Batch, Source
+from edgelstm.io.files import open_source
+from edgelstm.io.ndjson import NdjsonSource
+from edgelstm.io.replay import find_bad_frames
+from edgelstm.io.sources.csv_source import CsvSource
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Batch, Source
-from edgelstm.streams.csv_source import CsvSource
-from edgelstm.streams.files import open_source
-from edgelstm.streams.ndjson import NdjsonSource
-from edgelstm.streams.replay import find_bad_frames
 from tests.fuzz.tables import Table, random_table
 
 COUNT = int(os.environ.get("EDGELSTM_FUZZ_TABLES", "300"))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from edgelstm.streams.columns import split_names
+from edgelstm.io.columns import split_names
 
 
 def parse_shapes(

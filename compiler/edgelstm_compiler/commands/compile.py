@@ -11,10 +11,10 @@ import click
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar, say
 from edgelstm.errors import ArtifactError
+from edgelstm.io.columns import split_names
 from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.signature import Mode
-from edgelstm.streams.columns import split_names
 from edgelstm_compiler.commands.arguments import (
     parse_constants,
     parse_labels,

@@ -13,8 +13,8 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import ArtifactError, MismatchError
+from edgelstm.io.recording import read_frames
 from edgelstm.outputs import STANDARD, check_output
-from edgelstm.streams.recording import read_frames
 from edgelstm.timing import StepTimer
 from edgelstm_compiler.demo import MODEL_PATH, PHASES, RATE_HZ, REPORT_PATH, TRIAL_PATH
 from edgelstm_compiler.demo.timeline import format_timeline, phase_timeline

@@ -11,8 +11,8 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import json_option, print_facts, print_json, say
 from edgelstm.errors import ArtifactError, CapabilityError
+from edgelstm.io.recording import read_frames
 from edgelstm.output_folder import check_folder
-from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.c_export.borders import physical_signature
 from edgelstm_compiler.c_export.golden import Golden, record_golden
 from edgelstm_compiler.c_export.packages import PACKAGES

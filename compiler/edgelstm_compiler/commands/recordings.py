@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.columns import split_names
+from edgelstm.io.recording import read_frames
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.columns import split_names
-from edgelstm.streams.recording import read_frames
 from edgelstm_compiler.binding import bind_call, bind_stream
 from edgelstm_compiler.driver import CompileOptions, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph

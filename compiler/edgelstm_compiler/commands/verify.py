@@ -11,8 +11,8 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import MismatchError, RecordingError
-from edgelstm.streams.columns import split_names
-from edgelstm.streams.recording import read_frames
+from edgelstm.io.columns import split_names
+from edgelstm.io.recording import read_frames
 from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate

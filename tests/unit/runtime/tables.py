@@ -6,10 +6,10 @@ import io
 from typing import Any
 
 from edgelstm.dtypes import DType
+from edgelstm.io.base import Source
+from edgelstm.io.ndjson import NdjsonSource
+from edgelstm.io.sources.csv_source import CsvSource
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Source
-from edgelstm.streams.csv_source import CsvSource
-from edgelstm.streams.ndjson import NdjsonSource
 
 
 def signature_of(shape: tuple[int, ...] = (2,), dtype: DType = DType.F32) -> Signature:

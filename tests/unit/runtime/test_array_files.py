@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edgelstm.errors import RecordingError
-from edgelstm.streams.files import open_source
-from edgelstm.streams.numpy_arrays import ArraySource, read_arrays
+from edgelstm.io.files import open_source
+from edgelstm.io.numpy_arrays import ArraySource, read_arrays
 from tests.unit.runtime.tables import read_all, signature_of
 
 
@@ -42,7 +42,7 @@ def test_an_array_beyond_the_limit_is_refused(
     """By its announced size, before it is unpacked; the message says what works."""
     path = tmp_path / "in.npz"
     np.savez_compressed(path, x=np.zeros((100_000, 2), np.float32))
-    monkeypatch.setattr("edgelstm.streams.numpy_arrays.MAX_ARRAY_BYTES", 100_000)
+    monkeypatch.setattr("edgelstm.io.numpy_arrays.MAX_ARRAY_BYTES", 100_000)
     with (
         pytest.raises(RecordingError, match=r"'x' unpacks to 800128 bytes.*limit.*NPY"),
         open_source(str(path), signature_of()),

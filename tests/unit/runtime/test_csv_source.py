@@ -11,8 +11,8 @@ import pytest
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import RecordingError
-from edgelstm.streams import limits
-from edgelstm.streams.numbers import is_number
+from edgelstm.io import limits
+from edgelstm.io.numbers import is_number
 from tests.unit.runtime.tables import messages, open_csv, read_all, signature_of
 
 GOOD = [[1.0, 2.0], [3.0, 4.0]]
@@ -280,8 +280,8 @@ def test_a_line_without_an_end_is_never_held(
     is_live: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the limit, a line is a fault, and reading goes on behind it."""
-    monkeypatch.setattr("edgelstm.streams.text_lines.MAX_LINE_BYTES", 1000)
-    monkeypatch.setattr("edgelstm.streams.text_lines._CHUNK", 300)
+    monkeypatch.setattr("edgelstm.io.sources.text_lines.MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr("edgelstm.io.sources.text_lines._CHUNK", 300)
     data = "ax,ay\n1,2\n" + "7" * 5000 + "\n3,4\n"
     source = open_csv(data, signature_of(), is_live=is_live)
     assert read_all(source) == [GOOD[0], "line too long", GOOD[1]]

@@ -14,11 +14,11 @@ from edgelstm.artifact import Artifact
 from edgelstm.container import Container
 from edgelstm.description import Column, Description
 from edgelstm.errors import ArtifactFormatError, RecordingError
+from edgelstm.io.files import open_sink
+from edgelstm.io.named_outputs import NamedOutputs, NamedSink
+from edgelstm.io.units import is_other_unit, likely_unit
+from edgelstm.io.watch import WatchedSource, time_unit
 from edgelstm.signature import Signature
-from edgelstm.streams.files import open_sink
-from edgelstm.streams.named_outputs import NamedOutputs, NamedSink
-from edgelstm.streams.units import is_other_unit, likely_unit
-from edgelstm.streams.watch import WatchedSource, time_unit
 from tests.unit.runtime.tables import open_csv, open_ndjson, read_all, signature_of
 from tests.unit.runtime.toy_models import leaky_reference
 

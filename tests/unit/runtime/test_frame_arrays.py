@@ -7,8 +7,8 @@ import pytest
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import RecordingError
+from edgelstm.io.frame_arrays import as_frames
 from edgelstm.signature import TensorSpec
-from edgelstm.streams.frame_arrays import as_frames
 
 F32 = DType.F32
 TIME_FIRST = TensorSpec("x", F32, (3,), 0, (1, 1, 3), 0)

@@ -12,7 +12,7 @@ import pytest
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import RecordingError
-from edgelstm.streams.files import open_sink
+from edgelstm.io.files import open_sink
 from tests.unit.runtime.tables import messages, open_ndjson, read_all, signature_of
 
 GOOD = [1.0, 2.0]

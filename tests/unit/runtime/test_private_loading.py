@@ -12,7 +12,7 @@ import pytest
 
 import edgelstm
 from edgelstm.errors import ArtifactFormatError
-from edgelstm.streams.numpy_arrays import read_arrays
+from edgelstm.io.numpy_arrays import read_arrays
 from tests.unit.runtime.command_line import invoke
 from tests.unit.runtime.toy_models import leaky_expected, leaky_native, leaky_reference, needs_cc
 
@@ -95,7 +95,7 @@ def test_recordings_are_copies(tmp_path: Path) -> None:
     np.save(path, np.ones((100_000, 2), np.float32))
     script = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from edgelstm.streams.numpy_arrays import read_arrays\n"
+        "from edgelstm.io.numpy_arrays import read_arrays\n"
         "path = Path(sys.argv[1]); (array,) = read_arrays(path, 'x').values()\n"
         "open(path, 'r+b').truncate(0); print(int(array.sum()))\n"
     )

@@ -21,10 +21,10 @@ from edgelstm.errors import (
     SampleRangeError,
     StreamError,
 )
+from edgelstm.io.base import Batch
+from edgelstm.io.replay import BadSamplePolicy, Replay
 from edgelstm.session import Session
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Batch
-from edgelstm.streams.replay import BadSamplePolicy, Replay
 from edgelstm.timing import random_frames
 from tests.unit.runtime.toy_models import LEAKY, leaky_program, leaky_reference
 

@@ -15,11 +15,11 @@ import pytest
 from edgelstm import Artifact
 from edgelstm.dtypes import DType
 from edgelstm.errors import NonFiniteSampleError, RecordingError
+from edgelstm.io.columns import choose_columns, element_names, number_texts
+from edgelstm.io.files import open_sink, open_source
+from edgelstm.io.replay import BadSamplePolicy, Replay
+from edgelstm.io.sources.csv_source import CsvSource
 from edgelstm.signature import TensorSpec
-from edgelstm.streams.columns import choose_columns, element_names, number_texts
-from edgelstm.streams.csv_source import CsvSource
-from edgelstm.streams.files import open_sink, open_source
-from edgelstm.streams.replay import BadSamplePolicy, Replay
 from tests.unit.runtime.toy_models import leaky_expected, leaky_reference, pair_reference
 
 NAN = float("nan")

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgelstm.errors import RecordingError
-from edgelstm.streams.columns import plain_name, unit_in_name
-from edgelstm.streams.csv_cells import is_plain
-from edgelstm.streams.csv_rows import COMMENT, is_comment, split_records, split_row, split_rows
-from edgelstm.streams.numbers import Decimal, is_missing, is_number
-from edgelstm.streams.units import is_unit
+from edgelstm.io.columns import plain_name, unit_in_name
+from edgelstm.io.numbers import Decimal, is_missing, is_number
+from edgelstm.io.sources.csv_cells import is_plain
+from edgelstm.io.sources.csv_rows import COMMENT, is_comment, split_records, split_row, split_rows
+from edgelstm.io.units import is_unit
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 _STUDIED_CHARS = 256 << 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.base import Array
 from edgelstm.signature import TensorSpec
-from edgelstm.streams.base import Array
 
 
 def as_frames(array: Array, spec: TensorSpec, origin: str) -> Array:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from edgelstm.io.base import Array, Sink
+from edgelstm.io.sinks.lines import LineWriter
+from edgelstm.io.state_file import Written
 from edgelstm.outputs import Output
-from edgelstm.streams.base import Array, Sink
-from edgelstm.streams.lines import LineWriter
-from edgelstm.streams.state_file import Written
 
 
 class OutputSink:

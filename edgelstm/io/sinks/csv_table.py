@@ -6,9 +6,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from edgelstm.io.base import Array
+from edgelstm.io.columns import element_names, number_texts
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Array
-from edgelstm.streams.columns import element_names, number_texts
 
 
 class CsvSink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from edgelstm.streams.base import Batch, Source
+from edgelstm.io.base import Batch, Source
 
 Inner = TypeVar("Inner", bound=Source)
 

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.signature import TensorSpec
-from edgelstm.streams.base import Array, Fault
-from edgelstm.streams.columns import to_frames
-from edgelstm.streams.numbers import (
+from edgelstm.io.base import Array, Fault
+from edgelstm.io.columns import to_frames
+from edgelstm.io.numbers import (
     Decimal,
     NotANumberError,
     is_missing,
     parse_float,
     parser_for,
 )
+from edgelstm.signature import TensorSpec
 
 TEXT = "text in a cell"
 MISSING = "missing value"

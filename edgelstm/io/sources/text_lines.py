@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from edgelstm.errors import RecordingError
-from edgelstm.streams.base import Fault
-from edgelstm.streams.limits import BLOCK_BYTES, BLOCK_ROWS, MAX_LINE_BYTES
+from edgelstm.io.base import Fault
+from edgelstm.io.limits import BLOCK_BYTES, BLOCK_ROWS, MAX_LINE_BYTES
 
 BAD_BYTE = "bad byte"
 TOO_LONG = "line too long"

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.base import Array
+from edgelstm.io.files import open_source
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Array
-from edgelstm.streams.files import open_source
 
 
 def read_frames(

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from edgelstm.description import Description
+from edgelstm.io.base import Array, Sink
+from edgelstm.io.columns import element_names
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Array, Sink
-from edgelstm.streams.columns import element_names
 
 LABEL = "label"
 

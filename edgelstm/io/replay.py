@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused, takes
 from edgelstm.errors import NonFiniteStateError, RecordingError, StreamError
+from edgelstm.io.base import Array, Batch, Sink, Source
+from edgelstm.io.columns import element_names
 from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
 from edgelstm.session import Session
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Array, Batch, Sink, Source
-from edgelstm.streams.columns import element_names
 
 NOT_FINITE = "missing or not finite"
 OUT_OF_RANGE = "out of range"

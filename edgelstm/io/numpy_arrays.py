@@ -13,11 +13,11 @@ from typing import IO, Any
 import numpy as np
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.base import Array, Batch
+from edgelstm.io.columns import to_frames
+from edgelstm.io.frame_arrays import as_frames
+from edgelstm.io.limits import BLOCK_ROWS, MAX_ARRAY_BYTES, MAX_ARRAY_HEADER_BYTES
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Array, Batch
-from edgelstm.streams.columns import to_frames
-from edgelstm.streams.frame_arrays import as_frames
-from edgelstm.streams.limits import BLOCK_ROWS, MAX_ARRAY_BYTES, MAX_ARRAY_HEADER_BYTES
 
 
 class ArraySource:

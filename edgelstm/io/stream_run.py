@@ -14,18 +14,18 @@ from edgelstm.artifact import Artifact
 from edgelstm.description import Description
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
+from edgelstm.io.base import Batch, Recording, Source
+from edgelstm.io.continuation import expect_continued
+from edgelstm.io.files import Format, open_sink, open_source, output_format
+from edgelstm.io.named_outputs import NamedOutputs, NamedSink
+from edgelstm.io.ndjson import NdjsonSource
+from edgelstm.io.numbers import Decimal
+from edgelstm.io.replay import BadSamplePolicy, Replay
+from edgelstm.io.sinks.output_sink import OutputSink
+from edgelstm.io.sources.wrapped import WrappedSource
+from edgelstm.io.state_file import StreamState, read_state, save_state
+from edgelstm.io.watch import WatchedSource
 from edgelstm.outputs import STANDARD, Protected, check_output
-from edgelstm.streams.base import Batch, Recording, Source
-from edgelstm.streams.continuation import expect_continued
-from edgelstm.streams.files import Format, open_sink, open_source, output_format
-from edgelstm.streams.named_outputs import NamedOutputs, NamedSink
-from edgelstm.streams.ndjson import NdjsonSource
-from edgelstm.streams.numbers import Decimal
-from edgelstm.streams.output_sink import OutputSink
-from edgelstm.streams.replay import BadSamplePolicy, Replay
-from edgelstm.streams.state_file import StreamState, read_state, save_state
-from edgelstm.streams.watch import WatchedSource
-from edgelstm.streams.wrapped import WrappedSource
 
 Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
 """Shows how far a recording is; what it yields is called with each advance."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from edgelstm.container import canonical_json
 from edgelstm.errors import RecordingError
+from edgelstm.io.base import Array
 from edgelstm.outputs import write_output
-from edgelstm.streams.base import Array
 
 FORMAT = "edgelstm stream state"
 VERSION = 1

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import IO, Any, Literal, TextIO, cast
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.base import Recording
+from edgelstm.io.continuation import find_arrays, find_place
+from edgelstm.io.ndjson import NdjsonSink, NdjsonSource
+from edgelstm.io.numbers import Decimal
+from edgelstm.io.numpy_arrays import ArraySink, ArraySource, read_arrays
+from edgelstm.io.sinks.csv_table import CsvSink
+from edgelstm.io.sinks.lines import LineWriter
+from edgelstm.io.sinks.output_sink import OutputSink
+from edgelstm.io.sources.csv_source import CsvSource
+from edgelstm.io.state_file import Written
 from edgelstm.outputs import STANDARD, Protected, open_output
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Recording
-from edgelstm.streams.continuation import find_arrays, find_place
-from edgelstm.streams.csv_source import CsvSource
-from edgelstm.streams.csv_table import CsvSink
-from edgelstm.streams.lines import LineWriter
-from edgelstm.streams.ndjson import NdjsonSink, NdjsonSource
-from edgelstm.streams.numbers import Decimal
-from edgelstm.streams.numpy_arrays import ArraySink, ArraySource, read_arrays
-from edgelstm.streams.output_sink import OutputSink
-from edgelstm.streams.state_file import Written
 
 Format = Literal["csv", "ndjson", "npy", "npz"]
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "npy", "npz")

@@ -11,9 +11,8 @@ from typing import IO, Any, TextIO
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Array, Batch, Fault
-from edgelstm.streams.columns import (
+from edgelstm.io.base import Array, Batch, Fault
+from edgelstm.io.columns import (
     TIME_NAMES,
     choose_columns,
     element_names,
@@ -21,9 +20,10 @@ from edgelstm.streams.columns import (
     to_frames,
     unit_in_name,
 )
-from edgelstm.streams.csv_cells import MISSING, OUT_OF_RANGE
-from edgelstm.streams.limits import BLOCK_ROWS
-from edgelstm.streams.text_lines import LineReader, Lines
+from edgelstm.io.limits import BLOCK_ROWS
+from edgelstm.io.sources.csv_cells import MISSING, OUT_OF_RANGE
+from edgelstm.io.sources.text_lines import LineReader, Lines
+from edgelstm.signature import Signature, TensorSpec
 
 NOT_JSON = "not JSON"
 NOT_A_NUMBER = "not a number"

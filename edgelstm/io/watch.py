@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from edgelstm.description import Column, Description
+from edgelstm.io.base import Array, Batch, Recording
+from edgelstm.io.sources.wrapped import WrappedSource
+from edgelstm.io.units import is_other_unit, likely_unit
 from edgelstm.signature import Signature
-from edgelstm.streams.base import Array, Batch, Recording
-from edgelstm.streams.units import is_other_unit, likely_unit
-from edgelstm.streams.wrapped import WrappedSource
 
 Say = Callable[[str], None]
 

@@ -13,12 +13,13 @@ from typing import IO, TypeAlias
 import numpy as np
 
 from edgelstm.errors import RecordingError
-from edgelstm.signature import Signature
-from edgelstm.streams.base import Array, Batch, Fault
-from edgelstm.streams.columns import choose_columns, columns_by_input, find_columns, find_time
-from edgelstm.streams.csv_cells import is_plain, read_numbers, read_tensor
-from edgelstm.streams.csv_layout import Layout, find_layout, is_first_data
-from edgelstm.streams.csv_rows import (
+from edgelstm.io.base import Array, Batch, Fault
+from edgelstm.io.columns import choose_columns, columns_by_input, find_columns, find_time
+from edgelstm.io.limits import BLOCK_ROWS, HEAD_LINES
+from edgelstm.io.numbers import Decimal, NotANumberError, is_missing, is_number
+from edgelstm.io.sources.csv_cells import is_plain, read_numbers, read_tensor
+from edgelstm.io.sources.csv_layout import Layout, find_layout, is_first_data
+from edgelstm.io.sources.csv_rows import (
     COMMENT,
     MAX_QUOTED_LINES,
     is_comment,
@@ -28,9 +29,8 @@ from edgelstm.streams.csv_rows import (
     split_row,
     split_rows,
 )
-from edgelstm.streams.limits import BLOCK_ROWS, HEAD_LINES
-from edgelstm.streams.numbers import Decimal, NotANumberError, is_missing, is_number
-from edgelstm.streams.text_lines import BAD_BYTE, LineReader, Lines
+from edgelstm.io.sources.text_lines import BAD_BYTE, LineReader, Lines
+from edgelstm.signature import Signature
 
 CUT = "cut line"
 EXTRA = "too many cells"

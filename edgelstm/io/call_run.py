@@ -15,14 +15,14 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.errors import RecordingError, StreamError
 from edgelstm.interruption import StopRequest
+from edgelstm.io.base import Array, Batch
+from edgelstm.io.columns import to_frames
+from edgelstm.io.files import Format, input_format, open_input, open_sink, open_source
+from edgelstm.io.numpy_arrays import pick_arrays, read_arrays
+from edgelstm.io.sinks.output_sink import OutputSink
+from edgelstm.io.stream_run import StreamOptions
 from edgelstm.outputs import STANDARD
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.streams.base import Array, Batch
-from edgelstm.streams.columns import to_frames
-from edgelstm.streams.files import Format, input_format, open_input, open_sink, open_source
-from edgelstm.streams.numpy_arrays import pick_arrays, read_arrays
-from edgelstm.streams.output_sink import OutputSink
-from edgelstm.streams.stream_run import StreamOptions
 
 
 @dataclass(slots=True)

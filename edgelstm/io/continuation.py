@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.base import Array
+from edgelstm.io.numpy_arrays import read_arrays
+from edgelstm.io.sinks.lines import TAIL_BYTES
+from edgelstm.io.state_file import Written
 from edgelstm.outputs import STANDARD
-from edgelstm.streams.base import Array
-from edgelstm.streams.lines import TAIL_BYTES
-from edgelstm.streams.numpy_arrays import read_arrays
-from edgelstm.streams.state_file import Written
 
 
 @dataclass(frozen=True, slots=True)
