@@ -89,6 +89,7 @@ def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict
     """All outputs of the model by name, from ONNX Runtime on the CPU, without any rewriting."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(

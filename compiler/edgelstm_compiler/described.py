@@ -153,6 +153,12 @@ def said_by_metadata(metadata: Mapping[str, str]) -> Said:
     return _read(data, {key: f"metadata_props {METADATA_PREFIX}{key}" for key in data})
 
 
+def said_by_zip_maps(labels: Mapping[str, tuple[str, ...]]) -> Said:
+    """The class names that a model of scikit-learn brings with its probabilities."""
+    named = {name: found for name, found in labels.items() if found and all(found)}
+    return Said(outputs=named, origins={"outputs": "ZipMap"}) if named else Said()
+
+
 def describe(
     said: Said, signature: Signature, seen: Mapping[str, tuple[Array, Array]]
 ) -> Description:

@@ -18,6 +18,7 @@ from edgelstm.errors import (
     CalibrationError,
     CapabilityError,
     MismatchError,
+    ModelError,
     TargetUnavailableError,
 )
 from edgelstm.signature import Mode
@@ -28,6 +29,7 @@ from edgelstm_compiler.described import (
     said_by_caller,
     said_by_file,
     said_by_metadata,
+    said_by_zip_maps,
 )
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.identity import identity_of, provenance, reference_artifact
@@ -266,6 +268,7 @@ def compile_read_model(
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))
     said = options.said.over(said_by_metadata(model.metadata))
+    said = said.over(said_by_zip_maps(model.labels))
     description = describe(said, program.signature, seen)
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
@@ -318,7 +321,13 @@ def compile_read_model(
 
 
 def bind(model: OnnxModel, options: CompileOptions) -> Binding:
-    """The model with numbers for its free dimensions, as the mode wants them."""
+    """The model with numbers for its free dimensions, as the mode wants them.
+
+    Raises:
+        ModelError: it has no inputs.
+    """
+    if not model.inputs:
+        raise ModelError("the model has no inputs: what it computes are constants")
     return (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
 
 

@@ -33,6 +33,8 @@ _CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Range": (0, 1, 2),
     "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), (1, 2)),
+    **dict.fromkeys(("ReverseSequence", "ArrayFeatureExtractor"), (1,)),
 }
 """Inputs that are weights, shapes or axes: compiled code knows them ahead of time."""
 

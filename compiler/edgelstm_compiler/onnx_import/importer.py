@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import onnx
 
-from edgelstm.errors import ModelError, ShapeError
+from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.types import Array, TensorType, Value
@@ -43,6 +43,13 @@ from edgelstm_compiler.onnx_import.refusals import (
     refuse,
     unsupported_reason,
 )
+from edgelstm_compiler.onnx_import.sequences import (
+    Carried,
+    TensorList,
+    check_tensors,
+    import_sequence,
+    is_sequence_operator,
+)
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import to_array
@@ -64,7 +71,7 @@ class Unknown:
     is_extent: bool = False
 
 
-Item: TypeAlias = "Operand | Unknown"
+Item: TypeAlias = "Carried | Unknown"
 Scope: TypeAlias = "dict[str, Item]"
 
 
@@ -139,6 +146,11 @@ class _Walk:
         outputs = []
         for name, item in zip(self._model.outputs, found, strict=True):
             assert not isinstance(item, Unknown)
+            if isinstance(item, TensorList):
+                raise UnsupportedOpError(
+                    f"the output '{name}' is a sequence of {len(item.items)} tensors; end the "
+                    "model with ConcatFromSequence"
+                )
             if isinstance(item, Known):
                 if item.frames is not None:
                     reason = explain(item.name, item.frames)
@@ -214,9 +226,16 @@ class _Walk:
                 return self._import_if(node, inputs[0], scope, index, origin)
             if behind:
                 return [self._behind(node, inputs, behind, index)] * len(names)
-            operands = [item for item in inputs if not isinstance(item, Unknown)]
+            carried = [item for item in inputs if not isinstance(item, Unknown)]
             if node.op_type in LOOPS and is_standard(node):
-                return self._import_loop(node, operands, names, scope, index, origin)
+                return self._import_loop(node, carried, names, scope, index, origin)
+            operands = [None if isinstance(item, TensorList) else item for item in carried]
+            if is_standard(node) and is_sequence_operator(node.op_type):
+                seen = self._seen(node, operands, names, index, origin)
+                return [import_sequence(seen, carried)]
+            if node.op_type == "Identity" and isinstance(carried[0], TensorList):
+                return [carried[0]]
+            check_tensors(carried)
             return self._import_operator(node, operands, names, index, origin)
         except RefusedError as refused:
             refusals = {refusal(node, origin, str(refused))}
@@ -263,7 +282,7 @@ class _Walk:
         origin: str,
     ) -> OnnxNode:
         return OnnxNode(
-            op_type=node.op_type,
+            op_type=operator_name(node),
             opset=opset_of(self._model.body),
             origin=origin,
             name=node.name or f"{node.op_type}_{index}",
@@ -337,14 +356,14 @@ class _Walk:
         """Compute a node on known inputs, as the graph would compute it where it can."""
         arrays = [item.data if isinstance(item, Known) else None for item in seen.inputs]
         results: Sequence[Operand | None] | None = None
-        if node.op_type in OPERATORS and not is_direct(node, arrays):
+        if seen.op_type in OPERATORS and not is_direct(node, arrays):
             try:
                 results = _evaluated(seen)
             except RefusedError:
-                if not is_foldable(node.op_type):
+                if not is_foldable(seen.op_type):
                     raise
         if results is None:
-            if not is_foldable(node.op_type):
+            if not is_foldable(seen.op_type):
                 raise RefusedError(unsupported_reason(node))
             folded = fold(node, seen.opset, arrays, seen.origin)
             results = [Known(name, data) for name, data in zip(seen.outputs, folded, strict=False)]
@@ -356,7 +375,7 @@ class _Walk:
     def _import_loop(
         self,
         node: onnx.NodeProto,
-        operands: Sequence[Operand | None],
+        inputs: Sequence[Carried | None],
         names: tuple[str, ...],
         scope: Scope,
         index: str,
@@ -368,9 +387,9 @@ class _Walk:
             raise ModelError(f"{origin}: its body is missing")
         refusals: set[Refusal] = set()
 
-        def body(inputs: Sequence[Operand], turn: int) -> list[Operand]:
+        def body(given: Sequence[Carried], turn: int) -> list[Carried]:
             inner: Scope = dict(scope)
-            inner.update(zip((item.name for item in graph.input), inputs, strict=True))
+            inner.update(zip((item.name for item in graph.input), given, strict=True))
             found = self._import_graph(graph, inner, f"{index}.{turn}.")
             for item in found:
                 if isinstance(item, Unknown):
@@ -379,18 +398,23 @@ class _Walk:
                 raise _RefusedBodyError
             return [item for item in found if not isinstance(item, Unknown)]
 
+        operands = [None if isinstance(item, TensorList) else item for item in inputs]
         seen = self._seen(node, operands, names, index, origin)
-        unroll = unroll_loop if node.op_type == "Loop" else unroll_scan
         first = len(self.builder.nodes)
+        is_loop = node.op_type == "Loop"
         try:
-            results = unroll(seen, graph, body)
-            sequences = seen.integer("num_scan_inputs", 0)
-            states = (
-                operands[2:] if node.op_type == "Loop" else operands[: len(operands) - sequences]
-            )
-            carried = [item for item in states if item is not None]
-            copies = self.builder.nodes[first:]
-            return list(recognize(seen, copies, carried, results) or results)
+            if is_loop:
+                states = [item for item in inputs[2:] if item is not None]
+                results = unroll_loop(seen, graph, states, body)
+            else:
+                count = len(operands) - seen.integer("num_scan_inputs", 0)
+                states = [item for item in operands[:count] if item is not None]
+                results = unroll_scan(seen, graph, body)
+            tensors = [item for item in results if not isinstance(item, TensorList)]
+            carried = [item for item in states if not isinstance(item, TensorList)]
+            if len(tensors) + len(carried) < len(results) + len(states):
+                return list(results)
+            return list(recognize(seen, self.builder.nodes[first:], carried, tensors) or results)
         except RefusedError as refused:
             raise type(refused)(f"{refused}; {EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
@@ -425,7 +449,7 @@ class _Walk:
 def _evaluated(seen: OnnxNode) -> list[Operand | None]:
     """The outputs of a node on known inputs, by importing it alone and evaluating that."""
     builder = GraphBuilder()
-    results = OPERATORS[seen.op_type](replace(seen, builder=builder))
+    results = OPERATORS[seen.op_type](replace(seen, builder=builder))[: len(seen.outputs)]
     values = {f"{place}": item for place, item in enumerate(results) if isinstance(item, Value)}
     if not values:
         return list(results)

@@ -16,34 +16,38 @@ from edgelstm.errors import ModelError
 from edgelstm_compiler.ir.ops import Concat
 from edgelstm_compiler.onnx_import.frames import FramesDecideError, RefusedError
 from edgelstm_compiler.onnx_import.ops.layout import take_range
+from edgelstm_compiler.onnx_import.sequences import Carried, TensorList
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, shape_of
 
 MAX_ITERATIONS = 1024
 """A loop of more iterations is refused: its code would have as many copies of the body."""
 
-Body = Callable[[Sequence[Operand], int], "list[Operand]"]
+Body = Callable[[Sequence[Carried], int], "list[Carried]"]
 """Imports the body for its inputs, in the iteration of that number."""
 
 
-def unroll_loop(node: OnnxNode, graph: onnx.GraphProto, body: Body) -> list[Operand]:
+def unroll_loop(
+    node: OnnxNode, graph: onnx.GraphProto, start: Sequence[Carried], body: Body
+) -> list[Carried]:
     """Loop-1, -11, -13 and later.
 
     Args:
         node: its inputs are the trip count, the condition, and what the loop carries.
         graph: the body.
+        start: what it carries into the first iteration.
         body: imports it.
 
     Raises:
         RefusedError: how often it runs is not known.
     """
     trips, condition = node.optional(0), node.optional(1)
-    carried = [node.operand(index) for index in range(2, len(node.inputs))]
+    carried = list(start)
     count = len(carried)
     if len(graph.input) != 2 + count or len(graph.output) < 1 + count:
         raise ModelError(f"{node.origin}: its body does not fit what it carries")
     limit = _number(trips, "its trip count")
     goes_on = _truth(condition)
-    collected: list[list[Operand]] = [[] for _ in range(len(graph.output) - 1 - count)]
+    collected: list[list[Carried]] = [[] for _ in range(len(graph.output) - 1 - count)]
     turn = 0
     while goes_on and (limit is None or turn < limit):
         if turn == MAX_ITERATIONS:
@@ -59,7 +63,7 @@ def unroll_loop(node: OnnxNode, graph: onnx.GraphProto, body: Body) -> list[Oper
     return [*carried, *(_stacked(node, rows, 0, is_reversed=False) for rows in collected)]
 
 
-def unroll_scan(node: OnnxNode, graph: onnx.GraphProto, body: Body) -> list[Operand]:
+def unroll_scan(node: OnnxNode, graph: onnx.GraphProto, body: Body) -> list[Carried]:
     """Scan-9, -11 and later.
 
     Args:
@@ -77,14 +81,15 @@ def unroll_scan(node: OnnxNode, graph: onnx.GraphProto, body: Body) -> list[Oper
         for place in range(len(node.inputs))
         if place >= len(node.inputs) - node.integer("num_scan_inputs", 0)
     ]
-    states = [node.operand(index) for index in range(len(node.inputs) - len(sequences))]
+    count = len(node.inputs) - len(sequences)
+    states: list[Carried] = [node.operand(index) for index in range(count)]
     lengths = {each.length for each in sequences}
     if len(lengths) != 1:
         raise ModelError(f"{node.origin}: its sequences have the lengths {sorted(lengths)}")
     (length,) = lengths
     if length > MAX_ITERATIONS:
         raise RefusedError(f"it runs more than {MAX_ITERATIONS} times")
-    collected: list[list[Operand]] = [[] for _ in range(len(graph.output) - len(states))]
+    collected: list[list[Carried]] = [[] for _ in range(len(graph.output) - len(states))]
     for turn in range(length):
         results = body([*states, *(each.frame(node, turn) for each in sequences)], turn)
         for rows, item in zip(collected, results[len(states) :], strict=True):
@@ -133,10 +138,13 @@ class _Sequence:
         return node.reshape(taken, (*shape[: self.axis], *shape[self.axis + 1 :]))
 
 
-def _stacked(node: OnnxNode, rows: list[Operand], axis: int, *, is_reversed: bool) -> Operand:
+def _stacked(node: OnnxNode, found: list[Carried], axis: int, *, is_reversed: bool) -> Operand:
     """One result an iteration, side by side along a new axis."""
+    rows = [item for item in found if not isinstance(item, TensorList)]
     if not rows:
         raise RefusedError("it never runs, and what it collects has no elements")
+    if len(rows) < len(found):
+        raise RefusedError("it collects sequences of tensors")
     axis = node.axis(axis, len(shape_of(rows[0])) + 1)
     parts = [
         node.reshape(row, (*shape_of(row)[:axis], 1, *shape_of(row)[axis:]))
@@ -148,7 +156,7 @@ def _stacked(node: OnnxNode, rows: list[Operand], axis: int, *, is_reversed: boo
     return parts[0] if len(parts) == 1 else node.emit(Concat(axis), *parts)
 
 
-def _number(operand: Operand | None, what: str) -> int | None:
+def _number(operand: Carried | None, what: str) -> int | None:
     """A number that is known, or None where there is none."""
     if operand is None:
         return None
@@ -157,7 +165,7 @@ def _number(operand: Operand | None, what: str) -> int | None:
     return int(operand.data.reshape(()))
 
 
-def _truth(operand: Operand | None) -> bool:
+def _truth(operand: Carried | None) -> bool:
     if operand is None:
         return True
     if not isinstance(operand, Known):

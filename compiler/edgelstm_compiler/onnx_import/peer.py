@@ -54,6 +54,8 @@ class OnnxRuntimePeer:
         model = model if isinstance(model, OnnxModel) else read_model(model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        # Else a product with restored weights rounds what it multiplies them with to eight bits.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
@@ -63,7 +65,7 @@ class OnnxRuntimePeer:
                 "wrongly, and may abort the process"
             )
         try:
-            proto = model.proto
+            proto = _without_zip_maps(model.proto)
             if dynamic or extra_outputs:
                 proto = _changed(proto, dynamic or {}, extra_outputs)
             self._session: Any = onnxruntime.InferenceSession(
@@ -149,6 +151,28 @@ def _changed(
         if name in made and name not in shown:
             shown.add(name)
             graph.output.append(onnx.ValueInfoProto(name=name))
+    return changed
+
+
+def _without_zip_maps(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with tensors in place of the lists of dictionaries that a ZipMap gives."""
+    if not any(node.op_type == "ZipMap" for node in proto.graph.node):
+        return proto
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    zipped = set()
+    for node in changed.graph.node:
+        if node.op_type == "ZipMap":
+            zipped.add(node.output[0])
+            plain = onnx.helper.make_node("Identity", list(node.input), list(node.output))
+            node.CopyFrom(plain)
+    for item in changed.graph.output:
+        if item.name in zipped:
+            item.ClearField("type")
+            item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    domains = {item.domain for item in changed.opset_import}
+    if not domains & {"", "ai.onnx"}:
+        changed.opset_import.append(onnx.helper.make_opsetid("", 13))
     return changed
 
 

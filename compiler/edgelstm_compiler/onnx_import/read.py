@@ -94,6 +94,21 @@ class OnnxModel:
         return {item.key: item.value for item in self.proto.metadata_props}
 
     @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Class names by output, where the model ends in a ZipMap."""
+        found = {}
+        for node in self.proto.graph.node:
+            if node.op_type == "ZipMap" and node.output and node.output[0] in self.outputs:
+                names = [
+                    item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
+                    for attribute in node.attribute
+                    if attribute.name.startswith("classlabels_")
+                    for item in (*attribute.strings, *attribute.ints)
+                ]
+                found[node.output[0]] = tuple(names)
+        return found
+
+    @property
     def name(self) -> str:
         """The file's name without ending, or the graph's name."""
         return self.path.stem if self.path is not None else self.proto.graph.name or "model"
@@ -209,6 +224,8 @@ def _check_versions(proto: onnx.ModelProto) -> None:
             raise ModelError(f"the model imports the operators of '{domain}' twice")
     opset = opset_of(proto)
     latest = min(LATEST_OPSET, onnx.defs.onnx_opset_version())
+    if "ai.onnx" not in domains and all(node.domain for _, node in _all_nodes(proto.graph)):
+        return
     if "ai.onnx" not in domains:
         raise ModelError("the model does not say which ONNX opset it uses (no opset_import)")
     if not OLDEST_OPSET <= opset <= latest:

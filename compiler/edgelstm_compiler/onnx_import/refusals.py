@@ -44,8 +44,10 @@ def refusals_inside(graph: onnx.GraphProto, path: str) -> set[Refusal]:
     found = set()
     for index, node in enumerate(graph.node):
         origin = describe_node(node, f"{path}{index}")
-        is_entered = node.op_type in OPERATORS or is_foldable(node.op_type)
-        if not (is_standard(node) and (is_entered or node.op_type == "If")):
+        is_entered = operator_name(node) in OPERATORS
+        if is_standard(node):
+            is_entered |= is_foldable(node.op_type) or node.op_type == "If"
+        if not is_entered:
             reason = "not supported either (it stands inside a refused operator)"
             found.add(refusal(node, origin, reason))
         for number, inner in enumerate(sub_graphs(node)):

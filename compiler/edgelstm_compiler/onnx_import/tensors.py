@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,8 +30,19 @@ ELEMENT_TYPES: dict[int, np.dtype[np.generic]] = {
     onnx.TensorProto.INT8: np.dtype(np.int8),
     onnx.TensorProto.UINT8: np.dtype(np.uint8),
     onnx.TensorProto.BOOL: np.dtype(np.bool_),
+    **{
+        code: onnx.helper.tensor_dtype_to_np_dtype(code)
+        for code in (
+            onnx.TensorProto.BFLOAT16,
+            onnx.TensorProto.INT4,
+            onnx.TensorProto.UINT4,
+        )
+    },
 }
-"""Element types that are read; bfloat16, the 4 and 8 bit floats, texts and others are not."""
+"""Element types that are read; the 4 and 8 bit floats, 2 bit integers, texts and others are not."""
+
+_PACKED = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+"""Two elements in a byte."""
 
 _FIELDS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float_data",
@@ -93,7 +105,7 @@ def check_tensor(tensor: onnx.TensorProto) -> None:
         )
     count = math.prod(tensor.dims)
     itemsize = ELEMENT_TYPES[tensor.data_type].itemsize
-    nbytes = count * itemsize
+    nbytes = _stored_bytes(tensor)
     # Extents beside a zero count, too: NumPy takes their product for the strides.
     if itemsize * math.prod(max(extent, 1) for extent in tensor.dims) > MAX_TENSOR_BYTES:
         raise ModelError(
@@ -107,11 +119,21 @@ def check_tensor(tensor: onnx.TensorProto) -> None:
     else:
         field = getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))
         found, expected, unit = len(field), count, "elements"
+        if tensor.data_type in _PACKED:
+            expected = nbytes
     if found != expected:
         raise ModelError(
             f"{where} holds {found} {unit}, its shape {tuple(tensor.dims)} of "
             f"{element_name(tensor.data_type)} needs {expected}; the file is damaged"
         )
+
+
+def _stored_bytes(tensor: onnx.TensorProto) -> int:
+    """Bytes that the elements take in a file."""
+    count = int(math.prod(tensor.dims))
+    if tensor.data_type in _PACKED:
+        return -(-count // 2)
+    return count * ELEMENT_TYPES[tensor.data_type].itemsize
 
 
 def load_external(tensor: onnx.TensorProto, folder: Path | None) -> None:
@@ -140,7 +162,7 @@ def load_external(tensor: onnx.TensorProto, folder: Path | None) -> None:
             f"{where} lies in '{location}', and there is no such file in {folder}; "
             "copy it beside the model"
         )
-    expected = math.prod(tensor.dims) * ELEMENT_TYPES[tensor.data_type].itemsize
+    expected = _stored_bytes(tensor)
     try:
         offset = int(entries.get("offset", "0") or 0)
         length = int(entries.get("length", "") or expected)
@@ -168,6 +190,20 @@ def load_external(tensor: onnx.TensorProto, folder: Path | None) -> None:
 def to_array(tensor: onnx.TensorProto) -> Array:
     """The elements of a tensor that `check_tensor` has passed."""
     return np.asarray(numpy_helper.to_array(tensor))
+
+
+def integer_limits(dtype: np.dtype[Any]) -> tuple[int, int] | None:
+    """Smallest and largest integer of a type, those of 4 bits included; None: no integers."""
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return int(info.min), int(info.max)
+    return _SMALL_LIMITS.get(dtype)
+
+
+_SMALL_LIMITS: dict[np.dtype[Any], tuple[int, int]] = {
+    ELEMENT_TYPES[onnx.TensorProto.INT4]: (-8, 7),
+    ELEMENT_TYPES[onnx.TensorProto.UINT4]: (0, 15),
+}
 
 
 def first_non_finite(data: Array) -> tuple[int, ...] | None:

@@ -27,7 +27,7 @@ def graph_model(
     constants: Mapping[str, Array] | None = None,
     *,
     opset: int = 17,
-    domains: Sequence[str] = (),
+    domains: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
     """An unchecked model; inputs are given by example, or by element type and extents."""
     infos = []
@@ -42,7 +42,10 @@ def graph_model(
     for result in results:
         result.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     graph = helper.make_graph(list(nodes), "few", infos, results, tensors)
-    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    opsets = [
+        helper.make_opsetid("", opset),
+        *(helper.make_opsetid(*item) for item in (domains or {}).items()),
+    ]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 

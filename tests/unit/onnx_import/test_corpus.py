@@ -75,7 +75,7 @@ ACCEPTED = (
 REFUSED = {
     "models/silero_vad_v4": {"If"},
     "models/silero_vad_v6": {"If"},
-    "models/tract_qlstm_3-2-3_T3": {"DequantizeLinear", "QLinearConv", "QuantizeLinear"},
+    "models/tract_qlstm_3-2-3_T3": {"QLinearConv"},
 }
 
 

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.onnx_import.one_node import check_folded, check_node, ints, normal
+from edgelstm.errors import UnsupportedOpError
+from tests.unit.onnx_import.one_node import (
+    check_folded,
+    check_node,
+    imported,
+    ints,
+    normal,
+    one_node,
+)
 
 REDUCTIONS = [
     "ReduceSum",
@@ -187,3 +195,45 @@ NORMS: list[tuple[str, list[Any], dict[str, Any]]] = [
 def test_norms_and_functions(op: str, operands: list[Any], options: dict[str, Any]) -> None:
     """Composites of simpler operators."""
     check_node(op, operands, **{"opset": 17, **options, "runtime": (0,)})
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 1.5, 2, 3, 4, -1, -0.5, -2])
+def test_powers(power: float) -> None:
+    """Whole and half exponents of either sign."""
+    check_node("Pow", [np.abs(normal(3, 4)) + 0.1, np.asarray(power, np.float32)], opset=15)
+
+
+def test_powers_by_element() -> None:
+    """An exponent for each element; integers."""
+    check_node("Pow", [normal(2, 3), np.array([1, 2, 3], np.float32)], opset=15)
+    check_node("Pow", [np.arange(-3, 3), np.asarray(3)], opset=15)
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+def test_reversed_rows(axes: tuple[int, int]) -> None:
+    """Rows turned around up to their lengths, and whole."""
+    x, (time, batch) = normal(4, 4, 3), axes
+    for lengths in (ints(4, 2, 1, 3), ints(4, 4, 4, 4)):
+        operands = [x, lengths]
+        check_node("ReverseSequence", operands, opset=10, time_axis=time, batch_axis=batch)
+
+
+def test_constants_of_counting() -> None:
+    """Range, NonZero, Size and EyeLike of what is known."""
+    check_folded("Range", [np.asarray(1), np.asarray(9), np.asarray(2)])
+    check_folded("NonZero", [np.array([[0, 1], [2, 0]], np.float32)], opset=13)
+    check_folded("Size", [normal(2, 3)])
+    check_folded("EyeLike", [normal(3, 4)], k=1)
+
+
+@pytest.mark.parametrize(
+    "op", ["RandomNormalLike", "RandomUniformLike", "Bernoulli", "RandomNormal", "Multinomial"]
+)
+def test_random_numbers_are_refused(op: str) -> None:
+    """By name, with the way out."""
+    operands = [] if op == "RandomNormal" else [np.abs(normal(2, 3))]
+    options: dict[str, Any] = {"shape": [2, 3]} if op == "RandomNormal" else {}
+    runtime = (0,) if operands else ()
+    model, given = one_node(op, operands, opset=15, runtime=runtime, **options)
+    with pytest.raises(UnsupportedOpError, match=r"random numbers.*evaluation mode"):
+        imported(model, given)

@@ -140,7 +140,7 @@ def test_all_refusals_in_one_error() -> None:
         node("Inverse", ["x"], ["e"], domain="com.example"),
         node("Add", ["d", "e"], ["y"]),
     ]
-    model = graph_model(nodes, X, ["y"], {"n": np.asarray(3)}, domains=["com.example"])
+    model = graph_model(nodes, X, ["y"], {"n": np.asarray(3)}, domains={"com.example": 1})
     with pytest.raises(UnsupportedOpError) as caught:
         imported(model)
     text = str(caught.value)
@@ -243,7 +243,7 @@ def test_local_functions_are_inlined() -> None:
         [helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)],
     )
     model = graph_model(
-        [node("Twice", ["x"], ["y"], domain="my.domain")], X, ["y"], domains=["my.domain"]
+        [node("Twice", ["x"], ["y"], domain="my.domain")], X, ["y"], domains={"my.domain": 1}
     )
     model.functions.extend([scaled, outer])
     assert kinds(check_model(model, X)) == ["Unary"] * 4
@@ -382,7 +382,7 @@ def test_foreign_operator_by_its_full_name() -> None:
     """Contributed operators of ONNX Runtime are refused with their domain."""
     nodes = [node("DynamicQuantizeLSTM", ["x"], ["y"], name="q", domain="com.microsoft")]
     with pytest.raises(UnsupportedOpError, match=r"com\.microsoft\.DynamicQuantizeLSTM 'q'"):
-        imported(graph_model(nodes, X, ["y"], domains=["com.microsoft"]))
+        imported(graph_model(nodes, X, ["y"], domains={"com.microsoft": 1}))
 
 
 def test_the_advice_about_loops_is_for_both_frameworks() -> None:

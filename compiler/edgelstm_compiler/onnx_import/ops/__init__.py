@@ -5,7 +5,10 @@ from __future__ import annotations
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Comparison, Connective
 from edgelstm_compiler.onnx_import.ops import (
+    attention,
+    classical,
     constant,
+    contrib_attention,
     convolution,
     einsum,
     elementwise,
@@ -17,8 +20,11 @@ from edgelstm_compiler.onnx_import.ops import (
     normalization,
     padding,
     pooling,
+    quantized,
+    random,
     recurrent,
     reduction,
+    reversing,
 )
 from edgelstm_compiler.onnx_import.ops.elementwise import ImportFunction
 
@@ -113,6 +119,24 @@ OPERATORS: dict[str, ImportFunction] = {
     "Identity": constant.import_identity,
     "Shape": constant.import_shape,
     "Size": constant.import_size,
+    "EyeLike": constant.import_eye_like,
+    "QuantizeLinear": quantized.import_quantize_linear,
+    "DequantizeLinear": quantized.import_dequantize_linear,
+    "ReverseSequence": reversing.import_reverse_sequence,
+    "Attention": attention.import_attention,
+    "RotaryEmbedding": attention.import_rotary,
+    "com.microsoft.Attention": contrib_attention.import_attention,
+    "com.microsoft.MultiHeadAttention": contrib_attention.import_multi_head,
+    "com.microsoft.RotaryEmbedding": attention.import_rotary_contrib,
+    "com.microsoft.QuantizeLinear": quantized.import_quantize_linear,
+    "com.microsoft.DequantizeLinear": quantized.import_dequantize_linear,
+    "ai.onnx.ml.ArrayFeatureExtractor": classical.import_feature_extractor,
+    "ai.onnx.ml.Binarizer": classical.import_binarizer,
+    "ai.onnx.ml.LabelEncoder": classical.import_label_encoder,
+    "ai.onnx.ml.Normalizer": classical.import_normalizer,
+    "ai.onnx.ml.Scaler": classical.import_scaler,
+    "ai.onnx.ml.ZipMap": classical.import_zip_map,
+    **random.RANDOM,
 }
 """ONNX operator to import function; all others are refused where they depend on an input."""
 

@@ -12,9 +12,15 @@ from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.builder import Growth
 from edgelstm_compiler.onnx_import.folding import check_folded
-from edgelstm_compiler.onnx_import.frames import Dependence, Opaque, RefusedError, line_or_none
+from edgelstm_compiler.onnx_import.frames import (
+    Dependence,
+    FramesDecideError,
+    Opaque,
+    RefusedError,
+    line_or_none,
+)
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Results, growth_of, shape_of
-from edgelstm_compiler.onnx_import.tensors import to_array
+from edgelstm_compiler.onnx_import.tensors import ELEMENT_TYPES, element_name, to_array
 
 
 def import_constant(node: OnnxNode) -> Results:
@@ -77,6 +83,22 @@ def import_constant_of_shape(node: OnnxNode) -> Results:
     if value.size != 1:
         raise ModelError(f"{node.origin}: its value has {value.size} elements, expected one")
     return [filled(node, "filled", shape, value.reshape(()))]
+
+
+def import_eye_like(node: OnnxNode) -> Results:
+    """EyeLike-9, -22: ones on a diagonal, in the shape of the input."""
+    x = node.operand(0)
+    if any(extent is None or not extent.is_fixed for extent in node.extents(x)):
+        raise FramesDecideError("it has a row for each frame, and their number is unknown")
+    shape = shape_of(x)
+    if len(shape) != 2:
+        raise ShapeError(f"{node.origin}: {shape} is no matrix")
+    code = node.integer("dtype", 0)
+    if code and code not in ELEMENT_TYPES:
+        raise RefusedError(f"its dtype is {element_name(code)}")
+    own = x.data.dtype if isinstance(x, Known) else x.type.dtype.numpy
+    dtype = ELEMENT_TYPES[code] if code else own
+    return [Known(f"{node.name}.eye", np.eye(*shape, k=node.integer("k", 0)).astype(dtype))]
 
 
 def filled(node: OnnxNode, suffix: str, shape: Sequence[int], value: Array) -> Known:
