@@ -61,7 +61,14 @@ from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
-from edgelstm_compiler.target import Emission, Stage, Target, find_target, run_stages
+from edgelstm_compiler.target import (
+    DEFAULT_TARGET,
+    Emission,
+    Stage,
+    Target,
+    find_target,
+    run_stages,
+)
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - a type that callers may pass, never touched here
@@ -103,7 +110,7 @@ class CompileOptions:
         seen: recordings, or a calibration, whose ranges the artifact keeps.
     """
 
-    target: str = "host"
+    target: str = DEFAULT_TARGET
     mode: Mode = "stream"
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -121,7 +128,7 @@ class CompileOptions:
 def compile_model(
     source: str | Path | bytes | onnx.ModelProto,
     *,
-    target: str = "host",
+    target: str = DEFAULT_TARGET,
     mode: Mode = "stream",
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Any] | None = None,

@@ -15,10 +15,7 @@ from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.streaming.refusal import StreamabilityError
-from edgelstm_compiler.target import find_target
-
-TARGET = "host"
-"""What `compile` builds for unless it is told otherwise."""
+from edgelstm_compiler.target import DEFAULT_TARGET, find_target
 
 
 def inspect_model(
@@ -77,14 +74,14 @@ def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode)
     except ModelError as error:
         return {"needs": str(error)}
     if reason:
-        return {"refused": [{"operator": "target", "node": TARGET, "reason": reason}]}
+        return {"refused": [{"operator": "target", "node": DEFAULT_TARGET, "reason": reason}]}
     said = {"notes": list(binding.notes), **stream_notes(binding, graph).to_json()}
     return {"streamable": mode == "stream", **_measure(graph), **said}
 
 
 def _refusal_of(graph: StepGraph) -> str:
     """Why `compile` would refuse the graph for its default target; "" where it does not."""
-    target = find_target(TARGET)
+    target = find_target(DEFAULT_TARGET)
     if not target.probe().can_build:
         target = find_target("reference")
     try:

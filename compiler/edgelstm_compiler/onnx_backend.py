@@ -15,6 +15,7 @@ from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.fixed_inputs import with_constants
 from edgelstm_compiler.onnx_import.read import read_model
+from edgelstm_compiler.target import DEFAULT_TARGET
 
 _CELL = (1, 2, 3, 7)
 _CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
@@ -100,9 +101,9 @@ class EdgeLSTMRep(BackendRep):
 
 
 class EdgeLSTMBackend(Backend):
-    """ONNX backend "CPU" on the `host` target."""
+    """ONNX backend "CPU" on the default target."""
 
-    target = "host"
+    target = DEFAULT_TARGET
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> EdgeLSTMRep:

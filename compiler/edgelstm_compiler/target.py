@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
@@ -10,9 +10,17 @@ from typing import Any, Protocol, cast, runtime_checkable
 from edgelstm.errors import TargetNotFoundError
 from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.processor import Processor
 from edgelstm_compiler.target_names import suggest
 
 ENTRY_POINT_GROUP = "edgelstm.targets"
+"""Targets by name."""
+
+FAMILY_GROUP = "edgelstm.target_families"
+"""Families of targets: one for each processor of a table (`TargetFamily`)."""
+
+DEFAULT_TARGET = "host"
+"""What is compiled for where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,22 @@ class Target(Protocol):
         ...
 
 
+class TargetFamily(Protocol):
+    """Targets that differ by their processor alone."""
+
+    def processors(self) -> Mapping[str, Processor]:
+        """By name of the target."""
+        ...
+
+    def boards(self) -> Sequence[tuple[str, str]]:
+        """What people call their boards, and the targets that compile for them (`suggest`)."""
+        ...
+
+    def make(self, name: str) -> Target:
+        """The target of that name, a key of `processors`."""
+        ...
+
+
 class Variant:
     """A target with one of its variants chosen: its options get `variant` beside the others.
 
@@ -176,6 +200,22 @@ def run_stages(
     return cast(Emission, result)
 
 
+def families() -> tuple[TargetFamily, ...]:
+    """The installed families of targets."""
+    return tuple(entry.load()() for entry in entry_points(group=FAMILY_GROUP))
+
+
+def processors() -> dict[str, Processor]:
+    """The processors of all installed families, by name of the target."""
+    return {name: each for family in families() for name, each in family.processors().items()}
+
+
+def find_processor(code_name: str) -> Processor | None:
+    """The processor whose code stands in an artifact as `code/NAME`; None: no target makes it."""
+    found = (each for each in processors().values() if code_name in each.code_names)
+    return next(found, None)
+
+
 def find_target(name: str) -> Target:
     """The installed target of that name; `NAME:VARIANT` chooses one of its variants.
 
@@ -183,18 +223,28 @@ def find_target(name: str) -> Target:
         TargetNotFoundError: there is none; the message lists what there is.
     """
     base, colon, variant = name.partition(":")
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name == base:
-            target: Target = entry.load()()
-            return Variant(target, variant) if colon else target
+    target = _installed(base)
+    if target is not None:
+        return Variant(target, variant) if colon else target
     installed = target_names()
-    hint = suggest(name, installed)
+    boards = [board for family in families() for board in family.boards()]
+    hint = suggest(name, installed, boards)
     raise TargetNotFoundError(
         f"target {base!r} is not installed; {f'{hint} ' if hint else ''}"
         f"(installed: {', '.join(installed) or 'none'})"
     )
 
 
+def _installed(name: str) -> Target | None:
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name == name:
+            return cast(Target, entry.load()())
+    for family in families():
+        if name in family.processors():
+            return family.make(name)
+    return None
+
+
 def target_names() -> list[str]:
     """Names of the installed targets."""
-    return sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)} | {*processors()})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import entry_points
 from typing import Any
 
 import click
@@ -14,6 +16,10 @@ from edgelstm.errors import EdgeLSTMError
 from edgelstm.install_hint import install_hint
 
 TARGET_GROUP = "edgelstm.targets"
+"""A target each."""
+
+FAMILY_GROUP = "edgelstm.target_families"
+"""Targets that differ by their processor alone: `processors()` and `make(name)`."""
 
 
 @click.command("targets")
@@ -28,7 +34,7 @@ def targets_command(as_json: bool) -> None:
     report: dict[str, Any] = {
         "machine": machine(),
         "cpu_flags": sorted(cpu_flags()),
-        "targets": [_probe(entry) for entry in sorted(_entries(), key=lambda e: e.name)],
+        "targets": sorted(_targets(), key=lambda found: str(found["name"])),
         "engines": [_try_engine(name) for name in ENGINES],
     }
     if as_json:
@@ -46,21 +52,40 @@ def targets_command(as_json: bool) -> None:
     print_facts([("machine", machine()), ("engines", ", ".join(engines))], indent=0)
 
 
-def _entries() -> list[EntryPoint]:
-    return list(entry_points(group=TARGET_GROUP))
+def _targets() -> list[dict[str, Any]]:
+    found = [_probe(entry.name, entry.load) for entry in entry_points(group=TARGET_GROUP)]
+    for entry in entry_points(group=FAMILY_GROUP):
+        try:
+            family = entry.load()()
+            names = list(family.processors())
+        except Exception as exc:  # a plug-in may fail in any way
+            found.append(_broken(entry.name, exc))
+            continue
+        found += [_probe(name, partial(_maker, family, name)) for name in names]
+    return found
 
 
-def _probe(entry: EntryPoint) -> dict[str, Any]:
+def _maker(family: Any, name: str) -> Callable[[], Any]:
+    return partial(family.make, name)
+
+
+def _probe(name: str, load: Callable[[], Callable[[], Any]]) -> dict[str, Any]:
     """What a target says about this machine; a target that breaks says so."""
     try:
-        probe = entry.load()().probe()
+        probe = load()().probe()
         found = {"can_build": bool(probe.can_build), "can_run": bool(probe.can_run)}
-        return {"name": entry.name, **found, "reason": str(probe.reason)}
-    except ImportError as exc:
-        reason = f"{exc}: {install_hint('compiler')}"
+        return {"name": name, **found, "reason": str(probe.reason)}
     except Exception as exc:  # a plug-in may fail in any way
-        reason = f"{type(exc).__name__}: {exc}"
-    return {"name": entry.name, "can_build": False, "can_run": False, "reason": reason}
+        return _broken(name, exc)
+
+
+def _broken(name: str, exc: Exception) -> dict[str, Any]:
+    reason = (
+        f"{exc}: {install_hint('compiler')}"
+        if isinstance(exc, ImportError)
+        else f"{type(exc).__name__}: {exc}"
+    )
+    return {"name": name, "can_build": False, "can_run": False, "reason": reason}
 
 
 def _try_engine(name: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgelstm.artifact import Artifact
-from edgelstm_compiler.c_export.cpu import compiler_flags
 from edgelstm_compiler.c_export.golden import record_golden
 from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import export_project
+from edgelstm_targets.processors.table import PROCESSORS
 
 BOARD = Path(__file__).parent / "board"
 PLACES = {
@@ -44,6 +44,16 @@ PACKAGES = {
     "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross",
 }
 """Debian's package of each tool."""
+
+
+MICROCONTROLLERS = tuple(name for name, each in PROCESSORS.items() if each.toolchain is not None)
+
+
+def gcc_flags(target: str) -> tuple[str, ...]:
+    """What arm-none-eabi-gcc has to be told for a target."""
+    toolchain = PROCESSORS[target].toolchain
+    assert toolchain is not None
+    return tuple(toolchain.gcc.split())
 
 
 def tool(name: str) -> str:
@@ -86,7 +96,7 @@ def link_for_board(folder: Path, isa: str, board: str, main: Path | None = None,
     program = folder / "board.elf"
     run(
         tool("arm-none-eabi-gcc"),
-        *compiler_flags(isa).split(),
+        *gcc_flags(isa),
         *STRICT[:3],
         "-O2",
         "-ffunction-sections",

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from edgelstm.artifact import Artifact
 from edgelstm.cli import cli
 from edgelstm_compiler import compile_model
-from tests.arm.c_project import export, link_for_board, run, tool
+from tests.arm.c_project import export, gcc_flags, link_for_board, run, tool
 from tests.arm.elf_account import linked_parts, section_sizes, symbol_sizes
 from tests.arm.integer_models import in_integers, save
 from tests.models import gru_model, lstm_model
@@ -52,8 +52,6 @@ FLOATS = re.compile(r"__aeabi_(?:c?[fd]|[iul]+2[fd]|h2f)|__\w+[sd]f\d?$|__fix\w*
 
 def link_bare(folder: Path, isa: str) -> tuple[Path, str]:
     """The program, and the linker's map of it."""
-    from edgelstm_compiler.c_export.cpu import compiler_flags
-
     (folder / "bare.c").write_text(MAIN)
     (folder / "bare.ld").write_text(BARE)
     program, listing = folder / "bare.elf", folder / "bare.map"
@@ -61,7 +59,7 @@ def link_bare(folder: Path, isa: str) -> tuple[Path, str]:
     flags = ("-Os", "-nostdlib", "-ffreestanding", "-std=c99", f"-Wl,-Map={listing}")
     script = f"-T{folder / 'bare.ld'}"
     library = next(folder.glob("lib*_kernels.a"))
-    compiler = (tool("arm-none-eabi-gcc"), *compiler_flags(isa).split())
+    compiler = (tool("arm-none-eabi-gcc"), *gcc_flags(isa))
     run(*compiler, *flags, f"-I{folder}", *sources, library, script, "-o", program)
     return program, listing.read_text()
 

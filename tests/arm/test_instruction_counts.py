@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from edgelstm.errors import InternalError, TargetUnavailableError
+from edgelstm.errors import ArtifactFormatError, InternalError, TargetUnavailableError
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.emulation import machine
-from edgelstm_compiler.emulation.image import read_image
-from edgelstm_compiler.emulation.kernel import EmulatedKernel, count_cost
+from edgelstm_compiler.emulation.image import AARCH64, ARM, Image, read_image
+from edgelstm_compiler.emulation.kernel import EmulatedKernel, count_cost, emulator_of
 from edgelstm_compiler.quant.scheme import QuantizeOptions
 from tests.models import CellCase, cell_model, stacked_model
 from tests.quantized_models import recordings, step_graph
@@ -119,22 +119,28 @@ def test_without_unicorn_the_message_says_what_to_install(monkeypatch) -> None:
         EmulatedKernel(artifact)
     assert not machine.emulator_version()
     with pytest.raises(TargetUnavailableError, match=r"compiler\[emulate\]"):
-        machine.Machine(machine.Image(machine.ARM, ((0, b""),), {}))
+        machine.Machine(Image(ARM, ((0, b""),), {}), emulator_of("cortex-m4"))
 
 
 def test_code_that_goes_astray_is_an_error_and_no_crash() -> None:
     """An undefined instruction ends the call, not the process."""
-    image = machine.Image(machine.AARCH64, ((0, b"\0" * 64),), {"f": 0})
+    image = Image(AARCH64, ((0, b"\0" * 64),), {"f": 0})
     with pytest.raises(InternalError, match="emulated code failed"):
-        machine.Machine(image).call("f", [])
+        machine.Machine(image, emulator_of("aarch64")).call("f", [])
 
 
-@pytest.mark.parametrize("cpu", ["cortex-m85", "cortex-m23"])
-def test_an_unlisted_cortex_m_is_no_other_processor(cpu: str) -> None:
+@pytest.mark.parametrize("cpu", ["cortex-m85", "cortex-m23", "armv6"])
+def test_an_unlisted_processor_is_no_other_processor(cpu: str) -> None:
     """Its code would run on the wrong instruction set; the message lists those that there are."""
-    image = machine.Image(machine.ARM, ((0, b"\0" * 64),), {"f": 0})
     with pytest.raises(TargetUnavailableError, match=f"no emulated {cpu}; there is .*cortex-m4"):
-        machine.Machine(image, cpu)
+        emulator_of(cpu)
+
+
+def test_code_for_another_processor_than_its_name_says_is_refused() -> None:
+    """A section `code/cortex-m4` with AArch64 code is damaged, and does not run."""
+    image = Image(AARCH64, ((0, b"\0" * 64),), {"f": 0})
+    with pytest.raises(ArtifactFormatError, match=r"the code is for aarch64, .* says arm"):
+        machine.Machine(image, emulator_of("cortex-m4"))
 
 
 def test_x86_needs_no_emulation() -> None:

@@ -10,12 +10,13 @@ import pytest
 from edgelstm.dtypes import DType
 from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.emulation.image import read_image
+from edgelstm_compiler.emulation.kernel import emulator_of
 from edgelstm_compiler.emulation.machine import Machine
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.ops import IntegerDense
 from edgelstm_compiler.ir.program import Program
-from edgelstm_targets.tvm_cpu.arm import AARCH64, AARCH64_DOT, ARMV7_NEON, ARMV7_VFPV4
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
+from edgelstm_targets.processors.cortex_a import AARCH64, AARCH64_DOT, ARMV7_NEON, ARMV7_VFPV4
+from edgelstm_targets.processors.isa import InstructionSet
 from tests.unit.targets.integer_layers import integer_dense
 
 pytestmark = pytest.mark.tvm
@@ -36,7 +37,7 @@ def _step(program: Program, isa: InstructionSet, x: np.ndarray[Any, Any]) -> np.
     entries = stubs(program.signature.name, isa)
     compiled = compile_functions(program_functions(program, isa), entries, isa)
     shared, _ = link(compiled.code, [stub.name for stub in entries], find_linkers())
-    machine = Machine(read_image(shared), isa.mcpu)
+    machine = Machine(read_image(shared), emulator_of(isa.name))
     blocks = [program.weights, program.state_init, bytes(program.scratch_bytes), x.tobytes()]
     places = []
     for block in blocks:

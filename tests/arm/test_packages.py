@@ -12,8 +12,7 @@ from edgelstm.cli import cli
 from edgelstm.errors import CapabilityError
 from edgelstm.output_folder import LIST_NAME
 from edgelstm_compiler import compile_model
-from edgelstm_compiler.c_export.cpu import CPUS, compiler_flags
-from tests.arm.c_project import STRICT, export, run, tool
+from tests.arm.c_project import MICROCONTROLLERS, STRICT, export, gcc_flags, run, tool
 from tests.arm.elf_account import symbol_sizes
 from tests.arm.integer_models import in_integers, save
 from tests.models import lstm_model
@@ -107,7 +106,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(lstm_model(**fields), tmp_path_factory.mktemp("model"))
 
 
-@pytest.mark.parametrize("target", CPUS)
+@pytest.mark.parametrize("target", MICROCONTROLLERS)
 def test_layout_of_an_arduino_library(target: str, model: Path, tmp_path: Path) -> None:
     """What the library specification demands: fields, folders, names."""
     artifact = in_integers(model, target, name="net")
@@ -252,7 +251,7 @@ def test_zephyr_builds_the_module(weights: str, switch: str, model: Path, tmp_pa
         assert run(program).stdout == "net: PASS\n"
 
 
-@pytest.mark.parametrize("target", CPUS)
+@pytest.mark.parametrize("target", MICROCONTROLLERS)
 def test_layout_of_a_zephyr_module(target: str, model: Path, tmp_path: Path) -> None:
     """module.yml, Kconfig symbols of the processor, a sample; FPU where there are floats only."""
     artifact = in_integers(model, target, name="net")
@@ -311,7 +310,7 @@ def test_weights_as_a_file(target: str, model: Path, tmp_path: Path) -> None:
         run(tool("cc"), *STRICT, f"-I{folder}", *sources, library, "-o", tmp_path / "program")
         assert run(tmp_path / "program").stdout == "net: PASS\n"
     else:
-        gcc = (tool("arm-none-eabi-gcc"), *compiler_flags(target).split())
+        gcc = (tool("arm-none-eabi-gcc"), *gcc_flags(target))
         run(*gcc, f"-I{folder}", "-c", source, "-o", found)
         assert symbol_sizes(found)["net_weights"] == artifact.manifest["memory"]["weights_bytes"]
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 import pytest
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler import compile_model
-from edgelstm_compiler.target import ENTRY_POINT_GROUP, Target, find_target
+from edgelstm_compiler.target import Target, find_target, target_names
+from edgelstm_targets.processors.table import PROCESSORS
 from edgelstm_targets.tvm_cpu import elf
-from edgelstm_targets.tvm_cpu.arm import PROCESSORS
 from tests.models import CellCase, cell_model
 from tests.quantized_models import recordings, step_graph
 
 pytestmark = pytest.mark.tvm
 
-FLOAT = [name for name, processor in PROCESSORS.items() if processor.has_float]
+FLOAT = [n for n, each in PROCESSORS.items() if each.has_float and each.machine != "x86_64"]
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +24,12 @@ def model():
 
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_every_processor_is_a_target(name: str) -> None:
-    """Found by entry point, under its name, and never raising when asked."""
+    """Found under its name, and never raising when asked."""
     target = find_target(name)
     assert isinstance(target, Target)
     assert target.name == name
     assert target.probe().reason
-    assert any(entry.name == name for entry in entry_points(group=ENTRY_POINT_GROUP))
+    assert name in target_names()
 
 
 @pytest.mark.parametrize("name", FLOAT)

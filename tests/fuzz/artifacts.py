@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edgelstm.artifact import Artifact
+from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm.engines.native import ISA_VARIABLE
 from edgelstm.errors import CapabilityError, ModelError, TargetUnavailableError
 from edgelstm_compiler.emulation.kernel import emulate
@@ -15,10 +16,10 @@ from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.whole_call import whole_call
 from edgelstm_compiler.target import find_target, run_stages
-from edgelstm_targets.tvm_cpu.isa import X86_64, host_flags
+from edgelstm_targets.processors.x86 import X86_64
 from tests.graphs import random_graph
 
-LEVELS = tuple(isa.name for isa in X86_64 if host_flags().issuperset(isa.requires))
+LEVELS = tuple(isa.name for isa in X86_64 if cpu_flags().issuperset(isa.requires))
 """Levels of x86-64 that this machine runs."""
 
 

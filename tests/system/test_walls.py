@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from edgelstm.engines import ENGINES
+from edgelstm.engines.cpu_features import ELF_MACHINES
+from edgelstm_compiler.target import DEFAULT_TARGET, target_names
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -85,6 +90,50 @@ def test_import_budget(statement: str, absent: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & set(absent)
+
+
+def words_of(path: Path) -> set[str]:
+    """Words of a file's texts without its docstrings; names as targets have them stay whole."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and isinstance(node.body[0], ast.Expr)
+    }
+    texts = (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told
+    )
+    return {word.strip("-") for text in texts for word in re.findall(r"[\w-]+", text)}
+
+
+def test_no_room_of_the_compiler_knows_a_target() -> None:
+    """Facts of processors are asked for; the compiler names its own target and the default.
+
+    An engine or a machine may be called as a target is.
+    """
+    own = {"reference": "reference.py", DEFAULT_TARGET: "target.py"}
+    strangers = set(target_names()) - set(own) - {*ENGINES, *ELF_MACHINES.values()}
+    assert {"cortex-m4", "rpi4", "armv7", "jetson-orin-gpu"} <= strangers
+    found = {}
+    for path in sorted(PACKAGES[1].rglob("*.py")):
+        words = words_of(path)
+        known = words & strangers
+        known |= {w for w in words if re.match("cortex-[amr][0-9]", w, re.IGNORECASE)}
+        if DEFAULT_TARGET in words and path.name != own[DEFAULT_TARGET]:
+            known |= {DEFAULT_TARGET} & set(exact_texts(path))
+        if known:
+            found[str(path.relative_to(PACKAGES[1]))] = known
+    assert not found
+
+
+def exact_texts(path: Path) -> set[str]:
+    """Texts of a file, whole."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {node.value for node in nodes if isinstance(node.value, str)}
 
 
 def test_no_file_outgrows_its_room() -> None:

@@ -11,6 +11,7 @@ from edgelstm.artifact import WEIGHTS_SECTION, Artifact
 from edgelstm.engines.native import CODE_PREFIX
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.footprint import Footprint, footprint
+from edgelstm.install_hint import install_hint
 from edgelstm_compiler.c_export.agent import agent_example, agent_header, agent_source
 from edgelstm_compiler.c_export.archive import static_library
 from edgelstm_compiler.c_export.golden import Golden
@@ -18,6 +19,8 @@ from edgelstm_compiler.c_export.header import public_header
 from edgelstm_compiler.c_export.sources import example_source, model_source, selftest_source
 from edgelstm_compiler.c_export.weights import WEIGHTS
 from edgelstm_compiler.driver import OBJECT_PREFIX
+from edgelstm_compiler.processor import Processor, Toolchain
+from edgelstm_compiler.target import find_processor, processors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Pieces:
     Args:
         artifact: the model.
         isa: the instruction set that is exported.
+        processor: whose it is.
         headers: files by name, to be included.
         sources: C, assembler and what it includes, by name: the model itself.
         selftest: sources that are linked on request; the same for `agent`.
@@ -58,6 +62,7 @@ class Pieces:
 
     artifact: Artifact
     isa: str
+    processor: Processor
     headers: Mapping[str, bytes]
     sources: Mapping[str, bytes]
     selftest: Mapping[str, bytes]
@@ -76,6 +81,30 @@ class Pieces:
     def library_name(self) -> str:
         """`libNAME_kernels.a`."""
         return f"lib{self.name}_kernels.a"
+
+    @property
+    def compiler_flags(self) -> str:
+        """What arm-none-eabi-gcc has to be told to make code that fits; "" for other compilers."""
+        toolchain = self.processor.toolchain
+        return "" if toolchain is None else toolchain.gcc
+
+    def expect_toolchain(self, kind: str) -> Toolchain:
+        """What tools for microcontrollers call the processor.
+
+        Args:
+            kind: of projects that are for them alone, in the plural.
+
+        Raises:
+            CapabilityError: it is none.
+        """
+        toolchain = self.processor.toolchain
+        if toolchain is None:
+            names = [name for name, each in processors().items() if each.toolchain is not None]
+            raise CapabilityError(
+                f"{kind} are for microcontrollers, this code is for {self.isa}: compile with "
+                f"--target {' or '.join(names)}"
+            )
+        return toolchain
 
 
 def make_pieces(artifact: Artifact, golden: Golden, options: ExportOptions) -> Pieces:
@@ -102,6 +131,7 @@ def make_pieces(artifact: Artifact, golden: Golden, options: ExportOptions) -> P
     return Pieces(
         artifact=artifact,
         isa=isa,
+        processor=_processor(isa),
         headers=headers,
         sources={
             f"{name}.c": model_source(artifact).encode(),
@@ -123,7 +153,7 @@ def _choose(artifact: Artifact, isa: str | None) -> tuple[str, Mapping[str, Any]
     if not found:
         raise TargetUnavailableError(
             f"an artifact for target {artifact.manifest['target']['name']!r} holds no object code: "
-            "compile for a CPU, such as host, rpi4 or cortex-m4"
+            f"compile for a CPU: --target {' or '.join(processors())}"
         )
     chosen = isa or list(found)[-1]
     if chosen not in found:
@@ -131,6 +161,17 @@ def _choose(artifact: Artifact, isa: str | None) -> tuple[str, Mapping[str, Any]
             f"the artifact has no code for {chosen!r}; it has {', '.join(found)}"
         )
     return chosen, found[chosen]
+
+
+def _processor(isa: str) -> Processor:
+    processor = find_processor(isa)
+    if processor is None:
+        known = [name for each in processors().values() for name in each.code_names]
+        raise TargetUnavailableError(
+            f"no installed target makes code for {isa!r}, and nobody else knows how a project for "
+            f"it is built; known are {', '.join(known) or 'none'}: {install_hint('targets')}"
+        )
+    return processor
 
 
 def _expect_known(artifact: Artifact, meanings: Mapping[str, str]) -> None:

@@ -36,6 +36,7 @@ from edgelstm_compiler.driver import compile_model, description_file, what_is_sa
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
+from edgelstm_compiler.target import DEFAULT_TARGET
 
 STAGES = 5
 """Calls of the driver's progress function, at most."""
@@ -59,7 +60,7 @@ QUANTIZE_STAGES = 3
     show_default=True,
     help="stream: one frame a step, state carried. call: exactly the ONNX function.",
 )
-@click.option("--target", default="host", show_default=True, help="See `edgelstm targets`.")
+@click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
     "--shape",
     "shapes",
@@ -80,7 +81,8 @@ QUANTIZE_STAGES = 3
 @click.option(
     "--cpu",
     type=click.Choice(["generic", "native"]),
-    help="host: code for three levels of x86-64 (generic), or for this machine alone (native).",
+    help=f"{DEFAULT_TARGET}: code for three levels of x86-64 (generic), or for this machine alone "
+    "(native).",
 )
 @click.option(
     "--option",

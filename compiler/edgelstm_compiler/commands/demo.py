@@ -21,13 +21,14 @@ from edgelstm_compiler.demo.timeline import format_timeline, phase_timeline
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.session_rows import step_through
+from edgelstm_compiler.target import DEFAULT_TARGET
 from edgelstm_compiler.verification import verify_stream
 
 TOLERANCE = 1e-5
 
 
 @click.command("demo")
-@click.option("--target", default="host", show_default=True, help="See `edgelstm targets`.")
+@click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -14,8 +14,11 @@ from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.native import CODE_PREFIX, SIZES, expect_sizes, memory_sizes
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
+from edgelstm.install_hint import install_hint
 from edgelstm_compiler.emulation.image import X86_64, read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
+from edgelstm_compiler.processor import Emulator
+from edgelstm_compiler.target import find_processor, processors
 
 _SIGNALS = (DType.I8, DType.I16)
 """Integers that are signals (of int8-full models); wider ones are lengths and indices."""
@@ -85,7 +88,7 @@ class EmulatedKernel:
             raise TargetUnavailableError(
                 f"Unicorn knows x86-64 up to SSE4.2, and the code for {chosen} needs {beyond[0]}"
             )
-        self._machine = Machine(image, str(entry.get("cpu", "")))
+        self._machine = Machine(image, emulator_of(chosen))
         self._name = artifact.name
         for function in ("step", "run"):
             if f"{self._name}_{function}" not in image.symbols:
@@ -178,6 +181,26 @@ def _best_known(entries: Sequence[Mapping[str, Any]]) -> str:
     """The best instruction set that Unicorn knows, or the best of all for the complaint."""
     known = [entry for entry in entries if not _beyond(entry)] or list(entries)
     return str(known[0]["section"]).removeprefix(CODE_PREFIX)
+
+
+def emulator_of(code_name: str) -> Emulator:
+    """The emulated processor for a section of code.
+
+    Raises:
+        TargetUnavailableError: there is none; the message names those that there are.
+    """
+    processor = find_processor(code_name)
+    if processor is not None and processor.emulator is not None:
+        return processor.emulator
+    known = [n for each in processors().values() if each.emulator for n in each.code_names]
+    if processor is not None:
+        raise TargetUnavailableError(
+            f"there is no emulated {code_name}. {processor.without_emulator}"
+        )
+    raise TargetUnavailableError(
+        f"there is no emulated {code_name}; there is {', '.join(known) or 'none'}: "
+        + ("run the exported C on a board instead" if known else install_hint("targets"))
+    )
 
 
 def _beyond(entry: Mapping[str, Any]) -> list[str]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.errors import ArtifactError, InternalError, TargetUnavailableError
+from edgelstm.engines.cpu_features import ELF_MACHINES
+from edgelstm.errors import (
+    ArtifactError,
+    ArtifactFormatError,
+    InternalError,
+    TargetUnavailableError,
+)
 from edgelstm.install_hint import install_hint
-from edgelstm_compiler.emulation.image import AARCH64, ARM, X86_64, Image
+from edgelstm_compiler.emulation.image import Image
+from edgelstm_compiler.processor import Emulator
 
 NO_UNICORN = f"unicorn is not installed: {install_hint('emulate')}"
 _CODE, _DATA, _STACK = 0x0010_0000, 0x2000_0000, 0x6000_0000
@@ -35,21 +42,27 @@ class Machine:
 
     Args:
         image: the code.
-        cpu: LLVM's name of the processor, "cortex-m4".
+        emulator: the model of the processor.
 
     Raises:
-        TargetUnavailableError: Unicorn is missing, or does not know the processor.
+        TargetUnavailableError: Unicorn is missing.
+        ArtifactFormatError: the code is for another processor.
     """
 
-    def __init__(self, image: Image, cpu: str = "") -> None:
+    def __init__(self, image: Image, emulator: Emulator) -> None:
         if importlib.util.find_spec("unicorn") is None:
             raise TargetUnavailableError(NO_UNICORN)
         import unicorn
 
         self._image = image
-        calls = {AARCH64: self._call_64, ARM: self._call_32, X86_64: self._call_x86}
-        self._enter_at = calls.get(image.machine, self._call_32)
-        self._uc = _processor(image, cpu)
+        found = ELF_MACHINES.get(image.machine, f"ELF machine {image.machine}")
+        if found != emulator.machine:
+            raise ArtifactFormatError(
+                f"the code is for {found}, its name in the artifact says {emulator.machine}"
+            )
+        calls = {"aarch64": self._call_64, "arm": self._call_32, "x86_64": self._call_x86}
+        self._enter_at = calls[emulator.machine]
+        self._uc = _MACHINES[emulator.machine](emulator)
         self._next = _DATA
         self._blocks: dict[tuple[int, int], int] = {}
         self._hook: Any = None
@@ -243,50 +256,45 @@ def emulator_version() -> str:
     return f"unicorn {unicorn.__version__}"
 
 
-def _processor(image: Image, cpu: str) -> Any:
+def _arm(emulator: Emulator) -> Any:
     import unicorn
-    from unicorn import arm64_const as arm64
     from unicorn import arm_const as arm
 
-    if image.machine == AARCH64:
-        uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
-        uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
-        uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)
-        return uc
-    if image.machine == X86_64:
-        from unicorn import x86_const as x86
-
-        uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        uc.ctl_set_cpu_model(x86.UC_CPU_X86_NEHALEM)
-        uc.reg_write(x86.UC_X86_REG_CR4, uc.reg_read(x86.UC_X86_REG_CR4) | _SSE_ON)
-        return uc
-    if image.machine != ARM:
-        raise TargetUnavailableError(
-            f"emulation is for ARM and x86-64 code, this is ELF machine {image.machine}"
-        )
-    models = {
-        "cortex-m0plus": arm.UC_CPU_ARM_CORTEX_M0,
-        "cortex-m3": arm.UC_CPU_ARM_CORTEX_M3,
-        "cortex-m4": arm.UC_CPU_ARM_CORTEX_M4,
-        "cortex-m7": arm.UC_CPU_ARM_CORTEX_M7,
-        "cortex-m33": arm.UC_CPU_ARM_CORTEX_M33,
-    }
-    if cpu == "cortex-m55":
-        raise TargetUnavailableError(
-            "Unicorn does not know the Helium instructions of cortex-m55: run the exported C on "
-            "qemu-system-arm (board mps3-an547)"
-        )
-    if cpu.startswith("cortex-m") and cpu not in models:
-        raise TargetUnavailableError(
-            f"there is no emulated {cpu}; there is {', '.join(models)}: run the exported C on a "
-            "board instead"
-        )
-    if cpu in models:
-        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        uc.ctl_set_cpu_model(models[cpu])
-    else:
-        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_ARM)
-        uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_A7)
+    profile = (
+        unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+        if emulator.is_microcontroller
+        else unicorn.UC_MODE_ARM
+    )
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, profile)
+    uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_{emulator.model}"))
     uc.reg_write(arm.UC_ARM_REG_C1_C0_2, _FPU_ON)
     uc.reg_write(arm.UC_ARM_REG_FPEXC, _FPEXC_ON)
     return uc
+
+
+def _aarch64(emulator: Emulator) -> Any:
+    import unicorn
+    from unicorn import arm64_const as arm64
+
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    uc.ctl_set_cpu_model(getattr(arm64, f"UC_CPU_ARM64_{emulator.model}"))
+    uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)
+    return uc
+
+
+def _x86_64(emulator: Emulator) -> Any:
+    import unicorn
+    from unicorn import x86_const as x86
+
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.ctl_set_cpu_model(getattr(x86, f"UC_CPU_X86_{emulator.model}"))
+    uc.reg_write(x86.UC_X86_REG_CR4, uc.reg_read(x86.UC_X86_REG_CR4) | _SSE_ON)
+    return uc
+
+
+_MACHINES: Mapping[str, Callable[[Emulator], Any]] = {
+    "arm": _arm,
+    "aarch64": _aarch64,
+    "x86_64": _x86_64,
+}
+"""An emulated processor with its vector unit on, by `Emulator.machine`."""

@@ -8,100 +8,31 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edgelstm.artifact import Artifact
 from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.timing import StepTimer, random_frames
+from edgelstm_compiler.processor import SpeedRule
 from edgelstm_compiler.quant_report.restore import runs_native
+from edgelstm_compiler.target import processors
 
 FRAMES = 256
 _NOTICEABLE = 1.05
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Rough rates of one family of processors.
-
-    Args:
-        name: for the report.
-        macs: multiply-accumulates a cycle by scheme.
-        read_bytes: weights read a cycle.
-        activation: cycles per activation of a unit, by scheme where it differs from fp32.
-        integer_activation: the same in int8-full.
-        overhead: cycles that quantizing the operands of a layer costs.
-    """
-
-    name: str
-    macs: Mapping[str, float]
-    read_bytes: float
-    activation: float
-    integer_activation: float
-    overhead: float
+def rule_of(target: str) -> SpeedRule | None:
+    """The rule of thumb for a target; None where there is none."""
+    processor = processors().get(target)
+    rules = () if processor is None else processor.speed
+    return next((rule for rule in rules if cpu_flags().issuperset(rule.requires)), None)
 
 
-X86_VNNI = Family(
-    "x86-64 with VNNI",
-    {"fp32": 32, "fp16": 16, "w8": 16, "w4": 12, "int8": 128, "int8-full": 128},
-    32,
-    1.0,
-    1.5,
-    30,
-)
-X86_AVX2 = Family(
-    "x86-64 with AVX2",
-    {"fp32": 16, "fp16": 8, "w8": 8, "w4": 6, "int8": 24, "int8-full": 24},
-    32,
-    1.2,
-    2.5,
-    40,
-)
-ARM_A = Family(
-    "Cortex-A with NEON",
-    {"fp32": 8, "fp16": 6, "w8": 5, "w4": 4, "int8": 24, "int8-full": 24},
-    12,
-    3.0,
-    4.0,
-    40,
-)
-CORTEX_M_DSP = Family(
-    "Cortex-M with FPU and DSP",
-    {"fp32": 0.5, "fp16": 0.3, "w8": 0.3, "w4": 0.25, "int8": 1.0, "int8-full": 1.0},
-    4,
-    40,
-    20,
-    200,
-)
-CORTEX_M_SMALL = Family(
-    "Cortex-M without FPU",
-    {"fp32": 0.015, "fp16": 0.012, "w8": 0.012, "w4": 0.01, "int8": 0.1, "int8-full": 0.2},
-    2,
-    1500,
-    40,
-    2000,
-)
-
-
-def family_of(target: str) -> Family | None:
-    """The family of a target; None where there is no rule of thumb."""
-    if target == "host":
-        flags = cpu_flags()
-        return X86_VNNI if flags & {"avx512_vnni", "avx_vnni"} else X86_AVX2
-    if target in ("cortex-m0plus", "cortex-m3"):
-        return CORTEX_M_SMALL
-    if target.startswith("cortex-m"):
-        return CORTEX_M_DSP
-    if target.startswith(("aarch64", "rpi", "armv7")) or target == "jetson-orin":
-        return ARM_A
-    return None
-
-
-def predict(rows: Sequence[Mapping[str, Any]], family: Family) -> float:
+def predict(rows: Sequence[Mapping[str, Any]], rule: SpeedRule) -> float:
     """How many times faster than float32 a step should be."""
-    before = sum(_cycles(row, "fp32", row["bytes_before"], family) for row in rows)
-    after = sum(_cycles(row, row["scheme"], row["bytes_after"], family) for row in rows)
+    before = sum(_cycles(row, "fp32", row["bytes_before"], rule) for row in rows)
+    after = sum(_cycles(row, row["scheme"], row["bytes_after"], rule) for row in rows)
     return before / after if after else 1.0
 
 
@@ -122,8 +53,8 @@ def describe_speed(
         progress: called with 1 after each of `ROUNDS` rounds.
     """
     target = str(artifact.manifest["target"]["name"])
-    family = family_of(target)
-    predicted = None if family is None else round(predict(rows, family), 2)
+    rule = rule_of(target)
+    predicted = None if rule is None else round(predict(rows, rule), 2)
     measured, reason = None, ""
     if floating is None or not runs_native(artifact) or not runs_native(floating):
         reason = (
@@ -141,7 +72,7 @@ def describe_speed(
     saved = sum(row["bytes_before"] - row["bytes_after"] for row in rows)
     return {
         "predicted_ratio": predicted,
-        "predicted_for": None if family is None else family.name,
+        "predicted_for": None if rule is None else rule.name,
         "measured": measured,
         "not_measured_because": reason,
         "verdict": _verdict(predicted, measured, saved),
@@ -193,11 +124,11 @@ def _verdict(predicted: float | None, measured: Mapping[str, Any] | None, saved:
     )
 
 
-def _cycles(row: Mapping[str, Any], scheme: str, size: int, family: Family) -> float:
-    products = max(row["macs"] / family.macs[scheme], size / family.read_bytes)
+def _cycles(row: Mapping[str, Any], scheme: str, size: int, rule: SpeedRule) -> float:
+    products = max(row["macs"] / rule.macs[scheme], size / rule.read_bytes)
     activations = 0.0 if "Dense" in row["kind"] else _gate_units(row)
-    each = family.integer_activation if scheme == "int8-full" else family.activation
-    extra = family.overhead if scheme in ("int8", "int8-full") else 0.0
+    each = rule.integer_activation if scheme == "int8-full" else rule.activation
+    extra = rule.overhead if scheme in ("int8", "int8-full") else 0.0
     return float(products + activations * each + extra)
 
 

@@ -10,9 +10,9 @@ from edgelstm.engines.cpu_features import cpu_flags, machine
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
+from edgelstm_targets.processors.isa import InstructionSet
+from edgelstm_targets.processors.processor import Processor
 from edgelstm_targets.tvm_cpu import elf
-from edgelstm_targets.tvm_cpu.arm import PROCESSORS
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool, multiplies_bytes
 
 
@@ -20,12 +20,12 @@ class ArmTarget:
     """Code for one ARM processor by TVM and LLVM.
 
     Args:
-        name: of the target, a key of `PROCESSORS`.
+        processor: its entry.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.processor = PROCESSORS[name]
+    def __init__(self, processor: Processor) -> None:
+        self.name = processor.target
+        self.processor = processor
 
     def probe(self) -> Probe:
         """Whether TVM and a linker are here, and whether this machine is such a processor."""
@@ -40,7 +40,7 @@ class ArmTarget:
             return Probe(False, can_run, missing)
         if can_run:
             return Probe(True, True, processor.summary)
-        ways = ["verify --emulate"] if processor.is_emulated else []
+        ways = ["verify --emulate"] if processor.emulator else []
         ways += [] if processor.machine else ["export-c, validate --on DEVICE"]
         way = ", ".join(ways)
         return Probe(True, False, f"{processor.summary}; here: {way}")
@@ -93,63 +93,3 @@ class ArmTarget:
                         "convert the model to float32"
                     )
         return self.processor.sets
-
-
-def aarch64() -> ArmTarget:
-    """Any 64-bit ARM."""
-    return ArmTarget("aarch64")
-
-
-def rpi3() -> ArmTarget:
-    """Raspberry Pi 3."""
-    return ArmTarget("rpi3")
-
-
-def rpi4() -> ArmTarget:
-    """Raspberry Pi 4."""
-    return ArmTarget("rpi4")
-
-
-def rpi5() -> ArmTarget:
-    """Raspberry Pi 5."""
-    return ArmTarget("rpi5")
-
-
-def jetson_orin() -> ArmTarget:
-    """Jetson Orin."""
-    return ArmTarget("jetson-orin")
-
-
-def armv7() -> ArmTarget:
-    """32-bit ARM with NEON."""
-    return ArmTarget("armv7")
-
-
-def cortex_m0plus() -> ArmTarget:
-    """Cortex-M0+ (and M0)."""
-    return ArmTarget("cortex-m0plus")
-
-
-def cortex_m3() -> ArmTarget:
-    """Cortex-M3."""
-    return ArmTarget("cortex-m3")
-
-
-def cortex_m4() -> ArmTarget:
-    """Cortex-M4F."""
-    return ArmTarget("cortex-m4")
-
-
-def cortex_m7() -> ArmTarget:
-    """Cortex-M7."""
-    return ArmTarget("cortex-m7")
-
-
-def cortex_m33() -> ArmTarget:
-    """Cortex-M33."""
-    return ArmTarget("cortex-m33")
-
-
-def cortex_m55() -> ArmTarget:
-    """Cortex-M55."""
-    return ArmTarget("cortex-m55")

@@ -16,10 +16,10 @@ from edgelstm_compiler.ir.kernels import (
 from edgelstm_compiler.ir.numerics import Float32, Integer
 from edgelstm_compiler.ir.program import Buffer as Place
 from edgelstm_compiler.ir.program import Call, Program, Space
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.entry import entry_functions
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.layers import dense_layer_function, recurrent_function
 from edgelstm_targets.tvm_cpu.operators import operator_function
 from edgelstm_targets.tvm_cpu.recurrent import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgelstm_compiler.ir.kernels import DenseKernel
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
 

@@ -16,9 +16,9 @@ from tvm import tirx
 from edgelstm.dtypes import DType
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.ir.program import Program
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_function
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 

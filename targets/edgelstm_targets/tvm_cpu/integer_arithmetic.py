@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 TABLE_ENTRIES = 513

@@ -11,11 +11,11 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.ops import Dequantize, IntegerSoftmax, Quantize
 from edgelstm_compiler.ir.types import TensorType
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first, quantized_steps
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.ir.numerics import K_GROUP, LINE
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot import dot_product
 from edgelstm_targets.tvm_cpu.dot.product import DotProduct, Vector
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 # Loads of weights in the body of the inner loop, as in `matvec.py`.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgelstm_compiler.ir.kernels import LayerKernel, Phase, RecurrentKernel, Source
 from edgelstm_compiler.ir.numerics import BytePacking, Integer
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.body import write_body
 from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
@@ -15,7 +16,6 @@ from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, IntegerVectors, PreparedSection
 from edgelstm_targets.tvm_cpu.integers import integers
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
 from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.neon_integers import NeonIntegers
 
 _NEON = ("sdot", "neon")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 from edgelstm_compiler.ir.numerics import Float32, Int8, Integer, Numerics, Stored
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.dense import dense_function
 from edgelstm_targets.tvm_cpu.integer_recurrent import IntegerLayer
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.quantized_dense import int8_dense_function, integer_dense_function
 from edgelstm_targets.tvm_cpu.quantized_recurrent import Int8Layer
 from edgelstm_targets.tvm_cpu.recurrent import Arguments, Layer, layer_function

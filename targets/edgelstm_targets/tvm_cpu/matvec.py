@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgelstm_compiler.ir.kernels import Phase, Section
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 # Loads of weights in the body of the inner loop. Prefetchers follow loads by their addresses in the

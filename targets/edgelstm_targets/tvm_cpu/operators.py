@@ -41,6 +41,7 @@ from edgelstm_compiler.ir.ops import (
     Windows,
 )
 from edgelstm_compiler.ir.types import Op, TensorType
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import (
     elementwise,
     indexing,
@@ -53,7 +54,6 @@ from edgelstm_targets.tvm_cpu import (
 )
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.expressions import te_function
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Function
 from edgelstm_targets.tvm_cpu.windows import windows
 

@@ -13,10 +13,10 @@ from edgelstm_compiler.ir.kernels import LayerKernel
 from edgelstm_compiler.ir.numerics import Int8, Integer
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Emission, Stage
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.elf import memory_of_code, undefined
 from edgelstm_targets.tvm_cpu.header import c_header
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.link import find_linkers, link, no_linker
 from edgelstm_targets.tvm_cpu.stack import stack_bound
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from edgelstm_compiler.ir.kernels import DenseKernel, Source
 from edgelstm_compiler.ir.ops import IntegerDense
 from edgelstm_compiler.lowering.compact_layout import compact_form
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
@@ -14,7 +15,6 @@ from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors
 from edgelstm_targets.tvm_cpu.integer_recurrent import integer_phase
 from edgelstm_targets.tvm_cpu.integer_recurrent import numerics_of as integer_of
 from edgelstm_targets.tvm_cpu.integers import integers
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand
 from edgelstm_targets.tvm_cpu.quantized_recurrent import FloatVectors, Int8Phase, inverse_start
 from edgelstm_targets.tvm_cpu.quantized_recurrent import numerics_of as int8_of

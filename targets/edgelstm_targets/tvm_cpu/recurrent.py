@@ -11,12 +11,12 @@ from tvm import tirx
 from edgelstm.numerics.cells import Cell
 from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
 from edgelstm_compiler.ir.ops import Direction
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.body import Places, write_body
 from edgelstm_targets.tvm_cpu.cells.floats import FloatNodes
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
 from edgelstm_targets.tvm_cpu.projection import (
     PROJECTED_ELEMENTS,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from edgelstm_compiler.ir.kernels import Phase, Section, Source
 from edgelstm_compiler.ir.numerics import BytePacking
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.dot import scalar_product
 from edgelstm_targets.tvm_cpu.dot.product import Vector
 from edgelstm_targets.tvm_cpu.dot.scalar import Rows, ScalarProduct
 from edgelstm_targets.tvm_cpu.integer_arithmetic import Integers
 from edgelstm_targets.tvm_cpu.integer_phase import IntegerVectors, accumulated
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 

@@ -12,10 +12,10 @@ from edgelstm_compiler.ir.kernels import DenseKernel, Phase, Section
 from edgelstm_compiler.ir.ops import Storage
 from edgelstm_compiler.ir.ops.quantized import GROUP
 from edgelstm_compiler.lowering.compact_layout import CompactForm, compact_form
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.block_lines import WORD, BlockLines, decoded
 from edgelstm_targets.tvm_cpu.dense import dense_body
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.matvec import Operand
 from edgelstm_targets.tvm_cpu.projection import Projection
 from edgelstm_targets.tvm_cpu.recurrent import Layer

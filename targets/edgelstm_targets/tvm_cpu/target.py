@@ -8,17 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
+from edgelstm_targets.processors.isa import InstructionSet
+from edgelstm_targets.processors.x86 import HOST, native
 from edgelstm_targets.tvm_cpu import elf
-from edgelstm_targets.tvm_cpu.isa import X86_64, X86_64_DOT, InstructionSet, host_flags, native
 from edgelstm_targets.tvm_cpu.link import find_linkers, no_linker
 from edgelstm_targets.tvm_cpu.pipeline import NO_TVM, code_stages, multiplies_bytes
-
-UNIT_BLOCK = 16
-WEIGHT_OFFSET = 128
-"""Weights of dot products are unsigned bytes, as vpdpbusd takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,12 @@ class HostOptions(TargetOptions):
 class HostTarget:
     """x86-64 by TVM and LLVM."""
 
-    name = "host"
+    name = HOST.target
 
     def probe(self) -> Probe:
         """Whether TVM and a linker are here, and whether this is an x86-64 Linux."""
         can_run = platform.system() == "Linux" and any(
-            host_flags().issuperset(isa.requires) for isa in X86_64
+            cpu_flags().issuperset(isa.requires) for isa in HOST.sets
         )
         if importlib.util.find_spec("tvm") is None:
             return Probe(False, can_run, NO_TVM)
@@ -56,7 +54,7 @@ class HostTarget:
 
     def capabilities(self) -> Capabilities:
         """Blocks of 16 units, both modes."""
-        return Capabilities(unit_block=UNIT_BLOCK, weight_offset=WEIGHT_OFFSET)
+        return Capabilities(HOST.unit_block, weight_offset=HOST.weight_offset)
 
     def options(self, raw: Mapping[str, str]) -> HostOptions:
         """Parse options given as text.
@@ -80,7 +78,7 @@ class HostTarget:
 
 def _instruction_sets(options: HostOptions, program: Program) -> tuple[InstructionSet, ...]:
     if options.cpu == "generic":
-        return X86_64_DOT if multiplies_bytes(program) else X86_64
+        return HOST.byte_sets if multiplies_bytes(program) else HOST.sets
     from edgelstm_targets.tvm_cpu.build import native_cpu
 
     own = native(native_cpu())

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgelstm_compiler.quant_report import speed
 from edgelstm_compiler.quant_report.drift import Drift, measure_drift, repeat_recordings
-from edgelstm_compiler.quant_report.speed import ARM_A, X86_AVX2, describe_speed, predict
+from edgelstm_compiler.quant_report.speed import describe_speed, predict
 from edgelstm_compiler.quant_report.trials import TRIALS, trial_graph
+from edgelstm_targets.processors.cortex_a import CORTEX_A
+from edgelstm_targets.processors.x86 import HOST
 
 
 class _Fixed:
@@ -75,9 +78,36 @@ def _row(scheme: str, macs: int, after: int) -> dict[str, Any]:
 
 def test_prediction() -> None:
     """Integers are faster where products count; stored weights are not where they fit the cache."""
-    assert predict([_row("int8", 100_000, 100_000)], X86_AVX2) > 1.3
-    assert predict([_row("int8-full", 100_000, 100_000)], ARM_A) > 2
-    assert predict([_row("w4", 1000, 500)], X86_AVX2) < 1
+    avx2, neon = HOST.speed[-1], CORTEX_A[0].speed[0]
+    assert predict([_row("int8", 100_000, 100_000)], avx2) > 1.3
+    assert predict([_row("int8-full", 100_000, 100_000)], neon) > 2
+    assert predict([_row("w4", 1000, 500)], avx2) < 1
+
+
+@pytest.mark.parametrize(
+    ("target", "flags", "name"),
+    [
+        ("host", {"avx2", "avx_vnni"}, "x86-64 with VNNI"),
+        ("host", {"avx512f", "avx512_vnni"}, "x86-64 with VNNI"),
+        ("host", {"avx2"}, "x86-64 with AVX2"),
+        ("jetson-orin", {"avx2"}, "Cortex-A with NEON"),
+        ("cortex-m3", set(), "Cortex-M without FPU"),
+        ("cortex-m55", set(), "Cortex-M with FPU and DSP"),
+    ],
+)
+def test_the_rule_is_the_processors(
+    target: str, flags: set[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the host that of this machine; others do not depend on where the report is made."""
+    monkeypatch.setattr(speed, "cpu_flags", lambda: frozenset(flags))
+    rule = speed.rule_of(target)
+    assert rule is not None
+    assert rule.name == name
+
+
+def test_no_rule_for_what_is_no_processor() -> None:
+    """The reference target has none."""
+    assert speed.rule_of("reference") is None
 
 
 @pytest.mark.parametrize(

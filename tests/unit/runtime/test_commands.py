@@ -206,7 +206,8 @@ def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
         entry("bad", f"{HERE}:_BadTarget"),
         entry("absent", "edgelstm_gone:Target"),
     ]
-    monkeypatch.setattr(targets_module, "entry_points", lambda group: entries)
+    groups = {targets_module.TARGET_GROUP: entries}
+    monkeypatch.setattr(targets_module, "entry_points", lambda group: groups.get(group, []))
     report = json.loads(invoke("targets", "--json").stdout)
     found = {target["name"]: target for target in report["targets"]}
     assert found["good"] == {

@@ -8,11 +8,12 @@ import tempfile
 
 import numpy as np
 
+from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm_compiler.ir.program import Program
-from edgelstm_targets.tvm_cpu.isa import X86_64_DOT, host_flags
+from edgelstm_targets.processors.x86 import X86_64_DOT
 from edgelstm_targets.tvm_cpu.target import HostTarget
 
-ISAS = tuple(isa.name for isa in X86_64_DOT if host_flags().issuperset(isa.requires))
+ISAS = tuple(isa.name for isa in X86_64_DOT if cpu_flags().issuperset(isa.requires))
 """Names of the instruction sets that this machine runs."""
 
 

@@ -19,10 +19,9 @@ from edgelstm.errors import CapabilityError, ToolchainError
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
 from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.ops import Direction
-from edgelstm_compiler.target import Target
+from edgelstm_compiler.target import Target, find_target
+from edgelstm_targets.processors.x86 import X86_64
 from edgelstm_targets.tvm_cpu import elf, link
-from edgelstm_targets.tvm_cpu.arm_target import ArmTarget
-from edgelstm_targets.tvm_cpu.isa import X86_64
 from edgelstm_targets.tvm_cpu.target import HostTarget
 from tests.unit.targets.native import emit, natives
 from tests.unit.targets.packing import ProgramBuilder
@@ -286,7 +285,7 @@ def test_linkers_by_processor(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "tvm" or None)
     assert [linker.name for linker in link.find_linkers(elf.X86_64)] == ["ld"]
     assert not link.find_linkers(elf.AARCH64)
-    reason = ArmTarget("rpi5").probe().reason
+    reason = find_target("rpi5").probe().reason
     assert "no linker for AArch64: install binutils-aarch64-linux-gnu or lld" in reason
 
 

@@ -12,7 +12,7 @@ from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.kernels import OpKernel
 from edgelstm_compiler.ir.ops import Dequantize, IntegerDense, IntegerSoftmax, Quantize
-from edgelstm_targets.tvm_cpu.isa import X86_64_V3
+from edgelstm_targets.processors.x86 import X86_64_V3
 from tests.unit.targets.integer_layers import integer_dense
 from tests.unit.targets.native import Native, natives
 from tests.unit.targets.packing import ProgramBuilder

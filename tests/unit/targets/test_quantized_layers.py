@@ -10,8 +10,8 @@ import pytest
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.scheme import Scheme
+from edgelstm_targets.processors.x86 import HOST
 from edgelstm_targets.tvm_cpu import elf
-from edgelstm_targets.tvm_cpu.target import UNIT_BLOCK, WEIGHT_OFFSET
 from tests.models import gru_model, lstm_model, rnn_model, stacked_model
 from tests.quantized_models import quantized, recordings, step_graph
 from tests.unit.targets.native import emit, natives
@@ -61,7 +61,7 @@ def test_layer_is_the_graph(name: str, scheme: Scheme) -> None:
     """Outputs and states of every instruction set against the program run in NumPy."""
     make, fields = LAYERS[name]
     graph = step_graph(make(**fields), "call")
-    program = lower(quantized(graph, scheme).graph, UNIT_BLOCK, None, WEIGHT_OFFSET)
+    program = lower(quantized(graph, scheme).graph, HOST.unit_block, None, HOST.weight_offset)
     runner = ProgramRunner(program)
     compiled = natives(program)
     for recording in recordings(graph, seed=1):
@@ -80,7 +80,7 @@ def test_layer_is_the_graph(name: str, scheme: Scheme) -> None:
 def test_code_is_complete_and_small(scheme: Scheme) -> None:
     """No symbol is wanted, no function of libm; at most 64 KB for an instruction set."""
     graph = step_graph(stacked_model(ops=("LSTM", "GRU"), steps=None, hidden=40, head="sequence"))
-    program = lower(quantized(graph, scheme).graph, UNIT_BLOCK, None, WEIGHT_OFFSET)
+    program = lower(quantized(graph, scheme).graph, HOST.unit_block, None, HOST.weight_offset)
     sections = emit(program).sections
     codes = {name: code for name, code in sections.items() if name.startswith("code/")}
     assert ("code/x86-64-v4-vnni" in codes) == (scheme in (Scheme.INT8, Scheme.INT8_FULL))

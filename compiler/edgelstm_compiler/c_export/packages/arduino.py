@@ -6,8 +6,8 @@ the sources beside a precompiled library are not compiled, and here both are nee
 
 from __future__ import annotations
 
-from edgelstm.errors import CapabilityError
-from edgelstm_compiler.c_export.cpu import CPUS
+from collections.abc import Sequence
+
 from edgelstm_compiler.c_export.names import comment
 from edgelstm_compiler.c_export.packages.readme import made_by, memory_table, remarks
 from edgelstm_compiler.c_export.pieces import Pieces
@@ -19,16 +19,12 @@ def arrange(pieces: Pieces) -> dict[str, bytes]:
     Raises:
         CapabilityError: the code is for another processor than Arduino's cores know.
     """
-    if pieces.isa not in CPUS:
-        raise CapabilityError(
-            f"Arduino libraries are for microcontrollers, this code is for {pieces.isa}: compile "
-            f"with --target {' or '.join(CPUS)}"
-        )
+    toolchain = pieces.expect_toolchain("Arduino libraries")
     name = pieces.name
     parts = (pieces.headers, pieces.sources, pieces.selftest, pieces.agent)
     files = {f"src/{file}": text for part in parts for file, text in part.items()}
     files[f"src/{pieces.isa}/{pieces.library_name}"] = pieces.library
-    files["library.properties"] = _properties(pieces).encode()
+    files["library.properties"] = _properties(pieces, toolchain.arduino).encode()
     files["keywords.txt"] = _keywords(name).encode()
     files["README.md"] = _readme(pieces).encode()
     files["examples/SelfTest/SelfTest.ino"] = _selftest_sketch(pieces).encode()
@@ -42,7 +38,7 @@ def _library_name(name: str) -> str:
     return (name.lstrip("_") or "model")[:63]
 
 
-def _properties(pieces: Pieces) -> str:
+def _properties(pieces: Pieces, architectures: Sequence[str]) -> str:
     artifact = pieces.artifact
     source = comment(artifact.manifest["source"]["file"]) or "an ONNX model"
     return f"""\
@@ -54,7 +50,7 @@ sentence={pieces.name}: a recurrent network, compiled ahead of time for {pieces.
 paragraph=Made from {source} by edgelstm. No allocation, no interpreter. {remarks(pieces)}
 category=Data Processing
 url=https://example.com
-architectures={",".join(CPUS[pieces.isa].arduino)}
+architectures={",".join(architectures)}
 includes={pieces.name}.h
 precompiled=true
 ldflags=-l{pieces.name}_kernels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgelstm_compiler.c_export.cpu import compiler_flags
 from edgelstm_compiler.c_export.packages.readme import made_by, memory_table, remarks
 from edgelstm_compiler.c_export.pieces import Pieces
 
@@ -24,7 +23,7 @@ def arrange(pieces: Pieces) -> dict[str, bytes]:
 
 def _cmake(pieces: Pieces) -> str:
     name = pieces.name
-    flags = compiler_flags(pieces.isa)
+    flags = pieces.compiler_flags
     note = f"# Compile with {flags}\n" if flags else ""
     sources = " ".join(n for n in pieces.sources if n.endswith((".c", ".S")))
     languages = "C ASM" if any(n.endswith(".S") for n in pieces.sources) else "C"
@@ -63,7 +62,7 @@ endif()
 
 
 def _readme(pieces: Pieces) -> str:
-    name, flags = pieces.name, compiler_flags(pieces.isa)
+    name, flags = pieces.name, pieces.compiler_flags
     weights = ", ".join(f"`{n}`" for n in pieces.sources if n != f"{name}.c")
     agent = (
         f"| `{name}_agent.h`, `{name}_agent.c` | answers `edgelstm validate`; link it or leave it "

@@ -5,11 +5,10 @@ Source: Zephyr's documentation, "Modules (External projects)" and its CMake exte
 
 from __future__ import annotations
 
-from edgelstm.errors import CapabilityError
 from edgelstm_compiler.c_export.borders import Floats, where_floats_are
-from edgelstm_compiler.c_export.cpu import CPUS
 from edgelstm_compiler.c_export.packages.readme import made_by, memory_table, remarks
 from edgelstm_compiler.c_export.pieces import Pieces
+from edgelstm_compiler.processor import Toolchain
 
 
 def arrange(pieces: Pieces) -> dict[str, bytes]:
@@ -18,11 +17,7 @@ def arrange(pieces: Pieces) -> dict[str, bytes]:
     Raises:
         CapabilityError: the code is for a processor that has no symbol in Zephyr here.
     """
-    if pieces.isa not in CPUS:
-        raise CapabilityError(
-            f"Zephyr modules are for microcontrollers, this code is for {pieces.isa}: compile with "
-            f"--target {' or '.join(CPUS)}"
-        )
+    toolchain = pieces.expect_toolchain("Zephyr modules")
     parts = (pieces.sources, pieces.selftest, pieces.agent)
     sample = f"samples/{pieces.name}"
     return {
@@ -31,7 +26,7 @@ def arrange(pieces: Pieces) -> dict[str, bytes]:
         f"lib/{pieces.library_name}": pieces.library,
         "zephyr/module.yml": _module(pieces.name).encode(),
         "CMakeLists.txt": _cmake(pieces).encode(),
-        "Kconfig": _kconfig(pieces).encode(),
+        "Kconfig": _kconfig(pieces, toolchain).encode(),
         "README.md": _readme(pieces).encode(),
         f"{sample}/CMakeLists.txt": _sample_cmake(pieces.name).encode(),
         f"{sample}/prj.conf": _sample_configuration(pieces.name).encode(),
@@ -82,10 +77,10 @@ def _has_assembler(pieces: Pieces) -> bool:
     return any(file.endswith(".S") for file in pieces.sources)
 
 
-def _kconfig(pieces: Pieces) -> str:
-    name, symbol, cpu = pieces.name, _symbol(pieces.name), CPUS[pieces.isa]
+def _kconfig(pieces: Pieces, toolchain: Toolchain) -> str:
+    name, symbol = pieces.name, _symbol(pieces.name)
     has_floats = where_floats_are(pieces.artifact) is not Floats.NOWHERE
-    needs = [*cpu.zephyr, *(cpu.zephyr_float if has_floats else ())]
+    needs = [*toolchain.zephyr, *(toolchain.zephyr_float if has_floats else ())]
     depends = "\n".join(f"    depends on {need}" for need in needs)
     select = "\n    select FPU" if has_floats else ""
     threads = (

@@ -24,6 +24,7 @@ One unit at a time, for processors without vectors:
 from __future__ import annotations
 
 from edgelstm_compiler.ir.numerics import BytePacking
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.dot.dsp import LONGEST, DspBytes, DspPairs
 from edgelstm_targets.tvm_cpu.dot.helium import Helium
 from edgelstm_targets.tvm_cpu.dot.multiply import Multiply
@@ -37,7 +38,6 @@ from edgelstm_targets.tvm_cpu.dot.singles import Singles
 from edgelstm_targets.tvm_cpu.dot.x86_bytes import X86Bytes
 from edgelstm_targets.tvm_cpu.dot.x86_pairs import X86Pairs
 from edgelstm_targets.tvm_cpu.dot.x86_signs import X86Signs
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 
 _BYTES: dict[str, type[DotProduct]] = {"vnni": X86Bytes, "madd": X86Signs}
 """For int8 vectors and unsigned weights, by `InstructionSet.dot`."""

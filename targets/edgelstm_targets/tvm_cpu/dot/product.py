@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from tvm import tirx
 
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
 
 LANES = 16

@@ -1,0 +1,1 @@
+"""The processors that there are targets for: one entry each, without TVM and Numba."""
