@@ -22,7 +22,7 @@ from edgelstm.errors import (
     TargetUnavailableError,
 )
 from edgelstm.signature import Mode
-from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.described import (
     Said,
     describe,
@@ -59,8 +59,7 @@ from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
-from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.whole_call import whole_call
+from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.target import Emission, Stage, Target, find_target, run_stages
 
 if TYPE_CHECKING:
@@ -328,19 +327,16 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     """
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
-    return (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+    return compile_mode(options.mode).bind(model, options.shapes)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    is_stream = options.mode == "stream"
-    source = (
-        binding.graph if not is_stream or binding.frames_graph is None else binding.frames_graph
-    )
-    graph, _ = run_passes(source, GRAPH_PASSES, ctx)
-    step_graph = to_steps(graph, binding.advice) if is_stream else whole_call(graph)
+    mode = compile_mode(options.mode)
+    graph, _ = run_passes(mode.source(binding), GRAPH_PASSES, ctx)
+    step_graph = mode.convert(graph, binding)
     verify(step_graph)
-    dump_graph(step_graph, "steps" if is_stream else "call", ctx)
+    dump_graph(step_graph, mode.stage, ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
 
