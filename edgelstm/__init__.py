@@ -25,7 +25,7 @@ from edgelstm.errors import (
     TargetError,
     TargetUnavailableError,
 )
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import Snapshot
 from edgelstm.version import VERSION

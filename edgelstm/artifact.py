@@ -50,7 +50,7 @@ from edgelstm.errors import (
 )
 from edgelstm.manifest import contradictions, read_manifest
 from edgelstm.outputs import Protected
-from edgelstm.session import Session
+from edgelstm.sessions import Session, mode_of
 from edgelstm.signature import Signature
 from edgelstm.snapshot import model_id
 from edgelstm.stream_set import StreamSet
@@ -275,7 +275,7 @@ class Artifact:
                 check_states=check_states,
             )
         memory = self.manifest["memory"]
-        return Session(
+        return mode_of(self._signature.mode).session(
             kernel=self.kernel if latency is None else self._kernel_with_doorbell(),
             signature=self._signature,
             state_init=self._container.section(STATE_SECTION),
@@ -469,6 +469,7 @@ def load(
 def _check(container: Container) -> Signature:
     """The signature, once everything that native code relies on is known to hold."""
     manifest = read_manifest(container.manifest)
+    mode_of(manifest.signature.mode)
     faults = contradictions(manifest, container.section)
     if faults:
         raise ArtifactFormatError(

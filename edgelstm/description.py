@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgelstm.sessions import mode_of
 from edgelstm.signature import Mode, Signature, TensorSpec
 
 MAX_NAME_CHARS = 200
@@ -104,10 +105,8 @@ class Description:
 
 
 def described_size(spec: TensorSpec, mode: Mode) -> int:
-    """Columns of an input, labels of an output: its elements; in a call, of its last axis."""
-    if mode == "call":
-        return spec.shape[-1] if spec.shape else 1
-    return math.prod(spec.shape)
+    """Columns of an input, labels of an output: how many elements have names, as the mode says."""
+    return mode_of(mode).described_size(spec.shape)
 
 
 def description_faults(description: Description, signature: Signature) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, TypeAlias
 
 from edgelstm.dtypes import DType
 from edgelstm.fields import Fields
 
-Mode = Literal["stream", "call"]
+Mode: TypeAlias = str
+"""Name of a mode, see `edgelstm.sessions`."""
 
 LARGEST_BLOCK_BYTES = 1 << 40
 """No manifest speaks of a larger block; what is allocated has a limit of its own (`memory.py`)."""
@@ -162,7 +163,7 @@ class Signature:
 
     Args:
         name: C identifier; the code's symbols are `NAME_step` and `NAME_run`.
-        mode: `stream` (one frame a step, state carried) or `call` (one whole function call).
+        mode: name of the mode that it was compiled for, see `edgelstm.sessions`.
         inputs: in the order of the model.
         outputs: in the order of the model.
         states: what is carried between steps; empty in call mode.
@@ -220,15 +221,12 @@ class Signature:
             ArtifactFormatError: a field is missing, or not of its type.
         """
         fields = data if isinstance(data, Fields) else Fields(data, "signature")
-        mode = fields.text("mode")
-        if mode not in get_args(Mode):
-            fields.refuse("mode", " or ".join(get_args(Mode)))
         rate_hz = fields.optional_number("rate_hz")
         if rate_hz is not None and rate_hz <= 0:
             fields.refuse("rate_hz", "a positive number")
         return cls(
             name=fields.text("name"),
-            mode=cast("Mode", mode),
+            mode=fields.text("mode"),
             inputs=tuple(TensorSpec.from_json(spec) for spec in fields.objects("inputs")),
             outputs=tuple(TensorSpec.from_json(spec) for spec in fields.objects("outputs")),
             states=tuple(StateSpec.from_json(spec) for spec in fields.objects("states")),

@@ -13,6 +13,7 @@ from edgelstm.engines.base import Kernel
 from edgelstm.errors import CapabilityError, SampleShapeError, StreamError
 from edgelstm.memory import Block
 from edgelstm.samples import Frame, Result, refusal_reason
+from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
@@ -85,7 +86,7 @@ class StreamSet:
                 f"engine {engine} has one stream a session: open {streams} sessions, or compile "
                 "the model for a GPU"
             )
-        if streams < 1 or signature.mode != "stream":
+        if streams < 1 or not mode_of(signature.mode).takes_many:
             raise StreamError(f"{streams} streams of a {signature.mode} model")
         self._kernel: Kernel = kernel
         self._signature = signature

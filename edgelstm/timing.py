@@ -19,7 +19,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.errors import TargetUnavailableError
 from edgelstm.memory import allocate_block
-from edgelstm.session import Session
+from edgelstm.sessions import Session, mode_of
 from edgelstm.signature import Signature
 
 PEER_GROUP = "edgelstm.peers"
@@ -100,7 +100,7 @@ class StepTimer:
         self._artifact = artifact
         self._signature = signature = artifact.signature
         self._session: Session = artifact.session()
-        self._is_stream = signature.mode == "stream"
+        self._mode = mode_of(signature.mode)
         self._n_frames = len(next(iter(frames.values())))
         self._frames = {name: frames[name] for name in (spec.name for spec in signature.inputs)}
         self._weights_bytes = int(artifact.manifest["memory"]["weights_bytes"])
@@ -137,7 +137,7 @@ class StepTimer:
     def time_python_step(self, duration_s: float = 0.3) -> float:
         """Median of `session.step(frame)` (call mode: `session.call`), in loops in Python."""
         samples = self._samples()
-        call = self._session.step if self._is_stream else self._session.call
+        call = getattr(self._session, self._mode.entry)
 
         def feed() -> None:
             for sample in samples:
@@ -146,8 +146,8 @@ class StepTimer:
         return float(np.median(_repeat(feed, duration_s))) / len(samples)
 
     def time_python_run(self, duration_s: float = 0.3) -> float | None:
-        """Median of `session.run(all frames)`; None in call mode."""
-        if not self._is_stream:
+        """Median of `session.run(all frames)`; None where the mode has no blocks."""
+        if not self._mode.has_blocks:
             return None
         data = self._frames
         times = _repeat(lambda: self._session.run(data), duration_s)

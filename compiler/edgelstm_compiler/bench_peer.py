@@ -58,12 +58,11 @@ class OnnxRuntimeBench:
         """Lay out the frames as the model wants them, one by one and all together."""
         specs = self._signature.inputs
         self._count = len(next(iter(frames.values())))
-        is_stream = self._signature.mode == "stream"
         self._steps = [
             {spec.name: _one(frames[spec.name][index : index + 1], spec) for spec in specs}
             for index in range(self._count)
         ]
-        if is_stream:
+        if any(spec.time_axis is not None for spec in specs):
             self._sequence = {
                 spec.name: to_sequence(np.ascontiguousarray(frames[spec.name]), spec)
                 for spec in specs

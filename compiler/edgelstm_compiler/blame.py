@@ -123,7 +123,7 @@ def _run_code(program: Program, target: Target, frame: Mapping[str, Array]) -> d
         return {}  # no code for every value shown, or for another processor than this one
     specs = program.signature.inputs
     flat = {spec.name: frame[spec.name].reshape(spec.shape) for spec in specs}
-    outputs = session.call(flat) if program.signature.mode == "call" else session.step(flat)
+    outputs = session.advance(flat)
     if not isinstance(outputs, dict):
         outputs = {program.signature.outputs[0].name: outputs}
     return {

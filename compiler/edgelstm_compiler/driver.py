@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgelstm.artifact import Artifact
-from edgelstm.description import Description
 from edgelstm.errors import (
     CalibrationError,
     CapabilityError,
@@ -22,7 +18,13 @@ from edgelstm.errors import (
     TargetUnavailableError,
 )
 from edgelstm.signature import Mode
-from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.assembly import (
+    OBJECT_PREFIX,
+    assemble_artifact,
+    describe_layers,
+    what_was_asked,
+)
+from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.described import (
     Said,
     describe,
@@ -32,15 +34,13 @@ from edgelstm_compiler.described import (
     said_by_zip_maps,
 )
 from edgelstm_compiler.emulation.kernel import emulate
-from edgelstm_compiler.identity import identity_of, provenance, reference_artifact
+from edgelstm_compiler.identity import identity_of, reference_artifact
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
-from edgelstm_compiler.known_steps import KnownSteps, record_steps
+from edgelstm_compiler.known_steps import record_steps
 from edgelstm_compiler.lowering.lower import lower
-from edgelstm_compiler.lowering.select import count_macs
 from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
@@ -51,19 +51,15 @@ from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
 from edgelstm_compiler.passes.simplify_layout import simplify_layout
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.check import check_quantized
-from edgelstm_compiler.quant.embedded import SECTION as CALIBRATION_SECTION
-from edgelstm_compiler.quant.embedded import pack_calibration
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.recordings import Recordings, as_recordings
 from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
-from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.whole_call import whole_call
+from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.target import (
     DEFAULT_TARGET,
-    Emission,
     Stage,
     Target,
     find_target,
@@ -78,12 +74,6 @@ GRAPH_PASSES = (eliminate_dead_nodes, fuse_dense)
 
 STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
 """The order of the passes over the step graph."""
-
-OBJECT_PREFIX = "object/"
-"""Sections that hold the object files of an artifact's code, by instruction set, for `export-c`."""
-
-MAX_TOLD = 64
-"""Elements of a constant that the manifest holds; of larger ones it holds the digest."""
 
 Progress = Callable[[str], None]
 Note = Callable[[str], None]
@@ -287,20 +277,22 @@ def compile_read_model(
     emission = run_stages(backend, program, target_options, dump_stage)
     reference = reference_artifact(named, options.rate_hz)
     assemble = partial(
-        _assemble,
-        program,
-        identity_of(reference),
-        step_graph,
-        emission,
-        model,
-        options,
-        target_options.to_json(),
-        quantized,
-        description,
-        notes.to_json(),
+        assemble_artifact,
+        program=program,
+        emission=emission,
+        target=options.target,
+        target_options=target_options.to_json(),
+        asked=what_was_asked(options.mode, options.shapes, options.constants),
+        model=model,
+        layers=describe_layers(step_graph),
+        quantized=quantized,
+        quantize_options=None if options.quantize is None else options.quantize.options,
+        identity=identity_of(reference),
+        description=description,
+        notes=notes.to_json(),
     )
     check: dict[str, Any] = {"done": False}
-    artifact = assemble(check)
+    artifact = assemble(check=check)
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
@@ -321,9 +313,9 @@ def compile_read_model(
             )
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
-        artifact = assemble(check)
+        artifact = assemble(check=check)
     if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
-        artifact = assemble(check, known=record_steps(artifact, reference))
+        artifact = assemble(check=check, known=record_steps(artifact, reference))
     return artifact
 
 
@@ -335,19 +327,16 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     """
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
-    return (bind_stream if options.mode == "stream" else bind_call)(model, options.shapes)
+    return compile_mode(options.mode).bind(model, options.shapes)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    is_stream = options.mode == "stream"
-    source = (
-        binding.graph if not is_stream or binding.frames_graph is None else binding.frames_graph
-    )
-    graph, _ = run_passes(source, GRAPH_PASSES, ctx)
-    step_graph = to_steps(graph, binding.advice) if is_stream else whole_call(graph)
+    mode = compile_mode(options.mode)
+    graph, _ = run_passes(mode.source(binding), GRAPH_PASSES, ctx)
+    step_graph = mode.convert(graph, binding)
     verify(step_graph)
-    dump_graph(step_graph, "steps" if is_stream else "call", ctx)
+    dump_graph(step_graph, mode.stage, ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
 
@@ -426,83 +415,3 @@ def _available(target: Target, options: CompileOptions) -> Target:
 
 def _named(graph: StepGraph, model: OnnxModel, options: CompileOptions) -> StepGraph:
     return dataclasses.replace(graph, name=options.name or model.name)
-
-
-def _assemble(
-    program: Program,
-    identity: str,
-    graph: StepGraph,
-    emission: Emission,
-    model: OnnxModel,
-    options: CompileOptions,
-    target_options: Mapping[str, Any],
-    quantized: QuantizedModel | None,
-    description: Description,
-    notes: Mapping[str, Any],
-    check: Mapping[str, Any],
-    known: KnownSteps | None = None,
-) -> Artifact:
-    sections = dict(emission.sections)
-    if known is not None:
-        sections.update(known.sections())
-    if quantized is not None and quantized.calibration is not None and options.quantize is not None:
-        sections[CALIBRATION_SECTION] = pack_calibration(
-            quantized.calibration, options.quantize.options
-        )
-    asked: dict[str, Any] = {"mode": options.mode}
-    if options.shapes:
-        asked["shapes"] = {name: list(shape) for name, shape in options.shapes.items()}
-    if options.constants:
-        asked["constants"] = {name: _told(value) for name, value in options.constants.items()}
-    return Artifact.create(
-        signature=program.signature,
-        engine=emission.engine,
-        target=options.target,
-        weights=program.weights,
-        state_init=program.state_init,
-        scratch_bytes=program.scratch_bytes,
-        sections=sections,
-        header=emission.header,
-        options=asked,
-        target_options=target_options,
-        facts=emission.facts,
-        source={
-            "sha256": model.sha256,
-            "file": model.path.name if model.path is not None else "",
-            "producer": model.producer,
-            "opset": model.opset,
-        },
-        check=check,
-        macs=program.macs,
-        layers=describe_layers(graph),
-        quantization=None if quantized is None else quantized.record,
-        identity=identity,
-        provenance=provenance(emission.engine),
-        description=description,
-        notes=notes,
-    )
-
-
-def _told(value: Any) -> Any:
-    """A constant for the manifest: numbers as they are, more of them by their digest."""
-    data = np.asarray(value)
-    if data.size <= MAX_TOLD:
-        return data.tolist()
-    return f"sha256:{hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()}"
-
-
-def describe_layers(graph: StepGraph) -> list[dict[str, Any]]:
-    """Name, kind, shapes, parameters and work of every node, for the manifest and `inspect`."""
-    constants = {constant.value for constant in graph.constants}
-    return [
-        {
-            "name": node.name,
-            "kind": node.op.label,
-            "origin": node.origin,
-            "input": next((str(v.type) for v in node.inputs if v is not None), ""),
-            "output": str(node.outputs[0].type),
-            "params": sum(v.type.size for v in node.inputs if v in constants and v is not None),
-            "macs": count_macs(node),
-        }
-        for node in graph.nodes
-    ]

@@ -8,12 +8,15 @@ from typing import Any
 
 from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
 from edgelstm.printable import printable
+from edgelstm.sessions import mode_of
 from edgelstm.signature import Mode
-from edgelstm_compiler.driver import CompileOptions, admit, bind, describe_layers, to_step_graph
+from edgelstm_compiler.assembly import describe_layers
+from edgelstm_compiler.driver import CompileOptions, admit, bind, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.notes import stream_notes
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.streaming.modes import MODES, compile_mode
 from edgelstm_compiler.streaming.refusal import StreamabilityError
 from edgelstm_compiler.target import DEFAULT_TARGET, find_target
 
@@ -45,14 +48,15 @@ def inspect_model(
         "inputs": [str(info) for info in model.inputs],
         "outputs": list(model.outputs),
         "streamable": False,
+        "streams_as": "",
         "not_streamable": [],
         "advice": "",
         "refused": [],
         "layers": [],
         "notes": [],
     }
-    for choice in ("stream", "call") if mode is None else (mode,):
-        report.update(_try_mode(model, shapes or {}, "stream" if choice == "stream" else "call"))
+    for choice in MODES if mode is None else (mode,):
+        report.update(_try_mode(model, shapes or {}, choice))
         if report["layers"] or report["refused"]:
             break
     report["text"] = _as_text(report)
@@ -76,7 +80,13 @@ def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode)
     if reason:
         return {"refused": [{"operator": "target", "node": DEFAULT_TARGET, "reason": reason}]}
     said = {"notes": list(binding.notes), **stream_notes(binding, graph).to_json()}
-    return {"streamable": mode == "stream", **_measure(graph), **said}
+    streams_as = compile_mode(mode).streams_as
+    return {
+        "streamable": bool(streams_as),
+        "streams_as": streams_as,
+        **_measure(graph),
+        **said,
+    }
 
 
 def _refusal_of(graph: StepGraph) -> str:
@@ -118,7 +128,7 @@ def _as_text(report: dict[str, Any]) -> str:
         ]
         return "\n".join(printable(line, keep="") for line in lines)
     if report["streamable"]:
-        lines.append("streams: yes, one frame a step")
+        lines.append(f"streams: yes, {report['streams_as']}")
         lines += [f"  warning: {text}" for text in report.get("warnings", [])]
     elif report["not_streamable"]:
         advice = f" ({report['advice']})" if report["advice"] else ""
@@ -128,7 +138,7 @@ def _as_text(report: dict[str, Any]) -> str:
     if "needs" in report:
         lines.append(f"needs: {report['needs']}")
     if report["layers"]:
-        unit = "step" if report["mode"] == "stream" else "call"
+        unit = mode_of(report["mode"]).unit
         lines.append(f"{report['params']:,} parameters, {report['macs']:,} MACs a {unit}")
         for layer in report["layers"]:
             lines.append(

@@ -14,6 +14,7 @@ import numpy as np
 from edgelstm.artifact import KNOWN_INPUTS, KNOWN_OUTPUTS, Artifact
 from edgelstm.blocks import outputs_by_name, pack_inputs, pack_outputs
 from edgelstm.errors import EdgeLSTMError, StreamError
+from edgelstm.sessions import mode_of
 from edgelstm_compiler.check_inputs import DOMAINS, ZERO, Domain
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.verification import domains_of, random_call, random_frames
@@ -61,7 +62,8 @@ def record_steps(artifact: Artifact, reference: Artifact) -> KnownSteps | None:
     """
     signature = artifact.signature
     block = max(1, signature.input_bytes + signature.output_bytes)
-    count = min(STEPS, _MOST_BYTES // block) if signature.mode == "stream" else 1
+    most = STEPS if signature.states else 1
+    count = min(most, _MOST_BYTES // block)
     macs = max(1, int(artifact.manifest["macs"])) * max(count, 1)
     if count == 0 or block > _MOST_BYTES or macs > _MOST_MACS:
         return None
@@ -115,14 +117,13 @@ def step_random(artifact: Artifact, teller: Artifact, steps: int) -> KnownSteps:
 def step_blocks(teller: Artifact, given: Mapping[str, Array], steps: int) -> KnownSteps | str:
     """Step through a model from a fresh state; or why these inputs are no good."""
     signature = teller.signature
-    is_stream = signature.mode == "stream"
-    count = min(steps, min(len(x) for x in given.values())) if is_stream else 1
+    count = min(steps, min(len(x) for x in given.values()))
     inputs, outputs = [], []
     with teller.session() as session:
         for step in range(count):
             frame: Any = {spec.name: given[spec.name][step] for spec in signature.inputs}
             try:
-                result = session.step(frame) if is_stream else session.call(frame)
+                result = session.advance(frame)
             except StreamError as error:
                 return f"step {step} is refused: {error}"
             by_name = outputs_by_name(signature, result)
@@ -136,7 +137,7 @@ def step_blocks(teller: Artifact, given: Mapping[str, Array], steps: int) -> Kno
 
 def _random(artifact: Artifact, steps: int, domains: Mapping[str, Domain]) -> dict[str, Array]:
     """Seeded input; at borders in integers within the range that was calibrated."""
-    if artifact.signature.mode == "stream":
+    if mode_of(artifact.signature.mode).has_blocks:
         frames = random_frames(artifact, steps, domains=domains)
     else:
         frames = {name: x[None] for name, x in random_call(artifact, domains=domains).items()}

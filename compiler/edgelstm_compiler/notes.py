@@ -41,12 +41,11 @@ class StreamNotes:
 
 
 def stream_notes(binding: Binding, graph: StepGraph) -> StreamNotes:
-    """The notes of a stream; none of a call, which computes what was trained.
+    """The notes of a stream; none where nothing runs along time, as in calls.
 
     A window of one frame is a model that was exported to be stepped.
     """
-    if graph.mode == "call":
-        return StreamNotes()
+    carried = {state.read for state in graph.states}
     window = None
     if not binding.free_time:
         window = max(
@@ -64,7 +63,9 @@ def stream_notes(binding: Binding, graph: StepGraph) -> StreamNotes:
         "is no longer finite. Train it with tanh or with clip, or begin anew in time: "
         "edgelstm run --reset-every N"
         for node in graph.nodes
-        if isinstance(node.op, Recurrent) and (found := unbounded_activations(node.op))
+        if isinstance(node.op, Recurrent)
+        and carried.intersection(node.inputs)
+        and (found := unbounded_activations(node.op))
     ]
     return StreamNotes(window if window is not None and window > 1 else None, tuple(warnings))
 

@@ -40,7 +40,6 @@ from edgelstm_compiler.onnx_import.importer import import_graph
 from edgelstm_compiler.onnx_import.peer import OnnxRuntimePeer, PeerUnavailableError
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.session_rows import (
-    by_name,
     frame_count,
     frames_of,
     read_states,
@@ -194,9 +193,8 @@ class _Trial:
         self._artifact, self._model, self._binding = artifact, model, binding
         self._graph, self._opened, self._inputs, self._length = graph, opened, inputs, length
         signature = artifact.signature
-        self._is_call = signature.mode == "call"
         self._frames = frames_of(signature, inputs)
-        self._count = 1 if self._is_call else frame_count(self._frames)
+        self._count = frame_count(self._frames)
         self._trace = StepTrace(opened, inputs, self._count)
         self._steps = min(self._count, MOST_STEPS)
         self._run = self._run_whole()
@@ -214,7 +212,7 @@ class _Trial:
                 continue  # too short for the model
             findings.against = expected.against
             for spec in self._artifact.signature.outputs:
-                is_last = spec.time_axis is None or self._is_call
+                is_last = spec.time_axis is None
                 if count != self._count and not is_last:
                     continue
                 wanted = expected.outputs[spec.name]
@@ -233,7 +231,7 @@ class _Trial:
         """Every frame's outputs, by `step` and by `run` cut to pieces, beside the step graph's."""
         exact = self._trace.exact(self._steps)
         ways = {"run": self._run}
-        if not self._is_call:
+        if self._artifact.signature.states:
             ways["step"] = self._stepped()
         for way, found in ways.items():
             for spec in self._artifact.signature.outputs:
@@ -246,8 +244,7 @@ class _Trial:
                     verdict = Verdict(error, limit, "float64", "differs")
                     text = f"the step graph in float64 ({way} frame by frame)"
                     self._fail(spec.name, text, verdict, self._steps)
-
-        if not self._is_call:
+        if "step" in ways:
             self._compare_run_with_step(ways["run"], ways["step"])
 
     def _compare_run_with_step(self, run: Mapping[str, Array], step: Mapping[str, Array]) -> None:
@@ -269,7 +266,7 @@ class _Trial:
 
     def compare_states(self) -> None:
         """The states behind the last step beside the step graph's."""
-        if self._is_call or not self._artifact.signature.states:
+        if not self._states:
             return
         exact = self._trace.states(self._steps)
         for name, found in self._states.items():
@@ -296,11 +293,8 @@ class _Trial:
         )
 
     def _run_whole(self) -> dict[str, Array]:
-        """The rows of all outputs, by `call` or by `run` in pieces of unequal length."""
-        session, signature = self._artifact.session(), self._artifact.signature
-        if self._is_call:
-            used = {spec.name: self._inputs[spec.name] for spec in signature.inputs}
-            return {n: x[None] for n, x in by_name(session.call(used), signature).items()}
+        """The rows of all outputs, a call or by `run` in pieces of unequal length."""
+        session = self._artifact.session()
         rows = run_pieces(session, self._frames, self._count)
         self._run_states = read_states(session)
         return rows
@@ -330,7 +324,7 @@ class _Trial:
 
     def _exact_output(self, spec: TensorSpec, count: int, shape: tuple[int, ...]) -> Array:
         rows = self._trace.exact(count)[spec.name]
-        if spec.time_axis is None or self._is_call:
+        if spec.time_axis is None:
             last: Array = rows[-1]
             return last.reshape(shape)
         return to_sequence(rows, spec)

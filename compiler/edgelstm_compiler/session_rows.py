@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.ir.types import Array
 
 
 def run_pieces(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """The rows of `run` over pieces of unequal length, two cuts near the end."""
+    """The rows over pieces of unequal length, two cuts near the end."""
     signature = session.signature
     cuts = sorted({0, count // 3, max(count - 2, 0), max(count - 1, 0), count})
     pieces = [
-        by_name(session.run({n: x[a:b] for n, x in frames.items()}), signature)
+        by_name(session.advance_all({n: x[a:b] for n, x in frames.items()}), signature)
         for a, b in itertools.pairwise(cuts)
     ]
     return {
@@ -28,13 +28,12 @@ def run_pieces(session: Session, frames: Mapping[str, Array], count: int) -> dic
 
 
 def step_through(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """Every output of every step, (n, *frame shape), through `session.step`."""
+    """Every output of every step or call, (n, *frame shape), one at a time."""
     outputs = session.signature.outputs
     rows = {spec.name: np.empty((count, *spec.shape), spec.dtype.numpy) for spec in outputs}
     names = [spec.name for spec in session.signature.inputs]
     for index in range(count):
-        frame: Any = {name: frames[name][index] for name in names}
-        result = session.step(frame if len(names) > 1 else frame[names[0]])
+        result = session.advance({name: frames[name][index] for name in names})
         for spec in outputs:
             rows[spec.name][index] = result[spec.name] if isinstance(result, dict) else result
     return rows
@@ -52,9 +51,7 @@ def read_states(session: Session) -> dict[str, Array]:
 
 
 def frames_of(signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """A stream's frames by input, (n, *frame shape); inputs without time are held."""
-    if signature.mode == "call":
-        return {}
+    """The frames by input, (n, *frame shape), or the one call; inputs without time are held."""
     frames = {
         spec.name: to_frames(inputs[spec.name], spec.time_axis, spec.shape)
         for spec in signature.inputs

@@ -102,7 +102,7 @@ class StepTrace:
         return {
             item.value.name: (
                 self._inputs[item.value.name]
-                if item.time_axis is None or self.graph.mode == "call"
+                if item.time_axis is None
                 else np.take(self._inputs[item.value.name], [index], item.time_axis)
             )
             for item in self.graph.inputs

@@ -50,7 +50,7 @@ def choose_inputs(
     Returns:
         The inputs; None where the model gives nothing finite on whatever is drawn.
     """
-    is_free = artifact.signature.mode == "stream" and bool(binding.free_time)
+    is_free = bool(binding.free_time)
     lengths: Sequence[int | None] = LENGTHS if is_free else (None,)
     if recordings:
         if is_free:
@@ -134,7 +134,7 @@ def _from_recordings(
                 return []
             data = np.asarray(recording[spec.name])
             shape = tuple(shapes[spec.name])
-            if signature.mode == "stream" and spec.time_axis is not None:
+            if spec.time_axis is not None:
                 wanted = shape[spec.time_axis]
                 if len(data) < wanted:
                     return []

@@ -24,6 +24,7 @@ from edgelstm.commands.report import (
 )
 from edgelstm.errors import TargetNotFoundError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
+from edgelstm.sessions import mode_of
 from edgelstm.timing import PEER_GROUP, Distribution, Peer, StepTimer, random_frames
 
 EMULATOR_GROUP = "edgelstm.emulators"
@@ -196,14 +197,15 @@ def measure(
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    unit = "step" if report["mode"] == "stream" else "call"
+    mode = mode_of(report["mode"])
+    unit = mode.unit
     native = report["native"]
     say(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
     spread = f"min {format_ns(native['min_ns'])}, p99 {format_ns(native['p99_ns'])}"
     limit = report["of_read_limit"]
     reading = f"{format_ns(report['read_ns'])} for {format_bytes(report['weights_bytes'])}"
     overhead = format_ns(report["python_overhead_ns"])
-    entry = "session.step" if report["mode"] == "stream" else "session.call"
+    entry = f"session.{mode.entry}"
     run_ns = report["python_run_ns"]
     print_facts(
         [
@@ -234,7 +236,7 @@ def _print_report(report: dict[str, Any]) -> None:
 
 
 def _print_counts(report: dict[str, Any]) -> None:
-    unit = "step" if report["mode"] == "stream" else "call"
+    unit = mode_of(report["mode"]).unit
     say(f"{report['artifact']} on {report['emulator']}, counted a {unit}:")
     print_table(
         ["instruction set", "instructions", "per MAC", "stack"],

@@ -28,6 +28,7 @@ from edgelstm.footprint import footprints
 from edgelstm.foreign_files import is_onnx, recognize
 from edgelstm.install_hint import install_hint
 from edgelstm.manifest import read_manifest
+from edgelstm.sessions import MODES, mode_of
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -39,7 +40,7 @@ The dict is the JSON report; its entry `text`, if there is one, is what people g
 
 @click.command("inspect")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--mode", type=click.Choice(["stream", "call"]), help="ONNX: as compile would.")
+@click.option("--mode", type=click.Choice(list(MODES)), help="ONNX: as compile would.")
 @click.option("--shape", "shapes", multiple=True, metavar="X=5,1,3", help="ONNX: fix a shape.")
 @json_option
 def inspect_command(file: Path, mode: str | None, shapes: tuple[str, ...], as_json: bool) -> None:
@@ -180,7 +181,7 @@ def _describe_state(spec: StateSpec) -> dict[str, Any]:
 
 def _print_artifact(report: Mapping[str, Any]) -> None:
     source, target, check = report["source"], report["target"], report["check"]
-    unit = "step" if report["mode"] == "stream" else "call"
+    unit = mode_of(report["mode"]).unit
     say(f"{report['name']}: {report['mode']} model for {target['name']}")
     origin = source.get("file") or "unknown"
     made_by = ", ".join(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -11,17 +12,25 @@ from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
-from edgelstm.io.call_run import CallRun
 from edgelstm.io.columns import split_names
 from edgelstm.io.files import FORMATS, Format
 from edgelstm.io.numbers import Decimal
 from edgelstm.io.replay import BadSamplePolicy
-from edgelstm.io.stream_run import StreamOptions, StreamRun
+from edgelstm.io.stream_run import Progress, StreamOptions
 from edgelstm.io.windows import stream_warnings
 from edgelstm.outputs import STANDARD, check_output
+from edgelstm.sessions import SessionMode, mode_of
 
-STREAM_ONLY = ("keep", "on_bad_sample", "state_file", "resume", "state_every", "reset_every")
-"""Options that mean nothing for an artifact that was compiled with --mode call."""
+
+class Run(Protocol):
+    """What a mode does with a recording; `SessionMode.runner` names its class."""
+
+    def run(self, stop: StopRequest, show: Progress) -> None:
+        """Run to the end of the source."""
+
+    def summary(self) -> dict[str, Any] | None:
+        """What happened so far; None before there was anything."""
+
 
 _FORMAT = click.Choice(list(FORMATS))
 
@@ -150,9 +159,8 @@ def run_command(
         reset_every=reset_every,
     )
     check_output(output_path, (artifact, input_path), RecordingError)
-    is_call = model.signature.mode == "call"
-    if is_call:
-        _expect_call_options()
+    mode = mode_of(model.signature.mode)
+    _expect_options(mode)
 
     def say(remark: str) -> None:
         if not as_json:
@@ -161,37 +169,31 @@ def run_command(
     told = stream_warnings(model, reset_every)
     for text in () if quiet else told:
         say(text)
-    run = CallRun(model, options) if is_call else StreamRun(model, options, say)
+    run: Run = pkgutil.resolve_name(mode.runner)(model, options, say)
     summary: dict[str, Any] | None = None
     try:
         with StopRequest() as stop:
-            if isinstance(run, CallRun):
-                run.run(stop)
-            else:
-                run.run(stop, lambda source: progress_bar(model.name, source.total))
+            run.run(stop, lambda source: progress_bar(model.name, source.total))
     finally:
         summary = run.summary()
         if summary is not None and not quiet and not as_json:
             _print_summary(summary)
     if as_json:
-        if summary is not None and not is_call:
+        if summary is not None and "warnings" in summary:
             summary["warnings"] = [*told, *summary["warnings"]]
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
 
 
-def _expect_call_options() -> None:
-    """Refuse what only streams have.
+def _expect_options(mode: SessionMode) -> None:
+    """Refuse what means nothing for the artifact's mode.
 
     Raises:
         click.UsageError: names the option.
     """
-    for name in STREAM_ONLY:
+    for name in mode.refused_options:
         if _is_given(name):
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} is for streams, and this artifact was compiled with "
-                "--mode call: leave it out"
-            )
+            raise click.UsageError(f"--{name.replace('_', '-')} {mode.why_refused}: leave it out")
 
 
 def _is_given(name: str) -> bool:

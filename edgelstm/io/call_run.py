@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from edgelstm.io.columns import to_frames
 from edgelstm.io.files import Format, input_format, open_input, open_sink, open_source
 from edgelstm.io.numpy_arrays import pick_arrays, read_arrays
 from edgelstm.io.sinks.output_sink import OutputSink
-from edgelstm.io.stream_run import StreamOptions
+from edgelstm.io.stream_run import Progress, StreamOptions
 from edgelstm.outputs import STANDARD
 from edgelstm.signature import Signature, TensorSpec
 
@@ -32,21 +32,24 @@ class CallRun:
     Args:
         model: compiled with `--mode call`.
         options: how; those of streams alone mean nothing here.
+        say: called with what is odd about the data.
     """
 
     model: Artifact
     options: StreamOptions
+    say: Callable[[str], None] = lambda text: None
     _sink: OutputSink | None = None
     _calls: int = 0
 
-    def run(self, stop: StopRequest) -> None:
-        """Make all calls.
+    def run(self, stop: StopRequest, show: Progress) -> None:
+        """Make all calls; they are not shown, nobody knows how many there are.
 
         Raises:
             EdgeLSTMError: an input does not fit, or the output cannot be written; the results
                 before it are there.
             Interrupted: a signal came; the same.
         """
+        del show
         options, signature = self.options, self.model.signature
         with ExitStack() as stack:
             with stop.raising():

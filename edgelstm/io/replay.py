@@ -19,7 +19,7 @@ from edgelstm.io.base import Array, Batch, Sink, Source
 from edgelstm.io.columns import element_names
 from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm.signature import Signature
 
 NOT_FINITE = "missing or not finite"

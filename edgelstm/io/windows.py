@@ -7,8 +7,6 @@ from edgelstm.artifact import Artifact
 
 def stream_warnings(artifact: Artifact, reset_every: int | None) -> list[str]:
     """What is to be said before frames are fed."""
-    if artifact.signature.mode == "call":
-        return []
     window = artifact.window_frames
     if reset_every is None:
         return list(artifact.warnings)

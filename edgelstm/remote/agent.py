@@ -27,7 +27,7 @@ from edgelstm.remote.frames import (
     encode_result,
     read_frame,
 )
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm.version import VERSION as EDGELSTM
 
 Send = Callable[[bytes], None]
@@ -51,14 +51,8 @@ class _Model:
     def step(self, block: bytes) -> tuple[int, bytes]:
         """Nanoseconds, and the output block."""
         values = unpack_inputs(self.signature, block)
-        advance = self.session.step if self.signature.mode == "stream" else self.session.call
-        given = (
-            values
-            if len(values) > 1 or self.signature.mode == "call"
-            else next(iter(values.values()))
-        )
         start = time.perf_counter_ns()
-        result = advance(given)
+        result = self.session.advance(values)
         taken = time.perf_counter_ns() - start
         return taken, pack_outputs(self.signature, outputs_by_name(self.signature, result))
 

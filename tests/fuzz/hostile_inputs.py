@@ -15,7 +15,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import NonFiniteStateError, StreamError
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH, Activation, Fn
 from edgelstm_compiler.ir.cells import GRU, LSTM, RNN

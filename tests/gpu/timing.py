@@ -15,7 +15,7 @@ from edgelstm.engines.cuda_driver import Device, open_device
 from edgelstm.engines.cuda_kernels import LoadedKernel
 from edgelstm.engines.cuda_memory import DeviceMemory
 from edgelstm.engines.cuda_streams import StreamRunner
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 
 REPEATS = 15
 WARM_UP = 3

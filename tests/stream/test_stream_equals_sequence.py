@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgelstm.artifact import Artifact
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm_compiler import compile_model
 from tests.models import gru_model, lstm_model, rnn_model, stacked_model
 from tests.oracle import FP32, Tolerance, run_onnxruntime

@@ -29,6 +29,7 @@ from edgelstm_compiler.known_steps import (
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, expect_recipe, unpack_calibration
 from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
+from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.verification import as_compiled, fixed_constants
 
 TOLERANCE = 1e-5
@@ -147,7 +148,8 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
     """
     as_compiled(artifact, read_model(model))
     signature = artifact.signature
-    shapes = {spec.name: spec.model_shape for spec in signature.inputs}
+    given = artifact.manifest["options"].get("shapes", {})
+    shapes = compile_mode(signature.mode).shapes_of(signature, given)
     constants = fixed_constants(artifact)
     quantization: dict[str, Any] = {}
     record = artifact.manifest.get("quantization")
@@ -173,7 +175,7 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
         model,
         target="reference",
         mode=signature.mode,
-        shapes=shapes if signature.mode == "call" else None,
+        shapes=shapes,
         constants=constants,
         check=False,
         **quantization,

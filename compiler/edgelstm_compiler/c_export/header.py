@@ -11,6 +11,7 @@ from edgelstm.memory import ALIGNMENT
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.c_export.borders import Border, borders, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
+from edgelstm_compiler.streaming.modes import compile_mode
 
 
 def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping[str, str]) -> str:
@@ -39,7 +40,7 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
     version = artifact.manifest["edgelstm"]
     return f"""\
 /* {name}: a model compiled by edgelstm {version} for {isa}; generated, do not edit.
-   {_time(signature)}
+   {compile_mode(signature.mode).about_time(signature)}
    {where_floats_are(artifact).value}
 
    C99 and C++. No allocation, no library call, no global variable: any number of streams run side
@@ -115,18 +116,6 @@ int32_t {name}_selftest({name}_state *state, {name}_scratch *scratch);
 
 #endif
 """
-
-
-def _time(signature: Signature) -> str:
-    """What a step is, and how often it is due."""
-    if signature.mode == "call":
-        return "One step is one call of the whole model; nothing is carried to the next."
-    rate = "not told when it was compiled (compile --rate HZ)"
-    if signature.rate_hz:
-        period = 1000 / signature.rate_hz
-        rate = f"{signature.rate_hz:g} Hz, one step every {period:g} ms"
-    return f"""One step is one frame: a sample of every input. The state carries from step to step.
-   Sampling rate: {rate}."""
 
 
 def _refusal(signature: Signature) -> str:
@@ -212,19 +201,6 @@ def _meaning(spec: TensorSpec, signature: Signature, is_input: bool) -> list[str
         notes.append(f"in {comment(spec.unit)}")
     if spec.dtype is DType.F16:
         notes.append("half precision bits")
-    if is_input or signature.mode == "call":
-        return notes
-    if spec.time_axis is None:
-        notes.append("the newest value, to be read at any step")
-    if spec.stride != 1:
-        notes.append(f"one in {spec.stride} frames")
-    if spec.delay:
-        late = f"{spec.delay} frames late"
-        if signature.rate_hz:
-            late += f" ({1000 * spec.delay / signature.rate_hz:g} ms)"
-        notes.append(late)
-    else:
-        notes.append("no delay: it belongs to the frame just given")
-    if spec.warm_up:
-        notes.append(f"from frame {spec.warm_up} on")
+    if not is_input:
+        notes += compile_mode(signature.mode).about_output(signature, signature.outputs.index(spec))
     return notes

@@ -12,13 +12,13 @@ from edgelstm.engines.native import CODE_PREFIX
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.footprint import Footprint, footprint
 from edgelstm.install_hint import install_hint
+from edgelstm_compiler.assembly import OBJECT_PREFIX
 from edgelstm_compiler.c_export.agent import agent_example, agent_header, agent_source
 from edgelstm_compiler.c_export.archive import static_library
 from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.header import public_header
 from edgelstm_compiler.c_export.sources import example_source, model_source, selftest_source
 from edgelstm_compiler.c_export.weights import WEIGHTS
-from edgelstm_compiler.driver import OBJECT_PREFIX
 from edgelstm_compiler.processor import Processor, Toolchain
 from edgelstm_compiler.target import find_processor, processors
 

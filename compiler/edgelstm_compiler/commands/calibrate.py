@@ -10,6 +10,7 @@ import click
 
 from edgelstm.commands.report import json_option, print_json, progress_bar, say
 from edgelstm.outputs import STANDARD, check_output, write_output
+from edgelstm.sessions import MODES, mode_of
 from edgelstm_compiler.commands.arguments import parse_shapes
 from edgelstm_compiler.commands.recordings import (
     float_step_graph,
@@ -39,7 +40,7 @@ from edgelstm_compiler.quant.recordings import as_recordings
     type=click.Path(path_type=Path, dir_okay=False),
     help="Calibration to write.  [default: the model's name, .calibration.json]",
 )
-@click.option("--mode", type=click.Choice(["stream", "call"]), default="stream", show_default=True)
+@click.option("--mode", type=click.Choice(list(MODES)), default="stream", show_default=True)
 @click.option(
     "--shape",
     "shapes",
@@ -95,7 +96,7 @@ def calibrate_command(
     if as_json:
         print_json(report, err=is_taken)
         return
-    unit = "frames" if mode == "stream" else "calls"
+    unit = mode_of(mode).units
     say(
         f"{path}: ranges of {len(found.values)} values over {found.frames} {unit} "
         f"in {len(checked)} recordings",

@@ -14,7 +14,7 @@ from edgelstm.errors import ArtifactError
 from edgelstm.io.columns import split_names
 from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
-from edgelstm.signature import Mode
+from edgelstm.sessions import MODES
 from edgelstm_compiler.commands.arguments import (
     parse_constants,
     parse_labels,
@@ -55,7 +55,7 @@ QUANTIZE_STAGES = 3
 )
 @click.option(
     "--mode",
-    type=click.Choice(["stream", "call"]),
+    type=click.Choice(list(MODES)),
     default="stream",
     show_default=True,
     help="stream: one frame a step, state carried. call: exactly the ONNX function.",
@@ -210,7 +210,7 @@ def compile_command(
         artifact = compile_model(
             model,
             target=target,
-            mode=cast(Mode, mode),
+            mode=mode,
             shapes=shapes,
             constants=constants,
             name=name,

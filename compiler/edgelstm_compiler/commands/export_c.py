@@ -13,6 +13,7 @@ from edgelstm.commands.report import json_option, print_facts, print_json, say
 from edgelstm.errors import ArtifactError, CapabilityError
 from edgelstm.io.recording import read_frames
 from edgelstm.output_folder import check_folder
+from edgelstm.sessions import mode_of
 from edgelstm_compiler.c_export.borders import physical_signature
 from edgelstm_compiler.c_export.golden import Golden, record_golden
 from edgelstm_compiler.c_export.packages import PACKAGES
@@ -134,8 +135,11 @@ def golden_of(compiled: Artifact, source: Path | None, steps: int, model: Path |
     """
     frames = None
     if source is not None:
-        if compiled.signature.mode == "call":
-            raise CapabilityError("--input takes streams; this artifact was compiled for calls")
+        mode = mode_of(compiled.signature.mode)
+        if not mode.has_blocks:
+            raise CapabilityError(
+                f"--input takes streams; this artifact was compiled for {mode.units}"
+            )
         frames = read_frames(
             source,
             physical_signature(compiled),

@@ -10,9 +10,9 @@ import numpy as np
 from edgelstm.errors import RecordingError
 from edgelstm.io.columns import split_names
 from edgelstm.io.recording import read_frames
+from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm_compiler.binding import bind_call, bind_stream
-from edgelstm_compiler.driver import CompileOptions, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, bind, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.lowering.signature import make_signature
@@ -30,10 +30,8 @@ def float_step_graph(
     Raises:
         ModelError: it cannot be imported or streamed.
     """
-    chosen = "stream" if mode == "stream" else "call"
-    binding = (bind_stream if chosen == "stream" else bind_call)(model, shapes)
-    options = CompileOptions(mode="stream" if chosen == "stream" else "call")
-    graph = to_step_graph(binding, options, PassContext())
+    options = CompileOptions(mode=mode, shapes=shapes)
+    graph = to_step_graph(bind(model, options), options, PassContext())
     return graph, make_signature(graph)
 
 
@@ -60,7 +58,7 @@ def read_recordings(
     chosen = split_names(columns or "")
     recordings: list[Recording] = []
     for file in files:
-        if signature.mode == "call":
+        if not mode_of(signature.mode).has_blocks:
             recordings += _windows(file, signature)
         else:
             # Arrays have no names: there, columns are indices along the last axis.

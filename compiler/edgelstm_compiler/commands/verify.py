@@ -13,6 +13,7 @@ from edgelstm.commands.report import json_option, print_json, say
 from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.io.columns import split_names
 from edgelstm.io.recording import read_frames
+from edgelstm.sessions import mode_of
 from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
@@ -106,7 +107,7 @@ def verify_command(
         if not checked.passed:
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
-    if compiled.signature.mode == "call":
+    if not mode_of(compiled.signature.mode).has_blocks:
         if source is None:
             inputs = random_call(compiled, domains=_domains(compiled, original))
         else:
@@ -179,8 +180,8 @@ def _verify_quantized(
         recordings = read_recordings(
             [source], signature, columns, described=compiled.description.names(signature)
         )
-        if frames is not None and signature.mode == "stream":
-            timed = {spec.name for spec in signature.inputs if spec.time_axis is not None}
+        timed = {spec.name for spec in signature.inputs if spec.time_axis is not None}
+        if frames is not None:
             recordings = [
                 {name: x[:frames] if name in timed else x for name, x in item.items()}
                 for item in recordings

@@ -21,13 +21,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import InvalidGraphError
-from edgelstm.signature import Mode, Signature, StateSpec, TensorSpec
+from edgelstm.sessions import MODES
+from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm_compiler.ir.cursor import MISFITS, PLAIN_NAME, Cursor
 from edgelstm_compiler.ir.fields import plain, typed
 from edgelstm_compiler.ir.kernel_fields import kernel_fields, make_kernel
@@ -150,7 +151,7 @@ class _Parser:
             cursor.expect("program ")
             name = cursor.json()
             cursor.expect("mode=")
-            mode = cursor.take(r"(?:stream|call)\b")
+            mode = cursor.take(rf"(?:{'|'.join(MODES)})\b")
             cursor.expect("rate_hz=")
             rate = None if cursor.skip("-") else float(cursor.json())
             self.head = name, mode, rate, cursor.number("macs=")
@@ -254,7 +255,7 @@ class _Parser:
         input_bytes, output_bytes, scratch_bytes, weights, state_init = self.memory
         signature = Signature(
             name,
-            cast(Mode, mode),
+            mode,
             tuple(self.inputs),
             tuple(self.outputs),
             tuple(self.states),

@@ -18,13 +18,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import InvalidGraphError
-from edgelstm.signature import Mode
+from edgelstm.sessions import MODES
 from edgelstm_compiler.ir.cursor import MISFITS, PLAIN_NAME, Cursor
 from edgelstm_compiler.ir.fields import make_op, op_fields
 from edgelstm_compiler.ir.graph import (
@@ -165,7 +165,7 @@ class _Parser:
             mode = None
             if stage == "step":
                 cursor.expect("mode=")
-                mode = cursor.take(r"(?:stream|call)\b")
+                mode = cursor.take(rf"(?:{'|'.join(MODES)})\b")
             self.head = (stage, name, mode)
         elif cursor.skip("in "):
             value = self.define(cursor)
@@ -257,7 +257,7 @@ class _Parser:
             raise InvalidGraphError(f"a state writes {error}, which is not defined") from error
         return StepGraph(
             name,
-            cast(Mode, mode),
+            mode or "",
             tuple(self.inputs),
             tuple(self.outputs),
             nodes,

@@ -101,15 +101,15 @@ def _verify_step(graph: StepGraph) -> None:
         for axis in (place.time_axis, place.batch_axis):
             if axis is not None and not 0 <= axis < place.value.type.rank:
                 raise InvalidGraphError(f"{place.value.name!r} has no axis {axis}")
+    timed = [item for item in graph.inputs if item.time_axis is not None]
     if graph.mode == "call" and graph.states:
         raise InvalidGraphError("a call carries no state")
-    if graph.mode == "stream":
-        for node in graph.nodes:
-            if isinstance(node.op, Recurrent) and node.op.direction is not Direction.FORWARD:
-                raise InvalidGraphError(f"node {node.name!r} runs backward in a stream")
-        for item in graph.inputs:
-            if item.time_axis is not None and item.value.type.shape[item.time_axis] != 1:
-                raise InvalidGraphError(f"the input {item.value.name!r} holds more than one frame")
+    for node in graph.nodes if timed else ():
+        if isinstance(node.op, Recurrent) and node.op.direction is not Direction.FORWARD:
+            raise InvalidGraphError(f"node {node.name!r} runs backward in a stream")
+    for item in timed:
+        if item.value.type.shape[item.time_axis or 0] != 1:
+            raise InvalidGraphError(f"the input {item.value.name!r} holds more than one frame")
 
 
 def _types(types: tuple[TensorType, ...]) -> str:

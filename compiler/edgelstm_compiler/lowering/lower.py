@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgelstm.errors import CapabilityError, ModelError
+from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph
 from edgelstm_compiler.ir.kernels import CopyKernel, LayerKernel, OpKernel, RecurrentKernel
@@ -23,7 +24,6 @@ from edgelstm_compiler.lowering.signature import make_signature
 MAX_NODES = 4000
 """Operations of one step or call."""
 
-_UNITS = {"stream": "step", "call": "call"}
 _FOREVER = 1 << 30
 # Inputs and outputs of a recurrent kernel that are one state: initial_h and y_h, initial_c and y_c.
 _IN_PLACE = ((3, 1), (4, 2))
@@ -64,7 +64,7 @@ def lower(
     """
     if len(graph.nodes) > MAX_NODES:
         raise ModelError(
-            f"the model has {len(graph.nodes)} operations a {_UNITS[graph.mode]}, at most "
+            f"the model has {len(graph.nodes)} operations a {mode_of(graph.mode).unit}, at most "
             f"{MAX_NODES} are compiled (compilers take more than proportionally longer for more): "
             "where a recurrence was unrolled when it was exported, export the layer itself "
             "(LSTM, GRU, RNN), else split the model"

@@ -15,7 +15,7 @@ from edgelstm_compiler.quant.calibration import Calibration, CellRange, ValueRan
 from edgelstm_compiler.quant.cell_trace import CellTrace, CellWeights, trace_cell
 from edgelstm_compiler.quant.extremes import Spread, extreme_warnings
 from edgelstm_compiler.quant.moments import MomentSums, add_dense, add_recurrent
-from edgelstm_compiler.quant.replay import Recording, Replay
+from edgelstm_compiler.quant.replay import Recording, Replay, timed_inputs
 
 Progress = Callable[[int, int], None]
 
@@ -159,7 +159,7 @@ def _merged(traces: Sequence[CellTrace]) -> CellTrace:
 
 def _frame_warnings(graph: StepGraph, frames: int, values: dict[str, ValueRange]) -> list[str]:
     warnings = []
-    if graph.mode == "stream" and frames < FEW_FRAMES:
+    if timed_inputs(graph) and frames < FEW_FRAMES:
         warnings.append(f"only {frames} frames: ranges of rare movements are not known")
     for item in graph.inputs:
         found = values.get(item.value.name)

@@ -15,7 +15,6 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
 from edgelstm.errors import MismatchError
-from edgelstm.signature import Signature
 from edgelstm_compiler.check_inputs import (
     NOT_DEFINED,
     Domain,
@@ -30,7 +29,7 @@ from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.model import QuantizedModel
-from edgelstm_compiler.quant.replay import Recording, Replay, chunks
+from edgelstm_compiler.quant.replay import Recording, Replay, chunks, timed_inputs
 from edgelstm_compiler.session_rows import read_states, run_pieces, step_through
 from edgelstm_compiler.step_trace import open_heads
 
@@ -111,7 +110,7 @@ def check_quantized(
         "against": "quantized step graph",
         "max_error": float(f"{error:.3g}"),
         "tolerance": float(f"{tolerance:.3g}"),
-        "lengths": [] if model.graph.mode == "call" else [steps],
+        "lengths": [steps] if timed_inputs(model.graph) else [],
         "inputs": origin,
         "domains": {name: str(domain) for name, domain in (domains or {}).items()},
         "distance": distance,
@@ -127,7 +126,7 @@ def calibrated_inputs(
     borders = {border["name"]: border for border in model.record["borders"]}
     for item in model.graph.inputs:
         shape, dtype = item.value.type.shape, item.value.type.dtype
-        timed = model.graph.mode == "stream" and item.time_axis is not None
+        timed = item.time_axis is not None
         count = FRAMES if timed else 1
         noise = rng.standard_normal((count, *shape))
         walk = np.tanh(0.5 * np.cumsum(noise, axis=0) / np.sqrt(8.0) + 0.2 * noise)
@@ -180,11 +179,7 @@ def _recorded(model: QuantizedModel, recordings: Sequence[Recording]) -> Recordi
     if not recordings:
         return None
     borders = {border["name"]: border for border in model.record["borders"]}
-    timed = {
-        item.value.name
-        for item in model.graph.inputs
-        if model.graph.mode == "stream" and item.time_axis is not None
-    }
+    timed = timed_inputs(model.graph)
     chosen = max(
         recordings, key=lambda recording: min((len(recording[n]) for n in timed), default=0)
     )
@@ -202,24 +197,14 @@ def _recorded(model: QuantizedModel, recordings: Sequence[Recording]) -> Recordi
 
 def _steps(graph: StepGraph, recording: Recording) -> int:
     """Frames of the recording; 1 in calls."""
-    if graph.mode == "call":
-        return 1
-    timed = [len(recording[i.value.name]) for i in graph.inputs if i.time_axis is not None]
-    return min(timed, default=FRAMES)
+    return min((len(recording[name]) for name in timed_inputs(graph)), default=1)
 
 
 def _run(
     artifact: Artifact, graph: StepGraph, recording: Recording, steps: int
 ) -> tuple[dict[str, Array], dict[str, Array], dict[str, tuple[Array, Array]]]:
-    """The outputs by `run` in pieces and by `step`, and the states after each of them."""
+    """The outputs in pieces and one at a time, and the states after each of them."""
     session, signature = artifact.session(), artifact.signature
-    if signature.mode == "call":
-        call: Any = {
-            spec.name: np.asarray(recording[spec.name]).reshape(spec.shape)
-            for spec in signature.inputs
-        }
-        rows = _rows(session.call(call), signature, graph, 1)
-        return rows, rows, {}
     pieces = chunks(graph, recording)
     frames = {
         spec.name: np.stack([piece[spec.name] for piece in pieces]).reshape(steps, *spec.shape)
@@ -305,9 +290,3 @@ def _fail(what: str, error: float, tolerance: float) -> NoReturn:
         f"self-check: {what} differs from the quantized step graph by {error:.3g} "
         f"(allowed {tolerance:.3g}): the target does not compute what the scheme defines"
     )
-
-
-def _rows(result: Any, signature: Signature, graph: StepGraph, count: int) -> dict[str, Array]:
-    by_name = result if isinstance(result, dict) else {signature.outputs[0].name: result}
-    shapes = {out.name: out.value.type.shape for out in graph.outputs}
-    return {name: np.array(value).reshape(count, *shapes[name]) for name, value in by_name.items()}

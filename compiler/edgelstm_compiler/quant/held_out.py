@@ -24,7 +24,7 @@ from edgelstm_compiler.quant.build import MOVEMENTS
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.channels import column_scales, is_layer_on
 from edgelstm_compiler.quant.extremes import Spread
-from edgelstm_compiler.quant.replay import Recording, Replay
+from edgelstm_compiler.quant.replay import Recording, Replay, timed_inputs
 
 GOOD_DB = 25.0
 GOOD_AGREEMENT = 0.98
@@ -116,11 +116,11 @@ def split_recordings(
     Returns:
         None where that leaves too little.
     """
-    if graph.mode == "call":
+    timed = timed_inputs(graph)
+    if not timed:
         cut = len(recordings) - len(recordings) // _SHARE
         parts = list(recordings[:cut]), list(recordings[cut:])
         return parts if parts[1] else None
-    timed = {item.value.name for item in graph.inputs if item.time_axis is not None}
     before: list[Recording] = []
     last: list[Recording] = []
     frames = 0
@@ -144,7 +144,7 @@ def synthetic_recordings(graph: StepGraph, calibration: Calibration | None) -> l
     domains = find_domains(graph, lambda found: draw_white(types, found)) or {}
     inputs: dict[str, Array] = {}
     for item in graph.inputs:
-        value, is_timed = item.value, graph.mode == "stream" and item.time_axis is not None
+        value, is_timed = item.value, item.time_axis is not None
         shape = (_SYNTHETIC, *value.type.shape) if is_timed else value.type.shape
         if not value.type.dtype.is_float:
             domain = domains.get(value.name, default_domain(value.type.dtype))
@@ -194,7 +194,7 @@ def measure_outputs(
     rows: dict[str, tuple[list[Array], list[Array]]] = {o.name: ([], []) for o in graph.outputs}
     for recording in recordings:
         counted: slice | Array = slice(None)
-        if skip_glitches and graph.mode == "stream":
+        if skip_glitches and timed_inputs(graph):
             counted = _quiet(graph, recording)
         for place, replay in enumerate(replays):
             for name, data in replay.run(recording).items():

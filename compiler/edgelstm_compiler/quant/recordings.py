@@ -10,7 +10,7 @@ import numpy as np
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.quant.replay import Recording, chunks
+from edgelstm_compiler.quant.replay import Recording, chunks, timed_inputs
 
 Recordings: TypeAlias = Array | Mapping[str, Array] | Sequence[Array | Mapping[str, Array]]
 """One recording or several: an array where the model has one input, else arrays by input."""
@@ -49,9 +49,9 @@ def as_recordings(graph: StepGraph, data: Recordings) -> list[Recording]:
 
 def limited(recordings: Sequence[Recording], graph: StepGraph, frames: int) -> list[Recording]:
     """So many frames (calls), spread over all recordings; the beginning of those it takes."""
-    if graph.mode == "call":
+    timed = timed_inputs(graph)
+    if not timed:
         return [recordings[index] for index in _spread(len(recordings), frames)]
-    timed = [item.value.name for item in graph.inputs if item.time_axis is not None]
     counts = [min(len(recording[name]) for name in timed) for recording in recordings]
     wanted = -(-frames * len(recordings) // max(sum(counts), 1))
     kept: list[Recording] = []
@@ -76,7 +76,7 @@ def _spread(total: int, count: int) -> list[int]:
 def _frames(graph: StepGraph, name: str, data: Array) -> Any:
     """Time first, where the array is a sequence as the model takes it."""
     item = next((item for item in graph.inputs if item.value.name == name), None)
-    if item is None or graph.mode == "call" or item.time_axis is None:
+    if item is None or item.time_axis is None:
         return data
     shape = item.value.type.shape
     one_frame = item.value.type.size

@@ -80,19 +80,21 @@ def chunks(graph: StepGraph, recording: Recording) -> list[dict[str, Array]]:
     missing = [item.value.name for item in graph.inputs if item.value.name not in recording]
     if missing:
         raise ValueError(f"the recording has no input {', '.join(map(repr, missing))}")
-    if graph.mode == "call":
-        return [{item.value.name: _shaped(item, recording, None) for item in graph.inputs}]
-    timed = [item for item in graph.inputs if item.time_axis is not None]
-    count = min(len(recording[item.value.name]) for item in timed)
+    count = min((len(recording[name]) for name in timed_inputs(graph)), default=1)
     return [
         {item.value.name: _shaped(item, recording, index) for item in graph.inputs}
         for index in range(count)
     ]
 
 
-def _shaped(item: StepInput, recording: Recording, index: int | None) -> Array:
+def timed_inputs(graph: StepGraph) -> list[str]:
+    """Names of the inputs that bring a new frame each step; none in calls."""
+    return [item.value.name for item in graph.inputs if item.time_axis is not None]
+
+
+def _shaped(item: StepInput, recording: Recording, index: int) -> Array:
     data = np.asarray(recording[item.value.name])
-    if index is not None and item.time_axis is not None:
+    if item.time_axis is not None:
         data = data[index]
     shape, dtype = item.value.type.shape, item.value.type.dtype.numpy
     if data.size != item.value.type.size:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from edgelstm.sessions import mode_of
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.calibration import Calibration
@@ -38,8 +39,7 @@ def seen_ranges(graph: StepGraph, data: Calibration | Recordings | None) -> Seen
     recordings = as_recordings(graph, data)
     seen: dict[str, tuple[Array, Array]] = {}
     for item in graph.inputs:
-        shape = item.value.type.shape
-        size = (shape[-1] if shape else 1) if graph.mode == "call" else item.value.type.size
+        size = mode_of(graph.mode).described_size(item.value.type.shape)
         parts = [np.asarray(recording[item.value.name]) for recording in recordings]
         rows = np.concatenate([part.astype(np.float64).reshape(-1, size) for part in parts])
         rows = rows[np.isfinite(rows).all(axis=1)]

@@ -129,9 +129,9 @@ def collect(
             report["errors"][source] = _errors(exact, quantized, used, source, curves)
         tell("layers")
         _add_to_layers(rows, restored, used)
-        if settings.drift_steps and artifact.signature.mode == "stream":
+        timed = {spec.name for spec in artifact.signature.inputs if spec.time_axis is not None}
+        if settings.drift_steps and timed:
             tell("drift")
-            timed = {spec.name for spec in artifact.signature.inputs if spec.time_axis is not None}
             long = repeat_recordings(used, timed, settings.drift_steps)
             period = sum(len(item[name]) for item in used for name in sorted(timed)[:1])
             found = measure_drift(exact, quantized, long, source, period)

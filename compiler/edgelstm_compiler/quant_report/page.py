@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from edgelstm.sessions import mode_of
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fafafa; margin: 0; }
 main { max-width: 64rem; margin: 0 auto; padding: 1.5rem 2rem 4rem; background: #fff; }
@@ -188,7 +190,7 @@ def _calibration(report: Mapping[str, Any]) -> str:
     found = report["calibration"]
     if found is None:
         return "<p>None: only weights are quantized.</p>"
-    unit = "frames" if report["mode"] == "stream" else "calls"
+    unit = mode_of(report["mode"]).units
     warnings = "".join(f'<li class="warn">{escape(text)}</li>' for text in found["warnings"])
     rest = f"<ul>{warnings}</ul>" if warnings else "<p>Every unit and gate was exercised.</p>"
     ranges = escape(report["options"]["observer"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import ArtifactError, EdgeLSTMError
-from edgelstm_compiler.binding import Binding, bind_call, bind_stream
+from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.driver import CompileOptions, compile_read_model, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
@@ -25,6 +25,7 @@ from edgelstm_compiler.quant.embedded import (
 )
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks
+from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.verification import as_compiled
 
 
@@ -70,7 +71,7 @@ def restore(artifact: Artifact, model: OnnxModel) -> Restored:
     """
     model = as_compiled(artifact, model)
     mode = artifact.signature.mode
-    binding = (bind_stream if mode == "stream" else bind_call)(model, _shapes(artifact))
+    binding = compile_mode(mode).bind(model, _shapes(artifact))
     float_graph = to_step_graph(binding, CompileOptions(mode=mode), PassContext())
     record = artifact.manifest.get("quantization")
     if record is None:
@@ -137,10 +138,7 @@ class Runner:
             for spec in signature.inputs
         }
         session = artifact.session()
-        if signature.mode == "call":
-            result = session.call({name: x[0] for name, x in frames.items()})
-        else:
-            result = session.run(frames)
+        result = session.advance_all(frames)
         rows = result if isinstance(result, dict) else {signature.outputs[0].name: result}
         shapes = {out.name: out.value.type.shape for out in self._graph.outputs}
         return {name: np.array(x).reshape(len(pieces), *shapes[name]) for name, x in rows.items()}
@@ -178,6 +176,5 @@ def compile_float(restored: Restored) -> Artifact:
 
 def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
     given = artifact.manifest.get("options", {}).get("shapes", {})
-    if not given and artifact.signature.mode == "call":
-        return {spec.name: spec.model_shape for spec in artifact.signature.inputs}
-    return {name: tuple(shape) for name, shape in given.items()}
+    shapes = compile_mode(artifact.signature.mode).shapes_of(artifact.signature, given)
+    return {name: tuple(shape) for name, shape in shapes.items()}

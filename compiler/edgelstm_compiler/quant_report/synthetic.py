@@ -22,7 +22,7 @@ def synthetic_recording(restored: Restored, count: int, seed: int = 0) -> Record
     recording: dict[str, Array] = {}
     for item in graph.inputs:
         shape, dtype = item.value.type.shape, item.value.type.dtype
-        timed = graph.mode == "stream" and item.time_axis is not None
+        timed = item.time_axis is not None
         domain = domains.get(item.value.name, default_domain(dtype))
         if not dtype.is_float:
             noise = rng.standard_normal((count, *shape) if timed else shape)

@@ -71,19 +71,15 @@ def verify_quantized(restored: Restored, recordings: Sequence[Recording]) -> Qua
 
 
 def _step(restored: Restored, runner: Runner, recording: Recording) -> dict[str, Array]:
-    """Every output through `session.step` or `session.call`, as the graph has it, in floats."""
+    """Every output step by step or by a call, as the graph has it, in floats."""
     artifact, graph = restored.artifact, restored.graph
     session, signature = artifact.session(), artifact.signature
     given = {name: runner.to_integers(name, np.asarray(x)) for name, x in recording.items()}
     rows: dict[str, list[Array]] = {spec.name: [] for spec in signature.outputs}
     shapes = {out.name: out.value.type.shape for out in graph.outputs}
-    names = [spec.name for spec in signature.inputs]
     for chunk in chunks(graph, given):
         frame: Any = {spec.name: chunk[spec.name].reshape(spec.shape) for spec in signature.inputs}
-        if signature.mode == "call":
-            result = session.call(frame)
-        else:
-            result = session.step(frame if len(names) > 1 else frame[names[0]])
+        result = session.advance(frame)
         for name, collected in rows.items():
             value = result[name] if isinstance(result, dict) else result
             collected.append(np.array(value).reshape(shapes[name]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgelstm.admission import return_codes
 from edgelstm.dtypes import DType
+from edgelstm.sessions import mode_of
 from edgelstm.signature import TensorSpec
 from edgelstm_compiler.ir.program import ALIGNMENT, Program
 
@@ -13,7 +14,7 @@ def c_header(program: Program) -> str:
     signature = program.signature
     name = signature.name
     upper = name.upper()
-    unit = "frame" if signature.mode == "stream" else "call"
+    unit = mode_of(signature.mode).consumes
     sizes = {
         "INPUT_BYTES": signature.input_bytes,
         "OUTPUT_BYTES": signature.output_bytes,

@@ -23,7 +23,7 @@ from edgelstm.errors import (
 )
 from edgelstm.io.base import Batch
 from edgelstm.io.replay import BadSamplePolicy, Replay
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.timing import random_frames
 from tests.unit.runtime.toy_models import LEAKY, leaky_program, leaky_reference

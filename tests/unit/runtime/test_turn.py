@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgelstm.errors import BusyError
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 from tests.unit.runtime.toy_models import leaky_reference
 
 CALLS = {

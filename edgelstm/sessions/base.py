@@ -1,7 +1,14 @@
-"""A running model: one session is one stream, with its own state and buffers."""
+"""What every running model has, and what a mode of running is; each mode stands in a file beside.
+
+A mode is an object: how its sessions are fed, what they are called in reports, who runs it over a
+recording. Whoever needs to know asks the object (`mode_of`), and nobody compares names.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -11,15 +18,7 @@ from numpy.typing import NDArray
 from edgelstm.engines.base import Blocks, Kernel, NeedsGuards, StateKeeper
 from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
-from edgelstm.pace import Pace
-from edgelstm.samples import (
-    Frame,
-    Result,
-    by_name,
-    convert_blocks,
-    convert_sample,
-    refusal_error,
-)
+from edgelstm.samples import Frame, Result, by_name, convert_sample, refusal_error
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.turn import Turn, refuse_copy
@@ -27,7 +26,51 @@ from edgelstm.turn import Turn, refuse_copy
 Array = NDArray[Any]
 
 
-class Session:
+_METHODS = {
+    "step": ("step() feeds a stream", "stream"),
+    "run": ("run() feeds a stream", "stream"),
+    "call": ("call() computes whole sequences", "call"),
+}
+"""What a method does, and the mode to compile for where another mode has no such method."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMode:
+    """A way of running a model.
+
+    Args:
+        name: as in `--mode NAME` and in the signature.
+        session: the class of its sessions.
+        unit: what one turn is called in reports.
+        units: what recordings are counted in.
+        consumes: what one turn takes, in the C header.
+        entry: method of the session that computes one turn.
+        use: its methods, as an error suggests them.
+        has_blocks: its sessions have `run`, for blocks of turns.
+        takes_many: many streams may be stepped together, on engines that can.
+        runner: `module:class` of what `edgelstm run` does with a recording.
+        refused_options: of `edgelstm run`, because they mean nothing here; with why.
+        why_refused: in words, for those.
+        described_size: of an input or output of this shape, how many elements have names of their
+            own (columns, labels).
+    """
+
+    name: str
+    session: type[Session]
+    unit: str
+    units: str
+    consumes: str
+    entry: str
+    use: str
+    has_blocks: bool
+    takes_many: bool
+    runner: str
+    described_size: Callable[[tuple[int, ...]], int]
+    refused_options: tuple[str, ...] = ()
+    why_refused: str = ""
+
+
+class Session(ABC):
     """One stream through a model; made by `Artifact.session()`.
 
     It owns every buffer it writes, so that any number of sessions run side by side, each in a
@@ -42,16 +85,15 @@ class Session:
         model_id: tells models apart in snapshots.
     """
 
+    _use = ""
+    """The methods that its mode has, as an error suggests them."""
+
     __slots__ = (
         "_blocks",
-        "_frame_dtype",
-        "_frame_shape",
-        "_input",
         "_inputs",
         "_kernel",
         "_model_id",
         "_outputs",
-        "_pace",
         "_places",
         "_result",
         "_settle",
@@ -81,20 +123,19 @@ class Session:
             inputs=allocate_block(signature.input_bytes),
             outputs=allocate_block(signature.output_bytes),
         )
-        self._pace = Pace()
-        self._inputs = [_view(self._blocks.inputs, spec) for spec in signature.inputs]
+        self._inputs = [view(self._blocks.inputs, spec) for spec in signature.inputs]
         self._places = list(zip(signature.inputs, self._inputs, strict=True))
-        self._outputs = [_view(self._blocks.outputs, spec) for spec in signature.outputs]
+        self._outputs = [view(self._blocks.outputs, spec) for spec in signature.outputs]
         self._result = self._as_result(self._outputs)
-        # One streamed input takes the short way through `step`; no array passes its check else.
-        is_simple = signature.mode == "stream" and len(self._inputs) == 1
-        self._input = self._inputs[0] if is_simple else np.empty(0)
-        self._frame_shape = self._input.shape if is_simple else None
-        self._frame_dtype = self._input.dtype if is_simple else None
         self._step = kernel.bind(self._blocks)
         keeper: object = self._step
         self._settle = keeper.settle if isinstance(keeper, StateKeeper) else _state_is_here
+        self._prepare()
         self.reset()
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """What a mode keeps beside the rest, before the first reset."""
 
     @property
     def signature(self) -> Signature:
@@ -107,122 +148,50 @@ class Session:
         return self._kernel
 
     def step(self, frame: Frame) -> Result:
-        """Feed one frame, and get what the model says after it.
-
-        Args:
-            frame: an array of exactly the input's shape and type (any strides), Python numbers
-                in that shape, or, where the model has several inputs, a dict of them by name.
-
-        Returns:
-            The output as a view that the next step overwrites (copy it to keep it); with several
-            outputs a dict of such views, always the same one.
+        """Feed one frame, and get what the model says after it (artifacts that are streams).
 
         Raises:
-            StreamError: the frame does not fit, or the state after it would not be finite; the
-                state is as before.
-        """
-        turn = self._turn
-        try:
-            turn.take()
-        except IndexError:
-            turn.expect_free()
-        try:
-            if (
-                type(frame) is np.ndarray
-                and frame.dtype is self._frame_dtype
-                and frame.shape == self._frame_shape
-            ):
-                self._input[...] = frame
-            else:
-                self._take_frame(frame)
-            code = self._step()
-            if code:
-                self._refuse(code, self._inputs)
-            return self._result
-        finally:
-            turn.give(None)
-
-    def run(self, frames: Frame) -> Result:
-        """Feed a block of frames in native code; the same as `step` for each of them.
-
-        A signal is answered within a fraction of a second, and then none of the block was fed.
-
-        Args:
-            frames: `(n, *frame)`, or a dict of such blocks by name.
-
-        Returns:
-            Fresh arrays `(n, *output)`, one or a dict by name.
-
-        Raises:
-            StreamError: a frame does not fit; none of the block was fed.
-            NonFiniteStateError: a state would not be finite after one of the frames; those before
-                it were fed: the error holds their number and outputs.
+            StreamError: the artifact was compiled for another mode.
         """
         with self._turn:
-            return self._run(frames)
+            self._refuse_method("step")
 
-    def _run(self, frames: Frame) -> Result:
-        self._expect_mode("stream", "run() feeds a stream")
-        signature = self._signature
-        blocks = convert_blocks(frames, signature.inputs)
-        n_steps = len(blocks[0]) if blocks else 0
-        inputs = _pack(blocks, signature.inputs, signature.input_bytes)
-        results, outputs = _make_room(n_steps, signature.outputs, signature.output_bytes)
-        if n_steps:
-            self._settle()
-            if n_steps > _MOST_STEPS:
-                raise StreamError(f"a block of {n_steps} frames: run takes {_MOST_STEPS} at most")
-            code = self._run_stretches(inputs, outputs, n_steps)
-            if code < 0:
-                done = [np.ascontiguousarray(result[: -1 - code]) for result in results]
-                raise self._overflow(-1 - code, self._as_result(done))
-            if code:
-                self._refuse(code, blocks, is_block=True)
-        # Views of frames that also hold other outputs would keep all of those alive.
-        return self._as_result([np.ascontiguousarray(result) for result in results])
+    def run(self, frames: Frame) -> Result:
+        """Feed a block of frames; the same as `step` for each of them.
 
-    def _run_stretches(self, inputs: Array, outputs: Array, n_steps: int) -> int:
-        """Native calls that a signal can come between; unless all are done, none was."""
-        if n_steps <= self._pace.steps:
-            return self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
-        state = self._blocks.state
-        before = state.copy()
-        try:
-            for part in self._pace.stretches(n_steps):
-                steps = part.stop - part.start
-                run = self._kernel.bind_run(self._blocks, inputs[part], outputs[part], steps)
-                code = run()
-                if code < 0:  # -1 - k: the k frames before stay fed, and those of the stretches
-                    done: int = part.start
-                    return code - done
-                if code:
-                    break
-        except BaseException:
-            state[...] = before
-            raise
-        if code:
-            state[...] = before
-        return code
+        Raises:
+            StreamError: the artifact was compiled for another mode.
+        """
+        with self._turn:
+            self._refuse_method("run")
 
     def call(self, inputs: Frame) -> Result:
         """Compute the whole function once (artifacts compiled with `--mode call`).
 
-        Args:
-            inputs: a dict of arrays by name; one input may come alone.
-
-        Returns:
-            Fresh arrays, one or a dict by name.
-
         Raises:
-            StreamError: an input does not fit.
+            StreamError: the artifact was compiled for another mode.
         """
         with self._turn:
-            self._expect_mode("call", "call() computes whole sequences")
-            self._fill(inputs)
-            code = self._step()
-            if code:
-                self._refuse(code, self._inputs)
-            return self._as_result([output.copy() for output in self._outputs])
+            self._refuse_method("call")
+
+    @abstractmethod
+    def advance(self, values: Mapping[str, Any]) -> Result:
+        """One turn of whatever mode this is: a step, or a call.
+
+        Args:
+            values: an array for each input, by name.
+        """
+
+    @abstractmethod
+    def advance_all(self, blocks: Mapping[str, Any]) -> Result:
+        """Turn after turn of whatever mode this is.
+
+        Args:
+            blocks: for each input by name `(n, *shape)`.
+
+        Returns:
+            Fresh arrays `(n, *output)`, one or a dict by name.
+        """
 
     def reset(self) -> None:
         """Begin a new stream: every state gets its initial value."""
@@ -256,10 +225,12 @@ class Session:
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""
         with self._turn:
-            self._settle(False)
-            self._frame_dtype = None
-            # No method of its own: a session that refers to itself outlives its last user.
-            self._step, self._settle = _Closed(self._signature.name), _state_is_here
+            self._close()
+
+    def _close(self) -> None:
+        self._settle(False)
+        # No method of its own: a session that refers to itself outlives its last user.
+        self._step, self._settle = _Closed(self._signature.name), _state_is_here
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         refuse_copy("a Session", "session.snapshot()")
@@ -279,9 +250,13 @@ class Session:
         facts = " ".join(self._kernel.facts.values())
         return f"<edgelstm.Session {self._signature.name} {self._signature.mode} on {facts}>"
 
-    def _take_frame(self, frame: Frame) -> None:
-        self._expect_mode("stream", "step() feeds a stream")
-        self._fill(frame)
+    def _refuse_method(self, name: str) -> NoReturn:
+        self._expect_open()
+        what, mode = _METHODS[name]
+        raise StreamError(
+            f"{what}, and {self._signature.name!r} was compiled with --mode "
+            f"{self._signature.mode}: use {self._use}, or compile it with --mode {mode}"
+        )
 
     def _fill(self, data: Any) -> None:
         """Copy inputs into the block; what a refused sample leaves there is never looked at."""
@@ -309,15 +284,6 @@ class Session:
             return arrays[0]
         names = (spec.name for spec in self._signature.outputs)
         return dict(zip(names, arrays, strict=True))
-
-    def _expect_mode(self, mode: str, what: str) -> None:
-        self._expect_open()
-        if self._signature.mode != mode:
-            use = "call(inputs)" if self._signature.mode == "call" else "step(frame) or run(frames)"
-            raise StreamError(
-                f"{what}, and {self._signature.name!r} was compiled with --mode "
-                f"{self._signature.mode}: use {use}, or compile it with --mode {mode}"
-            )
 
     def _expect_open(self) -> None:
         if isinstance(self._step, _Closed):
@@ -348,10 +314,6 @@ class Session:
         raise refusal_error(arrays[code - 1], specs[code - 1], is_block)
 
 
-_MOST_STEPS = 2**31 - 2
-"""Frames of a run: how many are done comes back in 32 bits."""
-
-
 class _Closed:
     """The step of a closed session."""
 
@@ -370,7 +332,7 @@ def _state_is_here(fetch: bool = True) -> None:
     """The state always stands in its block."""
 
 
-def _view(block: Array, spec: TensorSpec, n_steps: int | None = None) -> Array:
+def view(block: Array, spec: TensorSpec, n_steps: int | None = None) -> Array:
     """A tensor in a block: of one step, or of n contiguous steps."""
     if n_steps is None:
         return np.ndarray(spec.shape, spec.dtype.numpy, block, spec.offset_bytes)
@@ -380,31 +342,3 @@ def _view(block: Array, spec: TensorSpec, n_steps: int | None = None) -> Array:
     strides = [block.strides[0], *strides[1:]]
     shape = (n_steps, *spec.shape)
     return np.ndarray(shape, spec.dtype.numpy, block, spec.offset_bytes, strides)
-
-
-def _is_dense(specs: tuple[TensorSpec, ...], size_bytes: int) -> bool:
-    """Whether frames of the only tensor follow each other without gaps."""
-    return len(specs) == 1 and specs[0].offset_bytes == 0 and specs[0].nbytes == size_bytes
-
-
-def _pack(blocks: list[Array], specs: tuple[TensorSpec, ...], size_bytes: int) -> Array:
-    """Frames of all inputs side by side, as the native code wants them."""
-    if _is_dense(specs, size_bytes):
-        return np.ascontiguousarray(blocks[0])
-    n_steps = len(blocks[0]) if blocks else 0
-    packed = np.zeros((n_steps, size_bytes), np.uint8)
-    if n_steps:
-        for block, spec in zip(blocks, specs, strict=True):
-            _view(packed, spec, n_steps)[...] = block
-    return packed
-
-
-def _make_room(
-    n_steps: int, specs: tuple[TensorSpec, ...], size_bytes: int
-) -> tuple[list[Array], Array]:
-    """Where the outputs of n steps appear, and the block of memory that they stand in."""
-    if _is_dense(specs, size_bytes) or n_steps == 0:
-        results = [np.empty((n_steps, *spec.shape), spec.dtype.numpy) for spec in specs]
-        return results, results[0] if results else np.empty((0, size_bytes), np.uint8)
-    room = np.empty((n_steps, size_bytes), np.uint8)
-    return [_view(room, spec, n_steps) for spec in specs], room

@@ -1,0 +1,67 @@
+"""What the compiler asks of a mode; each mode stands in a file beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from edgelstm.signature import Signature
+from edgelstm_compiler.binding import Binding
+from edgelstm_compiler.ir.graph import Graph, StepGraph
+from edgelstm_compiler.onnx_import.read import OnnxModel
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+class CompileMode(Protocol):
+    """How a sequence network becomes one chunk of it.
+
+    Attributes:
+        name: as in `--mode NAME` and in the signature.
+        stage: name of the chunk's graph among the texts of `--dump`.
+        streams_as: what `inspect` says of a model that this mode takes as a stream; "" where it
+            is none.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def stage(self) -> str:
+        """See above."""
+
+    @property
+    def streams_as(self) -> str:
+        """See above."""
+
+    def bind(self, model: OnnxModel, shapes: Shapes) -> Binding:
+        """The model with numbers for its free dimensions.
+
+        Raises:
+            ModelError: it cannot be imported, or a dimension is not told.
+        """
+
+    def source(self, binding: Binding) -> Graph:
+        """The sequence network that the chunk is made from."""
+
+    def convert(self, graph: Graph, binding: Binding) -> StepGraph:
+        """The chunk of a simplified sequence network.
+
+        Raises:
+            ModelError: this mode does not take the network.
+        """
+
+    def shapes_of(self, signature: Signature, given: Shapes) -> Shapes:
+        """What `bind` was given when an artifact was compiled.
+
+        Args:
+            signature: of the artifact.
+            given: the shapes that its manifest tells.
+        """
+
+    def about_time(self, signature: Signature) -> str:
+        """What a step is and how often it is due, for the C header."""
+
+    def about_output(self, signature: Signature, index: int) -> list[str]:
+        """When an output is valid, for the C header."""

@@ -1,0 +1,51 @@
+"""Whole calls: the function as it was exported, one chunk without states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelstm.signature import Signature
+from edgelstm_compiler.binding import Binding, bind_call
+from edgelstm_compiler.ir.graph import Graph, StepGraph
+from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.streaming.modes.base import Shapes
+from edgelstm_compiler.streaming.whole_call import whole_call
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """See `CompileMode`."""
+
+    name: str = "call"
+    stage: str = "call"
+    streams_as: str = ""
+
+    def bind(self, model: OnnxModel, shapes: Shapes) -> Binding:
+        """Every free dimension must be given."""
+        return bind_call(model, shapes)
+
+    def source(self, binding: Binding) -> Graph:
+        """The network as it was imported."""
+        return binding.graph
+
+    def convert(self, graph: Graph, binding: Binding) -> StepGraph:
+        """The sequence graph as it is."""
+        del binding
+        return whole_call(graph)
+
+    def shapes_of(self, signature: Signature, given: Shapes) -> Shapes:
+        """Every extent is baked in."""
+        return given or {spec.name: spec.model_shape for spec in signature.inputs}
+
+    def about_time(self, signature: Signature) -> str:
+        """Nothing runs along time."""
+        del signature
+        return "One step is one call of the whole model; nothing is carried to the next."
+
+    def about_output(self, signature: Signature, index: int) -> list[str]:
+        """It is there when the call is over."""
+        del signature, index
+        return []
+
+
+CALL = Call()

@@ -1,0 +1,191 @@
+"""Continuous mode: one frame a step, the state carried from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import StreamError
+from edgelstm.pace import Pace
+from edgelstm.samples import Frame, Result, convert_blocks
+from edgelstm.sessions.base import Array, Session, SessionMode, view
+from edgelstm.signature import TensorSpec
+
+MOST_STEPS = 2**31 - 2
+"""Frames of a run: how many are done comes back in 32 bits."""
+
+
+class StreamSession(Session):
+    """One stream, fed frame by frame or in blocks."""
+
+    _use = "step(frame) or run(frames)"
+
+    __slots__ = ("_frame_dtype", "_frame_shape", "_input", "_pace")
+
+    def _prepare(self) -> None:
+        self._pace = Pace()
+        # One input takes the short way through `step`; no array passes its check else.
+        is_simple = len(self._inputs) == 1
+        self._input = self._inputs[0] if is_simple else np.empty(0)
+        self._frame_shape = self._input.shape if is_simple else None
+        self._frame_dtype = self._input.dtype if is_simple else None
+
+    def step(self, frame: Frame) -> Result:
+        """Feed one frame, and get what the model says after it.
+
+        Args:
+            frame: an array of exactly the input's shape and type (any strides), Python numbers
+                in that shape, or, where the model has several inputs, a dict of them by name.
+
+        Returns:
+            The output as a view that the next step overwrites (copy it to keep it); with several
+            outputs a dict of such views, always the same one.
+
+        Raises:
+            StreamError: the frame does not fit, or the state after it would not be finite; the
+                state is as before.
+        """
+        turn = self._turn
+        try:
+            turn.take()
+        except IndexError:
+            turn.expect_free()
+        try:
+            if (
+                type(frame) is np.ndarray
+                and frame.dtype is self._frame_dtype
+                and frame.shape == self._frame_shape
+            ):
+                self._input[...] = frame
+            else:
+                self._take_frame(frame)
+            code = self._step()
+            if code:
+                self._refuse(code, self._inputs)
+            return self._result
+        finally:
+            turn.give(None)
+
+    def run(self, frames: Frame) -> Result:
+        """Feed a block of frames in native code; the same as `step` for each of them.
+
+        A signal is answered within a fraction of a second, and then none of the block was fed.
+
+        Args:
+            frames: `(n, *frame)`, or a dict of such blocks by name.
+
+        Returns:
+            Fresh arrays `(n, *output)`, one or a dict by name.
+
+        Raises:
+            StreamError: a frame does not fit; none of the block was fed.
+            NonFiniteStateError: a state would not be finite after one of the frames; those before
+                it were fed: the error holds their number and outputs.
+        """
+        with self._turn:
+            return self._run(frames)
+
+    def _run(self, frames: Frame) -> Result:
+        self._expect_open()
+        signature = self._signature
+        blocks = convert_blocks(frames, signature.inputs)
+        n_steps = len(blocks[0]) if blocks else 0
+        inputs = _pack(blocks, signature.inputs, signature.input_bytes)
+        results, outputs = _make_room(n_steps, signature.outputs, signature.output_bytes)
+        if n_steps:
+            self._settle()
+            if n_steps > MOST_STEPS:
+                raise StreamError(f"a block of {n_steps} frames: run takes {MOST_STEPS} at most")
+            code = self._run_stretches(inputs, outputs, n_steps)
+            if code < 0:
+                done = [np.ascontiguousarray(result[: -1 - code]) for result in results]
+                raise self._overflow(-1 - code, self._as_result(done))
+            if code:
+                self._refuse(code, blocks, is_block=True)
+        # Views of frames that also hold other outputs would keep all of those alive.
+        return self._as_result([np.ascontiguousarray(result) for result in results])
+
+    def _run_stretches(self, inputs: Array, outputs: Array, n_steps: int) -> int:
+        """Native calls that a signal can come between; unless all are done, none was."""
+        if n_steps <= self._pace.steps:
+            return self._kernel.bind_run(self._blocks, inputs, outputs, n_steps)()
+        state = self._blocks.state
+        before = state.copy()
+        try:
+            for part in self._pace.stretches(n_steps):
+                steps = part.stop - part.start
+                run = self._kernel.bind_run(self._blocks, inputs[part], outputs[part], steps)
+                code = run()
+                if code < 0:  # -1 - k: the k frames before stay fed, and those of the stretches
+                    done: int = part.start
+                    return code - done
+                if code:
+                    break
+        except BaseException:
+            state[...] = before
+            raise
+        if code:
+            state[...] = before
+        return code
+
+    def advance(self, values: Mapping[str, Any]) -> Result:
+        """A step."""
+        return self.step(values if len(values) > 1 else next(iter(values.values())))
+
+    def advance_all(self, blocks: Mapping[str, Any]) -> Result:
+        """A run."""
+        return self.run(blocks)
+
+    def _close(self) -> None:
+        self._frame_dtype = None
+        super()._close()
+
+    def _take_frame(self, frame: Frame) -> None:
+        self._expect_open()
+        self._fill(frame)
+
+
+def _is_dense(specs: tuple[TensorSpec, ...], size_bytes: int) -> bool:
+    """Whether frames of the only tensor follow each other without gaps."""
+    return len(specs) == 1 and specs[0].offset_bytes == 0 and specs[0].nbytes == size_bytes
+
+
+def _pack(blocks: list[Array], specs: tuple[TensorSpec, ...], size_bytes: int) -> Array:
+    """Frames of all inputs side by side, as the native code wants them."""
+    if _is_dense(specs, size_bytes):
+        return np.ascontiguousarray(blocks[0])
+    n_steps = len(blocks[0]) if blocks else 0
+    packed = np.zeros((n_steps, size_bytes), np.uint8)
+    if n_steps:
+        for block, spec in zip(blocks, specs, strict=True):
+            view(packed, spec, n_steps)[...] = block
+    return packed
+
+
+def _make_room(
+    n_steps: int, specs: tuple[TensorSpec, ...], size_bytes: int
+) -> tuple[list[Array], Array]:
+    """Where the outputs of n steps appear, and the block of memory that they stand in."""
+    if _is_dense(specs, size_bytes) or n_steps == 0:
+        results = [np.empty((n_steps, *spec.shape), spec.dtype.numpy) for spec in specs]
+        return results, results[0] if results else np.empty((0, size_bytes), np.uint8)
+    room = np.empty((n_steps, size_bytes), np.uint8)
+    return [view(room, spec, n_steps) for spec in specs], room
+
+
+STREAM = SessionMode(
+    name="stream",
+    session=StreamSession,
+    unit="step",
+    units="frames",
+    consumes="frame",
+    entry="step",
+    use=StreamSession._use,
+    has_blocks=True,
+    takes_many=True,
+    runner="edgelstm.io.stream_run:StreamRun",
+    described_size=prod,
+)
