@@ -56,8 +56,7 @@ class GapFilter:
     All but `feed` also drop samples that are late, and those that repeat stamp and values of the
     one before. Equal stamps with other values are a sender's bursts: kept and counted.
 
-    A sample that is made has the number that is missing, where the source numbers its samples
-    through; else -1.
+    A sample that is made has the number -1: it is nobody's sample, and has no key.
     """
 
     def __init__(self, policy: GapPolicy) -> None:
@@ -73,6 +72,7 @@ class GapFilter:
         self._last_valid: Block | None = None
         self._stamp = np.nan  # the newest one handed on, and how many samples ago
         self._since = 0
+        self._top = -1
 
     def feed(self, block: Block) -> list[Block]:
         """Samples in; what the policy makes of them."""
@@ -142,16 +142,16 @@ class GapFilter:
         if not len(block):
             return []
         self.tally.fed += len(block)
-        missing = self._missing(block)
+        tops = np.maximum.accumulate(np.concatenate([[self._top], block.sequence]))
+        missing = self._missing(block, tops[:-1])
         done = self._bridge(block, missing)
+        self._top = int(tops[-1])
         self._remember(block)
         return [done]
 
     def _is_repeated(self, block: Block) -> NDArray[np.bool_]:
         """Samples with the stamp and the values of the one before."""
         before = self._with_last(block)
-        if len(before) == len(block):
-            return np.zeros(len(block), np.bool_)
         same = np.diff(before.stamps) == 0
         self.tally.noted["equal stamps"] += int(same.sum())
         for values in before.frames.values():
@@ -162,12 +162,12 @@ class GapFilter:
             equal = (one == other) | ((one != one) & (other != other))
             same = same & equal.all(axis=1)
         self.tally.noted["equal stamps"] -= int(same.sum())
-        return np.asarray(same)
+        return np.concatenate([np.zeros(len(block) - len(same), np.bool_), same])
 
     def _with_last(self, block: Block) -> Block:
         return block if self._last is None else join_blocks([self._last, block])
 
-    def _missing(self, block: Block) -> NDArray[np.int64]:
+    def _missing(self, block: Block, tops: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many samples are missing in front of each one."""
         n = len(block)
         missing = np.zeros(n, np.int64)
@@ -185,13 +185,9 @@ class GapFilter:
             missing[behind] = np.where(is_gap, lacking, 0)
             uneven = ~is_gap & (np.abs(own - self._period) > 0.5 * self._period)
             self.tally.noted["jitter"] += int(uneven.sum())
-        if self._last is not None or n > 1:
-            numbers = self._with_last(block).sequence
-            skipped = np.diff(numbers) - 1
-            skipped[(numbers[1:] < 0) | (numbers[:-1] < 0)] = 0
-            tail = missing[n - len(skipped) :]
-            unknown = ~np.isfinite(block.stamps[n - len(skipped) :])
-            tail[unknown] = np.maximum(skipped, 0)[unknown]
+        unknown = ~np.isfinite(block.stamps)
+        skipped = np.where(tops < 0, 0, block.sequence - tops - 1)
+        missing[unknown] = np.maximum(skipped, 0)[unknown]
         return missing
 
     def _bridge(self, block: Block, missing: NDArray[np.int64]) -> Block:
@@ -266,14 +262,12 @@ def _fill(block: Block, made: NDArray[np.int64], before: Block, *, is_held: bool
         for name, values in block.frames.items()
     }
     stamps = before.stamps[to] + share * (block.stamps[to] - before.stamps[to])
-    numbers = before.sequence[to] + step
-    fits = block.sequence[to] - before.sequence[to] == made[to] + 1
     flag = np.where(between, int(SampleFlag.INTERPOLATED), int(SampleFlag.HELD)).astype(np.uint8)
     return Block(
         frames,
         np.where(is_made, stamps, block.stamps[to]),
         block.arrival[to],
-        np.where(is_made, np.where(fits, numbers, -1), block.sequence[to]),
+        np.where(is_made, -1, block.sequence[to]),
         np.where(is_made, flag, block.flags[to]),
     )
 

@@ -15,7 +15,7 @@ SLACK = 0.02
 _STRIDE = 50
 """Steps that are measured together: bursts and stamps in whole milliseconds even out."""
 
-_ENOUGH = 5
+_ENOUGH = 20
 """Strides before anything is said."""
 
 _KEPT = 200
