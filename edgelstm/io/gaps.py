@@ -242,10 +242,9 @@ class GapFilter:
 
 
 def _fill(block: Block, made: NDArray[np.int64], before: Block, *, is_held: bool) -> Block:
-    """A block with as many samples made in front of each one as said.
+    """A block with `made` samples in front of each one.
 
-    Args:
-        before: the block with the sample in front of it; its values are the last valid ones.
+    `before` is the block with the sample in front of it, whose values are the last valid ones.
     """
     n = len(block)
     valid = (before.flags & SampleFlag.INVALID) == 0

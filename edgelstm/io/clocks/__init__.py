@@ -1,1 +1,1 @@
-"""From the clock of a sensor to the clock of this machine; no clock is read here, times are data."""
+"""From a sensor's clock to this machine's; no clock is read here, times are data."""

@@ -1,7 +1,7 @@
 """Puts the samples of one sensor on this machine's clock.
 
-Without round trips the smallest delays show how the clocks stand to each other: what of the delay is
-constant stays in the times, because nobody can see it from here. With round trips it does not.
+Without round trips the smallest delays show how the clocks stand to each other: what of the delay
+is constant stays in the times, because nobody can see it from here. With round trips it does not.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,7 +201,7 @@ class SensorClock:
             return self._pass(block)
         done: list[Block] = []
         edges = [0, *(np.flatnonzero(np.diff(strange)) + 1).tolist(), len(block)]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             if not strange[start]:
                 self._drop("bad stamp", sum(map(len, self._suspects)))
                 self._suspects = []
@@ -281,9 +282,7 @@ class SensorClock:
     def _settle(self, point: Point) -> list[Block]:
         """The first point of a line: what waited for it comes out."""
         if self._has_echo and not self._has_answers:
-            message = (
-                f"{self.name} answers no round trips: its transport delay stays in the times"
-            )
+            message = f"{self.name} answers no round trips: its transport delay stays in the times"
             self.events.append(ClockEvent("no echo", point.x + point.correction, 0.0, message))
         self._line.clear()
         self._line.add(point.x, point.correction)

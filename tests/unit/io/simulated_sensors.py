@@ -67,9 +67,7 @@ def round_trips(
     there = sent + delay_s + rng.exponential(0.003, len(sent))
     back = there + delay_s + rng.exponential(0.003, len(sent))
     seen = (there - 1000.0) * (1 + ppm * 1e-6) + offset_s
-    return [
-        RoundTrip(*map(float, times)) for times in zip(sent, seen, seen, back, strict=True)
-    ]
+    return [RoundTrip(*map(float, times)) for times in zip(sent, seen, seen, back, strict=True)]
 
 
 def feed_with_echo(
