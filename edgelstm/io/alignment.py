@@ -130,8 +130,8 @@ class Alignment:
             if found is None:
                 flags |= np.uint8(SampleFlag.INVALID)
                 self.tally.noted[f"silent: {name}"] += len(numbers)
-                for key, values in self._blank.get(name, {}).items():
-                    frames[key] = _nothing(values, len(numbers))
+                for key, blank in self._blank.get(name, {}).items():
+                    frames[key] = _nothing(blank, len(numbers))
                 continue
             values, own, came = found
             frames.update(values)

@@ -135,7 +135,7 @@ class SensorClock:
         """Samples as they came; what can be told of their time so far."""
         self.tally.seen += len(block)
         if self._period is not None:
-            block = replace(block, stamps=block.sequence * self._period)
+            block = replace(block, stamps=block.sequence.astype(np.float64) * self._period)
         known = np.isfinite(block.stamps)
         if not known.all():
             self._drop("no stamp", int((~known).sum()))
