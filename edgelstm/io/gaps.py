@@ -176,7 +176,8 @@ class GapFilter:
             at = np.concatenate([[-self._since], known]) if self._since else known
             stamps = block.stamps[known]
             stamps = np.concatenate([[self._stamp], stamps]) if self._since else stamps
-            steps, counts = np.diff(stamps), np.diff(at)
+            # A late sample that is fed all the same is no step back and none forward again.
+            steps, counts = np.diff(np.maximum.accumulate(stamps)), np.diff(at)
             behind = at[1:]
             lacking = np.rint(steps / self._period).astype(np.int64) - counts
             # The step in front of a sample, less the time of what came without stamps.
