@@ -29,6 +29,8 @@ class SampleFlag(IntFlag):
     """The source's clock jumped in front of it."""
     OUT_OF_RANGE = 32
     """A channel is outside what the model was calibrated on."""
+    RESET = 64
+    """The model is to start afresh in front of it: the gap was too long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""From a sensor's clock to this machine's; no clock is read here, times are data."""
