@@ -15,7 +15,8 @@ from edgelstm.memory import Block
 from edgelstm.samples import Frame, Result, refusal_reason
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.snapshot import Snapshot, state_to_restore
+from edgelstm.snapshot import Snapshot, state_to_restore, state_view
+from edgelstm.state_access import convert_state
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
@@ -208,6 +209,19 @@ class StreamSet:
         state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
         with self._turn:
             runner.write_state(self._expect_place(stream), state)
+
+    def set_state(self, stream: int, name: str, value: Any) -> None:
+        """Let one stream go on from another value of one state, see `Session.set_state`.
+
+        Raises:
+            StreamError: no such state, or a value that does not fit it; the state is as before.
+        """
+        spec, data = convert_state(self._signature, name, value)
+        with self._turn:
+            runner = self._expect_open()
+            state = np.array(runner.read_state(self._expect_place(stream)))
+            state_view(state, spec)[...] = data
+            runner.write_state(stream, state)
 
     def close(self) -> None:
         """Give the memory back; the set cannot be used afterwards."""

@@ -99,10 +99,13 @@ def assemble_artifact(
 
 
 def what_was_asked(
-    mode: str, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, Any]
+    mode: str,
+    shapes: Mapping[str, Sequence[int]],
+    constants: Mapping[str, Any],
+    carried: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Mode, shapes and fixed inputs of a compilation, for the manifest."""
-    asked: dict[str, Any] = {"mode": mode}
+    """Mode, shapes, fixed inputs and carried states of a compilation, for the manifest."""
+    asked: dict[str, Any] = {"mode": mode, **carried}
     if shapes:
         asked["shapes"] = {name: list(shape) for name, shape in shapes.items()}
     if constants:

@@ -25,6 +25,7 @@ from edgelstm_compiler.assembly import (
     what_was_asked,
 )
 from edgelstm_compiler.binding import Binding
+from edgelstm_compiler.carried_check import check_carried
 from edgelstm_compiler.described import (
     Said,
     describe,
@@ -41,7 +42,7 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.known_steps import record_steps
 from edgelstm_compiler.lowering.lower import lower
-from edgelstm_compiler.notes import stream_notes
+from edgelstm_compiler.notes import carried_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
@@ -57,6 +58,7 @@ from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
+from edgelstm_compiler.streaming.carry import CarryRequest, carry_request
 from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.target import (
     DEFAULT_TARGET,
@@ -98,6 +100,7 @@ class CompileOptions:
         quantize: what to compute in fewer bits, or None: everything in float32.
         said: what the caller knows about the model's numbers.
         seen: recordings, or a calibration, whose ranges the artifact keeps.
+        carry: which outputs of a stream are states fed back, where the caller says so.
     """
 
     target: str = DEFAULT_TARGET
@@ -113,6 +116,7 @@ class CompileOptions:
     quantize: QuantizeRequest | None = None
     said: Said = field(default_factory=Said)
     seen: Calibration | Recordings | None = None
+    carry: CarryRequest = field(default_factory=CarryRequest)
 
 
 def compile_model(
@@ -139,6 +143,8 @@ def compile_model(
     units: str | Sequence[str] | None = None,
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     description: str | Path | None = None,
+    carry: Mapping[str, str] | bool | None = None,
+    overlap: int | Mapping[str, int] | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Artifact:
@@ -172,9 +178,13 @@ def compile_model(
         units: of the columns; one for all, or one for each.
         labels: classes of the output that has as many elements, or by output.
         description: TOML file with these, see `described`; None: the one beside the model, if any.
+        carry: streams of models with states as inputs and outputs: output by input, beside those
+            pairs that are found; False: none is carried.
+        overlap: of the newest elements of an input along time, how many stand in front of its next
+            chunk, too; a number for the only input, or by name.
         progress: called with the name of each stage as it begins.
         note: called with what is easily overlooked, a sentence each: a batch of several streams,
-            a model of a single frame.
+            a model of a single frame, states that were guessed.
 
     Raises:
         ModelError: the model is broken, not supported (UnsupportedOpError), cannot be streamed,
@@ -198,6 +208,7 @@ def compile_model(
         ),
         said=what_is_said(source, columns, units, labels, rate_hz, description),
         seen=calibration,
+        carry=carry_request(carry, overlap),
     )
     model = fix_inputs(read_model(source), options.constants)
     return compile_read_model(model, options, progress or _ignore, note or _ignore)
@@ -276,20 +287,21 @@ def compile_read_model(
 
     emission = run_stages(backend, program, target_options, dump_stage)
     reference = reference_artifact(named, options.rate_hz)
+    carried = {} if binding.carried is None else binding.carried.carried.to_json()
     assemble = partial(
         assemble_artifact,
         program=program,
         emission=emission,
         target=options.target,
         target_options=target_options.to_json(),
-        asked=what_was_asked(options.mode, options.shapes, options.constants),
+        asked=what_was_asked(options.mode, options.shapes, options.constants, carried),
         model=model,
         layers=describe_layers(step_graph),
         quantized=quantized,
         quantize_options=None if options.quantize is None else options.quantize.options,
         identity=identity_of(reference),
         description=description,
-        notes=notes.to_json(),
+        notes=notes.to_json() | carried_notes(binding),
     )
     check: dict[str, Any] = {"done": False}
     artifact = assemble(check=check)
@@ -300,6 +312,8 @@ def compile_read_model(
         try:
             if quantized is not None:
                 check = check_quantized(runnable, quantized, recordings)
+            elif binding.carried is not None:
+                check = check_carried(runnable, binding.carried, step_graph, recordings)
             else:
                 check = check_artifact(runnable, model, binding, step_graph, recordings)
         except MismatchError as error:
@@ -327,7 +341,7 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     """
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
-    return compile_mode(options.mode).bind(model, options.shapes)
+    return compile_mode(options.mode).bind(model, options.shapes, options.carry)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:

@@ -13,9 +13,11 @@ from edgelstm.signature import Mode
 from edgelstm_compiler.assembly import describe_layers
 from edgelstm_compiler.driver import CompileOptions, admit, bind, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.notes import stream_notes
+from edgelstm_compiler.notes import carried_notes, stream_notes
+from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.streaming.carry import CarryRequest, carry_request
 from edgelstm_compiler.streaming.modes import MODES, compile_mode
 from edgelstm_compiler.streaming.refusal import StreamabilityError
 from edgelstm_compiler.target import DEFAULT_TARGET, find_target
@@ -25,6 +27,9 @@ def inspect_model(
     path: str | os.PathLike[str],
     shapes: Mapping[str, Sequence[int]] | None = None,
     mode: Mode | None = None,
+    constants: Mapping[str, Any] | None = None,
+    carry: Mapping[str, str] | bool | None = None,
+    overlap: int | Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Layers, parameters, work, states and refusals of an ONNX model, as JSON data.
 
@@ -32,6 +37,9 @@ def inspect_model(
         path: the ONNX file.
         shapes: extents of inputs with free dimensions.
         mode: as it would be compiled; None: as a stream if it can be, else as a call.
+        constants: inputs to fix, by name.
+        carry: states of the model, see `compile_model`.
+        overlap: what of an input is kept, see `compile_model`.
 
     Returns:
         The report; its entry `text` is the same for people to read.
@@ -39,7 +47,8 @@ def inspect_model(
     Raises:
         ModelError: the file is broken. Refusals are part of the report, not errors.
     """
-    model = read_model(os.fspath(path))
+    model = fix_inputs(read_model(os.fspath(path)), constants or {})
+    request = carry_request(carry, overlap)
     report: dict[str, Any] = {
         "file": os.fspath(path),
         "sha256": model.sha256,
@@ -56,15 +65,17 @@ def inspect_model(
         "notes": [],
     }
     for choice in MODES if mode is None else (mode,):
-        report.update(_try_mode(model, shapes or {}, choice))
+        report.update(_try_mode(model, shapes or {}, choice, request))
         if report["layers"] or report["refused"]:
             break
     report["text"] = _as_text(report)
     return report
 
 
-def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode) -> dict[str, Any]:
-    options = CompileOptions(mode=mode, shapes=shapes)
+def _try_mode(
+    model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode, request: CarryRequest
+) -> dict[str, Any]:
+    options = CompileOptions(mode=mode, shapes=shapes, carry=request)
     try:
         binding = bind(model, options)
         graph = to_step_graph(binding, options, PassContext())
@@ -79,7 +90,11 @@ def _try_mode(model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode)
         return {"needs": str(error)}
     if reason:
         return {"refused": [{"operator": "target", "node": DEFAULT_TARGET, "reason": reason}]}
-    said = {"notes": list(binding.notes), **stream_notes(binding, graph).to_json()}
+    said = {
+        "notes": list(binding.notes),
+        **stream_notes(binding, graph).to_json(),
+        **carried_notes(binding),
+    }
     streams_as = compile_mode(mode).streams_as
     return {
         "streamable": bool(streams_as),

@@ -47,7 +47,7 @@ def stream_notes(binding: Binding, graph: StepGraph) -> StreamNotes:
     """
     carried = {state.read for state in graph.states}
     window = None
-    if not binding.free_time:
+    if not binding.free_time and binding.carried is None:
         window = max(
             (
                 binding.shapes[item.value.name][item.time_axis]
@@ -68,6 +68,29 @@ def stream_notes(binding: Binding, graph: StepGraph) -> StreamNotes:
         and (found := unbounded_activations(node.op))
     ]
     return StreamNotes(window if window is not None and window > 1 else None, tuple(warnings))
+
+
+def carried_notes(binding: Binding) -> dict[str, Any]:
+    """The entry of the manifest about states that were inputs and outputs of the model."""
+    found = binding.carried
+    if found is None:
+        return {}
+    rows = []
+    for state in found.carried.states:
+        evidence = state.pair.evidence
+        rows.append(
+            {
+                "input": state.pair.before,
+                "output": state.pair.after,
+                "because": "as given" if evidence is None else ", ".join(evidence.reasons),
+                "is_guess": state.pair.is_guess,
+                "begins": "as in the file" if state.is_from_file else "zero",
+            }
+        )
+    overlaps = [
+        {"input": x.name, "axis": x.axis, "elements": x.count} for x in found.carried.overlaps
+    ]
+    return {"carried": {"states": rows, "overlaps": overlaps}}
 
 
 def say_window(frames: int) -> str:

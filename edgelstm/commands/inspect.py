@@ -42,8 +42,21 @@ The dict is the JSON report; its entry `text`, if there is one, is what people g
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--mode", type=click.Choice(list(MODES)), help="ONNX: as compile would.")
 @click.option("--shape", "shapes", multiple=True, metavar="X=5,1,3", help="ONNX: fix a shape.")
+@click.option("--set", "constants", multiple=True, metavar="X=16000", help="ONNX: fix an input.")
+@click.option("--carry", multiple=True, metavar="IN=OUT", help="ONNX: a state, as for compile.")
+@click.option("--no-carry", is_flag=True, help="ONNX: no state but those of recurrent layers.")
+@click.option("--overlap", multiple=True, metavar="[X=]64", help="ONNX: as for compile.")
 @json_option
-def inspect_command(file: Path, mode: str | None, shapes: tuple[str, ...], as_json: bool) -> None:
+def inspect_command(
+    file: Path,
+    mode: str | None,
+    shapes: tuple[str, ...],
+    constants: tuple[str, ...],
+    carry: tuple[str, ...],
+    no_carry: bool,
+    overlap: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show what FILE holds: a compiled model, or an ONNX model and what compiling it would say.
 
     \b
@@ -60,6 +73,14 @@ def inspect_command(file: Path, mode: str | None, shapes: tuple[str, ...], as_js
     options: dict[str, Any] = {"shapes": dict(_parse_shape(text) for text in shapes)}
     if mode is not None:
         options["mode"] = mode
+    if constants:
+        options["constants"] = dict(_parse_value(text) for text in constants)
+    if no_carry:
+        options["carry"] = False
+    elif carry:
+        options["carry"] = dict(_parse_pair(text) for text in carry)
+    if overlap:
+        options["overlap"] = dict(_parse_overlap(text) for text in overlap)
     report = _inspect_other(file, options)
     text = report.pop("text", None)
     if as_json:
@@ -93,6 +114,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "quantization": _describe_quantization(artifact),
         "check": manifest.get("check", {}),
         "window": manifest.get("window"),
+        "carried": manifest.get("carried"),
         "warnings": list(artifact.warnings),
         "runs_here": runs_here,
         "runs_here_as": reason,
@@ -211,6 +233,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
     )
     for warning in report["warnings"]:
         say(f"  warning: {warning}")
+    _print_carried(report["carried"] or {})
     for kind in ("inputs", "outputs", "states"):
         if report[kind]:
             say(f"{kind}:")
@@ -245,6 +268,18 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     say("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _print_carried(found: Mapping[str, Any]) -> None:
+    """States that are inputs and outputs of the model, and what of its inputs is kept."""
+    for row in found.get("states", ()):
+        guess = "a guess: " if row["is_guess"] else ""
+        say(
+            f"  carried: {row['input']} <- {row['output']} ({guess}{row['because']}), "
+            f"begins {row['begins']}"
+        )
+    for row in found.get("overlaps", ()):
+        say(f"  kept: the newest {row['elements']} of {row['input']} along axis {row['axis']}")
 
 
 def _quantized(found: Mapping[str, Any] | None) -> str:
@@ -358,6 +393,31 @@ def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not name or not shape:
         raise click.BadParameter(f"{text!r}: expected NAME=5,1,3", param_hint="--shape")
     return name, shape
+
+
+def _parse_pair(text: str) -> tuple[str, str]:
+    name, _, other = text.partition("=")
+    if not name or not other:
+        raise click.BadParameter(f"{text!r}: expected INPUT=OUTPUT", param_hint="--carry")
+    return name, other
+
+
+def _parse_overlap(text: str) -> tuple[str, int]:
+    name, equals, count = text.rpartition("=")
+    if not count.isdigit() or (equals and not name):
+        raise click.BadParameter(f"{text!r}: expected 64 or X=64", param_hint="--overlap")
+    return name, int(count)
+
+
+def _parse_value(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        numbers = [float(x) if set(x) & set(".eE") else int(x) for x in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not name or not numbers:
+        raise click.BadParameter(f"{text!r}: expected NAME=16000", param_hint="--set")
+    return name, numbers[0] if len(numbers) == 1 else numbers
 
 
 def _print_report(report: Mapping[str, Any]) -> None:

@@ -20,7 +20,8 @@ from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
 from edgelstm.samples import Frame, Result, by_name, convert_sample, refusal_error
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm.snapshot import Snapshot, state_to_restore
+from edgelstm.snapshot import Snapshot, state_to_restore, state_view
+from edgelstm.state_access import convert_state, read_state
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
@@ -221,6 +222,34 @@ class Session(ABC):
         state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
         self._settle(False)
         self._blocks.state[...] = state
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Let the stream go on from another value of one state.
+
+        Args:
+            name: of the state, see `signature.states`; of a model with states as inputs that of
+                the input.
+            value: in the state's shape, but for extents of one; a single number fills it.
+
+        Raises:
+            StreamError: no such state, or a value that does not fit it; the state is as before.
+        """
+        with self._turn:
+            self._expect_open()
+            spec, data = convert_state(self._signature, name, value)
+            self._settle()
+            state_view(self._blocks.state, spec)[...] = data
+
+    def get_state(self, name: str) -> Array:
+        """A copy of one state as it is now.
+
+        Raises:
+            StreamError: no such state.
+        """
+        with self._turn:
+            self._expect_open()
+            self._settle()
+            return read_state(self._blocks.state, self._signature, name)
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
+from edgelstm_compiler.binding.carried import CarriedModel, find_carried
 from edgelstm_compiler.binding.dimensions import (
     Key,
     Shapes,
@@ -30,6 +31,8 @@ from edgelstm_compiler.onnx_import.frames import FrameCountError
 from edgelstm_compiler.onnx_import.importer import import_graph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
+from edgelstm_compiler.streaming.carry import CarryRequest
+from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.refusal import (
     CALL_INSTEAD,
     StreamabilityError,
@@ -54,6 +57,7 @@ class Binding:
             with one frame the same over more of them.
         advice: what to do where the model cannot be stepped.
         notes: what the user should know about what was bound, a sentence each.
+        carried: the model with its states as inputs and outputs, one call of which is a step.
     """
 
     graph: Graph
@@ -62,6 +66,7 @@ class Binding:
     frames_graph: Graph | None = None
     advice: str = CALL_INSTEAD
     notes: tuple[str, ...] = ()
+    carried: CarriedModel | None = None
 
     def shapes_for(self, steps: int) -> Shapes:
         """The shapes for another number of frames."""
@@ -80,6 +85,39 @@ def bind_call(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
     graph = import_graph(model, given)
     expect_small(graph)
     return Binding(graph, {value.name: value.type.shape for value in graph.inputs})
+
+
+def bind_states(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], request: CarryRequest
+) -> Binding:
+    """For a stream of a model that may have its states as inputs and outputs.
+
+    Where the wiring alone says that there are states, and the model can be stepped without, it is.
+
+    Raises:
+        ModelError: as `bind_stream` and `find_carried`.
+    """
+    found = find_carried(model, given, request)
+    if found is None:
+        return bind_stream(model, given)
+    if not request.says_something and not found.pairing.rests_on_cells:
+        try:
+            binding = bind_stream(model, given)
+            to_steps(binding.frames_graph or binding.graph, binding.advice)
+        except ModelError:
+            pass
+        else:
+            told = "; ".join(str(pair) for pair in found.pairing.pairs)
+            options = " ".join(f"--carry {p.before}={p.after}" for p in found.pairing.pairs)
+            note = f"inputs that might be states, but are taken for data: {told}. Else: {options}"
+            return replace(binding, notes=(*binding.notes, note))
+    return Binding(
+        found.graph,
+        found.shapes,
+        advice="",
+        notes=(*_notes(found.graph), *found.notes),
+        carried=found,
+    )
 
 
 def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:

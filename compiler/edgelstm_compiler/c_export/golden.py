@@ -148,7 +148,8 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
     """
     as_compiled(artifact, read_model(model))
     signature = artifact.signature
-    given = artifact.manifest["options"].get("shapes", {})
+    asked = artifact.manifest["options"]
+    given, overlap = asked.get("shapes", {}), asked.get("overlap")
     shapes = compile_mode(signature.mode).shapes_of(signature, given)
     constants = fixed_constants(artifact)
     quantization: dict[str, Any] = {}
@@ -177,6 +178,8 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
         mode=signature.mode,
         shapes=shapes,
         constants=constants,
+        carry=asked.get("carry") or (None if overlap else False),
+        overlap=overlap,
         check=False,
         **quantization,
     )

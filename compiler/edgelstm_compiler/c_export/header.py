@@ -66,7 +66,7 @@ extern "C" {{
 #endif
 
 {macros}
-{_border_macros(signature, found)}
+{_state_macros(signature)}{_border_macros(signature, found)}
 /* Start of weights, state and scratch: a multiple of {upper}_ALIGNMENT bytes. */
 #if defined(__GNUC__) || defined(__clang__)
 #define {upper}_ALIGNED __attribute__((aligned({ALIGNMENT})))
@@ -129,6 +129,22 @@ def _block_type(kind: str, name: str, size: int, says: str) -> str:
 typedef struct {{
     uint8_t bytes[{max(size, 1)}];
 }} {upper}_ALIGNED {name}_{kind};"""
+
+
+def _state_macros(signature: Signature) -> str:
+    """Where each state stands in the block, for a caller who sets one between two steps."""
+    if not signature.states:
+        return ""
+    upper = signature.name.upper()
+    lines = ["", "/* Where the states stand in the state block, to be set after a reset. */"]
+    fields = identifiers(spec.name for spec in signature.states)
+    for field, spec in zip(fields, signature.states, strict=True):
+        shape = "".join(f"[{extent}]" for extent in spec.shape)
+        lines.append(
+            f"#define {upper}_STATE_{field.upper()}_OFFSET {spec.offset_bytes} "
+            f"/* {spec.dtype.c_name}{shape} '{comment(spec.name)}' */"
+        )
+    return "\n".join([*lines, ""])
 
 
 def _border_macros(signature: Signature, found: Mapping[str, Border]) -> str:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgelstm.commands.report import json_option, print_json, progress_bar, say
 from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm.sessions import MODES, mode_of
-from edgelstm_compiler.commands.arguments import parse_shapes
+from edgelstm_compiler.commands.arguments import parse_constants, parse_shapes
+from edgelstm_compiler.commands.carry_options import carry_options, make_request
 from edgelstm_compiler.commands.recordings import (
     float_step_graph,
     named_warnings,
     read_recordings,
 )
-from edgelstm_compiler.driver import what_is_said
+from edgelstm_compiler.driver import CompileOptions, what_is_said
 from edgelstm_compiler.onnx_import.files import model_files
+from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.recordings import as_recordings
@@ -49,6 +52,15 @@ from edgelstm_compiler.quant.recordings import as_recordings
     callback=parse_shapes,
     help="Shape of an input with free dimensions. May be repeated.",
 )
+@click.option(
+    "--set",
+    "constants",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_constants,
+    help="Fix an input, as for compile. May be repeated.",
+)
+@carry_options
 @click.option("--columns", help="Columns of the recordings, separated by commas.")
 @json_option
 def calibrate_command(
@@ -57,6 +69,10 @@ def calibrate_command(
     output: Path | None,
     mode: str,
     shapes: dict[str, tuple[int, ...]],
+    constants: dict[str, Any],
+    carry: dict[str, str],
+    no_carry: bool,
+    overlap: dict[str, int],
     columns: str | None,
     as_json: bool,
 ) -> None:
@@ -69,8 +85,10 @@ def calibrate_command(
     path = output or Path(f"{model.stem}.calibration.json")
     protect = [*model_files(model), *files]
     check_output(path, protect)
-    read = read_model(model)
-    graph, signature = float_step_graph(read, mode, shapes)
+    read = fix_inputs(read_model(model), constants)
+    request = make_request(carry, no_carry, overlap)
+    options = CompileOptions(mode=mode, shapes=shapes, carry=request)
+    graph, signature = float_step_graph(read, options)
     with progress_bar("reading", len(files)) as advance:
         recordings = read_recordings(
             files, signature, columns, advance, what_is_said(model).columns or ()

@@ -21,6 +21,7 @@ from edgelstm_compiler.commands.arguments import (
     parse_pairs,
     parse_shapes,
 )
+from edgelstm_compiler.commands.carry_options import carry_options, make_request
 from edgelstm_compiler.commands.quantize_options import (
     describe_quantization,
     expect_consistent,
@@ -32,7 +33,12 @@ from edgelstm_compiler.commands.quantize_options import (
     read_holdout,
 )
 from edgelstm_compiler.commands.recordings import named_warnings
-from edgelstm_compiler.driver import compile_model, description_file, what_is_said
+from edgelstm_compiler.driver import (
+    CompileOptions,
+    compile_model,
+    description_file,
+    what_is_said,
+)
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
@@ -78,6 +84,7 @@ QUANTIZE_STAGES = 3
     help="Fix an input: a number, numbers, or a file of NumPy (sr=16000, W=weights.npz). May be "
     "repeated.",
 )
+@carry_options
 @click.option(
     "--cpu",
     type=click.Choice(["generic", "native"]),
@@ -135,6 +142,9 @@ def compile_command(
     target: str,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
+    carry: dict[str, str],
+    no_carry: bool,
+    overlap: dict[str, int],
     cpu: str | None,
     pairs: dict[str, str],
     name: str | None,
@@ -167,6 +177,7 @@ def compile_command(
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
       edgelstm compile emg.onnx --check-input trial.csv
+      edgelstm compile vad.onnx --set sr=16000 --shape input=1,576 --overlap 64
       edgelstm compile gait.onnx --quantize int8 --calibrate walk.csv --calibrate stairs.csv
       edgelstm compile gait.onnx --columns ax,ay,az --units m/s^2 --labels sit,walk --rate 100
       edgelstm compile gait.onnx --quantize auto --max-error 0.02 --calibrate walk.csv
@@ -201,9 +212,11 @@ def compile_command(
         raise click.UsageError(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
-    given = read_calibration_data(model, mode, shapes, calibrate, calibration, columns, described)
-    check_input = read_calibration_data(model, mode, shapes, check_files, None, columns, described)
-    measured = read_holdout(model, mode, shapes, holdout, columns, described)
+    request = make_request(carry, no_carry, overlap)
+    chosen = CompileOptions(mode=mode, shapes=shapes, constants=constants, carry=request)
+    given = read_calibration_data(model, chosen, calibrate, calibration, columns, described)
+    check_input = read_calibration_data(model, chosen, check_files, None, columns, described)
+    measured = read_holdout(model, chosen, holdout, columns, described)
     stages = STAGES if quantize is None else STAGES + QUANTIZE_STAGES
     notes: list[str] = []
     with progress_bar("compiling", stages) as advance:
@@ -227,6 +240,8 @@ def compile_command(
             holdout=measured,
             force=force,
             keep=parse_kept(keep),
+            carry=False if no_carry else carry,
+            overlap=overlap,
             progress=lambda stage: advance(0 if ": " in stage else 1),
             note=notes.append,
         )

@@ -12,6 +12,8 @@ import click
 from edgelstm.commands.report import progress_bar
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
+from edgelstm_compiler.driver import CompileOptions
+from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.recordings import Recordings
@@ -163,8 +165,7 @@ def expect_consistent(
 
 def read_calibration_data(
     model: Path,
-    mode: str,
-    shapes: Mapping[str, Sequence[int]],
+    options: CompileOptions,
     calibrate: Sequence[Path],
     calibration: Path | None,
     columns: str | None,
@@ -180,7 +181,8 @@ def read_calibration_data(
         return read_calibration(calibration)
     if not calibrate:
         return None
-    _, signature = float_step_graph(read_model(model), mode, shapes)
+    fixed = fix_inputs(read_model(model), options.constants)
+    _, signature = float_step_graph(fixed, options)
     with progress_bar("reading", len(calibrate)) as advance:
         recordings = read_recordings(calibrate, signature, columns, advance, described)
     return [dict(recording) for recording in recordings]
@@ -188,8 +190,7 @@ def read_calibration_data(
 
 def read_holdout(
     model: Path,
-    mode: str,
-    shapes: Mapping[str, Sequence[int]],
+    options: CompileOptions,
     files: Sequence[Path],
     columns: str | None,
     described: Sequence[str] = (),
@@ -199,7 +200,7 @@ def read_holdout(
     Raises:
         RecordingError: a recording cannot be read.
     """
-    found = read_calibration_data(model, mode, shapes, files, None, columns, described)
+    found = read_calibration_data(model, options, files, None, columns, described)
     assert not isinstance(found, Calibration)
     return found
 

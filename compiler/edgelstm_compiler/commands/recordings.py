@@ -22,15 +22,16 @@ from edgelstm_compiler.quant.extremes import with_files
 from edgelstm_compiler.quant.replay import Recording
 
 
-def float_step_graph(
-    model: OnnxModel, mode: str, shapes: Mapping[str, Sequence[int]]
-) -> tuple[StepGraph, Signature]:
+def float_step_graph(model: OnnxModel, options: CompileOptions) -> tuple[StepGraph, Signature]:
     """The float32 step graph of a model, and what recordings for it look like.
+
+    Args:
+        model: its control inputs fixed.
+        options: mode, shapes and states.
 
     Raises:
         ModelError: it cannot be imported or streamed.
     """
-    options = CompileOptions(mode=mode, shapes=shapes)
     graph = to_step_graph(bind(model, options), options, PassContext())
     return graph, make_signature(graph)
 

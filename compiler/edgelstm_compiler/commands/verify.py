@@ -14,6 +14,8 @@ from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.io.columns import split_names
 from edgelstm.io.recording import read_frames
 from edgelstm.sessions import mode_of
+from edgelstm_compiler.carried_check import check_carried
+from edgelstm_compiler.carried_verification import carried_of, verify_carried
 from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
@@ -37,6 +39,9 @@ from edgelstm_compiler.verification import (
 )
 
 RANDOM_FRAMES = 1000
+CARRIED_STEPS = 200
+"""Steps of a model that is called once for each of them."""
+
 BEST = "best"
 """The first instruction set of an artifact."""
 
@@ -114,15 +119,22 @@ def verify_command(
             inputs = _read_call(source)
         result = verify_call(compiled, original, inputs, tolerance)
     else:
+        carried = carried_of(compiled, original)
         if source is None:
-            count = frames or fixed_length(original, compiled) or RANDOM_FRAMES
+            count = frames or (
+                CARRIED_STEPS if carried is not None else fixed_length(original, compiled)
+            )
+            count = count or RANDOM_FRAMES
             block = random_frames(compiled, count, domains=_domains(compiled, original))
         else:
             chosen = split_names(columns or "")
             names = compiled.description.names(compiled.signature)
             block = read_frames(source, compiled.signature, chosen, names)
             block = {name: x[:frames] for name, x in block.items()}
-        result = verify_stream(compiled, original, block, tolerance)
+        if carried is not None:
+            result = verify_carried(compiled, carried, block, tolerance)
+        else:
+            result = verify_stream(compiled, original, block, tolerance)
     inner = _verify_inside(compiled, original) if result.passed else ""
     if as_json:
         report = result.to_json()
@@ -144,7 +156,9 @@ def _domains(compiled: Artifact, original: OnnxModel) -> dict[str, Domain]:
     known = domains_of(compiled)
     if known:
         return known
-    graph = restore(compiled, original).binding.graph
+    restored = restore(compiled, original)
+    is_carried = restored.binding.carried is not None
+    graph = restored.float_graph if is_carried else restored.binding.graph
     types = types_of(graph)
     found = find_domains(graph, lambda domains: draw_white(types, domains))
     if found is None:
@@ -158,7 +172,10 @@ def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
     """What the self-check finds: states, logits and cuts that the outputs alone may not show."""
     restored = restore(compiled, original)
     try:
-        check_artifact(compiled, original, restored.binding, restored.float_graph)
+        if restored.binding.carried is not None:
+            check_carried(compiled, restored.binding.carried, restored.float_graph)
+        else:
+            check_artifact(compiled, original, restored.binding, restored.float_graph)
     except MismatchError as error:
         return str(error)
     return ""

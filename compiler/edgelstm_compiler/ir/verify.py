@@ -104,9 +104,12 @@ def _verify_step(graph: StepGraph) -> None:
     timed = [item for item in graph.inputs if item.time_axis is not None]
     if graph.mode == "call" and graph.states:
         raise InvalidGraphError("a call carries no state")
+    carried = {state.read for state in graph.states}
     for node in graph.nodes if timed else ():
-        if isinstance(node.op, Recurrent) and node.op.direction is not Direction.FORWARD:
-            raise InvalidGraphError(f"node {node.name!r} runs backward in a stream")
+        is_backward = isinstance(node.op, Recurrent) and node.op.direction is not Direction.FORWARD
+        # Over the units of one frame it may run either way, from a state that is its own.
+        if is_backward and not carried.isdisjoint(node.inputs):
+            raise InvalidGraphError(f"node {node.name!r} carries a state backward in a stream")
     for item in timed:
         if item.value.type.shape[item.time_axis or 0] != 1:
             raise InvalidGraphError(f"the input {item.value.name!r} holds more than one frame")

@@ -138,7 +138,7 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> OnnxModel:
         path=path,
         opset=opset_of(proto),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        inputs=tuple(_input_info(item) for item in graph.input if item.name not in constants),
+        inputs=tuple(input_info(item) for item in graph.input if item.name not in constants),
         outputs=tuple(item.name for item in graph.output),
     )
 
@@ -332,7 +332,12 @@ def _all_nodes(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, on
             yield from _all_nodes(inner, f"{path}{index}.")
 
 
-def _input_info(item: onnx.ValueInfoProto) -> InputInfo:
+def input_info(item: onnx.ValueInfoProto) -> InputInfo:
+    """What the model says of an input.
+
+    Raises:
+        ModelError: it is no tensor of a type that is read here.
+    """
     kind = item.type.WhichOneof("value")
     if kind != "tensor_type":
         what = (kind or "nothing").replace("_type", "")

@@ -11,7 +11,7 @@ import numpy as np
 from edgelstm.artifact import Artifact
 from edgelstm.errors import ArtifactError, EdgeLSTMError
 from edgelstm_compiler.binding import Binding
-from edgelstm_compiler.driver import CompileOptions, compile_read_model, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, bind, compile_read_model, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import OnnxModel
@@ -25,6 +25,7 @@ from edgelstm_compiler.quant.embedded import (
 )
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks
+from edgelstm_compiler.streaming.carry import request_of
 from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.verification import as_compiled
 
@@ -71,8 +72,10 @@ def restore(artifact: Artifact, model: OnnxModel) -> Restored:
     """
     model = as_compiled(artifact, model)
     mode = artifact.signature.mode
-    binding = compile_mode(mode).bind(model, _shapes(artifact))
-    float_graph = to_step_graph(binding, CompileOptions(mode=mode), PassContext())
+    carry = request_of(artifact.manifest.get("options", {}))
+    options = CompileOptions(mode=mode, shapes=_shapes(artifact), carry=carry)
+    binding = bind(model, options)
+    float_graph = to_step_graph(binding, options, PassContext())
     record = artifact.manifest.get("quantization")
     if record is None:
         return Restored(artifact, model, binding, float_graph, None, None)
@@ -166,6 +169,7 @@ def compile_float(restored: Restored) -> Artifact:
         target=target["name"],
         mode=artifact.signature.mode,
         shapes=_shapes(artifact),
+        carry=request_of(artifact.manifest.get("options", {})),
         target_options={
             name: str(value) for name, value in target["options"].items() if value is not None
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.ops import Binary, Broadcast, Recurrent
@@ -13,9 +13,14 @@ _Axis = tuple[Value, int]
 
 
 class AxisClasses:
-    """Axes joined by the ties of the operators they run through (union-find)."""
+    """Axes joined by the ties of the operators they run through (union-find).
 
-    def __init__(self, graph: Graph) -> None:
+    Args:
+        graph: whose.
+        cells: names of the recurrent layers whose sequence is time; None: all of them.
+    """
+
+    def __init__(self, graph: Graph, cells: Container[str] | None = None) -> None:
         self._parent: dict[_Axis, _Axis] = {}
         for node in graph.nodes:
             types = [value.type if value is not None else None for value in node.inputs]
@@ -25,7 +30,11 @@ class AxisClasses:
                     self._join(
                         (source, tie.input_axis), (node.outputs[tie.output], tie.output_axis)
                     )
-        recurrent = [node.inputs[X] for node in graph.nodes if isinstance(node.op, Recurrent)]
+        recurrent = [
+            node.inputs[X]
+            for node in graph.nodes
+            if isinstance(node.op, Recurrent) and (cells is None or node.name in cells)
+        ]
         frames = [value for value in recurrent if value is not None]
         self._time = self._roots((value, 0) for value in frames)
         self._batch = self._roots((value, 1) for value in frames) - self._time

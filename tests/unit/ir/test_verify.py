@@ -239,7 +239,7 @@ STEP_BREACHES: dict[str, tuple[Mutation, str]] = {
         "'ghost' is not computed",
     ),
     "a call with states": (lambda g: replace(g, mode="call"), "carries no state"),
-    "a cell that runs backward": (backward, "runs backward"),
+    "a cell that runs backward": (backward, "carries a state backward"),
     "more than one frame": (two_frames, "more than one frame"),
     "a time axis beyond the rank": (
         lambda g: replace(g, inputs=(replace(g.inputs[0], time_axis=3),)),

@@ -9,6 +9,7 @@ from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.streaming.carry import CarryRequest
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -35,8 +36,13 @@ class CompileMode(Protocol):
     def streams_as(self) -> str:
         """See above."""
 
-    def bind(self, model: OnnxModel, shapes: Shapes) -> Binding:
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
         """The model with numbers for its free dimensions.
+
+        Args:
+            model: its control inputs fixed.
+            shapes: of inputs with free dimensions.
+            carry: which outputs are states fed back, where the caller says so.
 
         Raises:
             ModelError: it cannot be imported, or a dimension is not told.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgelstm.errors import ModelError
 from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding, bind_call
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.streaming.carry import CarryRequest
 from edgelstm_compiler.streaming.modes.base import Shapes
 from edgelstm_compiler.streaming.whole_call import whole_call
 
@@ -20,8 +22,12 @@ class Call:
     stage: str = "call"
     streams_as: str = ""
 
-    def bind(self, model: OnnxModel, shapes: Shapes) -> Binding:
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
         """Every free dimension must be given."""
+        if carry.says_something:
+            raise ModelError(
+                "a call carries nothing to the next: --carry and --overlap are for --mode stream"
+            )
         return bind_call(model, shapes)
 
     def source(self, binding: Binding) -> Graph:

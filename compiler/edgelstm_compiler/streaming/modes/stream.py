@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelstm.signature import Signature
-from edgelstm_compiler.binding import Binding, bind_stream
+from edgelstm_compiler.binding import Binding, bind_states
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.streaming.carry import CarryRequest, carry_steps
 from edgelstm_compiler.streaming.convert import to_steps
 from edgelstm_compiler.streaming.modes.base import Shapes
 
@@ -20,9 +21,9 @@ class Stream:
     stage: str = "steps"
     streams_as: str = "one frame a step"
 
-    def bind(self, model: OnnxModel, shapes: Shapes) -> Binding:
-        """Free time stays free."""
-        return bind_stream(model, shapes)
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
+        """Free time stays free; a model with states as inputs is called once for each step."""
+        return bind_states(model, shapes, carry)
 
     def source(self, binding: Binding) -> Graph:
         """Of a model that was exported with one frame, the same over more of them."""
@@ -30,6 +31,8 @@ class Stream:
 
     def convert(self, graph: Graph, binding: Binding) -> StepGraph:
         """One frame, its memory as states."""
+        if binding.carried is not None:
+            return carry_steps(graph, binding.carried.carried)
         return to_steps(graph, binding.advice)
 
     def shapes_of(self, signature: Signature, given: Shapes) -> Shapes:

@@ -1,0 +1,71 @@
+"""One state of a session by its name: read, and set by the caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.dtypes import DType
+from edgelstm.errors import StreamError
+from edgelstm.memory import Block
+from edgelstm.samples import convert_sample
+from edgelstm.signature import Signature, StateSpec, TensorSpec
+from edgelstm.snapshot import state_view
+
+LARGEST = 2.0**40
+"""No state beyond this is set: a cell computes with it before anything could be checked."""
+
+
+def find_state(signature: Signature, name: str) -> StateSpec:
+    """The state of this name.
+
+    Raises:
+        StreamError: there is none.
+    """
+    for spec in signature.states:
+        if spec.name == name:
+            return spec
+    known = ", ".join(repr(spec.name) for spec in signature.states) or "none"
+    raise StreamError(f"{signature.name!r} has no state {name!r}; its states are: {known}")
+
+
+def read_state(block: Block, signature: Signature, name: str) -> NDArray[Any]:
+    """A copy of one state."""
+    return state_view(block, find_state(signature, name)).copy()
+
+
+def convert_state(signature: Signature, name: str, data: Any) -> tuple[StateSpec, NDArray[Any]]:
+    """What a caller gives for a state, in its type and shape.
+
+    Args:
+        signature: of the model.
+        name: of the state.
+        data: numbers in the state's shape, but for extents of one; a single number fills it.
+
+    Raises:
+        StreamError: no such state, or numbers that do not fit it.
+    """
+    spec = find_state(signature, name)
+    array = np.asarray(data)
+    if array.ndim == 0 and spec.shape:
+        array = np.full(spec.shape, array)
+    elif _extents(array.shape) == _extents(spec.shape):
+        array = array.reshape(spec.shape)
+    told = TensorSpec(f"state {name}", spec.dtype, spec.shape, 0, spec.shape)
+    given = array.tolist() if not isinstance(data, np.ndarray) else array
+    converted = convert_sample(given, told)
+    limit = signature.state_limit if signature.checks_states else LARGEST
+    if spec.dtype.is_float and not (np.abs(converted.astype(np.float64)) <= limit).all():
+        raise StreamError(
+            f"state {name!r}: it holds NaN, infinity or more than {limit:.4g}, and no stream can "
+            "continue from that"
+        )
+    if spec.dtype is DType.BOOL and converted.dtype != np.bool_:
+        raise StreamError(f"state {name!r} holds truth values")
+    return spec, converted
+
+
+def _extents(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(extent for extent in shape if extent != 1)
