@@ -63,10 +63,7 @@ class Decoder:
     ) -> None:
         self._recipe = recipe
         self._columns = [name for names in outputs.values() for name in names]
-        self._classes = np.arange(0)
-        self.labels: tuple[str, ...] = ()
-        if recipe.has_phases:
-            self._choose_classes(outputs, class_outputs)
+        self.labels, self._classes = self._choose_classes(outputs, class_outputs)
         self._alarms = {rule.name: Alarm(rule) for rule in recipe.alarms}
         for rule in recipe.alarms:
             if rule.column not in self._columns:
@@ -76,7 +73,7 @@ class Decoder:
                 )
         self._alarm_columns = [self._columns.index(rule.column) for rule in recipe.alarms]
         phases = recipe.phases or Phases()
-        shortest = tuple(
+        shortest: tuple[int, ...] = tuple(
             max(round(phases.minimum_s.get(label, phases.shortest_s) * rate_hz), 1)
             for label in self.labels
         )
@@ -121,7 +118,8 @@ class Decoder:
     @property
     def counts(self) -> Counter[str]:
         """How often each repetition and span came."""
-        return Counter({each.name: each.count for each in [*self._repetitions, *self._spans]})
+        counts = {each.name: each.count for each in self._repetitions}
+        return Counter({**counts, **{each.name: each.count for each in self._spans}})
 
     @property
     def alarms(self) -> Mapping[str, Alarm]:
@@ -178,30 +176,33 @@ class Decoder:
 
     def _choose_classes(
         self, outputs: Mapping[str, Sequence[str]], class_outputs: Sequence[str]
-    ) -> None:
+    ) -> tuple[tuple[str, ...], Array]:
+        """Labels, and the columns that are their scores; none where nothing asks for phases."""
         recipe = self._recipe
+        if not recipe.has_phases:
+            return (), np.arange(0)
         candidates = [name for name in outputs if name in class_outputs] or list(outputs)
         name = recipe.output or (candidates[0] if len(candidates) == 1 else None)
-        if name not in outputs:
+        if name is None or name not in outputs:
             found = "names no output" if name is None else f"names output {name!r}"
             raise RecordingError(
                 f"decoding {found}; the model has {', '.join(map(repr, outputs))}: give output = "
                 f'"{next(iter(outputs))}"'
             )
         columns = list(outputs[name])
-        self.labels = recipe.labels or tuple(columns)
-        if len(self.labels) != len(columns) or len(columns) < 2:
+        labels = recipe.labels or tuple(columns)
+        if len(labels) != len(columns) or len(columns) < 2:
             raise RecordingError(
-                f"decoding: {len(self.labels)} labels for output {name!r}, which has "
+                f"decoding: {len(labels)} labels for output {name!r}, which has "
                 f"{len(columns)} elements; phases need at least two, one for each label"
             )
         start = [column for each in outputs for column in outputs[each]].index(columns[0])
-        self._classes = np.arange(start, start + len(columns))
         for label, place in recipe.labels_used().items():
-            if label not in self.labels:
+            if label not in labels:
                 raise RecordingError(
-                    f"decoding: {place} names {label!r}; the labels are {', '.join(self.labels)}"
+                    f"decoding: {place} names {label!r}; the labels are {', '.join(labels)}"
                 )
+        return labels, np.arange(start, start + len(columns))
 
     def _delay(self) -> int:
         delay = 0 if self._smoother is None else self._smoother.delay
@@ -245,8 +246,5 @@ class Decoder:
     def _of_phase(self, phase: Phase | None, sample: int) -> list[Decoded]:
         if phase is None:
             return []
-        return [
-            event
-            for each in [*self._repetitions, *self._spans]
-            for event in each.see(phase, sample)
-        ]
+        events = [event for each in self._repetitions for event in each.see(phase, sample)]
+        return events + [event for each in self._spans for event in each.see(phase, sample)]

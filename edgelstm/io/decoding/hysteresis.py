@@ -29,7 +29,7 @@ class Hysteresis:
     def feed(self, scores: Array) -> Array:
         """Class indices of rows `(n, C)`; a row with NaN changes nothing."""
         found = np.empty(len(scores), np.intp)
-        known = np.isfinite(scores).all(axis=1)
+        known = np.asarray(np.isfinite(scores).all(axis=1))
         best = np.where(known[:, None], scores, 0.0).argmax(axis=1)
         for i, candidate in enumerate(best.tolist()):
             if known[i] and candidate != self._now:

@@ -75,7 +75,7 @@ class PhasePath:
         Rows with NaN say nothing: the course goes on over them.
         """
         decided: list[Array] = []
-        known = np.isfinite(scores).all(axis=1)
+        known = np.asarray(np.isfinite(scores).all(axis=1))
         logs = np.log(np.maximum(np.where(known[:, None], scores, 1.0), self._floor))
         for row in logs[:, self._labels]:
             self._step(row)

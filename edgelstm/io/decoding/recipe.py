@@ -211,16 +211,14 @@ def recipe_of(table: TomlTable) -> Recipe:
             "needs no hysteresis",
             "hysteresis",
         )
-    for key, rules in (
-        ("repetitions", recipe.repetitions),
-        ("spans", recipe.spans),
-        ("alarms", recipe.alarms),
+    for key, names in (
+        ("repetitions", [rule.name for rule in recipe.repetitions]),
+        ("spans", [rule.name for rule in recipe.spans]),
+        ("alarms", [rule.name for rule in recipe.alarms]),
     ):
-        names: set[str] = set()
-        for i, rule in enumerate(rules):
-            if rule.name in names:
-                raise table.fault(f"{rule.name!r} is there already", key, i, "name")
-            names.add(rule.name)
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise table.fault(f"{name!r} is there already", key, i, "name")
     return recipe
 
 

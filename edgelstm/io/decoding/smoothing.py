@@ -51,7 +51,7 @@ class Smoother:
 
     def _smooth(self, rows: Array, count: int) -> Array:
         """The next `count` rows."""
-        known = np.isfinite(rows).all(axis=1)
+        known = np.asarray(np.isfinite(rows).all(axis=1))
         first, width = self._behind, self.delay
         places = np.arange(first, first + count)
         if self._kind == "median":
@@ -85,7 +85,7 @@ class Smoother:
 
 
 def _votes(scores: Array) -> Array:
-    known = np.isfinite(scores).all(axis=1)
+    known = np.asarray(np.isfinite(scores).all(axis=1))
     votes = np.zeros_like(scores)
     votes[np.arange(len(scores)), np.where(known[:, None], scores, 0.0).argmax(axis=1)] = 1.0
     votes[~known] = np.nan
