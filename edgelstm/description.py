@@ -6,7 +6,8 @@ a model whatever its columns are called.
 ```
 description   {"inputs":  {INPUT:  [{"name", "unit", "range": [low, high] or null}, ...]},
                "outputs": {OUTPUT: [label, ...]},
-               "rate_hz": number or null}
+               "rate_hz": number or null,
+               "decoding": table, where there is one}
 ```
 Inputs list their elements row by row; inputs and outputs of which nothing is known are left out.
 """
@@ -49,14 +50,16 @@ class Description:
         inputs: the elements of each input, row by row.
         outputs: the class labels of each output, one an element.
         rate_hz: sampling rate of the recordings that the model was trained on.
+        decoding: how its outputs become phases and events, read by `edgelstm.io.decoding`.
     """
 
     inputs: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
     outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rate_hz: float | None = None
+    decoding: Mapping[str, Any] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.inputs or self.outputs or self.rate_hz is not None)
+        return bool(self.inputs or self.outputs or self.rate_hz is not None or self.decoding)
 
     def names(self, signature: Signature) -> tuple[str, ...]:
         """Columns of all elements of all inputs in order; empty where some are not known."""
@@ -80,6 +83,7 @@ class Description:
             },
             "outputs": {name: list(labels) for name, labels in self.outputs.items()},
             "rate_hz": self.rate_hz,
+            **({"decoding": dict(self.decoding)} if self.decoding else {}),
         }
 
     @classmethod
@@ -97,7 +101,10 @@ class Description:
             raise ValueError("the description is no object of inputs and outputs")
         inputs = {name: _read_columns(name, items) for name, items in data["inputs"].items()}
         outputs = {name: _read_labels(name, items) for name, items in data["outputs"].items()}
-        found = cls(inputs, outputs, data.get("rate_hz"))
+        decoding = data.get("decoding")
+        if decoding is not None and not isinstance(decoding, dict):
+            raise ValueError("the decoding is no table")
+        found = cls(inputs, outputs, data.get("rate_hz"), decoding)
         faults = description_faults(found, signature)
         if faults:
             raise ValueError(f"description: {'; '.join(faults)}")

@@ -12,6 +12,9 @@ rate_hz = 100
 
 [outputs]                                  # labels by output, where there are several
 phase = ["stance", "swing"]
+
+[decoding.phases]                          # how outputs become events: edgelstm.io.decoding
+minimum_s = 0.3
 ```
 In ONNX files the keys of `metadata_props` are `edgelstm.columns`, `edgelstm.units`,
 `edgelstm.ranges`, `edgelstm.labels` and `edgelstm.rate_hz`; a value is JSON, or names separated
@@ -30,12 +33,14 @@ from pathlib import Path
 from typing import Any
 
 from edgelstm.description import Column, Description, described_size, description_faults
-from edgelstm.errors import ModelError
+from edgelstm.errors import ModelError, RecordingError
+from edgelstm.io.decoding.model_decoder import make_decoder
+from edgelstm.io.decoding.recipe import recipe_from_json
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.types import Array
 
 METADATA_PREFIX = "edgelstm."
-KEYS = ("columns", "units", "ranges", "labels", "rate_hz", "outputs")
+KEYS = ("columns", "units", "ranges", "labels", "rate_hz", "outputs", "decoding")
 
 _EXPECTED = {
     "columns": 'a list of names, as ["acc_x", "acc_y"]',
@@ -44,6 +49,7 @@ _EXPECTED = {
     "labels": 'a list of names, as ["stand", "walk"]',
     "rate_hz": "a number of frames per second above 0",
     "outputs": 'a table of labels by output, as phase = ["stance", "swing"]',
+    "decoding": "a table, as [decoding.phases]",
 }
 
 
@@ -58,6 +64,7 @@ class Said:
         labels: classes of the output that has as many elements.
         outputs: classes by output.
         rate_hz: frames per second.
+        decoding: how outputs become events.
         origins: who says each, for messages.
     """
 
@@ -67,6 +74,7 @@ class Said:
     labels: tuple[str, ...] | None = None
     outputs: Mapping[str, tuple[str, ...]] | None = None
     rate_hz: float | None = None
+    decoding: Mapping[str, Any] | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def over(self, other: Said) -> Said:
@@ -199,11 +207,23 @@ def describe(
                 for k in range(place, place + size)
             )
         place += size
-    description = Description(inputs, _labels_of(said, signature), said.rate_hz)
+    labels = _labels_of(said, signature)
+    description = Description(inputs, labels, said.rate_hz, said.decoding)
+    _check_decoding(said, description, signature)
     faults = description_faults(description, signature)
     if faults:
         raise ModelError(f"what is said about the model does not hold: {'; '.join(faults)}")
     return description
+
+
+def _check_decoding(said: Said, description: Description, signature: Signature) -> None:
+    if said.decoding is None:
+        return
+    origin = said.origins.get("decoding", "decoding")
+    try:
+        make_decoder(recipe_from_json(said.decoding, origin), signature, description)
+    except RecordingError as exc:
+        raise ModelError(str(exc)) from exc
 
 
 def _labels_of(said: Said, signature: Signature) -> dict[str, tuple[str, ...]]:
@@ -296,6 +316,10 @@ def _outputs(value: Any) -> dict[str, tuple[str, ...]] | None:
     )
 
 
+def _table(value: Any) -> dict[str, Any] | None:
+    return dict(value) if isinstance(value, Mapping) else None
+
+
 _READERS = {
     "columns": _names,
     "units": _units,
@@ -303,6 +327,7 @@ _READERS = {
     "labels": _names,
     "rate_hz": _rate,
     "outputs": _outputs,
+    "decoding": _table,
 }
 
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgelstm.artifact import Artifact
+from edgelstm.artifact import Artifact, load
 from edgelstm.description import Column
 from edgelstm.errors import ModelError
 from edgelstm_compiler import compile_model
@@ -202,3 +202,20 @@ def test_a_call_describes_its_last_axis() -> None:
         mode="call", shapes={"x": (5, 1, 3)}, columns=COLUMNS, labels=["a", "b", "c"]
     ).description
     assert [column.name for column in found.inputs["x"]] == list(COLUMNS)
+
+
+def test_a_decoding_stands_in_the_artifact_and_must_fit_the_model(tmp_path: Path) -> None:
+    """The table of the TOML file is kept; what the model has not is refused with its place."""
+    path = tmp_path / "gait.toml"
+    text = "labels = ['sit', 'walk', 'run']\n[decoding.phases]\nminimum_s = {%s = 0.5}\n"
+    path.write_text(text % "walk", encoding="utf-8")
+    artifact = compiled(description=path, rate_hz=100)
+    assert artifact.description.decoding == {"phases": {"minimum_s": {"walk": 0.5}}}
+    artifact.save(tmp_path / "gait.edgelstm")
+    assert load(tmp_path / "gait.edgelstm").description == artifact.description
+    path.write_text(text % "fly", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"phases\.minimum_s names 'fly'"):
+        compiled(description=path, rate_hz=100)
+    path.write_text("[decoding]\nphases = 3\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"gait\.toml:1: decoding: phases: is 3, not a table"):
+        compiled(description=path, rate_hz=100)

@@ -244,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--validate", action="store_true", help="leave the validation subject out, test nothing"
     )
+    parser.add_argument(
+        "--leave-out", metavar="SUBJECTS", help="train on all others, export, and report on these"
+    )
     for field, value in asdict(Settings()).items():
         parser.add_argument(f"--{field.replace('_', '-')}", type=type(value), default=value)
     options = vars(parser.parse_args(arguments))
@@ -253,6 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def of(subjects: Sequence[str]) -> list[Recording]:
         return [recording for recording in recordings if recording.subject in subjects]
+
+    if options["leave_out"]:
+        held_out = options["leave_out"].split(",")
+        model = train([each for each in recordings if each.subject not in held_out], settings)
+        print_report("left out", evaluate(model, of(held_out)))
+        export(model, options["out"])
+        return
 
     if options["validate"]:
         model = train(of(TRAIN_SUBJECTS), settings)

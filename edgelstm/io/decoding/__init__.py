@@ -1,0 +1,1 @@
+"""From scores of every sample to phases, repetitions and alarms; runs no model, reads no clock."""
