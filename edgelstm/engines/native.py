@@ -8,6 +8,7 @@ int32_t NAME_run(const void *weights, void *state, void *scratch, const void *in
                  int64_t n_steps);                       frames at a stride of input/output_bytes
 int64_t NAME_read(const void *weights, int64_t bytes, int64_t repeats);  optional: only reads
 const int64_t NAME_sizes[5];      optional: bytes of weights, state, scratch, input, output
+NAME_batch, NAME_batch_sizes      optional: many streams at once, see `native_streams.py`
 ```
 Step and run return what `edgelstm.engines.base.StepFunction` says; `run` looks at all inputs first.
 Code without sizes (of older artifacts) runs with what the manifest says, and guards behind it.
@@ -31,7 +32,9 @@ from numpy.typing import NDArray
 from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.cpu_features import ELF_MACHINES, cpu_flags, machine
+from edgelstm.engines.native_streams import BatchRunner, find_batch_code
 from edgelstm.engines.shared_object import Library, load_shared_object
+from edgelstm.engines.stepwise_streams import StepwiseRunner
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm.memory import Block, address_of, view_aligned
 from edgelstm.signature import Signature
@@ -146,7 +149,7 @@ class NativeEngine:
         library = load_shared_object(container.section(variant.section), signature.name)
         weights = view_aligned(container.section("weights"))
         sizes = memory_sizes(container.manifest, signature)
-        return NativeKernel(library, signature.name, weights, variant.isa, sizes)
+        return NativeKernel(library, signature, weights, variant.isa, sizes)
 
 
 class NativeKernel:
@@ -154,7 +157,7 @@ class NativeKernel:
 
     Args:
         library: the code.
-        name: of the model.
+        signature: of the model.
         weights: its weights.
         isa: the instruction set.
         sizes: bytes of weights, state, scratch, input and output as the manifest has them.
@@ -164,20 +167,24 @@ class NativeKernel:
     """
 
     __slots__ = (
+        "_batch",
         "_facts",
         "_library",
         "_needs_guards",
         "_read",
         "_run",
+        "_signature",
+        "_sizes",
         "_step",
         "_weights",
         "_weights_pointer",
     )
 
     def __init__(
-        self, library: Library, name: str, weights: Block, isa: str, sizes: Sequence[int]
+        self, library: Library, signature: Signature, weights: Block, isa: str, sizes: Sequence[int]
     ) -> None:
-        self._library = library
+        self._library, self._signature, self._sizes = library, signature, tuple(sizes)
+        name = signature.name
         step, run = (library.address(f"{name}_{function}") for function in ("step", "run"))
         if step is None or run is None:
             raise ArtifactFormatError(
@@ -196,6 +203,7 @@ class NativeKernel:
         self._read = None if read is None else _LongFunction(read)
         self._weights = weights
         self._weights_pointer = _pointer(weights)
+        self._batch = find_batch_code(library, name)
         self._facts = {"engine": "native", "isa": isa}
 
     @property
@@ -231,6 +239,18 @@ class NativeKernel:
             _pointer(inputs),
             _pointer(outputs),
             ctypes.c_int64(n_steps),
+        )
+
+    def bind_streams(
+        self, streams: int, state_bytes: int, *, check_states: bool, threads: int
+    ) -> BatchRunner | StepwiseRunner:
+        """Memory for many streams; see `edgelstm.stream_set.ManyStreams`."""
+        del check_states  # compiled code looks at every state that has to be looked at
+        if self._batch is None:
+            scratch = self._sizes[SIZES.index("scratch")]
+            return StepwiseRunner(self, self._signature, streams, state_bytes, scratch, threads)
+        return BatchRunner(
+            self._batch, self._weights, self._signature, streams, state_bytes, threads
         )
 
     def read_weights(self, repeats: int) -> int | None:
