@@ -4,17 +4,18 @@
 int64_t NAME_batch(const void *weights, void *states, void *scratch, const void *in, void *out,
                    const int32_t *places, int32_t *codes, int64_t n_places, int64_t n_frames,
                    const int64_t strides[5]);
-const int64_t NAME_batch_sizes[4];     version, bytes of scratch, most streams at once, reserved
+const int64_t NAME_batch_sizes[7];     version, bytes of scratch, most streams at once; bytes of
+                                       weights, one state, one input, one output
 ```
-What the arguments mean stands in `edgelstm_targets/tvm_cpu/batch/entry.py`. Code without them (of
-older artifacts, or for a numerics that has no such kernel) steps the streams one by one.
+What the arguments mean stands in `edgelstm_targets/tvm_cpu/batch/entry.py`. They stand in a shared
+object of their own, section `streams/ISA`. Artifacts without it step the streams one by one.
 """
 
 from __future__ import annotations
 
 import _ctypes
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.engines.code_sizes import expect_sizes
 from edgelstm.engines.shared_object import Library
 from edgelstm.engines.stream_threads import Part, StreamThreads
 from edgelstm.memory import ALIGNMENT, Block, address_of, allocate_block
@@ -30,7 +32,7 @@ from edgelstm.signature import Signature
 Codes = NDArray[np.int32]
 
 _VERSION = 1
-_NUMBERS = 4
+_NUMBERS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,25 @@ class BatchCode:
     most: int
 
 
-def find_batch_code(library: Library, name: str) -> BatchCode | None:
-    """The entry point, if the code has one that this version knows."""
+def find_batch_code(library: Library, name: str, sizes: Sequence[int]) -> BatchCode | None:
+    """The entry point, if the code has one that this version knows.
+
+    Args:
+        library: the code.
+        name: of the model.
+        sizes: bytes of weights, state, scratch, input and output as the manifest has them.
+
+    Raises:
+        ArtifactFormatError: the code is made for other sizes.
+    """
     address, table = library.address(f"{name}_batch"), library.address(f"{name}_batch_sizes")
     if address is None or table is None:
         return None
-    version, scratch, most, _ = (ctypes.c_int64 * _NUMBERS).from_address(table)
+    version, scratch, most, *own = (ctypes.c_int64 * _NUMBERS).from_address(table)
     if version != _VERSION:
         return None
+    weights, state, *frames = own
+    expect_sizes((weights, state, sizes[2], *frames), sizes, "many streams")
     function = _BatchFunction(address)
     function.library = library
     return BatchCode(function, scratch, most)

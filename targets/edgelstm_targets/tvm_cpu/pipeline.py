@@ -165,10 +165,10 @@ def _link(objects: Objects) -> Emission:
         sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code
         isas.append(_facts(each, section, symbols[:2]))
         linker = used.name
-    for each, shown in objects.streams:
+    for each, names in objects.streams:
         _expect_no_library(each)
         section = f"{STREAMS_PREFIX}{each.isa.name}"
-        sections[section], _ = link(each.code, shown, linkers)
+        sections[section], _ = link(each.code, names, linkers)
         facts = next(facts for facts in isas if facts["section"].endswith(f"/{each.isa.name}"))
         facts["streams"] = {"section": section, **memory_of_code(each.code)}
     return Emission(

@@ -2,7 +2,8 @@
 
 ```
 int64_t NAME_batch(weights, states, scratch, in, out, places, codes, n_places, n_frames, strides)
-int64_t NAME_batch_sizes[4]     version, bytes of scratch, most columns at once, reserved
+int64_t NAME_batch_sizes[7]     version, bytes of scratch, most streams at once, bytes of weights,
+                                of one state, of one input, of one output
 ```
 Stream i of `places` (int32) has its state block at states + place * strides[0], its frames at
 in + place * strides[1] + frame * strides[2], its outputs at out + place * strides[3] +
@@ -37,7 +38,15 @@ def batch_scratch_bytes(program: Program, work_bytes: int) -> int:
 
 def batch_table(program: Program, work_bytes: int) -> Table:
     """What callers have to know."""
-    numbers = (VERSION, batch_scratch_bytes(program, work_bytes), MOST_COLUMNS, 0)
+    numbers = (
+        VERSION,
+        batch_scratch_bytes(program, work_bytes),
+        MOST_COLUMNS,
+        len(program.weights),
+        len(program.state_init),
+        program.signature.input_bytes,
+        program.signature.output_bytes,
+    )
     return Table(f"{program.signature.name}_batch_sizes", numbers)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.columns import Kind, Layout, StreamColumns
 from edgelstm_targets.tvm_cpu.batch.dense import BatchDense, DenseWork, buffer_types
 from edgelstm_targets.tvm_cpu.batch.layer import BatchLayer, WorkLayout
 from edgelstm_targets.tvm_cpu.batch.shape import MOST_COLUMNS, for_columns
 from edgelstm_targets.tvm_cpu.batch.tile import ColumnMemory
-from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.layers import LAYERS
 from edgelstm_targets.tvm_cpu.recurrent import Arguments, Memory, repeat
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
