@@ -7,8 +7,8 @@ EdgeLSTMError (1)
 |                      LinkError
 |- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError, UntrustedArtifactError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
-|                      NonFiniteStateError, RefusedStreamsError, BusyError, RecordingError,
-|                      SampleRateError, OverrunError
+|                      NonFiniteStateError, RefusedStreamsError, RefusedSamplesError,
+|                      BusyError, RecordingError, SampleRateError, OverrunError
 |- OutputError (7)     an output that cannot be written, or would destroy an input
 |- InternalError (70)  InvalidGraphError, PassError        "this is a bug in edgelstm"
 ```
@@ -169,6 +169,10 @@ class RefusedStreamsError(StreamError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class RefusedSamplesError(RefusedStreamsError, NonFiniteSampleError):
+    """As RefusedStreamsError, each of the frames for holding NaN, infinity or too large numbers."""
 
 
 class BusyError(StreamError):

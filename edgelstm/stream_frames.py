@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from edgelstm.admission import is_restricted, refused
 from edgelstm.errors import (
     InternalError,
+    NonFiniteSampleError,
     NonFiniteStateError,
+    RefusedSamplesError,
     RefusedStreamsError,
     SampleShapeError,
     StreamError,
 )
 from edgelstm.memory import Block
-from edgelstm.samples import Result, by_name, convert_array, refusal_error
+from edgelstm.samples import Result, by_name, convert_array, refusal_reason
 from edgelstm.signature import Signature, TensorSpec
 
 Array = NDArray[Any]
@@ -64,14 +66,20 @@ def one_frame(frames: Any, signature: Signature, streams: int) -> list[Array]:
     return found
 
 
-def fill(packed: Block, blocks: Sequence[Array], specs: Sequence[TensorSpec]) -> None:
-    """Write blocks of all inputs side by side.
+def packed_inputs(blocks: Sequence[Array], signature: Signature) -> Block:
+    """Blocks of all inputs side by side, as compiled code wants them.
 
     Shapes:
-        packed (n, streams, input_bytes)
+        the result (n, streams, input_bytes)
     """
+    specs, (count, streams) = signature.inputs, blocks[0].shape[:2]
+    if is_dense(specs, signature.input_bytes):
+        dense = np.ascontiguousarray(blocks[0])
+        return dense.reshape(count, streams, -1).view(np.uint8)
+    packed = np.zeros((count, streams, signature.input_bytes), np.uint8)
     for block, spec in zip(blocks, specs, strict=True):
         tensor_of(packed, spec)[...] = block
+    return packed
 
 
 def tensor_of(packed: Block, spec: TensorSpec) -> Array:
@@ -118,31 +126,50 @@ def refusal_of_streams(
     found: dict[int, StreamError] = {}
     for stream in map(int, np.flatnonzero(codes)):
         code = int(codes[stream])
-        if code < 0:
-            found[stream] = _overflow(signature, -1 - code, is_block=is_block)
-            continue
         if code > len(signature.inputs):
             raise InternalError(f"the step of {signature.name!r} returned {code}")
-        own = blocks[code - 1][:, stream]
-        found[stream] = refusal_error(
-            own if is_block else own[0], signature.inputs[code - 1], is_block
-        )
-    first, error = next(iter(found.items()))
-    others = f"; and {len(found) - 1} more streams" if len(found) > 1 else ""
-    return RefusedStreamsError(
-        f"stream {first}: {error}{others} (all other streams were fed; the error's `refused` has "
-        "the reason of each, its `outputs` what the model said to the others)",
+        if code < 0:
+            found[stream] = _overflow(signature, stream, -1 - code, is_block=is_block)
+        else:
+            own, spec = blocks[code - 1][:, stream], signature.inputs[code - 1]
+            found[stream] = _refusal(own, spec, stream, is_block=is_block)
+    message = str(next(iter(found.values())))
+    if len(found) > 1:
+        message += f"; and {len(found) - 1} more streams"
+    kinds = {type(error) for error in found.values()}
+    kind = RefusedSamplesError if kinds == {NonFiniteSampleError} else RefusedStreamsError
+    return kind(
+        f"{message} (all others were fed; this error's `refused` has the reasons, its `outputs` "
+        "what the model said to the others)",
         found,
         result,
     )
 
 
-def _overflow(signature: Signature, done: int, *, is_block: bool) -> NonFiniteStateError:
+def _refusal(frames: Array, spec: TensorSpec, stream: int, *, is_block: bool) -> StreamError:
+    places = np.argwhere(refused(frames, spec))
+    if len(places) == 0:
+        raise InternalError(f"the code refused input {spec.name!r}, in which nothing is wrong")
+    place = tuple(int(index) for index in places[0])
+    kind, reason = refusal_reason(frames[place], spec, place[1:])
+    element = f", element [{','.join(map(str, place[1:]))}]" if len(place) > 1 else ""
+    where = f" in frame {place[0]} of the block," if is_block else ""
+    return kind(f"input {spec.name!r} of stream {stream}{element}{where} {reason}")
+
+
+def _overflow(
+    signature: Signature, stream: int, done: int, *, is_block: bool
+) -> NonFiniteStateError:
     limit = signature.state_limit
     bound = f"beyond {limit:.4g}, infinite" if limit < float("inf") else "infinite"
     where = f" {done} of the block" if is_block else ""
     return NonFiniteStateError(
-        f"after frame{where} a state would be {bound} or NaN: the stream stands as before that "
-        "frame; reset it, or bound the model (clip of the cell, tanh instead of relu)",
+        f"after frame{where} a state of stream {stream} would be {bound} or NaN: it stands as "
+        "before that frame; reset it, or bound the model (clip of the cell, tanh instead of relu)",
         done,
     )
+
+
+def is_dense(specs: Sequence[TensorSpec], size_bytes: int) -> bool:
+    """Whether frames of the only tensor follow each other without gaps."""
+    return len(specs) == 1 and specs[0].offset_bytes == 0 and specs[0].nbytes == size_bytes

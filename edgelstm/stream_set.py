@@ -21,9 +21,9 @@ from edgelstm.signature import Signature
 from edgelstm.snapshot import Snapshot, state_to_restore
 from edgelstm.stream_frames import (
     Codes,
-    fill,
     named,
     one_frame,
+    packed_inputs,
     refusal_of_streams,
     refused_codes,
     stream_blocks,
@@ -217,9 +217,9 @@ class StreamSet:
         runner, signature = self._expect_open(), self._signature
         blocks = stream_blocks(frames, signature, len(self))
         count = len(blocks[0])
-        inputs = np.zeros((count, len(self), signature.input_bytes), np.uint8)
-        fill(inputs, blocks, signature.inputs)
-        outputs = np.zeros((count, len(self), signature.output_bytes), np.uint8)
+        inputs = packed_inputs(blocks, signature)
+        shape = (count, len(self), signature.output_bytes)
+        outputs = (np.empty if self._active.all() else np.zeros)(shape, np.uint8)
         codes = None
         if count:
             if count <= self._pace.steps:
@@ -228,7 +228,8 @@ class StreamSet:
             else:
                 codes = self._run_stretches(runner, blocks, inputs, outputs)
         if codes is not None:
-            outputs[:, codes > 0] = 0
+            for stream in np.flatnonzero(codes):
+                outputs[max(0, -1 - codes[stream]) :, stream] = 0
         arrays = [np.ascontiguousarray(tensor_of(outputs, spec)) for spec in signature.outputs]
         result = named(arrays, signature.outputs)
         if codes is not None:
