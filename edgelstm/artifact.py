@@ -237,7 +237,9 @@ class Artifact:
     def session(self, streams: None = None, *, latency: str | None = None) -> Session: ...
 
     @overload
-    def session(self, streams: int, *, check_states: bool = True) -> StreamSet: ...
+    def session(
+        self, streams: int, *, check_states: bool = True, threads: int = 1
+    ) -> StreamSet: ...
 
     def session(
         self,
@@ -245,17 +247,20 @@ class Artifact:
         *,
         latency: str | None = None,
         check_states: bool = True,
+        threads: int = 1,
     ) -> Session | StreamSet:
         """A new stream through the model, with its initial state; or many, stepped together.
 
         Args:
-            streams: None for one stream; else how many places for streams there are, on engines
-                that step many at once.
+            streams: None for one stream; else how many places for streams there are, which are
+                stepped together.
             latency: None, or "doorbell": on a GPU, a kernel stays there and waits for frames. It
                 takes that part of the GPU for itself while frames come; one stream only.
             check_states: for many streams only. A model with unbounded activations can bring its
                 state to infinity; one stream is checked in every step, many cannot be. False
-                accepts that a stream to which it happens gives NaN until it is reset.
+                accepts that a stream to which it happens gives NaN until it is reset. Compiled code
+                for CPUs checks them all.
+            threads: for many streams on a CPU only: how many threads share them.
 
         Raises:
             TargetUnavailableError: this machine cannot run the artifact.
@@ -263,18 +268,22 @@ class Artifact:
         """
         if latency is not None and (latency != "doorbell" or streams is not None):
             raise ValueError(f"latency={latency!r} with streams={streams!r}: see Artifact.session")
-        if streams is None and not check_states:
-            raise ValueError("check_states=False is for many streams: see Artifact.session")
+        if streams is None and not (check_states and threads == 1):
+            raise ValueError(
+                "check_states=False and threads are for many streams: see Artifact.session"
+            )
+        memory = self.manifest["memory"]
         if streams is not None:
             return StreamSet(
                 kernel=self.kernel,
                 signature=self._signature,
                 state_init=self._container.section(STATE_SECTION),
+                scratch_bytes=memory["scratch_bytes"],
                 streams=streams,
                 model_id=self.model_id,
                 check_states=check_states,
+                threads=threads,
             )
-        memory = self.manifest["memory"]
         return mode_of(self._signature.mode).session(
             kernel=self.kernel if latency is None else self._kernel_with_doorbell(),
             signature=self._signature,

@@ -7,7 +7,8 @@ EdgeLSTMError (1)
 |                      LinkError
 |- ArtifactError (5)   ArtifactFormatError, ArtifactVersionError, UntrustedArtifactError
 |- StreamError (6)     SampleShapeError, SampleTypeError, NonFiniteSampleError, SampleRangeError,
-|                      NonFiniteStateError, BusyError, RecordingError, SampleRateError, OverrunError
+|                      NonFiniteStateError, RefusedStreamsError, RefusedSamplesError,
+|                      BusyError, RecordingError, SampleRateError, OverrunError
 |- OutputError (7)     an output that cannot be written, or would destroy an input
 |- InternalError (70)  InvalidGraphError, PassError        "this is a bug in edgelstm"
 ```
@@ -17,7 +18,7 @@ Wrong usage of the command line exits with 2 (click).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -147,6 +148,31 @@ class NonFiniteStateError(StreamError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class RefusedStreamsError(StreamError):
+    """Frames of some streams of a set were refused; all other streams were fed.
+
+    Args:
+        message: how many, and why.
+        refused: the error of each, by the number of its stream.
+        outputs: what the model said to the others, as `step` or `run` returns it; zeros in the
+            rows of those that were refused.
+    """
+
+    def __init__(
+        self, message: str, refused: Mapping[int, StreamError] | None = None, outputs: Any = None
+    ) -> None:
+        super().__init__(message, dict(refused or {}), outputs)
+        self.refused = dict(refused or {})
+        self.outputs = outputs
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class RefusedSamplesError(RefusedStreamsError, NonFiniteSampleError):
+    """As RefusedStreamsError, each of the frames for holding NaN, infinity or too large numbers."""
 
 
 class BusyError(StreamError):

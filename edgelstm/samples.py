@@ -40,7 +40,7 @@ def convert_sample(data: Any, spec: TensorSpec) -> Array:
     Raises:
         SampleTypeError, SampleShapeError: it is not that.
     """
-    array = _as_array(data, spec)
+    array = convert_array(data, spec)
     if array.shape != spec.shape:
         raise SampleShapeError(
             f"input {spec.name!r}: expected shape {spec.shape}, got {array.shape}"
@@ -54,7 +54,7 @@ def convert_block(data: Any, spec: TensorSpec) -> Array:
     Raises:
         SampleTypeError, SampleShapeError: it is not that.
     """
-    array = _as_array(data, spec)
+    array = convert_array(data, spec)
     if array.size == 0 and array.ndim == 1 and not isinstance(data, np.ndarray):
         array = array.reshape((0, *spec.shape))
     if array.ndim != 1 + len(spec.shape) or array.shape[1:] != spec.shape:
@@ -147,7 +147,12 @@ def refusal_reason(
     )
 
 
-def _as_array(data: Any, spec: TensorSpec) -> Array:
+def convert_array(data: Any, spec: TensorSpec) -> Array:
+    """Samples of one input in its type, in whatever shape they come.
+
+    Raises:
+        SampleTypeError, SampleShapeError: they cannot be that.
+    """
     dtype = spec.dtype.numpy
     # Looked up, not imported: NumPy loads it when it is first touched, within somebody's step.
     masked = sys.modules.get("numpy.ma")

@@ -1,32 +1,54 @@
-"""Many streams through one model, stepped together on an accelerator; each with its own state."""
+"""Many streams through one model, stepped together; each with its own state."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.admission import refused, takes
 from edgelstm.engines.base import Kernel
-from edgelstm.errors import CapabilityError, SampleShapeError, StreamError
-from edgelstm.memory import Block
-from edgelstm.samples import Frame, Result, refusal_reason
+from edgelstm.engines.stepwise_streams import StepwiseRunner
+from edgelstm.errors import StreamError
+from edgelstm.memory import Block, allocate_block
+from edgelstm.pace import Pace
+from edgelstm.samples import Frame, Result
 from edgelstm.sessions import mode_of
-from edgelstm.signature import Signature, TensorSpec
+from edgelstm.signature import Signature
 from edgelstm.snapshot import Snapshot, state_to_restore, state_view
 from edgelstm.state_access import convert_state
+from edgelstm.stream_frames import (
+    Codes,
+    named,
+    one_frame,
+    packed_inputs,
+    refusal_of_streams,
+    refused_codes,
+    stream_blocks,
+    tensor_of,
+)
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
 
 
 class Runner(Protocol):
-    """Device memory for the streams, and what moves them on."""
+    """Memory for the streams, and what moves them on."""
 
-    def run(self, inputs: Block, outputs: Block, n_frames: int) -> None:
-        """Feed frames `[frame][stream][input block]`; outputs come in the same order."""
+    @property
+    def checks_frames(self) -> bool:
+        """Whether it refuses frames that the model does not take by itself."""
+        ...
+
+    def run(self, inputs: Block, outputs: Block, n_frames: int) -> Codes | None:
+        """Feed frames `[frame][stream][input block]`; outputs come in the same order.
+
+        Returns:
+            For each place what a step returns; None where all streams were fed.
+        """
         ...
 
     def write_state(self, stream: int, state: Block) -> None:
@@ -41,12 +63,18 @@ class Runner(Protocol):
         """Which streams are moved on."""
         ...
 
+    def close(self) -> None:
+        """End what runs between calls."""
+        ...
+
 
 @runtime_checkable
 class ManyStreams(Protocol):
     """A kernel that steps many streams at once."""
 
-    def bind_streams(self, streams: int, state_bytes: int, *, check_states: bool) -> Runner:
+    def bind_streams(
+        self, streams: int, state_bytes: int, *, check_states: bool, threads: int
+    ) -> Runner:
         """Memory for that many streams."""
         ...
 
@@ -55,19 +83,21 @@ class StreamSet:
     """Places for streams, numbered from 0; made by `Artifact.session(streams=N)`.
 
     All places are taken at first. A stream that leaves is not moved on, its rows of the outputs are
-    zeros, and its place can be taken again. Whatever is refused leaves every state as it was.
+    zeros, and its place can be taken again. A frame that is refused leaves the state of its stream
+    as it was; the other streams are fed, and then a RefusedStreamsError tells of it.
 
     Args:
         kernel: the model made ready to run; shared.
         signature: what goes in and out.
         state_init: the state block before the first step.
+        scratch_bytes: size of the working memory of one stream.
         streams: how many places.
         model_id: tells models apart in snapshots.
         check_states: False where states that become infinite or NaN are accepted.
+        threads: how many share the streams; started here, and never in a step.
 
     Raises:
-        CapabilityError: this engine has one stream a session, or no such check where the model
-            needs it.
+        CapabilityError: the engine has no threads, or no such check where the model needs it.
         StreamError: fewer than one place, or a model compiled with `--mode call`.
     """
 
@@ -76,28 +106,44 @@ class StreamSet:
         kernel: Kernel,
         signature: Signature,
         state_init: bytes | memoryview,
+        scratch_bytes: int,
         streams: int,
         model_id: str,
         *,
         check_states: bool = True,
+        threads: int = 1,
     ) -> None:
-        if not isinstance(kernel, ManyStreams):
-            engine = kernel.facts.get("engine", "this engine")
-            raise CapabilityError(
-                f"engine {engine} has one stream a session: open {streams} sessions, or compile "
-                "the model for a GPU"
-            )
         if streams < 1 or not mode_of(signature.mode).takes_many:
             raise StreamError(f"{streams} streams of a {signature.mode} model")
+        if threads < 1:
+            raise ValueError(f"threads={threads}: at least one steps the streams")
         self._kernel: Kernel = kernel
         self._signature = signature
         self._state_init = np.frombuffer(state_init, np.uint8)
         self._model_id = model_id
         self._turn = Turn(f"the streams of {signature.name!r}")
         self._active = np.ones(streams, np.bool_)
-        self._runner: Runner | None = kernel.bind_streams(
-            streams, len(state_init), check_states=check_states
+        state_bytes = len(state_init)
+        self._runner: Runner | None
+        if isinstance(kernel, ManyStreams):
+            self._runner = kernel.bind_streams(
+                streams, state_bytes, check_states=check_states, threads=threads
+            )
+        else:
+            self._runner = StepwiseRunner(
+                kernel, signature, streams, state_bytes, scratch_bytes, threads
+            )
+        self._pace = Pace()
+        # One frame of all streams; steps fill and empty it.
+        self._in, self._out = (
+            allocate_block(streams * size)
+            for size in (signature.input_bytes, signature.output_bytes)
         )
+        frames, results = self._in.reshape(1, streams, -1), self._out.reshape(1, streams, -1)
+        self._inputs = [tensor_of(frames, spec) for spec in signature.inputs]
+        self._outputs = [tensor_of(results, spec)[0] for spec in signature.outputs]
+        # One input takes the short way through `step`; no array passes its check else.
+        self._input = self._inputs[0][0] if len(self._inputs) == 1 else None
         self.reset()
 
     def __len__(self) -> int:
@@ -123,17 +169,37 @@ class StreamSet:
             `(streams, *output)`, one array or a dict by name.
 
         Raises:
-            StreamError: a frame does not fit; no stream was fed.
+            RefusedStreamsError: frames of some streams do not fit; all others were fed.
+            StreamError: what was given is no frame of every stream; none was fed.
         """
-        given = frames if isinstance(frames, dict) else {self._signature.inputs[0].name: frames}
         with self._turn:
-            result = self._advance({name: np.asarray(data)[None] for name, data in given.items()})
-        if isinstance(result, dict):
-            return {name: data[0] for name, data in result.items()}
-        return result[0]
+            runner, room = self._expect_open(), self._input
+            if (
+                room is not None
+                and type(frames) is np.ndarray
+                and frames.dtype is room.dtype
+                and frames.shape == room.shape
+            ):
+                room[...] = frames
+            else:
+                blocks = one_frame(frames, self._signature, len(self))
+                for place, block in zip(self._inputs, blocks, strict=True):
+                    place[...] = block
+            codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
+            if codes is not None:
+                self._out.reshape(len(self), -1)[codes != 0] = 0
+            result = named([each.copy() for each in self._outputs], self._signature.outputs)
+            if codes is not None:
+                raise refusal_of_streams(
+                    codes, self._inputs, self._signature, result, is_block=False
+                )
+            return result
 
     def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
+
+        A stream that has a frame which is refused is fed none of the block. A signal is answered
+        within a fraction of a second, and then no stream was fed.
 
         Args:
             frames: `(n, streams, *frame)`, or a dict of such blocks by name.
@@ -142,20 +208,67 @@ class StreamSet:
             `(n, streams, *output)`, one array or a dict by name.
 
         Raises:
-            StreamError: a frame does not fit; no stream was fed.
+            RefusedStreamsError: frames of some streams do not fit; all others were fed.
+            StreamError: what was given is no block of frames of every stream; none was fed.
         """
         with self._turn:
-            return self._advance(frames)
+            return self._run(frames)
 
-    def _advance(self, frames: Any) -> Result:
-        runner = self._expect_open()
-        packed = self._pack(frames)
-        count = packed.shape[0]
-        outputs = np.zeros((count, len(self), self._signature.output_bytes), np.uint8)
+    def _run(self, frames: Frame) -> Result:
+        runner, signature = self._expect_open(), self._signature
+        blocks = stream_blocks(frames, signature, len(self))
+        count = len(blocks[0])
+        inputs = packed_inputs(blocks, signature)
+        shape = (count, len(self), signature.output_bytes)
+        outputs = (np.empty if self._active.all() else np.zeros)(shape, np.uint8)
+        codes = None
         if count:
-            runner.run(packed.reshape(-1), outputs.reshape(-1), count)
-        arrays = {spec.name: _column(outputs, spec) for spec in self._signature.outputs}
-        return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+            if count <= self._pace.steps:
+                x, y = inputs.reshape(-1), outputs.reshape(-1)
+                codes = self._run_checked(runner, blocks, x, y, count)
+            else:
+                codes = self._run_stretches(runner, blocks, inputs, outputs)
+        if codes is not None:
+            for stream in np.flatnonzero(codes):
+                outputs[max(0, -1 - codes[stream]) :, stream] = 0
+        arrays = [np.ascontiguousarray(tensor_of(outputs, spec)) for spec in signature.outputs]
+        result = named(arrays, signature.outputs)
+        if codes is not None:
+            raise refusal_of_streams(codes, blocks, signature, result, is_block=True)
+        return result
+
+    def _run_checked(
+        self, runner: Runner, blocks: list[Array], x: Block, y: Block, count: int
+    ) -> Codes | None:
+        """Run frames; streams whose frames are refused are left out."""
+        if runner.checks_frames:
+            return runner.run(x, y, count)
+        codes = refused_codes(blocks, self._signature.inputs, self._active)
+        if codes is None:
+            return runner.run(x, y, count)
+        with _only(runner, self._active & (codes == 0), self._active):
+            later = runner.run(x, y, count)
+        return codes if later is None else np.where(codes != 0, codes, later)
+
+    def _run_stretches(
+        self, runner: Runner, blocks: list[Array], inputs: Block, outputs: Block
+    ) -> Codes | None:
+        """Native calls that a signal can come between; unless all are done, none was."""
+        before = np.concatenate([runner.read_state(i) for i in range(len(self))])
+        codes = refused_codes(blocks, self._signature.inputs, self._active)
+        codes = np.zeros(len(self), np.int32) if codes is None else codes
+        try:
+            for part in self._pace.stretches(len(inputs)):
+                with _only(runner, self._active & (codes == 0), self._active):
+                    x, y = inputs[part].reshape(-1), outputs[part].reshape(-1)
+                    found = runner.run(x, y, part.stop - part.start)
+                if found is not None:
+                    # -1 - k: the k frames before stay fed, and those of the stretches before.
+                    codes = np.where(found < 0, found - part.start, np.where(found, found, codes))
+        except BaseException:
+            runner.write_state(0, before)
+            raise
+        return codes if codes.any() else None
 
     def reset(self, stream: int | None = None) -> None:
         """Begin a new stream at one place, or at all of them."""
@@ -191,6 +304,7 @@ class StreamSet:
         with self._turn:
             runner = self._expect_open()
             self._active[self._expect_place(stream)] = False
+            self._out.reshape(len(self), -1)[stream] = 0
             runner.set_active(self._active)
 
     def snapshot(self, stream: int) -> Snapshot:
@@ -226,6 +340,8 @@ class StreamSet:
     def close(self) -> None:
         """Give the memory back; the set cannot be used afterwards."""
         with self._turn:
+            if self._runner is not None:
+                self._runner.close()
             self._runner = None
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -246,47 +362,6 @@ class StreamSet:
         facts = " ".join(self._kernel.facts.values())
         return f"<edgelstm.StreamSet {self._signature.name} of {len(self)} on {facts}>"
 
-    def _pack(self, frames: Any) -> Array:
-        """Frames of all inputs side by side: (n, streams, input_bytes)."""
-        specs = self._signature.inputs
-        given = frames if isinstance(frames, dict) else {specs[0].name: frames}
-        if set(given) != {spec.name for spec in specs}:
-            names = ", ".join(spec.name for spec in specs)
-            raise SampleShapeError(f"expected the inputs {names}, found {', '.join(given)}")
-        blocks = {spec.name: np.asarray(given[spec.name]) for spec in specs}
-        count = len(blocks[specs[0].name])
-        packed = np.zeros((count, len(self), self._signature.input_bytes), np.uint8)
-        for spec in specs:
-            block, wanted = blocks[spec.name], (count, len(self), *spec.shape)
-            if block.shape != wanted:
-                raise SampleShapeError(
-                    f"input {spec.name!r} has shape {block.shape}, expected {wanted}: frames, "
-                    "streams, and the frame"
-                )
-            values = np.ascontiguousarray(block, spec.dtype.numpy)
-            self._expect_taken(values, spec)
-            end = spec.offset_bytes + spec.nbytes
-            packed[..., spec.offset_bytes : end] = values.reshape(count, len(self), -1).view(
-                np.uint8
-            )
-        return packed
-
-    def _expect_taken(self, values: Array, spec: TensorSpec) -> None:
-        if takes(values, spec):
-            return
-        bad = refused(values, spec).reshape(*values.shape[:2], -1)
-        rows = bad.any(axis=2) & self._active
-        if rows.any():
-            frame, stream = (int(each[0]) for each in np.nonzero(rows))
-            place = np.unravel_index(int(bad[frame, stream].argmax()), spec.shape)
-            element = tuple(int(index) for index in place)
-            kind, reason = refusal_reason(values[(frame, stream, *element)], spec, element)
-            raise kind(
-                f"input {spec.name!r} of stream {stream}, element "
-                f"[{','.join(map(str, element))}] in frame {frame} of the block, {reason}; no "
-                "stream was fed"
-            )
-
     def _expect_place(self, stream: int) -> int:
         if not 0 <= stream < len(self):
             raise StreamError(f"there is no stream {stream}: they are 0 to {len(self) - 1}")
@@ -301,8 +376,14 @@ class StreamSet:
         raise StreamError(f"the streams of {self._signature.name!r} are closed")
 
 
-def _column(outputs: Array, spec: TensorSpec) -> Array:
-    """One output of all frames and streams."""
-    end = spec.offset_bytes + spec.nbytes
-    raw = np.ascontiguousarray(outputs[..., spec.offset_bytes : end])
-    return raw.view(spec.dtype.numpy).reshape(*outputs.shape[:2], *spec.shape)
+@contextmanager
+def _only(runner: Runner, chosen: NDArray[np.bool_], active: NDArray[np.bool_]) -> Iterator[None]:
+    """Move on some of the active streams only."""
+    if np.array_equal(chosen, active):
+        yield
+        return
+    runner.set_active(chosen)
+    try:
+        yield
+    finally:
+        runner.set_active(active)

@@ -31,6 +31,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Most of the time that compiling takes: tests of many streams ask for it.
+os.environ.setdefault("EDGELSTM_STREAMS", "no")
+
 GoldenCheck = Callable[[str, str], None]
 
 

@@ -172,12 +172,17 @@ class CudaKernel:
             blocks.state[...] = state
         return 0
 
-    def bind_streams(self, streams: int, state_bytes: int, *, check_states: bool) -> StreamRunner:
+    def bind_streams(
+        self, streams: int, state_bytes: int, *, check_states: bool, threads: int = 1
+    ) -> StreamRunner:
         """Device memory for many streams, and how they are run.
 
         Raises:
-            CapabilityError: the states of the model have to be checked in every step.
+            CapabilityError: the states of the model have to be checked in every step, or threads
+                are asked for.
         """
+        if threads > 1:
+            raise CapabilityError("a GPU steps all streams at once: threads are for CPUs")
         if streams > 1 and check_states:
             self._expect_bounded_states(
                 "many streams in one session",

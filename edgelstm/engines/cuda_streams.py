@@ -59,6 +59,12 @@ class StreamRunner:
         """Handle of the stream of the driver that everything is started in."""
         return self._stream.handle
 
+    checks_frames = False
+    """Frames that the model does not take are found before."""
+
+    def close(self) -> None:
+        """Nothing runs between calls."""
+
     def run(self, inputs: Block, outputs: Block, n_frames: int) -> None:
         """Feed frames [frame][stream]; outputs come in the same order."""
         self._device.enter()

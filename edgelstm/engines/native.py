@@ -30,16 +30,18 @@ from numpy.typing import NDArray
 
 from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, StepFunction
+from edgelstm.engines.code_sizes import SIZES, expect_sizes
 from edgelstm.engines.cpu_features import ELF_MACHINES, cpu_flags, machine
+from edgelstm.engines.native_streams import BatchCode, BatchRunner, find_batch_code
 from edgelstm.engines.shared_object import Library, load_shared_object
+from edgelstm.engines.stepwise_streams import StepwiseRunner
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm.memory import Block, address_of, view_aligned
 from edgelstm.signature import Signature
 
 CODE_PREFIX = "code/"
-SIZES = ("weights", "a state", "scratch", "an input", "an output")
-"""What the numbers of `NAME_sizes` are the bytes of."""
-
+STREAMS_PREFIX = "streams/"
+"""Sections with code that steps many streams at once, of the same instruction set."""
 ISA_VARIABLE = "EDGELSTM_ISA"
 """Environment variable that forces one instruction set of the artifact."""
 
@@ -146,7 +148,8 @@ class NativeEngine:
         library = load_shared_object(container.section(variant.section), signature.name)
         weights = view_aligned(container.section("weights"))
         sizes = memory_sizes(container.manifest, signature)
-        return NativeKernel(library, signature.name, weights, variant.isa, sizes)
+        many = container.sections.get(f"{STREAMS_PREFIX}{variant.isa}")
+        return NativeKernel(library, signature, weights, variant.isa, sizes, many)
 
 
 class NativeKernel:
@@ -154,30 +157,45 @@ class NativeKernel:
 
     Args:
         library: the code.
-        name: of the model.
+        signature: of the model.
         weights: its weights.
         isa: the instruction set.
         sizes: bytes of weights, state, scratch, input and output as the manifest has them.
+        many: the shared object that steps many streams at once, if there is one; loaded when a
+            session asks for it.
 
     Raises:
         ArtifactFormatError: the code lacks a function, or is for other sizes.
     """
 
     __slots__ = (
+        "_batch",
         "_facts",
         "_library",
+        "_many",
         "_needs_guards",
         "_read",
         "_run",
+        "_signature",
+        "_sizes",
         "_step",
         "_weights",
         "_weights_pointer",
     )
 
     def __init__(
-        self, library: Library, name: str, weights: Block, isa: str, sizes: Sequence[int]
+        self,
+        library: Library,
+        signature: Signature,
+        weights: Block,
+        isa: str,
+        sizes: Sequence[int],
+        many: memoryview | None = None,
     ) -> None:
-        self._library = library
+        self._library, self._signature, self._sizes = library, signature, tuple(sizes)
+        self._many = many
+        self._batch: BatchCode | None = None
+        name = signature.name
         step, run = (library.address(f"{name}_{function}") for function in ("step", "run"))
         if step is None or run is None:
             raise ArtifactFormatError(
@@ -233,6 +251,21 @@ class NativeKernel:
             ctypes.c_int64(n_steps),
         )
 
+    def bind_streams(
+        self, streams: int, state_bytes: int, *, check_states: bool, threads: int
+    ) -> BatchRunner | StepwiseRunner:
+        """Memory for many streams; see `edgelstm.stream_set.ManyStreams`."""
+        del check_states  # compiled code looks at every state that has to be looked at
+        if self._batch is None and self._many is not None:
+            name = self._signature.name
+            self._batch = find_batch_code(load_shared_object(self._many, name), name, self._sizes)
+        if self._batch is None:
+            scratch = self._sizes[SIZES.index("scratch")]
+            return StepwiseRunner(self, self._signature, streams, state_bytes, scratch, threads)
+        return BatchRunner(
+            self._batch, self._weights, self._signature, streams, state_bytes, threads
+        )
+
     def read_weights(self, repeats: int) -> int | None:
         """Merely read all weights so often; the bytes read."""
         if self._read is None:
@@ -262,20 +295,6 @@ def memory_sizes(manifest: Mapping[str, Any], signature: Signature) -> tuple[int
     memory = manifest["memory"]
     blocks = (int(memory[f"{block}_bytes"]) for block in ("weights", "state", "scratch"))
     return (*blocks, signature.input_bytes, signature.output_bytes)
-
-
-def expect_sizes(wanted: Sequence[int], sizes: Sequence[int], isa: str) -> None:
-    """Compare what code wants with what the manifest says.
-
-    Raises:
-        ArtifactFormatError: they differ.
-    """
-    for what, code, manifest in zip(SIZES, wanted, sizes, strict=True):
-        if code != manifest:
-            raise ArtifactFormatError(
-                f"the code for {isa} is made for {what} of {code} bytes, the manifest says "
-                f"{manifest}: the artifact was altered; compile the model again"
-            )
 
 
 def _pointer(array: NDArray[Any]) -> Any:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from edgelstm.artifact import STATE_SECTION, WEIGHTS_SECTION, Artifact
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
-from edgelstm.engines.native import CODE_PREFIX, SIZES, expect_sizes, memory_sizes
+from edgelstm.engines.code_sizes import SIZES, expect_sizes
+from edgelstm.engines.native import CODE_PREFIX, memory_sizes
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
 from edgelstm_compiler.emulation.image import X86_64, read_image

@@ -46,6 +46,11 @@ class InstructionSet:
         """For a processor without an operating system."""
         return "-none-" in self.triple
 
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether prepared vectors stand in the workspace, those of many columns at once."""
+        return False
+
     def units(self, accumulators: int, unit_block: int) -> int:
         """Units that are computed at once: as many as leave half of the registers free."""
         units = unit_block

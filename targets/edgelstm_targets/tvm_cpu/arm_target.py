@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
 from edgelstm.engines.cpu_features import cpu_flags, machine
@@ -14,6 +15,18 @@ from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.processors.processor import Processor
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool, multiplies_bytes
+from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams
+
+
+@dataclass(frozen=True, slots=True)
+class ArmOptions(TargetOptions):
+    """Options of a target.
+
+    Args:
+        streams: also code that steps many streams at once.
+    """
+
+    streams: bool
 
 
 class ArmTarget:
@@ -52,20 +65,23 @@ class ArmTarget:
             processor.unit_block, packing=processor.packing, has_float=processor.has_float
         )
 
-    def options(self, raw: Mapping[str, str]) -> TargetOptions:
-        """There are none.
+    def options(self, raw: Mapping[str, str]) -> ArmOptions:
+        """Parse options given as text; microcontrollers have none.
 
         Raises:
-            CapabilityError: one was given.
+            CapabilityError: an unknown option or value.
         """
-        if raw:
-            raise CapabilityError(f"target {self.name} has no option {sorted(raw)[0]!r}")
-        return TargetOptions()
+        known = [OPTION] if self.processor.machine else []
+        unknown = sorted(set(raw) - set(known))
+        if unknown:
+            has = f"; it has: {OPTION}" if known else ""
+            raise CapabilityError(f"target {self.name} has no option {unknown[0]!r}{has}")
+        return ArmOptions(bool(known) and has_streams(raw))
 
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
         """Program -> TensorIR -> objects -> shared objects with header and facts."""
-        del options
-        return code_stages(self._choose)
+        assert isinstance(options, ArmOptions)
+        return code_stages(self._choose, streams=options.streams)
 
     def _choose(self, program: Program) -> Sequence[InstructionSet]:
         """The instruction sets, unless the program computes what the processor cannot.

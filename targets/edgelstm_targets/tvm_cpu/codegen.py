@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
@@ -18,8 +19,10 @@ from edgelstm_compiler.ir.program import Buffer as Place
 from edgelstm_compiler.ir.program import Call, Program, Space
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.batch.entry import batch_functions, batch_stub, batch_table
+from edgelstm_targets.tvm_cpu.batch.streams import PlannedCall, stream_frame
 from edgelstm_targets.tvm_cpu.copying import copy_function
-from edgelstm_targets.tvm_cpu.entry import entry_functions
+from edgelstm_targets.tvm_cpu.entry import check_functions, entry_functions
 from edgelstm_targets.tvm_cpu.layers import dense_layer_function, recurrent_function
 from edgelstm_targets.tvm_cpu.operators import operator_function
 from edgelstm_targets.tvm_cpu.recurrent import (
@@ -31,9 +34,25 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     X,
     Y,
 )
+from edgelstm_targets.tvm_cpu.stubs import Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function
 
 _SPACES = (Space.WEIGHTS, Space.STATE, Space.SCRATCH, Space.INPUT, Space.OUTPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCode:
+    """What steps many streams on one instruction set.
+
+    Args:
+        functions: all of them.
+        stub: the C function in front of them.
+        table: the numbers beside it.
+    """
+
+    functions: tuple[Function, ...]
+    stub: Stub
+    table: Table
 
 
 def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, ...]:
@@ -42,27 +61,58 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
     Raises:
         CapabilityError: a kernel that this target does not have.
     """
-    name = program.signature.name
-    shared: dict[Hashable, str] = {}
-    functions: list[Function] = []
-    calls: list[tuple[str, tuple[Place, ...], bool]] = []
-    for call in program.calls:
-        key, places = _key(call)
-        symbol = shared.get(key)
-        if symbol is None:
-            symbol = f"{name}_kernel{len(shared)}"
-            functions.append(_function(symbol, call, isa))
-            shared[key] = symbol
-        calls.append((symbol, places, isinstance(call.kernel, RecurrentKernel)))
+    calls, kernels = _planned(program)
+    functions = [_function(symbol, call, isa) for symbol, call in kernels.items()]
 
     def frame(*arguments: Buffer) -> None:
         *memory, turn = arguments
         blocks = dict(zip(_SPACES, memory, strict=True))
-        for symbol, places, takes_turn in calls:
-            pointers = [tir.address(blocks[place.space], place.offset_bytes) for place in places]
-            tir.call(symbol, *pointers, *([turn] if takes_turn else []))
+        for planned in calls:
+            pointers = [
+                tir.address(blocks[place.space], place.offset_bytes) for place in planned.places
+            ]
+            tir.call(planned.symbol, *pointers, *([] if planned.arguments is None else [turn]))
 
     return (*functions, *entry_functions(program, frame, isa))
+
+
+def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
+    """The functions that step many streams of a program; None: nothing in it gains by that.
+
+    Raises:
+        CapabilityError: a kernel that this target does not have.
+    """
+    if program.signature.mode != "stream" or isa.is_bare:
+        return None
+    calls, kernels = _planned(program)
+    many = stream_frame(program, isa, calls)
+    if not many.kernels:
+        return None
+    name = program.signature.name
+    singly = [_function(symbol, kernels[symbol], isa) for symbol in many.singly]
+    functions = (
+        *singly,
+        *check_functions(program),
+        *many.kernels,
+        many.frame,
+        *batch_functions(program, many.work_bytes),
+    )
+    return StreamCode(functions, batch_stub(name), batch_table(program, many.work_bytes))
+
+
+def _planned(program: Program) -> tuple[list[PlannedCall], dict[str, Call]]:
+    """The calls of a step, and for each symbol a call that has its kernel."""
+    shared: dict[Hashable, str] = {}
+    kernels: dict[str, Call] = {}
+    calls = []
+    for call in program.calls:
+        key, places = _key(call)
+        if key not in shared:
+            shared[key] = f"{program.signature.name}_kernel{len(shared)}"
+            kernels[shared[key]] = call
+        arguments = _arguments(call) if isinstance(call.kernel, RecurrentKernel) else None
+        calls.append(PlannedCall(call, shared[key], places, arguments))
+    return calls, kernels
 
 
 def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:

@@ -10,7 +10,7 @@ from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
-from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
 
 def dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Function:
@@ -20,6 +20,13 @@ def dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Funct
     phase = PackedPhase(only, kernel.unit_block, blocks, 0, isa)
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
     return tir.define(name, parameters, dense_body(kernel, phase))
+
+
+def activated(kernel: DenseKernel, lanes: int, total: Expr) -> Expr:
+    """The outputs of some units in floating point, from their sums."""
+    if kernel.activation is None:
+        return total
+    return Functions(lanes, tir.name).apply(kernel.activation, total)
 
 
 def dense_body(kernel: DenseKernel, phase: BlockPhase) -> Callable[[Buffer, Buffer, Buffer], None]:
@@ -33,8 +40,7 @@ def dense_body(kernel: DenseKernel, phase: BlockPhase) -> Callable[[Buffer, Buff
             block = tir.name(n * phase.block_elements)
             for part in range(phase.parts):
                 (total,) = phase.sums(weights, block, part, streams)
-                if kernel.activation is not None:
-                    total = Functions(lanes, tir.name).apply(kernel.activation, total)
+                total = activated(kernel, lanes, total)
                 first = n * kernel.unit_block + part * lanes
                 count = None
                 if kernel.units % kernel.unit_block:

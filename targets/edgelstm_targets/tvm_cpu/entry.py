@@ -22,8 +22,8 @@ from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
-# Integer type of the same width.
-_BITS = {DType.F32: "int32", DType.F64: "int64", DType.F16: "int16"}
+BITS = {DType.F32: "int32", DType.F64: "int64", DType.F16: "int16"}
+"""Integer type of the same width."""
 _BLOCKS = ("weights", "state", "scratch", "input", "output")
 _READ_CHAINS = 8
 
@@ -75,7 +75,7 @@ def entry_functions(
 
     reads = [] if isa.is_bare else [_read(name, isa)]
     return [
-        *_checks(program),
+        *check_functions(program),
         _turn(name),
         tir.define(f"{name}_frame", [*blocks, turn], frame),
         tir.define(f"{name}_step{INNER}", [*blocks, code], step),
@@ -119,7 +119,7 @@ def _check(signature: Signature, block: Buffer, steps: Expr | None, code: Buffer
             tir.leave()
 
     for index, spec in enumerate(signature.inputs):
-        for run in _runs(spec):
+        for run in checked_runs(spec):
             elements = tirx.const(run.elements, "int64")
             if steps is None:
                 start = tir.integer(spec.offset_bytes + run.offset_bytes)
@@ -135,7 +135,7 @@ def _check(signature: Signature, block: Buffer, steps: Expr | None, code: Buffer
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class CheckedRun:
     """Elements of an input that are checked in one call: which function, where, against what."""
 
     function: str
@@ -144,22 +144,22 @@ class _Run:
     bounds: tuple[Expr, ...]
 
 
-def _runs(spec: TensorSpec) -> Iterator[_Run]:
+def checked_runs(spec: TensorSpec) -> Iterator[CheckedRun]:
     """What is checked of an input."""
     if spec.dtype.is_float:
         elements = spec.nbytes // spec.dtype.itemsize
-        largest = tirx.const(_bits_of(spec.limit, spec.dtype), _BITS[spec.dtype])
-        yield _Run(f"exceeds_{spec.dtype.value}", 0, elements, (largest,))
+        largest = tirx.const(bits_of(spec.limit, spec.dtype), BITS[spec.dtype])
+        yield CheckedRun(f"exceeds_{spec.dtype.value}", 0, elements, (largest,))
     least, most = _type_range(spec.dtype)
     at, kind = 0, tir.NAMES[spec.dtype]
     for count, low, high in spec.ranges:
         if (low, high) != (least, most):
             bounds = (tirx.const(low, kind), tirx.const(high, kind))
-            yield _Run(f"outside_{spec.dtype.value}", at * spec.dtype.itemsize, count, bounds)
+            yield CheckedRun(f"outside_{spec.dtype.value}", at * spec.dtype.itemsize, count, bounds)
         at += count
 
 
-def _bits_of(limit: float, dtype: DType) -> int:
+def bits_of(limit: float, dtype: DType) -> int:
     """The bits of the largest magnitude that is taken."""
     kind: Any = dtype.numpy
     largest = np.asarray(min(limit, float(np.finfo(kind).max)), kind)
@@ -196,7 +196,7 @@ def _undone_unless_kept(
                 f"{name}_exceeds_{spec.dtype.value}",
                 tir.address(memory[1], spec.offset_bytes),
                 tirx.const(spec.nbytes // spec.dtype.itemsize, "int64"),
-                tirx.const(_bits_of(program.signature.state_limit, spec.dtype), _BITS[spec.dtype]),
+                tirx.const(bits_of(program.signature.state_limit, spec.dtype), BITS[spec.dtype]),
                 tir.address(found, 0),
             )
             with tir.when(found[0] != 0):
@@ -209,7 +209,7 @@ def _short(count: Expr) -> Expr:
     return tirx.Cast("int32", count)
 
 
-def _checks(program: Program) -> list[Function]:
+def check_functions(program: Program) -> list[Function]:
     """The functions that `_check` and `_undone_unless_kept` call."""
     signature = program.signature
     floats = {spec.dtype for spec in signature.inputs if spec.dtype.is_float}
@@ -246,7 +246,7 @@ def _turn(name: str) -> Function:
 
 def _exceeds(name: str, dtype: DType) -> Function:
     """Whether the largest magnitude among the elements is beyond a limit, bit for bit."""
-    bits = _BITS[dtype]
+    bits = BITS[dtype]
     magnitude = tirx.const((1 << (8 * dtype.itemsize - 1)) - 1, bits)
 
     def body(values: Buffer, count: Expr, limit: Expr, found: Buffer) -> None:

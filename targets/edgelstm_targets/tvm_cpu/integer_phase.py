@@ -21,12 +21,21 @@ _WORD = 4
 
 @dataclass(frozen=True, slots=True)
 class PreparedSection:
-    """A section, and the vector it is multiplied with."""
+    """A section, and the vector it is multiplied with.
+
+    Args:
+        index: of the section.
+        section: which.
+        product: how it is multiplied.
+        vector: with what.
+        sums: for each gate the products, where they are known already.
+    """
 
     index: int
     section: Section
     product: DotProduct
     vector: Vector
+    sums: tuple[Expr, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,8 @@ class BytePhase:
             For each gate of the section the sums as int32, a vector of `units` lanes that is read
             where it is used.
         """
+        if prepared.sums is not None:
+            return list(prepared.sums)
         section = prepared.section
         units, lanes, gates = self.units, self.isa.lanes, len(section.gates)
         registers = units // lanes

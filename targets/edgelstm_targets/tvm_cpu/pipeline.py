@@ -22,39 +22,59 @@ from edgelstm_targets.tvm_cpu.stack import stack_bound
 
 if TYPE_CHECKING:
     from edgelstm_targets.tvm_cpu.build import Compiled
+    from edgelstm_targets.tvm_cpu.codegen import StreamCode
 
 NO_TVM = f"apache-tvm is not installed: {install_hint('compiler')}"
 CODE_PREFIX, OBJECT_PREFIX = "code/", "object/"
 """Sections of the artifact: shared objects, and the object files that they were linked from."""
+STREAMS_PREFIX = "streams/"
+"""Shared objects that step many streams at once: they are loaded when a session asks for that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """TensorIR functions of a program for each instruction set."""
+    """TensorIR functions of a program for each instruction set.
+
+    Args:
+        program: the program.
+        functions: of steps.
+        streams: of steps of many streams, for those that have them.
+    """
 
     program: Program
     functions: tuple[tuple[InstructionSet, tuple[Any, ...]], ...]
+    streams: tuple[tuple[InstructionSet, StreamCode], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Machine code of a program for each instruction set."""
+    """Machine code of a program for each instruction set.
+
+    Args:
+        program: the program.
+        compiled: of steps.
+        streams: of steps of many streams, with the symbols that callers see.
+    """
 
     program: Program
     compiled: tuple[Compiled, ...]
+    streams: tuple[tuple[Compiled, tuple[str, ...]], ...] = ()
 
 
 def code_stages(
     choose: Callable[[Program], Sequence[InstructionSet]],
+    *,
+    streams: bool = False,
 ) -> tuple[Stage, ...]:
     """The stages of a target.
 
     Args:
         choose: the instruction sets that a program is compiled for, best first; raises a
             CapabilityError if the target does not take the program.
+        streams: also code that steps many streams at once.
     """
     return (
-        Stage("tir", lambda program: _lower(program, choose), _tir_text),
+        Stage("tir", lambda program: _lower(program, choose, streams=streams), _tir_text),
         Stage("object", _compile, _object_text),
         Stage("shared", _link),
     )
@@ -79,19 +99,25 @@ def missing_tool(machine: int) -> str:
     return "" if find_linkers(machine) else no_linker(machine)
 
 
-def _lower(program: Program, choose: Callable[[Program], Sequence[InstructionSet]]) -> Lowered:
+def _lower(
+    program: Program, choose: Callable[[Program], Sequence[InstructionSet]], *, streams: bool
+) -> Lowered:
     if importlib.util.find_spec("tvm") is None:
         raise TargetUnavailableError(NO_TVM)
-    from edgelstm_targets.tvm_cpu.codegen import program_functions
+    from edgelstm_targets.tvm_cpu.codegen import program_functions, stream_code
 
     sets = choose(program)
-    return Lowered(program, tuple((isa, program_functions(program, isa)) for isa in sets))
+    single = tuple((isa, program_functions(program, isa)) for isa in sets)
+    many = [(isa, stream_code(program, isa)) for isa in sets] if streams else []
+    return Lowered(program, single, tuple((isa, code) for isa, code in many if code is not None))
 
 
 def _tir_text(lowered: Lowered) -> str:
     from edgelstm_targets.tvm_cpu.build import script
 
-    return "\n".join(f"# {isa.name}\n{script(fs)}" for isa, fs in lowered.functions)
+    listed = [(isa.name, fs) for isa, fs in lowered.functions]
+    listed += [(f"{isa.name}, many streams", code.functions) for isa, code in lowered.streams]
+    return "\n".join(f"# {name}\n{script(fs)}" for name, fs in listed)
 
 
 def _compile(lowered: Lowered) -> Objects:
@@ -104,11 +130,20 @@ def _compile(lowered: Lowered) -> Objects:
         compile_functions(fs, stubs(name, isa), isa, table_of_sizes(program, isa))
         for isa, fs in lowered.functions
     )
-    return Objects(lowered.program, compiled)
+    streams = tuple(
+        (
+            compile_functions(code.functions, [code.stub], isa, code.table),
+            (code.stub.name, code.table.name),
+        )
+        for isa, code in lowered.streams
+    )
+    return Objects(lowered.program, compiled, streams)
 
 
 def _object_text(objects: Objects) -> str:
-    return "\n".join(f"# {each.isa.name}\n{each.assembly}" for each in objects.compiled)
+    listed = [(each.isa.name, each) for each in objects.compiled]
+    listed += [(f"{each.isa.name}, many streams", each) for each, _ in objects.streams]
+    return "\n".join(f"# {name}\n{each.assembly}" for name, each in listed)
 
 
 def _link(objects: Objects) -> Emission:
@@ -130,6 +165,12 @@ def _link(objects: Objects) -> Emission:
         sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code
         isas.append(_facts(each, section, symbols[:2]))
         linker = used.name
+    for each, names in objects.streams:
+        _expect_no_library(each)
+        section = f"{STREAMS_PREFIX}{each.isa.name}"
+        sections[section], _ = link(each.code, names, linkers)
+        facts = next(facts for facts in isas if facts["section"].endswith(f"/{each.isa.name}"))
+        facts["streams"] = {"section": section, **memory_of_code(each.code)}
     return Emission(
         engine="native",
         sections=sections,

@@ -177,8 +177,16 @@ class Int8Phase(BytePhase):
                 packed = section if ratio is None else streams[-1].section
                 scales = lines.scales(weights, block, part, packed)
                 for (accumulator, index), number in joined.items():
-                    scaled = number * scales[index]
-                    totals[accumulator] = tir.name(totals[accumulator] + scaled)
+                    # Not left to LLVM, which may fuse the product inside the bias instead: steps of
+                    # one stream and of many must round alike, or a quantized h differs in a step.
+                    total = tirx.call_llvm_pure_intrin(
+                        f"float32x{units}",
+                        "llvm.fmuladd",
+                        number,
+                        scales[index],
+                        totals[accumulator],
+                    )
+                    totals[accumulator] = tir.name(total)
                 joined = {}
         return totals
 

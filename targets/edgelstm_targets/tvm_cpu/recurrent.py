@@ -190,7 +190,7 @@ class Layer:
         half = len(self.functions) // op.direction.count
         halves = [self.functions[d * half : (d + 1) * half] for d in range(op.direction.count)]
         if op.direction is Direction.BIDIRECTIONAL and halves[0] == halves[1]:
-            with _repeat(2) as d:
+            with repeat(2) as d:
                 self.direction(d, 0, d == 1)
         else:
             for d in range(op.direction.count):
@@ -201,7 +201,7 @@ class Layer:
         """All sequences of the batch in one direction."""
         kernel = self.kernel
         hidden, batch, steps = kernel.op.hidden, kernel.batch, kernel.steps
-        with _repeat(batch) as b:
+        with repeat(batch) as b:
             at = (d * batch + b) * hidden
             for state, initial, goes_on in zip(
                 self.memory.states, self.memory.initial, self.arguments.continues, strict=True
@@ -239,7 +239,7 @@ class Layer:
         projections = self.projections
         if projections is None:
             with (
-                _repeat(self.kernel.steps) if self.memory.lengths is None else tir.loop(length) as i
+                repeat(self.kernel.steps) if self.memory.lengths is None else tir.loop(length) as i
             ):
                 frame(i, [None] * len(self.phases))
             return
@@ -319,7 +319,7 @@ class Layer:
                     for section in phase.phase.sections
                 ]
             )
-            with _repeat(self.blocks) as i:
+            with repeat(self.blocks) as i:
                 # Without a cache nothing is nearer than anything else.
                 turned = i if self.isa.is_bare else tirx.Select(is_odd == 1, self.blocks - 1 - i, i)
                 n = tir.name(turned)
@@ -451,5 +451,6 @@ class _Once:
         return None
 
 
-def _repeat(count: int) -> _Once | AbstractContextManager[Expr]:
+def repeat(count: int) -> _Once | AbstractContextManager[Expr]:
+    """A loop over the block, unless it is done once."""
     return tir.loop(count) if count > 1 else _Once()

@@ -17,6 +17,7 @@ from edgelstm_targets.processors.x86 import HOST, native
 from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.link import find_linkers, no_linker
 from edgelstm_targets.tvm_cpu.pipeline import NO_TVM, code_stages, multiplies_bytes
+from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,11 @@ class HostOptions(TargetOptions):
 
     Args:
         cpu: "generic" for all instruction sets, "native" for this machine's only.
+        streams: also code that steps many streams at once.
     """
 
     cpu: str = "generic"
+    streams: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the manifest."""
@@ -62,18 +65,22 @@ class HostTarget:
         Raises:
             CapabilityError: an unknown option or value.
         """
-        unknown = sorted(set(raw) - {"cpu"})
+        unknown = sorted(set(raw) - {"cpu", OPTION})
         if unknown:
-            raise CapabilityError(f"target host has no option {unknown[0]!r}; it has: cpu")
+            raise CapabilityError(
+                f"target host has no option {unknown[0]!r}; it has: cpu, {OPTION}"
+            )
         cpu = raw.get("cpu", "generic")
         if cpu not in ("generic", "native"):
             raise CapabilityError(f"option cpu is {cpu!r}; expected 'generic' or 'native'")
-        return HostOptions(cpu)
+        return HostOptions(cpu, has_streams(raw))
 
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
         """Program -> TensorIR -> objects -> shared objects with header and facts."""
         assert isinstance(options, HostOptions)
-        return code_stages(lambda program: _instruction_sets(options, program))
+        return code_stages(
+            lambda program: _instruction_sets(options, program), streams=options.streams
+        )
 
 
 def _instruction_sets(options: HostOptions, program: Program) -> tuple[InstructionSet, ...]:

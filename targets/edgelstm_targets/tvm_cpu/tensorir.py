@@ -83,9 +83,14 @@ def flat(data: Expr, dtype: str) -> Buffer:
     return builder.decl_buffer((_ANY_LENGTH,), dtype, data=data, layout=None)
 
 
-def behind(buffer: Buffer, index: int) -> Buffer:
+def behind(buffer: Buffer, index: Expr | int) -> Buffer:
     """The same memory from an element on; indices of elements before it are negative."""
-    return flat(builder.bind(address(buffer, index)), str(buffer.dtype))
+    return at(buffer, index, str(buffer.dtype))
+
+
+def at(buffer: Buffer, index: Expr | int, dtype: str) -> Buffer:
+    """The memory from an element on, as elements of another type."""
+    return flat(builder.bind(address(buffer, index)), dtype)
 
 
 def local(elements: int, dtype: str = "float32") -> Buffer:

@@ -32,6 +32,7 @@ class NeonWidening(DotProduct):
     """
 
     in_parts: ClassVar[bool] = True
+    temporaries: ClassVar[int] = 4
 
     @property
     def is_wide(self) -> bool:
@@ -49,9 +50,16 @@ class NeonWidening(DotProduct):
         return (_REGISTER if self.is_wide else _REGISTER // 2) // (K_GROUP * _BYTES[self.stored])
 
     def room(self, work: Buffer, start: int, extent: int) -> tuple[Buffer, int]:
-        """On the stack."""
-        del work, start
+        """On the stack; in the memory given where those of several columns are kept at once."""
+        if self.isa.keeps_vectors:
+            return work, start // self.copies
         return tir.local(-(-extent // LANES) * LANES * self.copies, self.stored), 0
+
+    def vector(self, work: Buffer, start: int, extent: int, total: Expr | None) -> Vector:
+        """Places count elements, each of which stands there as often as there are copies."""
+        del extent, total
+        word = _BYTES[self.read_as]
+        return Vector(tir.flat(work.data, self.read_as), start * self.copies // word, None)
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """Each group as often as needed."""

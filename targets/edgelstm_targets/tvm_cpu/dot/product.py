@@ -74,6 +74,8 @@ class DotProduct:
     """Registers of partial sums for a register of units."""
     in_parts: ClassVar[bool] = False
     """Whether the sums of a section are computed in parts that fill half of the registers."""
+    temporaries: ClassVar[int] = 0
+    """Registers that a product needs beside sums, a line of weights and a factor."""
 
     @property
     def groups(self) -> int:

@@ -20,6 +20,7 @@ class Singles(DotProduct):
 
     stored: ClassVar[str] = "int16"
     read_as: ClassVar[str] = "int16"
+    temporaries: ClassVar[int] = 4
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """In order."""

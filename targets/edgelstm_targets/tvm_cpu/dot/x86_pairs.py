@@ -24,6 +24,7 @@ class X86Pairs(DotProduct):
     """Elements as int16, each group of four as 0, 2, 1, 3: two words."""
 
     stored: ClassVar[str] = "int16"
+    temporaries: ClassVar[int] = 4
 
     def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
         """The even elements of each group first, as the weights' bytes are taken apart."""

@@ -32,6 +32,7 @@ class X86Signs(DotProduct):
     """Magnitudes as bytes, four to a word; behind them what weights are xored with."""
 
     stored: ClassVar[str] = "int8"
+    temporaries: ClassVar[int] = 4
 
     def masks(self, start: int, extent: int) -> int:
         """Behind the magnitudes."""

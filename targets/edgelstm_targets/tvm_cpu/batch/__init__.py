@@ -1,0 +1,1 @@
+"""Many columns (streams, elements of a batch, frames) through one layer: weights are read once."""

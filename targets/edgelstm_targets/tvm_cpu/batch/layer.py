@@ -1,0 +1,270 @@
+"""A recurrent layer for many columns: every block of weights is read once for all of them.
+
+What a cell does, and in which numbers, is written by the classes of single steps (`recurrent.py`
+and its numerics); here only the order differs: all columns before the next block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tvm import tirx
+
+from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
+from edgelstm_compiler.ir.ops import Direction
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.batch.byte_tile import ByteTile
+from edgelstm_targets.tvm_cpu.batch.columns import Columns
+from edgelstm_targets.tvm_cpu.batch.restored import RestoredPhase
+from edgelstm_targets.tvm_cpu.batch.shape import BatchSet
+from edgelstm_targets.tvm_cpu.batch.tile import FloatTile, Tile
+from edgelstm_targets.tvm_cpu.batch.walk import lines, odd_lines, vector_room, write_tiles
+from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
+from edgelstm_targets.tvm_cpu.integer_phase import BytePhase
+from edgelstm_targets.tvm_cpu.integer_recurrent import IntegerPhase
+from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
+from edgelstm_targets.tvm_cpu.quantized_recurrent import Int8Phase
+from edgelstm_targets.tvm_cpu.recurrent import (
+    Arguments,
+    Layer,
+    Memory,
+    UnitGroup,
+    handed_operand,
+    repeat,
+)
+from edgelstm_targets.tvm_cpu.stored_weights import StoredPhase
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
+
+_WORD = 4
+_LINE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLayout:
+    """The workspace of one column: that of a single step, then what only columns need.
+
+    Args:
+        kernel: whose.
+    """
+
+    kernel: RecurrentKernel
+
+    @property
+    def x(self) -> int:
+        """Word at which x stands as products read it; h follows."""
+        return lines(self.kernel.workspace_bytes) // _WORD
+
+    @property
+    def h(self) -> int:
+        """Word at which h stands; directly behind x where both are float32."""
+        return self.x + self.kernel.features
+
+    @property
+    def byte_starts(self) -> tuple[int, int]:
+        """Bytes at which x and h stand where they are quantized: any way has room there."""
+        start = self.x * _WORD
+        return start, start + vector_room(self.kernel.features)
+
+    @property
+    def notes(self) -> int:
+        """Word at which the notes of quantized vectors stand."""
+        return (self.byte_starts[1] + vector_room(self.kernel.padded_hidden)) // _WORD
+
+    @property
+    def stride_bytes(self) -> int:
+        """From one column to the next: an odd number of lines, so that caches take them all."""
+        return odd_lines(_WORD * self.notes + _LINE)
+
+    @property
+    def shared_bytes(self) -> int:
+        """In front of all columns: a restored block."""
+        phases = self.kernel.phases
+        rows = max(
+            phase.accumulators + sum(s.extent * len(s.gates) for s in phase.sections)
+            for phase in phases
+        )
+        return lines(rows * self.kernel.unit_block * _WORD)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLayer:
+    """Writes the body of a layer for many columns.
+
+    Args:
+        kernel: sizes and attributes.
+        arguments: which buffers there are.
+        isa: the instruction set.
+        layer: what writes the body of single steps.
+        columns: what goes through it.
+        shared: memory for a restored block, as float32.
+    """
+
+    kernel: RecurrentKernel
+    arguments: Arguments
+    isa: BatchSet
+    layer: type[Layer]
+    columns: Columns
+    shared: Buffer
+
+    def of(self, column: Expr) -> Layer:
+        """The layer on the buffers of one column."""
+        return self._on(self.columns.memory(column))
+
+    def write(self) -> None:
+        """All directions; one loop where they differ in nothing but their order."""
+        op, functions = self.kernel.op, self._template.functions
+        half = len(functions) // op.direction.count
+        halves = [functions[d * half : (d + 1) * half] for d in range(op.direction.count)]
+        if op.direction is Direction.BIDIRECTIONAL and halves[0] == halves[1]:
+            with repeat(2) as d:
+                self._direction(d, 0, d == 1)
+            return
+        for d in range(op.direction.count):
+            backward = d == 1 or op.direction is Direction.REVERSE
+            self._direction(tir.integer(d), d, tirx.const(backward, "bool"))
+
+    def _direction(self, d: Expr, functions: int, backward: Expr) -> None:
+        hidden, steps = self.kernel.op.hidden, self.kernel.steps
+        if not all(self.arguments.continues):
+            with tir.loop(self.columns.count) as column:
+                memory, at = self.columns.memory(column), self._state(d, column)
+                for state, initial, goes_on in zip(
+                    memory.states, memory.initial, self.arguments.continues, strict=True
+                ):
+                    if initial is not None:
+                        copy_elements(initial, at, state, at, hidden)
+                    elif not goes_on:
+                        fill_zero(state, at, hidden)
+        with repeat(steps) as i:
+            self._frame(d, functions, tirx.Select(backward, steps - 1 - i, i))
+
+    def _frame(self, d: Expr, functions: int, t: Expr) -> None:
+        """One frame of all columns."""
+        template, begin = self._template, self._template.begin(d)
+        for index, phase in enumerate(self._phases(template)):
+            tile = self._prepare(index, d, t)
+            with tir.loop(-(-self.kernel.op.hidden // phase.units)) as group:
+                n = tir.name(tirx.truncdiv(group, phase.parts)) if phase.parts > 1 else group
+                part = tir.name(group - n * phase.parts) if phase.parts > 1 else tir.integer(0)
+                block = tir.name(begin + n * phase.block_elements)
+                weights, at = template.memory.weights, block
+                if isinstance(phase, RestoredPhase):
+                    phase.restore(weights, block, part, self.shared)
+                    weights, at = self.shared, tir.integer(0)
+                write_tiles(
+                    tile,
+                    self.columns.count,
+                    weights,
+                    at,
+                    tir.name(part * phase.units),
+                    self._finisher(index, functions, d, tile, block, n, part),
+                )
+            begin = begin + phase.block_elements * template.blocks
+        with tir.loop(self.columns.count) as column:
+            layer = self.of(column)
+            element = self.columns.element(column)
+            layer.commit(self._state(d, column), layer.y_start(d, element, t))
+
+    def _finisher(
+        self, index: int, functions: int, d: Expr, tile: Tile, block: Expr, n: Expr, part: Expr
+    ) -> Callable[[Expr, Buffer, Expr], None]:
+        """What becomes of the sums of one column."""
+
+        def finish(column: Expr, held: Buffer, place: Expr) -> None:
+            layer = self.of(column)
+            phase = self._phases(layer)[index]
+            lanes = phase.units
+            if isinstance(tile, ByteTile):
+                sections = tile.sections_of(layer.memory.work, held, place)
+                sums = phase.sums(layer.memory.weights, block, part, sections)
+            else:
+                at = place * tile.held_elements
+                count = phase.phase.accumulators
+                sums = [
+                    tir.name(tir.load_vector(held, at + a * lanes, lanes)) for a in range(count)
+                ]
+            group = UnitGroup(lanes, tir.name(part * lanes), self.kernel.op.hidden % lanes == 0)
+            unit = tir.name(n * self.kernel.unit_block)
+            layer.finish(index, functions, sums, block, unit, group, self._state(d, column))
+
+        return finish
+
+    def _prepare(self, index: int, d: Expr, t: Expr) -> Tile:
+        """Write what brings the vectors of all columns into place; how they are multiplied."""
+        found: list[Tile] = []
+        work = self.columns.work
+        with tir.loop(self.columns.count) as column:
+            layer = self.of(column)
+            memory, own = layer.memory, self._phases(layer)[index]
+            operands = {
+                Source.X: Operand(
+                    memory.x, tir.name(layer.x_start(self.columns.element(column), t))
+                ),
+                Source.H: Operand(memory.states[0], self._state(d, column)),
+                Source.RESET_H: layer.handed_operand,
+            }
+            vectors = [operands[section.source] for section in own.phase.sections]
+            if isinstance(own, BytePhase):
+                prepared = own.streams(vectors)
+                tile = ByteTile(own, work, tuple(prepared), self._layout.notes)
+                tile.keep(memory.work, prepared)
+                found.append(tile)
+            else:
+                plain = own.plain if isinstance(own, RestoredPhase) else own
+                assert isinstance(plain, PackedPhase)
+                factors = self._bring(plain, memory.work, operands)
+                found.append(FloatTile(plain, work, factors))
+        return found[0]
+
+    def _bring(
+        self, phase: PackedPhase, work: Buffer, operands: dict[Source, Operand | None]
+    ) -> tuple[int, ...]:
+        """Copy x and h behind each other; where the vector of each section begins."""
+        places = {Source.X: self._layout.x, Source.H: self._layout.h}
+        factors = []
+        for section in phase.phase.sections:
+            if section.source is Source.RESET_H:
+                at = handed_operand(self.kernel.cell)
+                assert at is not None
+                factors.append((1 + at) * self.kernel.padded_hidden)
+                continue
+            operand, place = operands[section.source], places[section.source]
+            assert operand is not None
+            copy_elements(operand.buffer, operand.start, work, tir.integer(place), section.extent)
+            factors.append(place)
+        return tuple(factors)
+
+    def _state(self, d: Expr, column: Expr) -> Expr:
+        element = self.columns.element(column)
+        return tir.name((d * self.kernel.batch + element) * self.kernel.op.hidden)
+
+    @property
+    def _layout(self) -> WorkLayout:
+        return WorkLayout(self.kernel)
+
+    @property
+    def _template(self) -> Layer:
+        """The layer on the buffers of the first column."""
+        return self._on(self.columns.memory(tir.integer(0)))
+
+    def _on(self, memory: Memory) -> Layer:
+        return self.layer(self.kernel, self.arguments, self.isa, memory)
+
+    def _phases(self, layer: Layer) -> tuple[BlockPhase, ...]:
+        """The phases of a layer, as columns need them."""
+        return tuple(_for_columns(phase, self._layout) for phase in layer.phases)
+
+
+def _for_columns(phase: BlockPhase, layout: WorkLayout) -> BlockPhase:
+    x, h = layout.byte_starts
+    match phase:
+        case Int8Phase():
+            return replace(phase, vectors=replace(phase.vectors, x_start=x, h_start=h))
+        case IntegerPhase():
+            return replace(phase, vectors=replace(phase.vectors, x_start=x, h_start=h))
+        case StoredPhase():
+            return RestoredPhase(
+                phase.phase, phase.unit_block, phase.blocks, phase.peepholes, phase.isa, phase.form
+            )
+    return phase

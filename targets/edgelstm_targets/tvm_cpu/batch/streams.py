@@ -1,0 +1,172 @@
+"""One frame of many streams: every kernel of a program, for up to `MOST_COLUMNS` of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
+from edgelstm_compiler.ir.program import Buffer as Place
+from edgelstm_compiler.ir.program import Call, Program, Space
+from edgelstm_targets.processors.isa import InstructionSet
+from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.batch.columns import Kind
+from edgelstm_targets.tvm_cpu.batch.kernels import DenseOfStreams, RecurrentOfStreams
+from edgelstm_targets.tvm_cpu.batch.walk import lines, odd_lines
+from edgelstm_targets.tvm_cpu.recurrent import Arguments
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
+
+_KINDS = {Space.WEIGHTS: Kind.SHARED, Space.STATE: Kind.STATE}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call of a program, as single steps make it.
+
+    Args:
+        call: the call.
+        symbol: its function.
+        places: what that is given.
+        arguments: of a recurrent kernel: which buffers there are.
+    """
+
+    call: Call
+    symbol: str
+    places: tuple[Place, ...]
+    arguments: Arguments | None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBlock:
+    """The memory of one stream of a group: scratch, one frame's inputs and outputs."""
+
+    program: Program
+
+    @property
+    def input_at(self) -> int:
+        """Byte at which the inputs stand."""
+        return lines(self.program.scratch_bytes)
+
+    @property
+    def output_at(self) -> int:
+        """Byte at which the outputs stand."""
+        return self.input_at + lines(self.program.signature.input_bytes)
+
+    @property
+    def stride_bytes(self) -> int:
+        """From one stream's to the next."""
+        return odd_lines(self.output_at + self.program.signature.output_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFrame:
+    """What moves the streams of a group on by one frame.
+
+    Args:
+        frame: `NAME_batch_frame`; its parameters: weights, states, the columns' blocks, workspace,
+            state offsets, count. It calls the others.
+        kernels: of many columns.
+        singly: symbols of kernels of single steps, which are called stream by stream.
+        work_bytes: of the workspace.
+    """
+
+    frame: Function
+    kernels: tuple[Function, ...]
+    singly: tuple[str, ...]
+    work_bytes: int
+
+
+def stream_frame(
+    program: Program, isa: InstructionSet, calls: Sequence[PlannedCall]
+) -> StreamFrame:
+    """Write one frame of many streams.
+
+    Args:
+        program: the program.
+        isa: the instruction set.
+        calls: in order; what has no kernel of many columns calls the function of single steps.
+    """
+    name, block = program.signature.name, ColumnBlock(program)
+    shared: dict[Hashable, str] = {}
+    functions: list[Function] = []
+    work_bytes = 64
+    batched: list[str | None] = []
+    for planned in calls:
+        kernel = _of_streams(planned, block.stride_bytes)
+        if kernel is None:
+            batched.append(None)
+            continue
+        work_bytes = max(work_bytes, kernel.work_bytes)
+        if kernel not in shared:
+            shared[kernel] = f"{name}_columns{len(shared)}"
+            functions.append(kernel.function(shared[kernel], isa))
+        batched.append(shared[kernel])
+
+    def body(
+        weights: Buffer, states: Buffer, columns: Buffer, work: Buffer, offsets: Buffer, count: Expr
+    ) -> None:
+        starts = {
+            Space.WEIGHTS: (weights, 0),
+            Space.STATE: (states, 0),
+            Space.SCRATCH: (columns, 0),
+            Space.INPUT: (columns, block.input_at),
+            Space.OUTPUT: (columns, block.output_at),
+        }
+
+        def pointer(place: Place, column: Expr | None = None) -> Expr:
+            buffer, start = starts[place.space]
+            at = start + place.offset_bytes
+            if column is not None and place.space is Space.STATE:
+                return tir.address(buffer, offsets[column] + at)
+            if column is not None and place.space is not Space.WEIGHTS:
+                return tir.address(buffer, column * block.stride_bytes + at)
+            return tir.address(buffer, at)
+
+        for planned, symbol in zip(calls, batched, strict=True):
+            if symbol is not None:
+                own = _without_workspace(planned)
+                shown = [pointer(place) for place in own]
+                tir.call(symbol, *shown, tir.address(work, 0), tir.address(offsets, 0), count)
+                continue
+            with tir.loop(count) as column:
+                pointers = [pointer(place, column) for place in planned.places]
+                turn = [] if planned.arguments is None else [tir.integer(0)]
+                tir.call(planned.symbol, *pointers, *turn)
+
+    parameters = [
+        *(Parameter(key, "uint8") for key in ("weights", "states", "columns", "work")),
+        Parameter("offsets", "int64"),
+        Parameter("count", "int32", is_pointer=False),
+    ]
+    singly = [
+        planned.symbol for planned, symbol in zip(calls, batched, strict=True) if symbol is None
+    ]
+    return StreamFrame(
+        tir.define(f"{name}_batch_frame", parameters, body),
+        tuple(functions),
+        tuple(dict.fromkeys(singly)),
+        work_bytes,
+    )
+
+
+def _of_streams(
+    planned: PlannedCall, stride_bytes: int
+) -> RecurrentOfStreams | DenseOfStreams | None:
+    """The kernel of many columns of a call, if it has one."""
+    kernel, arguments, own = planned.call.kernel, planned.arguments, _without_workspace(planned)
+    kinds = tuple(_KINDS.get(place.space, Kind.COLUMN) for place in own)
+    if isinstance(kernel, DenseKernel):
+        x, _, *tables, y = kinds
+        if (x, y) != (Kind.COLUMN, Kind.COLUMN):
+            return None
+        return DenseOfStreams(kernel, bool(tables), stride_bytes)
+    if not isinstance(kernel, RecurrentKernel) or arguments is None:
+        return None
+    if kernel.batch != 1 or arguments.lengths:
+        return None
+    return RecurrentOfStreams(kernel, arguments, kinds, stride_bytes)
+
+
+def _without_workspace(planned: PlannedCall) -> tuple[Place, ...]:
+    """What single steps are given, but their workspace, which is the last."""
+    return planned.places[:-1] if planned.call.workspace is not None else planned.places
