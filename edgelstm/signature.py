@@ -43,6 +43,7 @@ class TensorSpec:
         ranges: of inputs that are used as indices or lengths (numbers in floating point after they
             are rounded towards zero): runs of elements, in order, as (elements, smallest, largest);
             empty: any value of the type.
+        chunk_axis: which axis of `shape` counts frames; None where a step holds one of them.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TensorSpec:
     warm_up: int = 0
     limit: float = math.inf
     ranges: tuple[tuple[int, float, float], ...] = ()
+    chunk_axis: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -81,6 +83,8 @@ class TensorSpec:
             data["limit"] = self.limit
         if self.ranges:
             data["ranges"] = [list(run) for run in self.ranges]
+        if self.chunk_axis is not None:
+            data["chunk_axis"] = self.chunk_axis
         return data
 
     @classmethod
@@ -98,6 +102,9 @@ class TensorSpec:
         shape = fields.shape("shape")
         if math.prod(shape) != math.prod(model_shape):
             fields.refuse("shape", f"as many elements as model_shape {model_shape}")
+        chunk_axis = fields.optional_count("chunk_axis") if "chunk_axis" in fields.data else None
+        if chunk_axis is not None and chunk_axis >= len(shape):
+            fields.refuse("chunk_axis", f"an axis of {shape}")
         dtype = fields.one_of("dtype", DType)
         ranges = tuple(_run(each, dtype, fields) for each in _runs(fields))
         if ranges and sum(count for count, _, _ in ranges) != math.prod(shape):
@@ -115,6 +122,7 @@ class TensorSpec:
             warm_up=fields.count("warm_up", 0, _MOST_FRAMES),
             limit=_limit(fields, "limit"),
             ranges=ranges,
+            chunk_axis=chunk_axis,
         )
 
 

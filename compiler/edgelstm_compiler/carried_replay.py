@@ -117,7 +117,7 @@ class _Chunks:
 
     def __init__(self, shapes: Shapes, overlaps: Sequence[Overlap]) -> None:
         self._shapes = shapes
-        self._overlaps = {item.name: item for item in overlaps}
+        self._overlaps = {item.name: item for item in overlaps if item.count}
         self._tails: dict[str, Array] = {}
 
     def whole(self, name: str, frame: Array) -> Array:

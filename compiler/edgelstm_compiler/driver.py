@@ -58,7 +58,7 @@ from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
-from edgelstm_compiler.streaming.carry import CarryRequest, carry_request
+from edgelstm_compiler.streaming.carry import CarryRequest, carry_request, with_chunks
 from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.target import (
     DEFAULT_TARGET,
@@ -272,6 +272,9 @@ def compile_read_model(
     takes = backend.capabilities()
     named = _named(step_graph, model, options)
     program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset, takes.packing)
+    if binding.carried is not None:
+        told = with_chunks(program.signature, named, binding.graph, binding.carried.carried)
+        program = dataclasses.replace(program, signature=told)
     verify_program(program)
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))

@@ -88,7 +88,9 @@ def carried_notes(binding: Binding) -> dict[str, Any]:
             }
         )
     overlaps = [
-        {"input": x.name, "axis": x.axis, "elements": x.count} for x in found.carried.overlaps
+        {"input": x.name, "axis": x.axis, "elements": x.count}
+        for x in found.carried.overlaps
+        if x.count
     ]
     return {"carried": {"states": rows, "overlaps": overlaps}}
 

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, TextIO, cast
 
@@ -21,9 +21,11 @@ from edgelstm.io.numpy_arrays import ArraySink, ArraySource, read_arrays
 from edgelstm.io.sinks.csv_table import CsvSink
 from edgelstm.io.sinks.lines import LineWriter
 from edgelstm.io.sinks.output_sink import OutputSink
+from edgelstm.io.sources.chunked import ChunkedSource
 from edgelstm.io.sources.csv_source import CsvSource
 from edgelstm.io.state_file import Written
 from edgelstm.outputs import STANDARD, Protected, open_output
+from edgelstm.sessions.chunks import chunk_frames, frame_signature
 from edgelstm.signature import Signature
 
 Format = Literal["csv", "ndjson", "npy", "npz"]
@@ -59,6 +61,8 @@ def open_source(
 ) -> Iterator[Recording]:
     """A recording, by its path or `-` for standard input.
 
+    Where the model takes several frames a step, the recording may hold single ones.
+
     Args:
         path: of the recording.
         signature: of the model that the frames are for.
@@ -72,6 +76,36 @@ def open_source(
     Raises:
         RecordingError: it cannot be opened, or does not fit the model.
     """
+    given = (format_name, columns, keep, has_header, described, decimal)
+    with ExitStack() as stack:
+        if chunk_frames(signature) == 1:
+            yield stack.enter_context(_opened(path, signature, *given))
+            return
+        # What can be opened twice may hold whole steps a row.
+        is_table = (format_name or _SUFFIXES.get(Path(path).suffix.lower())) != "ndjson"
+        if path != STANDARD and is_table and Path(path).is_file():
+            try:
+                whole = stack.enter_context(_opened(path, signature, *given))
+            except RecordingError:
+                pass
+            else:
+                yield whole
+                return
+        single = stack.enter_context(_opened(path, frame_signature(signature), *given))
+        yield ChunkedSource(single, signature)
+
+
+@contextmanager
+def _opened(
+    path: str,
+    signature: Signature,
+    format_name: Format | None,
+    columns: Sequence[str],
+    keep: Sequence[str],
+    has_header: bool,
+    described: Sequence[str],
+    decimal: Decimal | None,
+) -> Iterator[Recording]:
     with open_input(path) as file:
         origin = "standard input" if path == STANDARD else path
         chosen = format_name or input_format(path, file)

@@ -98,7 +98,8 @@ class StreamRun:
             with stop.raising():
                 opened = stack.enter_context(self._open_source())
                 is_ndjson = isinstance(opened, NdjsonSource)
-                for remark in opened.remarks:
+                told = tuple(opened.remarks)
+                for remark in told:
                     self._say(remark)
                 model = self.model
                 source: Source = WatchedSource(
@@ -134,6 +135,8 @@ class StreamRun:
             sink.flush()
             self._save()
             self._feed(replay, stop, stack.enter_context(show(source)))
+            for remark in opened.remarks[len(told) :]:
+                self._say(remark)
 
     def _feed(self, replay: Replay, stop: StopRequest, advance: Callable[[int], None]) -> None:
         read = 0

@@ -12,6 +12,7 @@ from edgelstm.errors import StreamError
 from edgelstm.pace import Pace
 from edgelstm.samples import Frame, Result, convert_blocks
 from edgelstm.sessions.base import Array, Session, SessionMode, view
+from edgelstm.sessions.chunks import cut_frames, join_steps
 from edgelstm.signature import TensorSpec
 
 MOST_STEPS = 2**31 - 2
@@ -75,18 +76,22 @@ class StreamSession(Session):
         A signal is answered within a fraction of a second, and then none of the block was fed.
 
         Args:
-            frames: `(n, *frame)`, or a dict of such blocks by name.
+            frames: `(n, *frame)`, or a dict of such blocks by name. Where a step takes several
+                frames, also single ones one after another, as many as fill whole steps.
 
         Returns:
-            Fresh arrays `(n, *output)`, one or a dict by name.
+            Fresh arrays `(n, *output)`, one or a dict by name; of single frames outputs for single
+            frames, where the model has them.
 
         Raises:
             StreamError: a frame does not fit; none of the block was fed.
             NonFiniteStateError: a state would not be finite after one of the frames; those before
                 it were fed: the error holds their number and outputs.
         """
+        cut, is_single = cut_frames(frames, self._signature.inputs)
         with self._turn:
-            return self._run(frames)
+            result = self._run(cut)
+        return join_steps(result, self._signature.outputs) if is_single else result
 
     def _run(self, frames: Frame) -> Result:
         self._expect_open()

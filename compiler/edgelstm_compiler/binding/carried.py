@@ -200,10 +200,10 @@ def _overlaps(graph: Graph, pairing: Pairing, request: CarryRequest) -> tuple[Ov
             )
         axis = _overlap_axis(values[name], axes, place, count)
         extent = values[name].type.shape[axis]
-        if not 0 < count < extent:
+        if not 0 <= count < extent:
             raise ModelError(
                 f"--overlap {name}={count}: axis {axis} of {name!r} holds {extent} elements, of "
-                "which at least one has to be new; the overlap is at least one"
+                "which at least one has to be new"
             )
         found.append(Overlap(name, axis, count))
     return tuple(found)
@@ -276,5 +276,6 @@ def _notes(pairing: Pairing, carried: Carried) -> tuple[str, ...]:
         f"the newest {item.count} elements of {item.name!r} along axis {item.axis} stand in front "
         "of its next chunk; zeros stand in front of the first"
         for item in carried.overlaps
+        if item.count
     ]
     return tuple(notes)

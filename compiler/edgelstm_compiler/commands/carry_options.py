@@ -31,7 +31,7 @@ def parse_overlap(
     found: dict[str, int] = {}
     for text in values:
         name, equals, count = text.rpartition("=")
-        if not count.isdigit() or int(count) < 1 or (equals and not name):
+        if not count.isdigit() or (equals and not name):
             raise click.BadParameter(
                 f"{text!r} is not N, NAME=N or NAME@AXIS=N such as input=64", ctx, param
             )
@@ -70,6 +70,7 @@ _OPTIONS = (
         metavar="[NAME=]N",
         callback=parse_overlap,
         help="The newest N elements of an input along time stand in front of its next chunk, too "
-        "(NAME@AXIS=N where several axes are long). May be repeated.",
+        "(NAME@AXIS=N where several axes are long); 0 tells that axis alone, along which `run` "
+        "cuts recordings into chunks. May be repeated.",
     ),
 )

@@ -43,6 +43,10 @@ class AxisClasses:
         """Axes of the value that run along time (more than one: frames against frames)."""
         return self._members(value, self._time)
 
+    def axes_like(self, value: Value, other: Value, axis: int) -> tuple[int, ...]:
+        """Axes of the value that are one with an axis of another value."""
+        return self._members(value, {self._find((other, axis))})
+
     def batch_axis(self, value: Value) -> int | None:
         """The axis of the value that counts independent streams, if it has just one."""
         axes = self._members(value, self._batch)

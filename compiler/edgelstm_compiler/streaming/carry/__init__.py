@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgelstm_compiler.streaming.carry.chunking import with_chunks
 from edgelstm_compiler.streaming.carry.pairing import Evidence, Pair, Pairing, find_pairs
 from edgelstm_compiler.streaming.carry.request import (
     CarryRequest,
@@ -22,4 +23,5 @@ __all__ = [
     "carry_steps",
     "find_pairs",
     "request_of",
+    "with_chunks",
 ]

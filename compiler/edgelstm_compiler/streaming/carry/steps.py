@@ -86,6 +86,49 @@ def carry_steps(graph: Graph, carried: Carried) -> StepGraph:
     return _Steps(graph, carried).build()
 
 
+def chunk_axes(graph: Graph, carried: Carried) -> dict[str, int]:
+    """By input and output the axis of the model's tensor that holds several frames of one step.
+
+    It is what the cells that carry a state walk along, what a carried cache is put in front of, or
+    what the caller says has an overlap.
+    """
+    wiring = Wiring(graph)
+    hidden = set(carried.by_input)
+    cells = frozenset(
+        slot.node for v in graph.inputs if v.name in hidden for slot in wiring.slots_from(v)
+    )
+    axes = AxisClasses(graph, cells)
+    found: dict[str, int] = {}
+    named = [(v.name, v) for v in graph.inputs if v.name not in hidden]
+    named += [(output.name, output.value) for output in carried.shown(graph.outputs)]
+    for name, value in named:
+        times = {axis for axis in axes.time_axes(value) if value.type.shape[axis] > 1}
+        for joined, axis in _behind_caches(graph, carried):
+            times.update(axes.axes_like(value, joined, axis))
+        if len(times) == 1 and value.type.shape[min(times)] > 1:
+            found[name] = min(times)
+    found.update({item.name: item.axis for item in carried.overlaps})
+    return found
+
+
+def _behind_caches(graph: Graph, carried: Carried) -> list[tuple[Value, int]]:
+    """Values that a carried state is put in front of, and along which axis."""
+    wiring = Wiring(graph)
+    moved = {
+        value
+        for state in graph.inputs
+        if state.name in carried.by_input
+        for value in wiring.moved_from(state)
+    }
+    return [
+        (value, node.op.axis)
+        for node in graph.nodes
+        if isinstance(node.op, Concat) and node.inputs[0] in moved
+        for value in node.inputs[1:]
+        if value is not None and value not in moved
+    ]
+
+
 class _Steps:
     """The step graph while it is built."""
 
@@ -116,9 +159,9 @@ class _Steps:
             if value.name in by_input:
                 continue
             overlaps = [item for item in self._carried.overlaps if item.name == value.name]
-            inner = self._inner(value) if overlaps else value
+            inner = self._inner(value) if any(item.count for item in overlaps) else value
             source = value
-            for overlap in overlaps:
+            for overlap in (item for item in overlaps if item.count):
                 source, kept = self._keep_newest(inner, overlap)
                 states.append(kept)
             inputs.append(self._input(value, source))

@@ -73,6 +73,17 @@ class Wiring:
                     seen.update(node.outputs)
         return frozenset(found)
 
+    def moved_from(self, value: Value) -> frozenset[Value]:
+        """The value, and what hands on its elements alone: no other input is merged in."""
+        seen, waiting = {value}, [value]
+        while waiting:
+            source = waiting.pop()
+            for node in self._readers.get(source, []):
+                if isinstance(node.op, MOVES) and node.inputs[0] is source:
+                    waiting += [each for each in node.outputs if each not in seen]
+                    seen.update(node.outputs)
+        return frozenset(seen)
+
     def slots_to(self, value: Value) -> frozenset[Slot]:
         """The cells whose final states the value's elements are, moved alone."""
         found: set[Slot] = set()
