@@ -36,6 +36,8 @@ BUILT_IN = {
     "sign": "edgelstm.commands.sign:sign_command",
     "trust": "edgelstm.commands.trust:trust_command",
     "sbom": "edgelstm.commands.sbom:sbom_command",
+    "doctor": "edgelstm.commands.doctor:doctor_command",
+    "service": "edgelstm.commands.service:service_command",
 }
 """Commands of this package: there also where it lies on the path without being installed."""
 

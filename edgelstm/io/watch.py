@@ -56,7 +56,7 @@ class WatchedSource(WrappedSource[Recording]):
         rate = description.rate_hz if description.rate_hz is not None else signature.rate_hz
         self._description = description
         self._ranges = [
-            _Ranges(spec.name, columns)
+            RangeWatch(spec.name, columns)
             for spec in signature.inputs
             if spec.dtype.is_float and (columns := description.inputs.get(spec.name))
         ]
@@ -98,8 +98,13 @@ class WatchedSource(WrappedSource[Recording]):
                     )
 
 
-class _Ranges:
-    """The columns of one input that have a known range."""
+class RangeWatch:
+    """The columns of one input that have a known range.
+
+    Args:
+        name: of the input.
+        columns: of its elements.
+    """
 
     def __init__(self, name: str, columns: Sequence[Column]) -> None:
         self.name = name
@@ -145,18 +150,20 @@ class _Ranges:
             for k in np.flatnonzero(self._outside).tolist()
             if k not in self._said
         ]
-        # Of a live stream the first far frame was said, which need not be the farthest.
-        factors = self._factors()
-        remarks += [
-            self._far_remark(k, factors[k])
-            for k, before in self._said.items()
-            if factors[k] > _GROWN * before
-        ]
+        remarks += self.grown_remarks()
         if self._frames >= ENOUGH_FRAMES:
-            remarks += self._small_remarks()
+            remarks += self.small_remarks()
         return remarks
 
-    def _small_remarks(self) -> list[str]:
+    def grown_remarks(self) -> list[str]:
+        """Columns that went far beyond what was said of them when they first were too large."""
+        factors = self._factors()
+        grown = [k for k, before in self._said.items() if factors[k] > _GROWN * before]
+        self._said.update((k, factors[k]) for k in grown)
+        return [self._far_remark(k, factors[k]) for k in grown]
+
+    def small_remarks(self) -> list[str]:
+        """Columns that stay far below what is known; asked once there is enough to tell."""
         factors = self._factors()
         remarks = []
         for unit in dict.fromkeys(column.unit for column in self._columns):
