@@ -10,12 +10,15 @@ import click
 
 from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
+from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, run_live
+from edgelstm.commands.run_settings import given_settings
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.io.columns import split_names
 from edgelstm.io.files import FORMATS, Format
 from edgelstm.io.numbers import Decimal
 from edgelstm.io.replay import BadSamplePolicy
+from edgelstm.io.settings import QueuePolicy
 from edgelstm.io.stream_run import Progress, StreamOptions
 from edgelstm.io.windows import stream_warnings
 from edgelstm.outputs import STANDARD, check_output
@@ -36,22 +39,30 @@ _FORMAT = click.Choice(list(FORMATS))
 
 
 @click.command("run")
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--input",
     "-i",
-    "input_path",
-    default=STANDARD,
-    show_default=True,
-    help="Recording: CSV, NDJSON, NPY or NPZ; - is standard input, answered line by line.",
+    "inputs",
+    multiple=True,
+    metavar="PATH|ADDRESS",
+    help="Recording: CSV, NDJSON, NPY or NPZ; - is standard input, answered line by line "
+    "(the default). Or a live source: serial:/dev/ttyUSB0?baud=115200, "
+    "udp://:9000, tcp://host:9000, stdin:, file:walk.csv.",
 )
 @click.option(
     "--output",
     "-o",
-    "output_path",
-    default=STANDARD,
-    show_default=True,
-    help="Predictions, in the format of the suffix; - is standard output.",
+    "outputs",
+    multiple=True,
+    metavar="PATH|ADDRESS",
+    help="Predictions, in the format of the suffix; - is standard output (the default). Or a live "
+    "sink: store:ward.db, stdout:, file:out.ndjson; again for each one.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with all of this; what the command line says comes first.",
 )
 @click.option("--input-format", type=_FORMAT, help="Instead of what the suffix says.")
 @click.option("--output-format", type=_FORMAT, help="Instead of what the suffix says.")
@@ -106,13 +117,41 @@ _FORMAT = click.Choice(list(FORMATS))
     metavar="N",
     help="Begin anew with the initial state after every N frames fed: windows as in training.",
 )
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Of the samples."
+)
+@click.option("--realtime", is_flag=True, help="Recordings come at the pace of their time stamps.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    help="With --realtime: that many times faster.",
+)
+@click.option(
+    "--silence",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Live: without a sample for so long there is no prediction, which is said.  [default: 2]",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Live: samples that each source may have waiting.  [default: 8192]",
+)
+@click.option(
+    "--queue-policy",
+    type=click.Choice([policy.value for policy in QueuePolicy]),
+    help="Live: for more than that.  [default: recordings wait, sensors lose the oldest]",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @loading_options
 @json_option
 def run_command(
-    artifact: Path,
-    input_path: str,
-    output_path: str,
+    artifact: Path | None,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    config: Path | None,
     input_format: Format | None,
     output_format: Format | None,
     columns: str,
@@ -124,11 +163,17 @@ def run_command(
     resume: bool,
     state_every: float,
     reset_every: int | None,
+    rate: float | None,
+    realtime: bool,
+    speed: float | None,
+    silence: float | None,
+    queue: int | None,
+    queue_policy: str | None,
     quiet: bool,
     load: Loader,
     as_json: bool,
 ) -> None:
-    """Feed a recording, or standard input as it arrives, to ARTIFACT and write its predictions.
+    """Feed a recording, standard input or sensors to ARTIFACT and write its predictions.
 
     Models compiled with --mode call take whole inputs: NPY or NPZ files of one call, or of several
     along a further first axis; a CSV file whose rows fill the input; NDJSON, a line a call.
@@ -138,7 +183,43 @@ def run_command(
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
     edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
+    edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db
+    edgelstm run --config ward.toml
     """
+    given = given_settings(
+        inputs,
+        outputs,
+        {
+            "columns": tuple(split_names(columns)) if columns else None,
+            "rate_hz": rate,
+            "policy": BadSamplePolicy(on_bad_sample) if _is_given("on_bad_sample") else None,
+            "reset_every": reset_every,
+            "is_realtime": realtime or None,
+            "speed": speed,
+            "silence_s": silence,
+            "queue_samples": queue,
+            "queue_policy": None if queue_policy is None else QueuePolicy(queue_policy),
+        },
+        config,
+    )
+    artifact = artifact or given.artifact
+    if artifact is None:
+        raise click.UsageError("Missing argument 'ARTIFACT'.")
+    if given.is_live or any(map(_is_given, LIVE_ONLY)):
+        for name, instead in RECORDING_ONLY.items():
+            if _is_given(name):
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} is for recordings, and this run is live; {instead}"
+                )
+        protect = [artifact] if config is None else [artifact, config]
+        run_live(load(artifact), given.settings, protect, quiet, as_json)
+        return
+    settings = given.settings
+    (input_path,), (output_path,) = settings.streams[0].inputs, settings.outputs
+    reset_every = settings.reset_every
+    if config is not None:
+        columns = ",".join(f'"{name}"' for name in settings.columns)
+        on_bad_sample = given.policy(on_bad_sample)
     if state_file is None and (resume or _is_given("state_every")):
         raise click.UsageError("--resume and --state-every are for --state-file FILE")
     model = load(artifact)
