@@ -6,15 +6,20 @@ import os
 from collections.abc import Callable, Mapping
 from statistics import median
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 
 from edgelstm.errors import TargetUnavailableError
 from edgelstm.signature import Signature, TensorSpec
+from edgelstm_compiler.binding.carried import CarriedModel, find_carried
+from edgelstm_compiler.carried_replay import Chunks
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.peer import OnnxRuntimePeer, PeerUnavailableError
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.session_rows import to_sequence
+from edgelstm_compiler.streaming.carry import request_of
 
 DURATION_NS = 300_000_000
 """How long each way of calling is timed."""
@@ -29,6 +34,8 @@ class OnnxRuntimeBench:
     Args:
         model_path: the ONNX model.
         signature: of the artifact compiled from it.
+        options: what its compilation was asked for, as the manifest has it: fixed inputs, and
+            states that are inputs; every step gets their initial values.
 
     Raises:
         TargetUnavailableError: ONNX Runtime is missing or refuses the model.
@@ -36,11 +43,30 @@ class OnnxRuntimeBench:
 
     name = "onnxruntime"
 
-    def __init__(self, model_path: str | os.PathLike[str], signature: Signature) -> None:
-        model = read_model(os.fspath(model_path))
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str],
+        signature: Signature,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = options or {}
+        constants = options.get("constants", {})
+        large = [name for name, value in constants.items() if isinstance(value, str)]
+        if large:
+            raise TargetUnavailableError(
+                f"the artifact was compiled with --set {large[0]}=FILE, and does not hold that "
+                "array: store it in the ONNX model to compare with it"
+            )
+        model = fix_inputs(read_model(os.fspath(model_path)), constants)
+        shapes = {name: tuple(shape) for name, shape in options.get("shapes", {}).items()}
+        self._carried = find_carried(model, shapes, request_of(options))
+        if self._carried is not None:
+            model = self._carried.model
         # A baked-in length is freed: one frame, and the whole sequence, go through the same model.
         free = {
-            spec.name: [spec.time_axis] for spec in signature.inputs if spec.time_axis is not None
+            spec.name: [spec.time_axis]
+            for spec in signature.inputs
+            if spec.time_axis is not None and self._carried is None
         }
         try:
             self._peers = [
@@ -58,6 +84,9 @@ class OnnxRuntimeBench:
         """Lay out the frames as the model wants them, one by one and all together."""
         specs = self._signature.inputs
         self._count = len(next(iter(frames.values())))
+        if self._carried is not None:
+            self._steps = _carried_steps(self._carried, frames, self._count)
+            return
         self._steps = [
             {spec.name: _one(frames[spec.name][index : index + 1], spec) for spec in specs}
             for index in range(self._count)
@@ -96,6 +125,19 @@ class OnnxRuntimeBench:
                 run(feed)
                 times.append(perf_counter_ns() - start)
         return median(times)
+
+
+def _carried_steps(
+    found: CarriedModel, frames: Mapping[str, Array], count: int
+) -> list[dict[str, Array]]:
+    """Whole inputs of each step, states and what is kept of an input included."""
+    carried, shapes = found.carried, found.shapes
+    first = {s.pair.before: s.initial.reshape(shapes[s.pair.before]) for s in carried.states}
+    chunks = Chunks(shapes, carried.overlaps)
+    return [
+        {**{name: chunks.whole(name, x[index]) for name, x in frames.items()}, **first}
+        for index in range(count)
+    ]
 
 
 def _one(rows: Array, spec: TensorSpec) -> Array:

@@ -94,7 +94,7 @@ class CarriedReplay:
         carried, shapes = self.found.carried, self.found.shapes
         kinds = {value.name: value.type.dtype.numpy for value in self.found.graph.inputs}
         states = {s.pair.before: s.initial.reshape(shapes[s.pair.before]) for s in carried.states}
-        chunks = _Chunks(shapes, carried.overlaps)
+        chunks = Chunks(shapes, carried.overlaps)
         rows: dict[str, list[Array]] = {}
         steps = len(next(iter(frames.values()))) if frames else 0
         for index in range(steps):
@@ -112,7 +112,7 @@ class CarriedReplay:
         return Replayed(values, against)
 
 
-class _Chunks:
+class Chunks:
     """The model's inputs out of frames: with the newest elements of the frame before in front."""
 
     def __init__(self, shapes: Shapes, overlaps: Sequence[Overlap]) -> None:

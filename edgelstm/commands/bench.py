@@ -128,7 +128,7 @@ def find_peer(name: str, model: Path, artifact: Artifact) -> Peer:
         factory = entries[name].load()
     except ImportError as exc:
         raise TargetUnavailableError(f"engine {name!r} cannot be loaded: {exc}") from exc
-    peer: Peer = factory(model, artifact.signature)
+    peer: Peer = factory(model, artifact.signature, artifact.manifest.get("options", {}))
     return peer
 
 

@@ -88,3 +88,15 @@ def test_quantizing_calibrates_on_steps(model: Path, tmp_path: Path) -> None:
         assert checked.exit_code == 0, checked.output
     calibrated = invoke("calibrate", model, "--input", frames, "-o", tmp_path / "c.json")
     assert calibrated.exit_code == 0, calibrated.output
+
+
+def test_bench_times_onnx_runtime_with_the_states_it_wants(model: Path, tmp_path: Path) -> None:
+    """The peer gets states and context beside the frames."""
+    out = tmp_path / "dtln.edgelstm"
+    made = invoke("compile", model, "-o", out, "--target", "reference", "--overlap", "frame@2=2")
+    assert made.exit_code == 0, made.output
+    timed = invoke(
+        "bench", out, "--against", "onnxruntime", "--model", model, "--seconds", "0.05", "--json"
+    )
+    assert timed.exit_code == 0, timed.output + timed.stderr
+    assert json.loads(timed.output)["peers"][0]["step_ns"] > 0
