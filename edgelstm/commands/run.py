@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,12 +12,14 @@ import click
 
 from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
+from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, is_live, run_live
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.io.columns import split_names
 from edgelstm.io.files import FORMATS, Format
 from edgelstm.io.numbers import Decimal
 from edgelstm.io.replay import BadSamplePolicy
+from edgelstm.io.settings import FileSettings, LiveSettings, QueuePolicy, StreamSettings
 from edgelstm.io.stream_run import Progress, StreamOptions
 from edgelstm.io.windows import stream_warnings
 from edgelstm.outputs import STANDARD, check_output
@@ -36,22 +40,32 @@ _FORMAT = click.Choice(list(FORMATS))
 
 
 @click.command("run")
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--input",
     "-i",
-    "input_path",
-    default=STANDARD,
-    show_default=True,
-    help="Recording: CSV, NDJSON, NPY or NPZ; - is standard input, answered line by line.",
+    "inputs",
+    multiple=True,
+    metavar="PATH|ADDRESS",
+    help="Recording: CSV, NDJSON, NPY or NPZ; - is standard input, answered line by line "
+    "(the default). Or a live source: serial:/dev/ttyUSB0?baud=115200, mqtt://host/topic, "
+    "lsl:name=IMU, udp://:9000, tcp://host:9000, ble:ADDRESS, stdin:, file:walk.csv; again for "
+    "each sensor of the model.",
 )
 @click.option(
     "--output",
     "-o",
-    "output_path",
-    default=STANDARD,
-    show_default=True,
-    help="Predictions, in the format of the suffix; - is standard output.",
+    "outputs",
+    multiple=True,
+    metavar="PATH|ADDRESS",
+    help="Predictions, in the format of the suffix; - is standard output (the default). Or a live "
+    "sink: store:ward.db, mqtt://host/topic, lsl:name=phase, udp://host:9001, prometheus://:9100, "
+    "parquet:out.parquet, fhir:out.ndjson, stdout:; again for each one.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with all of this; what the command line says comes first.",
 )
 @click.option("--input-format", type=_FORMAT, help="Instead of what the suffix says.")
 @click.option("--output-format", type=_FORMAT, help="Instead of what the suffix says.")
@@ -106,13 +120,41 @@ _FORMAT = click.Choice(list(FORMATS))
     metavar="N",
     help="Begin anew with the initial state after every N frames fed: windows as in training.",
 )
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Of the samples."
+)
+@click.option("--realtime", is_flag=True, help="Recordings come at the pace of their time stamps.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    help="With --realtime: that many times faster.",
+)
+@click.option(
+    "--silence",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Live: without a sample for so long there is no prediction, which is said.  [default: 2]",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Live: samples that each source may have waiting.  [default: 8192]",
+)
+@click.option(
+    "--queue-policy",
+    type=click.Choice([policy.value for policy in QueuePolicy]),
+    help="Live: for more than that.  [default: recordings wait, sensors lose the oldest]",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @loading_options
 @json_option
 def run_command(
-    artifact: Path,
-    input_path: str,
-    output_path: str,
+    artifact: Path | None,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    config: Path | None,
     input_format: Format | None,
     output_format: Format | None,
     columns: str,
@@ -124,11 +166,17 @@ def run_command(
     resume: bool,
     state_every: float,
     reset_every: int | None,
+    rate: float | None,
+    realtime: bool,
+    speed: float | None,
+    silence: float | None,
+    queue: int | None,
+    queue_policy: str | None,
     quiet: bool,
     load: Loader,
     as_json: bool,
 ) -> None:
-    """Feed a recording, or standard input as it arrives, to ARTIFACT and write its predictions.
+    """Feed a recording, standard input or sensors to ARTIFACT and write its predictions.
 
     Models compiled with --mode call take whole inputs: NPY or NPZ files of one call, or of several
     along a further first axis; a CSV file whose rows fill the input; NDJSON, a line a call.
@@ -138,7 +186,43 @@ def run_command(
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
     edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
+    edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db -o mqtt://broker/phases
+    edgelstm run --config ward.toml
     """
+    given = _given_settings(
+        inputs,
+        outputs,
+        {
+            "columns": tuple(split_names(columns)) if columns else None,
+            "rate_hz": rate,
+            "policy": BadSamplePolicy(on_bad_sample) if _is_given("on_bad_sample") else None,
+            "reset_every": reset_every,
+            "is_realtime": realtime or None,
+            "speed": speed,
+            "silence_s": silence,
+            "queue_samples": queue,
+            "queue_policy": None if queue_policy is None else QueuePolicy(queue_policy),
+        },
+        config,
+    )
+    artifact = artifact or given.artifact
+    if artifact is None:
+        raise click.UsageError("Missing argument 'ARTIFACT'.")
+    if given.is_live or any(map(_is_given, LIVE_ONLY)):
+        for name, instead in RECORDING_ONLY.items():
+            if _is_given(name):
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} is for recordings, and this run is live; {instead}"
+                )
+        protect = [artifact] if config is None else [artifact, config]
+        run_live(load(artifact), given.settings, protect, quiet, as_json)
+        return
+    settings = given.settings
+    (input_path,), (output_path,) = settings.streams[0].inputs, settings.outputs
+    reset_every = settings.reset_every
+    if config is not None:
+        columns = ",".join(f'"{name}"' for name in settings.columns)
+        on_bad_sample = given.policy(on_bad_sample)
     if state_file is None and (resume or _is_given("state_every")):
         raise click.UsageError("--resume and --state-every are for --state-file FILE")
     model = load(artifact)
@@ -183,6 +267,57 @@ def run_command(
             summary["warnings"] = [*told, *summary["warnings"]]
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the command line and a file say together.
+
+    Args:
+        artifact: that the file names.
+        settings: of the run.
+        values: those that were given.
+    """
+
+    artifact: Path | None
+    settings: LiveSettings
+    values: Mapping[str, Any]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the run is one of the live pipeline."""
+        streams = self.settings.streams
+        inputs = [text for stream in streams for text in stream.inputs]
+        is_named = any(stream.name or stream.patient for stream in streams)
+        is_timed = not {"rate_hz", "is_realtime", "speed", "silence_s"}.isdisjoint(self.values)
+        return is_named or is_timed or is_live(inputs, self.settings.outputs)
+
+    def policy(self, default: str) -> str:
+        """What is done with bad samples of a recording."""
+        policy = self.values.get("policy")
+        return default if policy is None else str(policy.value)
+
+
+def _given_settings(
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    options: Mapping[str, Any],
+    config: Path | None,
+) -> _Given:
+    """The settings of the command line, and behind them those of a file."""
+    found = FileSettings(None, (), ())
+    if config is not None:
+        from edgelstm.io.toml_settings import read_settings  # the parser is for files alone
+
+        found = read_settings(config)
+    values = {**found.values, **{name: x for name, x in options.items() if x is not None}}
+    streams = (StreamSettings(tuple(inputs)),) if inputs else found.streams
+    settings = LiveSettings(
+        streams or (StreamSettings((STANDARD,)),),
+        tuple(outputs) or found.outputs or (STANDARD,),
+        **values,
+    )
+    return _Given(found.artifact, settings, values)
 
 
 def _expect_options(mode: SessionMode) -> None:

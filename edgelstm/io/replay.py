@@ -100,13 +100,28 @@ class Replay:
         """
         for batch in self.source.batches():
             for part in self._pace.stretches(len(batch)):
-                self._take(batch if len(batch) == part.stop - part.start else batch.part(part))
+                self.take(batch if len(batch) == part.stop - part.start else batch.part(part))
                 self.sink.flush()
                 progress()
 
-    def _take(self, batch: Batch) -> None:
+    @property
+    def was_bad(self) -> NDArray[np.bool_]:
+        """Which frames of the last batch were counted as bad."""
+        return self._bad
+
+    def take(self, batch: Batch, bad: NDArray[np.bool_] | None = None) -> None:
+        """Feed one batch.
+
+        Args:
+            batch: the frames.
+            bad: which of them the model does not take, where that is known already.
+
+        Raises:
+            StreamError: a frame cannot be used; the predictions before it have been written.
+        """
         self.frames_in += len(batch)
-        bad = find_bad_frames(batch, self.session.signature)
+        if bad is None:
+            bad = find_bad_frames(batch, self.session.signature)
         self._bad = np.zeros(len(batch), np.bool_)
         if bad.any():
             self._feed_with_bad(batch, bad)

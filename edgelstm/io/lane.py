@@ -1,0 +1,311 @@
+"""One stream on its way: samples of its sensor through stages and model to predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.artifact import Artifact
+from edgelstm.errors import RecordingError, StreamError
+from edgelstm.io.assign import AssignInputs
+from edgelstm.io.block import Block, SampleFlag
+from edgelstm.io.checkpoint import Checkpoint, policy_to_json, restore_policy
+from edgelstm.io.counters import Counters
+from edgelstm.io.feeder import Feeder
+from edgelstm.io.live import Channels, Delivery
+from edgelstm.io.named_outputs import NamedOutputs
+from edgelstm.io.numbering import GROUP
+from edgelstm.io.ordering import Ordering
+from edgelstm.io.predictions import UNTRUSTED, Field, ModelIdentity, Predictions
+from edgelstm.io.replay import BadSamplePolicy
+from edgelstm.io.stage import Chain, Stage
+from edgelstm.signature import TensorSpec
+
+QUALITY_SAMPLES = 64
+"""Quality is the share of measured samples among so many."""
+
+RESERVED = 1_000_000
+"""Numbers that a run which was killed may have used behind its last checkpoint."""
+
+_MADE = np.uint8(
+    SampleFlag.INVALID | SampleFlag.HELD | SampleFlag.INTERPOLATED | SampleFlag.OUT_OF_RANGE
+)
+_EPOCH = 1e8
+"""Stamps beyond this are seconds since 1970, not since the device began."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOptions:
+    """How samples of a stream are treated.
+
+    Args:
+        columns: names that the user gave.
+        policy: for samples that the model does not take.
+        reset_every: begin anew after so many samples.
+        rate_hz: of the model or as given.
+        keeps_inputs: predictions carry what was fed.
+        restart_gap_s: a live stream goes on with its old state if it stood still no longer.
+        stages: made for every stream, between its sensor and the model's inputs.
+    """
+
+    columns: Sequence[str] = ()
+    policy: BadSamplePolicy = BadSamplePolicy.HOLD
+    reset_every: int | None = None
+    rate_hz: float | None = None
+    keeps_inputs: bool = False
+    restart_gap_s: float = 10.0
+    stages: Callable[[str, Counters], Sequence[Stage]] = lambda name, counters: ()
+
+
+def _fields(specs: Sequence[TensorSpec]) -> tuple[Field, ...]:
+    return tuple((spec.name, spec.shape, spec.dtype.numpy.str) for spec in specs)
+
+
+@dataclass(slots=True)
+class Lane:
+    """One stream; see the module.
+
+    Args:
+        name: part of the key of every prediction.
+        model: what is run.
+        options: how.
+        is_replay: its samples come again when it is opened anew, and have no time of arrival.
+    """
+
+    name: str
+    model: Artifact
+    options: LaneOptions
+    is_replay: bool = False
+    counters: Counters = field(default_factory=Counters)
+    error: StreamError | None = None
+    """Why the stream ended in front of its source: the policy is to stop at a bad sample."""
+    identity: ModelIdentity = field(init=False)
+    last_arrival: float | None = None
+    """Monotonic clock when the last sample came."""
+    last_label: str = ""
+    _feeder: Feeder = field(init=False)
+    _named: NamedOutputs = field(init=False)
+    _ordering: Ordering = field(init=False)
+    _chain: Chain | None = None
+    _assign: AssignInputs | None = None
+    _channels: Channels | None = None
+    _recent: NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, np.bool_))
+    _anchor: float | None = None
+    _committed: int = -1
+    _begin_at: int = 0
+    _reserved: int = 0
+    _offset: int | None = None
+    _is_after_restart: bool = False
+
+    def __post_init__(self) -> None:
+        model = self.model
+        self._named = NamedOutputs(model.signature, model.description)
+        specs = self._named.signature.outputs
+        self.identity = ModelIdentity(
+            model.name,
+            model.model_id,
+            _fields(specs),
+            self._named.kept,
+            _fields(model.signature.inputs),
+        )
+        self._feeder = Feeder(
+            model.session(), self.options.policy, self.counters, self.options.reset_every
+        )
+        self._ordering = Ordering(self.counters)
+
+    @property
+    def last_sample(self) -> int:
+        """Number of the last sample that was dealt with; -1 in front of the first."""
+        return self._ordering.last
+
+    @property
+    def model_ns(self) -> int:
+        """Time spent in the model."""
+        return self._feeder.replay.model_ns
+
+    @property
+    def mapping(self) -> Mapping[str, Sequence[str]]:
+        """Which columns feed which input; empty where frames come as inputs."""
+        return {} if self._assign is None else self._assign.mapping
+
+    def resume(self, checkpoint: Checkpoint) -> str:
+        """Go on where an earlier run stopped; what there is to say about it.
+
+        A recording is read again, and what is done already left out. A live stream has a gap.
+
+        Raises:
+            StreamError: the checkpoint is damaged, or of another model.
+        """
+        last = checkpoint.last_sample
+        self._ordering = Ordering(self.counters, last)
+        self._committed = last
+        gap_s = max(time.time() - checkpoint.time, 0.0)
+        is_old = not self.is_replay and gap_s > self.options.restart_gap_s
+        if not is_old:
+            self._feeder.session.restore(checkpoint.snapshot)
+            self._anchor = restore_policy(checkpoint.policy, self._feeder.replay)
+        if self.is_replay:
+            return f"goes on behind sample {last}"
+        self._begin_at = last + 1
+        self._reserved = 0 if checkpoint.is_clean else RESERVED
+        self._is_after_restart = True
+        self.counters.noted["gaps by restarts"] += 1
+        state = "begins anew" if is_old else "goes on with its state"
+        return f"{state} after {gap_s:.1f} s without this program"
+
+    def take(self, delivery: Delivery) -> list[Predictions]:
+        """What the model says to a delivery, which is counted already; see also `error`.
+
+        Raises:
+            RecordingError: which columns feed the model is not clear.
+        """
+        block = delivery.block
+        if block is None or not len(block):
+            return []
+        self.last_arrival = float(block.arrival[-1])
+        if self._offset is None:
+            is_counted = delivery.channels is not None and delivery.channels.is_counted
+            self._begin(int(block.sequence[0]), is_counted)
+        faults = delivery.faults
+        if self._offset:
+            block = replace(block, sequence=block.sequence + self._offset)
+            faults = {number + self._offset: reason for number, reason in faults.items()}
+        if self._is_after_restart:
+            block = replace(block, flags=block.flags.copy())
+            block.flags[0] |= SampleFlag.AFTER_GAP
+            self._is_after_restart = False
+        self._feeder.faults.update(faults)
+        chain = self._chain
+        if chain is None or delivery.channels != self._channels:
+            chain = self._make_chain(delivery.channels)
+        return self._predict(chain.feed(block))
+
+    def finish(self) -> list[Predictions]:
+        """What stages held back."""
+        return [] if self._chain is None else self._predict(self._chain.finish())
+
+    def close(self) -> None:
+        """End the session."""
+        self._feeder.session.close()
+
+    def checkpoint(self, is_clean: bool = False) -> Checkpoint | None:
+        """Where the stream stands; None where it stands where the last one was taken."""
+        last = self._ordering.last
+        if self.error is not None or last < 0 or (last == self._committed and not is_clean):
+            return None
+        self._committed = last
+        return Checkpoint(
+            self.name,
+            self.model.model_id,
+            last,
+            bytes(self._feeder.session.snapshot()),
+            policy_to_json(self._feeder.replay, self._anchor),
+            time.time(),
+            is_clean,
+        )
+
+    def _begin(self, first: int, is_counted: bool) -> None:
+        """The first sample of this run: its number is behind those of earlier ones.
+
+        The numbers of a sensor that counts go on by themselves, which shows what is missing.
+        """
+        begin_at = self._begin_at if is_counted else self._begin_at + self._reserved
+        self._offset = 0 if self.is_replay or first >= begin_at else begin_at - first
+
+    def _make_chain(self, channels: Channels | None) -> Chain:
+        if self._chain is not None and self._channels is not None and channels is not None:
+            raise RecordingError(
+                f"{self.name}: the columns were {', '.join(self._channels.names)}, and are now "
+                f"{', '.join(channels.names)}: start again with the new ones"
+            )
+        self._channels = channels
+        stages = list(self.options.stages(self.name, self.counters))
+        if channels is not None:
+            signature = self.model.signature
+            self._assign = AssignInputs(
+                signature,
+                {GROUP: channels},
+                self.options.columns,
+                self.model.description.names(signature),
+                self.name,
+            )
+            stages.append(self._assign)
+        stages.append(self._ordering)
+        self._chain = Chain(stages)
+        return self._chain
+
+    def _predict(self, blocks: Sequence[Block]) -> list[Predictions]:
+        out = []
+        for block in blocks:
+            predictions = self._predict_block(block)
+            if predictions is not None:
+                out.append(predictions)
+            if self.error is not None:
+                break
+        return out
+
+    def _predict_block(self, block: Block) -> Predictions | None:
+        fed = self._feeder.feed(block)
+        self.error = fed.error
+        quality = self._quality(block.flags)
+        rows = fed.rows
+        if not len(rows):
+            return None
+        is_all = len(rows) == len(block)
+        outputs, labels = self._named.apply(fed.outputs, {})
+        for names in labels.values():
+            self.last_label = names[-1]
+        sequence = block.sequence if is_all else block.sequence[rows]
+        stamps = block.stamps if is_all else block.stamps[rows]
+        arrival = block.arrival if is_all else block.arrival[rows]
+        inputs = {}
+        if self.options.keeps_inputs:
+            inputs = {name: values[rows] for name, values in block.frames.items()}
+        self.counters.predictions += len(rows)
+        return Predictions(
+            self.name,
+            self.identity,
+            sequence,
+            self._time(stamps, arrival, sequence),
+            stamps,
+            arrival,
+            fed.flags,
+            (fed.flags & np.uint8(UNTRUSTED)) == 0,
+            quality if is_all else quality[rows],
+            outputs,
+            labels,
+            inputs,
+        )
+
+    def _time(
+        self, stamps: NDArray[np.float64], arrival: NDArray[np.float64], sequence: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        if not self.is_replay:
+            return arrival + (time.time() - time.monotonic())
+        rate = self.options.rate_hz
+        own = np.where(np.isfinite(stamps), stamps, sequence / rate if rate else np.nan)
+        if own[0] > _EPOCH:
+            return own
+        if self._anchor is None:
+            self._anchor = time.time() - (float(own[0]) if np.isfinite(own[0]) else 0.0)
+        return np.where(np.isfinite(own), own, 0.0) + self._anchor
+
+    def _quality(self, flags: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """For every sample the share of measured ones among the last ones."""
+        is_made = (flags & _MADE) != 0
+        if not is_made.any() and self._recent.all():
+            n = min(len(self._recent) + len(flags), QUALITY_SAMPLES)
+            if n != len(self._recent):
+                self._recent = np.ones(n, np.bool_)
+            return np.ones(len(flags), np.float32)
+        good = np.concatenate([self._recent, ~is_made])
+        sums = np.concatenate([[0], np.cumsum(good)])
+        ends = np.arange(len(self._recent) + 1, len(good) + 1)
+        starts = np.maximum(ends - QUALITY_SAMPLES, 0)
+        self._recent = good[-QUALITY_SAMPLES:]
+        shares: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+        return shares.astype(np.float32)

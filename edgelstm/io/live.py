@@ -1,0 +1,174 @@
+"""What every live source and sink offers to the pipeline, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edgelstm.description import Description
+from edgelstm.io.block import Block
+from edgelstm.io.predictions import Event, ModelIdentity, Predictions
+from edgelstm.io.writer import Writer
+from edgelstm.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """The columns of a sensor.
+
+    Args:
+        names: in order.
+        has_names: whether they are names, or only count the columns.
+        units: of the columns; "" where nobody says.
+        is_counted: the sensor itself numbers its samples.
+    """
+
+    names: tuple[str, ...]
+    has_names: bool = True
+    units: tuple[str, ...] = ()
+    is_counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a source got at one moment.
+
+    Args:
+        stream: which of the source's streams; "" where it has only one.
+        block: samples; frames by input of the model, or one group of all columns.
+        channels: of the group; None where the frames are those of the inputs already.
+        faults: why samples are `INVALID`, by their sequence number.
+        refused: what was no sample, by reason.
+    """
+
+    stream: str
+    block: Block | None
+    channels: Channels | None = None
+    faults: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """What a source may know about the model that it feeds.
+
+    Args:
+        signature: what goes in and out.
+        description: columns, units, ranges, rate as far as they are known.
+        columns: names that the user gave, in the order of the elements.
+        rate_hz: of the model or as given; None where unknown.
+        is_alone: no other source feeds the same stream: frames may come as inputs.
+        is_realtime: a replay gives samples at the distances of the recording.
+        speed: that many times faster.
+    """
+
+    signature: Signature
+    description: Description
+    columns: tuple[str, ...] = ()
+    rate_hz: float | None = None
+    is_alone: bool = True
+    is_realtime: bool = False
+    speed: float = 1.0
+
+    @property
+    def wanted(self) -> Sequence[str]:
+        """Names of the columns that the model takes, as far as they are known."""
+        return self.columns or self.description.names(self.signature)
+
+
+class LiveSource(Protocol):
+    """Where samples come from over time."""
+
+    name: str
+    """Part of the key of every sample."""
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the same samples come again from the beginning when the source is opened anew."""
+        ...
+
+    @property
+    def is_many(self) -> bool:
+        """Whether it gives several streams, whose names come with their samples."""
+        ...
+
+    @property
+    def progress(self) -> float | None:
+        """Share of a recording that has been read; None of what has no end."""
+        ...
+
+    def blocks(self) -> AsyncIterator[Delivery | Event]:
+        """What comes, in its order; connections that break are made anew here.
+
+        Raises:
+            RecordingError: the source cannot be used at all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink may know about the run.
+
+    Args:
+        model: which model speaks.
+        description: of the model.
+        rate_hz: of the predictions, where known.
+        appends: what is there already is kept, because samples do not come again.
+        patients: pseudonym of the patient by stream, where it is known.
+        writer: the thread that writes files of databases and tables.
+    """
+
+    model: ModelIdentity
+    description: Description
+    rate_hz: float | None = None
+    appends: bool = True
+    patients: Mapping[str, str] = field(default_factory=dict)
+    writer: Writer = field(default_factory=Writer)
+
+
+class LiveSink(Protocol):
+    """Where predictions and events go. All calls come from the thread of the event loop."""
+
+    @property
+    def name(self) -> str:
+        """For status and messages."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Rows that were taken and are not delivered; the pipeline waits while they are many."""
+        ...
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Rows that were taken and will never be delivered, by reason."""
+        ...
+
+    async def open(self) -> None:
+        """Be ready, or say why not.
+
+        Raises:
+            OutputError: it cannot be used at all.
+        """
+        ...
+
+    def write(self, predictions: Predictions) -> int:
+        """Take rows; the number of the last sample of that stream that is delivered for good.
+
+        -1 where there is none yet, or the sink never knows.
+        """
+        ...
+
+    def tell(self, event: Event) -> None:
+        """Take an event."""
+        ...
+
+    def poll(self) -> None:
+        """Called several times a second: time for what could not be done before."""
+        ...
+
+    async def close(self) -> None:
+        """Deliver what is waiting, and end."""
+        ...

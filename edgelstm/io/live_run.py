@@ -1,0 +1,200 @@
+"""One live run from its settings to its end: sources, streams, sinks, signals, summary."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgelstm.artifact import Artifact
+from edgelstm.errors import CapabilityError, RecordingError
+from edgelstm.interruption import STOP_SIGNALS, Interrupted
+from edgelstm.io.counters import Counters
+from edgelstm.io.lane import Lane, LaneOptions
+from edgelstm.io.live import LiveSink, LiveSource, SinkContext, SourceContext
+from edgelstm.io.predictions import Event
+from edgelstm.io.pump import Pump, PumpOptions
+from edgelstm.io.registry import open_sink, open_source
+from edgelstm.io.settings import LiveSettings, StreamSettings
+from edgelstm.io.sinks.store.sink import StoreSink
+from edgelstm.io.writer import Writer
+
+_LOOK_S = 0.25
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """A run, and what there is to tell about it at any time.
+
+    Args:
+        model: what is run.
+        settings: how.
+        said: called with each event.
+        look: called several times a second with the run.
+    """
+
+    model: Artifact
+    settings: LiveSettings
+    said: Callable[[Event], None] = lambda event: None
+    look: Callable[[LiveRun], None] = lambda run: None
+    pump: Pump | None = None
+    _signal: int | None = None
+    _signals: int = 0
+    _columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _keeps_inputs: bool = False
+
+    @property
+    def sources(self) -> Sequence[LiveSource]:
+        """Where samples come from."""
+        return () if self.pump is None else self.pump.sources
+
+    def run(self) -> None:
+        """Run until the sources end, or a signal asks to.
+
+        Raises:
+            EdgeLSTMError: what was predicted before is delivered.
+            Interrupted: a signal came before the end of a recording; the same.
+        """
+        if self.model.signature.mode == "call":
+            raise CapabilityError(
+                f"{self.model.name!r} was compiled with --mode call, and a live run takes streams: "
+                "compile it with --mode stream, or give it recordings (-i FILE)"
+            )
+        asyncio.run(self._run())
+        if self._signal is not None and self.pump is not None and self.pump.is_interrupted:
+            raise Interrupted(self._signal)
+
+    async def _run(self) -> None:
+        writer = Writer()
+        sources = self._open_sources()
+        sinks = self._open_sinks(writer, sources)
+        settings = self.settings
+        self._keeps_inputs = any(sink.keeps_inputs for sink in sinks if isinstance(sink, StoreSink))
+        self.pump = pump = Pump(
+            sources,
+            sinks,
+            self._make_lane,
+            PumpOptions(settings.queue_samples, settings.queue_policy, settings.silence_s),
+            self.said,
+        )
+        self._listen(pump)
+        watcher = asyncio.create_task(self._watch())
+        try:
+            await pump.run()
+        finally:
+            watcher.cancel()
+            await writer.close()
+
+    def _listen(self, pump: Pump) -> None:
+        loop = asyncio.get_running_loop()
+
+        def note(number: int) -> None:
+            self._signal, self._signals = self._signal or number, self._signals + 1
+            pump.stop()
+
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                try:
+                    loop.add_signal_handler(number, note, number)
+                except (NotImplementedError, RuntimeError, ValueError):
+                    return  # another thread than the main one, or Windows
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.look(self)
+
+    def _open_sources(self) -> list[LiveSource]:
+        settings, model = self.settings, self.model
+        sources: list[LiveSource] = []
+        for stream in settings.streams:
+            if len(stream.inputs) > 1:
+                raise RecordingError("several sensors for one model: see below")
+            columns = stream.columns or settings.columns
+            context = SourceContext(
+                model.signature,
+                model.description,
+                columns,
+                self._rate(),
+                is_realtime=settings.is_realtime,
+                speed=settings.speed,
+            )
+            for text in stream.inputs:
+                source = open_source(text, context)
+                if stream.name:
+                    source.name = stream.name
+                if any(source.name == other.name for other in sources):
+                    raise RecordingError(
+                        f"two sources are named {source.name!r}, and the name is part of the key "
+                        "of their samples: give one another, ?name=NAME"
+                    )
+                self._columns[source.name] = columns
+                sources.append(source)
+        return sources
+
+    def _open_sinks(self, writer: Writer, sources: Sequence[LiveSource]) -> list[LiveSink]:
+        settings, model = self.settings, self.model
+        probe = Lane("", model, self._lane_options(""))
+        probe.close()
+        context = SinkContext(
+            probe.identity,
+            model.description,
+            self._rate(),
+            appends=not all(source.is_replay for source in sources)
+            or any(text.startswith("store:") for text in settings.outputs),
+            patients=_patients(settings.streams, sources),
+            writer=writer,
+        )
+        return [open_sink(text, context) for text in settings.outputs]
+
+    def _make_lane(self, name: str, is_replay: bool, counters: Counters) -> Lane:
+        return Lane(name, self.model, self._lane_options(name), is_replay, counters)
+
+    def _lane_options(self, name: str) -> LaneOptions:
+        settings = self.settings
+        return LaneOptions(
+            columns=self._columns.get(name, settings.columns),
+            policy=settings.policy,
+            reset_every=settings.reset_every,
+            rate_hz=self._rate(),
+            keeps_inputs=self._keeps_inputs,
+            restart_gap_s=settings.restart_gap_s,
+        )
+
+    def _rate(self) -> float | None:
+        return self.settings.rate_hz or self.model.signature.rate_hz
+
+    def summary(self) -> dict[str, Any] | None:
+        """What happened so far; None before there was anything."""
+        pump = self.pump
+        if pump is None:
+            return None
+        tables = {name: counters.to_json() for name, counters in pump.tables.items()}
+        lanes = pump.lanes.values()
+        predictions = sum(lane.counters.predictions for lane in lanes)
+        model_ns = sum(lane.model_ns for lane in lanes)
+        return {
+            "artifact": self.model.name,
+            "engine": dict(self.model.kernel.facts),
+            "predictions": predictions,
+            "streams": tables,
+            "columns": {
+                lane.name: {name: list(columns) for name, columns in lane.mapping.items()}
+                for lane in lanes
+            },
+            "on_bad_sample": self.settings.policy.value,
+            "ns_per_step": round(model_ns / max(predictions, 1), 1),
+            "not_delivered": {
+                sink.name: dict(sink.lost) for sink in pump.sinks if sink.lost or sink.waiting
+            },
+        }
+
+
+def _patients(
+    streams: Sequence[StreamSettings], sources: Sequence[LiveSource]
+) -> Mapping[str, str]:
+    fed = [stream for stream in streams for _ in stream.inputs]
+    named = zip(sources, fed, strict=True)
+    return {source.name: stream.patient for source, stream in named if stream.patient}

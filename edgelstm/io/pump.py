@@ -1,0 +1,297 @@
+"""The pipeline: sources, their queues, streams through the model, sinks; all in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgelstm.errors import OutputError
+from edgelstm.io.checkpoint import Checkpoint
+from edgelstm.io.counters import Counters
+from edgelstm.io.inlet import Inlet, Ready
+from edgelstm.io.lane import Lane
+from edgelstm.io.live import Delivery, LiveSink, LiveSource
+from edgelstm.io.predictions import NO_PREDICTION, PREDICTION_AGAIN, Event, Predictions
+from edgelstm.io.settings import QUEUE_SAMPLES, QueuePolicy
+from edgelstm.io.sinks.store.sink import StoreSink
+from edgelstm.pace import Pace
+
+SINK_ROWS = 100_000
+"""Rows that a sink may have waiting before the pipeline waits for it."""
+
+_TURN_S = 0.005
+"""Time after which others in the event loop have their turn."""
+
+_POLL_S = 0.05
+_LAST_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PumpOptions:
+    """How the pipeline runs.
+
+    Args:
+        queue_samples: that each source may have waiting.
+        queue_policy: for more; None: recordings wait, live sources lose the oldest.
+        silence_s: without a sample for so long, there is no prediction; 0: never said.
+    """
+
+    queue_samples: int = QUEUE_SAMPLES
+    queue_policy: QueuePolicy | None = None
+    silence_s: float = 2.0
+
+
+@dataclass(slots=True)
+class Pump:
+    """One run.
+
+    Args:
+        sources: with the name of the stream each one feeds.
+        sinks: each gets everything.
+        make_lane: for a stream that is new: its name, whether it is a replay, its counters.
+        options: how.
+        said: called with each event.
+    """
+
+    sources: Sequence[LiveSource]
+    sinks: Sequence[LiveSink]
+    make_lane: Callable[[str, bool, Counters], Lane]
+    options: PumpOptions = field(default_factory=PumpOptions)
+    said: Callable[[Event], None] = lambda event: None
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    is_interrupted: bool = False
+    """Whether the run was ended before its recordings were."""
+    _ready: Ready = field(init=False)
+    _silent: set[str] = field(default_factory=set)
+    _counters: dict[str, Counters] = field(default_factory=dict)
+    _stop: asyncio.Event = field(init=False)
+    _readers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def store(self) -> StoreSink | None:
+        """The sink that streams are resumed from."""
+        return next((sink for sink in self.sinks if isinstance(sink, StoreSink)), None)
+
+    def stop(self) -> None:
+        """End gracefully: what has come is predicted and delivered, nothing more is read."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until all sources end, or `stop` is called.
+
+        Raises:
+            EdgeLSTMError: a source or sink cannot be used; what was predicted is delivered.
+        """
+        self._ready, self._stop = Ready(), asyncio.Event()
+        opened: list[LiveSink] = []
+        try:
+            for sink in self.sinks:
+                await sink.open()
+                opened.append(sink)
+            await self._run()
+        finally:
+            await self._close(opened)
+
+    async def _run(self) -> None:
+        for source in self.sources:
+            if not source.is_many:
+                await self._new_lane(source.name, source)
+        consumer = asyncio.create_task(self._consume())
+        clock = asyncio.create_task(self._tick())
+        self._readers = [
+            asyncio.create_task(self._read(i, source)) for i, source in enumerate(self.sources)
+        ]
+        stopper = asyncio.create_task(self._stop.wait())
+        try:
+            reading = set(self._readers)
+            while reading:
+                done, _ = await asyncio.wait(
+                    {*reading, consumer, clock, stopper}, return_when=asyncio.FIRST_COMPLETED
+                )
+                if stopper in done:
+                    self.is_interrupted = any(
+                        source.is_replay and not task.done()
+                        for source, task in zip(self.sources, self._readers, strict=True)
+                    )
+                    break
+                for task in done:
+                    task.result()  # an error of any part ends the run
+                reading -= done
+        finally:
+            await _cancel([*self._readers, stopper])
+            self._ready.end()
+            try:
+                await consumer
+            finally:
+                await _cancel([clock])
+
+    async def _read(self, index: int, source: LiveSource) -> None:
+        policy = self.options.queue_policy or (
+            QueuePolicy.BLOCK if source.is_replay else QueuePolicy.DROP_OLDEST
+        )
+
+        def counters(stream: str) -> Counters:
+            return self.counters(_stream_name(source, stream))
+
+        inlet = Inlet(index, self.options.queue_samples, policy, self._ready, counters)
+        blocks = source.blocks()
+        async for item in blocks:
+            if isinstance(item, Event):
+                self._tell(item)
+                if item.kind == "connected again":
+                    counters("").noted["reconnects"] += 1
+            else:
+                await inlet.put(item)
+
+    async def _consume(self) -> None:
+        pace = Pace()
+        turn_ends = time.monotonic() + _TURN_S
+        while (inlet := await self._ready.get()) is not None:
+            delivery = inlet.get()
+            if delivery is None or delivery.block is None:
+                continue
+            source = self.sources[inlet.source]
+            name = _stream_name(source, delivery.stream)
+            lane = self.lanes.get(name) or await self._new_lane(name, source)
+            n = len(delivery.block)
+            lane.counters.waiting += n
+            for part in pace.stretches(n):
+                size = part.stop - part.start
+                if any(sink.waiting > SINK_ROWS for sink in self.sinks):
+                    await self._wait_for_sinks()
+                lane.counters.waiting -= size
+                self._deliver(lane.take(_part(delivery, part, n)))
+                if lane.error is not None:
+                    raise lane.error
+                if name in self._silent:
+                    self._silent.discard(name)
+                    self._tell(self._event(lane, PREDICTION_AGAIN, "samples come again"))
+                if time.monotonic() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + _TURN_S
+        for lane in self.lanes.values():
+            self._deliver(lane.finish())
+
+    async def _new_lane(self, name: str, source: LiveSource) -> Lane:
+        lane = self.make_lane(name, source.is_replay, self.counters(name))
+        lane.last_arrival = time.monotonic()
+        store = self.store
+        checkpoint = None if store is None else await store.resume(name)
+        if checkpoint is not None:
+            text = lane.resume(checkpoint)
+            self._tell(self._event(lane, "resumed", text))
+        self.lanes[name] = lane
+        return lane
+
+    def counters(self, name: str) -> Counters:
+        """Those of a stream, from its first line on."""
+        return self._counters.setdefault(name, Counters())
+
+    @property
+    def tables(self) -> Mapping[str, Counters]:
+        """The counters of all streams."""
+        return self._counters
+
+    def _deliver(self, results: Sequence[Predictions]) -> None:
+        for predictions in results:
+            for sink in self.sinks:
+                sink.write(predictions)
+
+    def _tell(self, event: Event) -> None:
+        for sink in self.sinks:
+            sink.tell(event)
+        self.said(event)
+
+    def _event(self, lane: Lane, kind: str, text: str) -> Event:
+        last = lane.last_sample if kind == NO_PREDICTION and lane.last_sample >= 0 else None
+        data = {} if last is None else {"last_sample": last}
+        return Event(
+            lane.name,
+            time.time(),
+            kind,
+            text,
+            data=data,
+            model=lane.model.name,
+            model_id=lane.model.model_id,
+        )
+
+    async def _wait_for_sinks(self) -> None:
+        ends: float | None = None
+        while slow := [sink for sink in self.sinks if sink.waiting > SINK_ROWS]:
+            if self._stop.is_set():
+                ends = ends or time.monotonic() + _LAST_WAIT_S
+                if time.monotonic() > ends:
+                    names = ", ".join(sink.name for sink in slow)
+                    raise OutputError(f"{names}: takes nothing more; samples behind are not fed")
+            for sink in self.sinks:
+                sink.poll()
+            await asyncio.sleep(_POLL_S / 10)
+
+    async def _tick(self) -> None:
+        """What happens by the clock: transactions, silences, retries."""
+        store = self.store
+        next_commit = time.monotonic()
+        while True:
+            await asyncio.sleep(_POLL_S)
+            now = time.monotonic()
+            for sink in self.sinks:
+                sink.poll()
+            self._watch_silence(now)
+            if store is not None and now >= next_commit and store.is_ready:
+                store.commit(self._checkpoints(), self._counter_texts())
+                next_commit = now + store.every_s
+
+    def _watch_silence(self, now: float) -> None:
+        limit = self.options.silence_s
+        if not limit:
+            return
+        for name, lane in self.lanes.items():
+            last = lane.last_arrival
+            if lane.is_replay or last is None or name in self._silent or now - last < limit:
+                continue
+            self._silent.add(name)
+            self.counters(name).noted["silences"] += 1
+            self._tell(self._event(lane, NO_PREDICTION, f"no sample for {limit:g} s"))
+
+    def _checkpoints(self, is_clean: bool = False) -> list[Checkpoint]:
+        found = (lane.checkpoint(is_clean) for lane in self.lanes.values())
+        return [checkpoint for checkpoint in found if checkpoint is not None]
+
+    def _counter_texts(self) -> dict[str, str]:
+        return {name: json.dumps(lane.counters.to_json()) for name, lane in self.lanes.items()}
+
+    async def _close(self, sinks: Sequence[LiveSink]) -> None:
+        """Close what was opened, all of it, whatever happens."""
+        errors: list[BaseException] = []
+        for sink in sinks:
+            try:
+                if isinstance(sink, StoreSink):
+                    await sink.settle()
+                    sink.commit(self._checkpoints(is_clean=True), self._counter_texts())
+                await sink.close()
+            except Exception as exc:
+                errors.append(exc)
+        for lane in self.lanes.values():
+            lane.close()
+        if errors:
+            raise errors[0]
+
+
+def _stream_name(source: LiveSource, stream: str) -> str:
+    return stream or source.name
+
+
+def _part(delivery: Delivery, part: slice, n: int) -> Delivery:
+    if part.stop - part.start == n or delivery.block is None:
+        return delivery
+    faults = delivery.faults if part.start == 0 else {}
+    return Delivery(delivery.stream, delivery.block.part(part), delivery.channels, faults)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

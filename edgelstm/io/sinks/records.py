@@ -1,0 +1,77 @@
+"""Predictions and events as records of names and values: what text formats and messages hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelstm.io.block import Array
+from edgelstm.io.predictions import Event, Predictions, flag_names
+
+_SHORT = 12
+"""Digits of a model's identity that tell models apart in practice."""
+
+
+def plain_values(values: Array) -> list[Any]:
+    """Rows as JSON has them: the shortest digits that read back exactly, null for NaN."""
+    flat = values.reshape(-1)
+    if flat.dtype.kind == "f":
+        texts = flat.astype(str).tolist()
+        finite = np.isfinite(flat).tolist()
+        items: list[Any] = [
+            float(text) if good else None for text, good in zip(texts, finite, strict=True)
+        ]
+    else:
+        items = flat.tolist()
+    for extent in reversed(values.shape[1:]):
+        items = [items[i : i + extent] for i in range(0, len(items), extent)] if extent else items
+    return items
+
+
+def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
+    """A record for each row: its key, its time, what it is worth, and the outputs by name."""
+    model = predictions.model
+    outputs = {name: plain_values(values) for name, values in predictions.outputs.items()}
+    stamps = plain_values(predictions.stamps)
+    labels: Mapping[str, Sequence[str]] = predictions.labels
+    flags = predictions.flags.tolist()
+    sequence, valid = predictions.sequence.tolist(), predictions.valid.tolist()
+    quality = plain_values(predictions.quality)
+    times = np.round(predictions.time, 6).tolist()
+    short = model.model_id[:_SHORT]
+    for i, sample in enumerate(sequence):
+        record: dict[str, Any] = {
+            "stream": predictions.stream,
+            "sample": sample,
+            "time": times[i],
+            "stamp": stamps[i],
+            "artifact": model.name,
+            "model": short,
+            "valid": valid[i],
+            "quality": quality[i],
+            "flags": flag_names(flags[i]) if flags[i] else [],
+        }
+        for name, texts in labels.items():
+            record[name] = texts[i]
+        for name, rows in outputs.items():
+            record[name] = rows[i]
+        yield record
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    """A record of an event."""
+    record: dict[str, Any] = {
+        "event": event.kind,
+        "stream": event.stream,
+        "time": round(event.time, 6),
+        "text": event.text,
+    }
+    if event.sample is not None:
+        record["sample"] = event.sample
+    if event.model:
+        record |= {"artifact": event.model, "model": event.model_id[:_SHORT]}
+    if event.data:
+        record["data"] = dict(event.data)
+    return record

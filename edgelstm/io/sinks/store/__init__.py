@@ -1,0 +1,1 @@
+"""The SQLite store: predictions, events and where every stream stands, in one file."""

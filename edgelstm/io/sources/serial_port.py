@@ -1,0 +1,156 @@
+"""`serial:/dev/ttyUSB0?baud=115200`: a serial port, which may be pulled and plugged in again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from edgelstm.errors import RecordingError
+from edgelstm.extras import load_extra
+from edgelstm.io.address import Address, Options
+from edgelstm.io.live import Delivery, SourceContext
+from edgelstm.io.predictions import Event
+from edgelstm.io.sources.reading import (
+    Backoff,
+    Format,
+    connected,
+    disconnected,
+    source_name,
+)
+
+CLEAN_START_S = 0.005
+"""A port that is silent for so long when it is opened was opened between two lines."""
+
+_CHUNK = 65536
+
+
+def open_source(address: Address, context: SourceContext) -> SerialSource:
+    """The source of an address.
+
+    Raises:
+        RecordingError: an option is wrong.
+        TargetUnavailableError: pyserial is not installed.
+    """
+    return SerialSource(address, context)
+
+
+class SerialSource:
+    """Samples of a serial port.
+
+    Args:
+        address: `serial:PORT`.
+        context: of the run.
+    """
+
+    is_replay = False
+    is_many = False
+    progress: float | None = None
+
+    def __init__(self, address: Address, context: SourceContext) -> None:
+        options = Options(address)
+        self._address = address
+        self._serial = load_extra("serial", "serial", "serial ports")
+        self.name = source_name(options, address)
+        self._settings = {
+            "baudrate": options.integer("baud", 115200, low=1),
+            "bytesize": options.integer("bits", 8, low=5, high=8),
+            "parity": options.choice("parity", ("N", "E", "O", "M", "S"), "N"),
+            "stopbits": options.number("stop", 1.0, low=1.0),
+            "rtscts": options.flag("rtscts"),
+            "xonxoff": options.flag("xonxoff"),
+        }
+        self._is_trusted = options.choice("start", ("auto", "keep"), "auto") == "keep"
+        self._reader = Format(options, context).reader()
+        options.finish()
+        if not address.path:
+            raise RecordingError(f"{address.text}: name the port, as in serial:/dev/ttyUSB0")
+
+    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+        """What comes; a port that goes away is opened again when it is back."""
+        loop = asyncio.get_running_loop()
+        backoff, times, is_said = Backoff(), 0, False
+        while True:
+            try:
+                port = self._open()
+            except (OSError, ValueError) as exc:
+                if isinstance(exc, ValueError):
+                    raise RecordingError(f"{self._address.shown}: {exc}") from exc
+                if not is_said:
+                    yield disconnected(self.name, self._address, _reason(exc))
+                is_said = True
+                await asyncio.sleep(backoff.next())
+                continue
+            times, is_said = times + 1, True
+            backoff.reset()
+            yield connected(self.name, self._address, times)
+            reason = ""
+            try:
+                await self._begin(port, loop)
+                while True:
+                    await _readable(port.fileno(), loop)
+                    data = os.read(port.fileno(), _CHUNK)
+                    if not data:
+                        reason = "the port is gone"
+                        break
+                    yield self._reader.feed(data, time.monotonic())
+            except OSError as exc:
+                reason = _reason(exc)
+            finally:
+                _close(port)
+            yield self._reader.end()
+            yield disconnected(self.name, self._address, reason)
+            await asyncio.sleep(backoff.next())
+
+    def _open(self) -> Any:
+        """The open port, with what has arrived since the driver has it."""
+        serial: Any = self._serial
+
+        class Port(serial.Serial):  # type: ignore[misc]
+            def _reset_input_buffer(self) -> None:
+                """Open() would throw away what has arrived already."""
+
+        port = Port(timeout=0, exclusive=True, **self._settings)
+        port.port = self._address.path
+        port.open()
+        os.set_blocking(port.fileno(), False)
+        return port
+
+    async def _begin(self, port: Any, loop: asyncio.AbstractEventLoop) -> None:
+        """See whether the port was opened within a line."""
+        is_cut = False
+        if not self._is_trusted:
+            try:
+                await asyncio.wait_for(_readable(port.fileno(), loop), CLEAN_START_S)
+                is_cut = True
+            except TimeoutError:
+                pass
+        self._reader.wire.begin(is_cut)
+
+
+async def _readable(descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until there is something to read."""
+    ready = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(descriptor, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _close(port: Any) -> None:
+    try:
+        port.close()
+    except OSError:
+        return  # what is gone cannot be closed
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -1,0 +1,150 @@
+"""`tcp://host:port`: a stream of bytes, from a server or, with `listen=yes`, from who connects."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from edgelstm.errors import RecordingError
+from edgelstm.io.address import Address, Options
+from edgelstm.io.live import Delivery, SourceContext
+from edgelstm.io.predictions import Event
+from edgelstm.io.sources.reading import (
+    Backoff,
+    Format,
+    Reader,
+    connected,
+    disconnected,
+    source_name,
+)
+
+_CHUNK = 65536
+_CONNECT_S = 10.0
+_AHEAD = 64
+
+
+def open_source(address: Address, context: SourceContext) -> TcpClient | TcpServer:
+    """The source of an address.
+
+    Raises:
+        RecordingError: an option is wrong.
+    """
+    options = Options(address)
+    kind = TcpServer if options.flag("listen") else TcpClient
+    return kind(address, options, context)
+
+
+class TcpClient:
+    """Samples that a server sends; a connection that breaks is made anew.
+
+    Args:
+        address: `tcp://host:port`.
+        options: of the address.
+        context: of the run.
+    """
+
+    is_replay = False
+    is_many = False
+    progress: float | None = None
+
+    def __init__(self, address: Address, options: Options, context: SourceContext) -> None:
+        self._address = address
+        self.name = source_name(options, address)
+        self._ends = options.choice("end", ("reconnect", "finish"), "reconnect") == "finish"
+        self._reader = Format(options, context).reader()
+        options.finish()
+        if not address.host or address.port is None:
+            raise RecordingError(f"{address.text}: name the server, as in tcp://192.168.1.7:9000")
+
+    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+        """What comes."""
+        backoff, times, is_said = Backoff(), 0, False
+        while True:
+            try:
+                reader, writer = await asyncio.wait_for(
+                    asyncio.open_connection(self._address.host, self._address.port, limit=_CHUNK),
+                    _CONNECT_S,
+                )
+            except (OSError, TimeoutError) as exc:
+                if not is_said:
+                    yield disconnected(self.name, self._address, str(exc) or "no answer")
+                is_said = True
+                await asyncio.sleep(backoff.next())
+                continue
+            times, is_said = times + 1, True
+            yield connected(self.name, self._address, times)
+            self._reader.wire.begin(is_cut=False)
+            reason = "the server closed the connection"
+            try:
+                while data := await reader.read(_CHUNK):
+                    backoff.reset()
+                    yield self._reader.feed(data, time.monotonic())
+            except OSError as exc:
+                reason = str(exc)
+            finally:
+                writer.close()
+            yield self._reader.end()
+            if self._ends:
+                return
+            yield disconnected(self.name, self._address, reason)
+            await asyncio.sleep(backoff.next())
+
+
+class TcpServer:
+    """Samples of those who connect, each with lines of its own, numbered in their order.
+
+    Args:
+        address: `tcp://host:port?listen=yes`; without a host, on all interfaces.
+        options: of the address.
+        context: of the run.
+    """
+
+    is_replay = False
+    is_many = False
+    progress: float | None = None
+
+    def __init__(self, address: Address, options: Options, context: SourceContext) -> None:
+        self._address = address
+        self.name = source_name(options, address)
+        self._most = options.integer("clients", 16, low=1, high=4096)
+        self._format = Format(options, context)
+        self._numbering = self._format.reader().numbering
+        options.finish()
+        self._clients = 0
+        self._queue: asyncio.Queue[Delivery | Event] = asyncio.Queue(_AHEAD)
+        if address.port is None:
+            raise RecordingError(f"{address.text}: name the port, as in tcp://:9000?listen=yes")
+
+    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+        """What comes."""
+        try:
+            server = await asyncio.start_server(
+                self._serve, self._address.host or None, self._address.port, limit=_CHUNK
+            )
+        except OSError as exc:
+            raise RecordingError(f"cannot listen at {self._address.shown}: {exc}") from exc
+        async with server:
+            while True:
+                yield await self._queue.get()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._clients >= self._most:
+            writer.close()
+            return
+        self._clients += 1
+        peer = str(writer.get_extra_info("peername", ("?",))[0])
+        mine = Reader(self._format.make_wire(), self._numbering)
+        mine.wire.begin(is_cut=False)
+        await self._queue.put(Event(self.name, time.time(), "connected", f"{peer} connected"))
+        reason = "closed the connection"
+        try:
+            while data := await reader.read(_CHUNK):
+                await self._queue.put(mine.feed(data, time.monotonic()))
+        except OSError as exc:
+            reason = str(exc)
+        finally:
+            self._clients -= 1
+            writer.close()
+        await self._queue.put(mine.end())
+        await self._queue.put(Event(self.name, time.time(), "disconnected", f"{peer}: {reason}"))

@@ -1,0 +1,203 @@
+"""JSON of sensors: a sample or several in a line or message, as objects, lists or numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from edgelstm.io.wire.base import (
+    BAD_BYTE,
+    CUT_AT_START,
+    MISSING,
+    NOT_A_NUMBER,
+    NOT_JSON,
+    WRONG_LENGTH,
+    RowList,
+    Rows,
+)
+from edgelstm.io.wire.line_stream import LineStream
+
+_NAN = float("nan")
+_MOST_COLUMNS = 4096
+
+
+class JsonLines:
+    """Rows out of JSON.
+
+    An object gives a column for each number in it: `{"ax": 1, "gyro": {"x": 2}, "q": [3, 4]}` has
+    `ax`, `gyro.x`, `q[0]`, `q[1]`; text is left out. A list of numbers is a sample, a list of
+    objects or lists several; so is an object with exactly one such list in it, the numbers beside
+    which are the same for all of them.
+
+    Args:
+        columns: keys in order, where not all are wanted, or names for lists of numbers.
+    """
+
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        self._given = tuple(columns)
+        self._names: tuple[str, ...] = self._given
+        self._has_names = bool(columns)
+        self._lines = LineStream()
+
+    @property
+    def names(self) -> Sequence[str]:
+        """As given, the keys of the first sample, or `0`, `1`, ..."""
+        return self._names
+
+    @property
+    def has_names(self) -> bool:
+        """Whether they are names."""
+        return self._has_names
+
+    def begin(self, is_cut: bool) -> None:
+        """A connection begins."""
+        self._lines.begin(is_cut)
+
+    def end(self) -> Mapping[str, int]:
+        """A connection ends."""
+        return self._lines.end()
+
+    def feed(self, data: bytes, now: float) -> Rows:
+        """Bytes of a stream: a JSON value a line."""
+        del now
+        lines, faults = self._lines.feed(data)
+        rows = RowList(len(self._names))
+        for i, line in enumerate(lines):
+            reason = faults.get(i)
+            if reason == CUT_AT_START and _is_json(line):
+                reason = None  # the rest of an object or list is none
+            if reason == CUT_AT_START:
+                rows.refused[reason] += 1
+            elif reason is not None:
+                rows.fault(reason)
+            elif line.strip():
+                self._read(line, rows)
+        return rows.done()
+
+    def message(self, data: bytes) -> Rows:
+        """One JSON value, or several, one a line."""
+        rows = RowList(len(self._names))
+        if data.strip():
+            lines = [line for line in data.split(b"\n") if line.strip()]
+            if len(lines) > 1 and _is_json(lines[0]):
+                for line in lines:
+                    self._read(line, rows)
+            else:
+                self._read(data, rows)
+        return rows.done()
+
+    def _read(self, data: bytes, rows: RowList) -> None:
+        try:
+            value = json.loads(data.decode())
+        except UnicodeDecodeError:
+            rows.fault(BAD_BYTE)
+            return
+        except (ValueError, RecursionError):
+            rows.fault(NOT_JSON)
+            return
+        for sample in _samples(value):
+            self._read_sample(sample, rows)
+
+    def _read_sample(self, sample: Any, rows: RowList) -> None:
+        try:
+            flat = dict(_numbers_in(sample))
+        except _TooManyError:
+            rows.fault(WRONG_LENGTH)
+            return
+        is_object = isinstance(sample, dict)
+        if not flat:
+            rows.fault(NOT_A_NUMBER)
+            return
+        if not self._names:
+            self._names = tuple(flat)
+            self._has_names = is_object
+        if not is_object:
+            values = list(flat.values())
+            if len(values) != len(self._names):
+                rows.fault(WRONG_LENGTH)
+                return
+        else:
+            found = [flat.get(name) for name in self._names]
+            if None in found:
+                rows.fault(NOT_A_NUMBER if _holds_text(sample, self._names) else MISSING)
+                return
+            values = [value for value in found if value is not None]
+        rows.add(values)
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is an object or a list: the rest of one is neither."""
+    if not line.lstrip().startswith((b"{", b"[")):
+        return False
+    try:
+        json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _samples(value: Any) -> Iterator[Any]:
+    """The samples of a message."""
+    if _is_several(value):
+        yield from value
+        return
+    if isinstance(value, dict):
+        lists = [name for name, item in value.items() if _is_several(item)]
+        if len(lists) == 1:
+            beside = {name: item for name, item in value.items() if name != lists[0]}
+            for item in value[lists[0]]:
+                yield {**beside, **item} if isinstance(item, dict) else item
+            return
+    yield value
+
+
+def _is_several(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, (dict, list)) for item in value)
+    )
+
+
+class _TooManyError(ValueError):
+    """More numbers than a sensor has."""
+
+
+def _numbers_in(value: Any) -> Iterator[tuple[str, float]]:
+    """Every number with its name; missing ones are NaN.
+
+    Raises:
+        _TooManyError: there are too many.
+    """
+    stack: list[tuple[str, tuple[int, ...], Any]] = [("", (), value)]
+    count = 0
+    while stack:
+        name, place, item = stack.pop()
+        if isinstance(item, dict):
+            prefix = f"{_named(name, place)}." if name or place else ""
+            stack += [(prefix + key, (), each) for key, each in reversed(item.items())]
+        elif isinstance(item, list):
+            stack += [(name, (*place, i), each) for i, each in reversed(list(enumerate(item)))]
+        elif item is None or type(item) in (int, float, bool):
+            yield _named(name, place), _as_float(item)
+            count += 1
+        if count > _MOST_COLUMNS or len(stack) > _MOST_COLUMNS:
+            raise _TooManyError
+
+
+def _named(name: str, place: tuple[int, ...]) -> str:
+    if not place:
+        return name
+    return f"{name}[{','.join(map(str, place))}]" if name else ",".join(map(str, place))
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return _NAN if value is None else float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _holds_text(sample: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return any(isinstance(sample.get(name), str) for name in names)

@@ -1,0 +1,148 @@
+"""Packed numbers, as `struct` describes them: `<6h`, `<Ifff`; framed by messages or marks."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping, Sequence
+
+from edgelstm.errors import RecordingError
+from edgelstm.io.wire.base import CUT_AT_START, CUT_RECORD, WRONG_LENGTH, RowList, Rows
+
+_NUMBERS = re.compile(r"[@=<>!]?(?:\s*[0-9]*[xbBhHiIlLqQnNefd?])+\s*")
+IDLE_S = 0.02
+"""Without a mark, a record that is not whole after such a silence is cut."""
+
+
+class Structs:
+    """Rows out of records of equal length.
+
+    Args:
+        layout: for `struct`; numbers only.
+        columns: names in order.
+        mark: bytes in front of every record, by which a stream without messages is found into.
+        skip: bytes at the start of a message that are no record.
+        idle_s: see `IDLE_S`.
+
+    Raises:
+        RecordingError: the layout is none, or does not fit the names.
+    """
+
+    def __init__(
+        self,
+        layout: str,
+        columns: Sequence[str] = (),
+        mark: bytes = b"",
+        skip: int = 0,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        if not _NUMBERS.fullmatch(layout):
+            raise RecordingError(
+                f"struct:{layout} is no layout of numbers as Python's struct has them, such as "
+                "struct:<6h (six signed 16-bit integers, the lowest byte first)"
+            )
+        self._struct = struct.Struct(layout)
+        count = len(self._struct.unpack(bytes(self._struct.size)))
+        if not count or (columns and len(columns) != count):
+            raise RecordingError(
+                f"struct:{layout} has {count} numbers, and columns= names {len(columns)}"
+            )
+        self._names = tuple(columns) or tuple(map(str, range(count)))
+        self._has_names = bool(columns)
+        self._mark = mark
+        self._skip = skip
+        self._idle_s = idle_s
+        self._rest = b""
+        self._last = float("inf")
+        self._is_cut = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        """As given, or `0`, `1`, ..."""
+        return self._names
+
+    @property
+    def has_names(self) -> bool:
+        """Whether they were given."""
+        return self._has_names
+
+    def begin(self, is_cut: bool) -> None:
+        """A connection begins."""
+        self._rest = b""
+        self._last = float("inf")
+        self._is_cut = is_cut
+
+    def end(self) -> Mapping[str, int]:
+        """A connection ends."""
+        pending, self._rest = self._rest, b""
+        return {CUT_RECORD: 1} if pending else {}
+
+    def feed(self, data: bytes, now: float) -> Rows:
+        """Bytes of a stream."""
+        rows = RowList(len(self._names))
+        size = self._struct.size
+        if not self._mark:
+            buffer = self._aligned(data, now, rows)
+            whole = len(buffer) - len(buffer) % size
+            self._unpack(buffer[:whole], rows)
+            self._rest = buffer[whole:]
+            return rows.done()
+        self._rest = self._find_marks(self._rest + data, rows)
+        return rows.done()
+
+    def _aligned(self, data: bytes, now: float, rows: RowList) -> bytes:
+        """Pending bytes that begin with a record, as far as silences tell where records begin."""
+        is_after_silence = now - self._last > self._idle_s
+        self._last = now
+        if self._is_cut and not is_after_silence:
+            rows.refused[CUT_AT_START] += 1
+            return b""
+        self._is_cut = False
+        if self._rest and is_after_silence:
+            rows.refused[CUT_RECORD] += 1
+            self._rest = b""
+        return self._rest + data
+
+    def message(self, data: bytes) -> Rows:
+        """One message: whole records behind the bytes that are skipped."""
+        rows = RowList(len(self._names))
+        body = data[self._skip :]
+        step = len(self._mark) + self._struct.size
+        if len(data) < self._skip or len(body) % step or not body:
+            rows.fault(WRONG_LENGTH)
+        elif self._mark:
+            rest = self._find_marks(body, rows)
+            if rest:
+                rows.refused[CUT_RECORD] += 1
+        else:
+            self._unpack(body, rows)
+        return rows.done()
+
+    def _find_marks(self, buffer: bytes, rows: RowList) -> bytes:
+        """Records behind their marks; what is left over. Bytes between records are counted once."""
+        mark, size = self._mark, self._struct.size
+        at = 0
+        while True:
+            found = buffer.find(mark, at)
+            if found < 0:
+                keep = max(len(buffer) - len(mark) + 1, at)
+                if keep > at:
+                    rows.refused[self._between()] += 1
+                return buffer[keep:]
+            if found > at:
+                rows.refused[self._between()] += 1
+            end = found + len(mark) + size
+            if end > len(buffer):
+                return buffer[found:]
+            self._is_cut = False
+            self._unpack(buffer[found + len(mark) : end], rows)
+            at = end
+
+    def _between(self) -> str:
+        reason = CUT_AT_START if self._is_cut else CUT_RECORD
+        self._is_cut = False
+        return reason
+
+    def _unpack(self, data: bytes, rows: RowList) -> None:
+        for values in self._struct.iter_unpack(data):
+            rows.add([float(value) for value in values])
