@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,15 +34,17 @@ class LiveRun:
         settings: how.
         said: called with each event.
         look: called several times a second with the run.
+        more_sinks: besides those of the settings, such as a page that shows the run.
     """
 
     model: Artifact
     settings: LiveSettings
     said: Callable[[Event], None] = lambda event: None
     look: Callable[[LiveRun], None] = lambda run: None
+    more_sinks: Sequence[Callable[[SinkContext], LiveSink]] = ()
     pump: Pump | None = None
     _signal: int | None = None
-    _signals: int = 0
+    _loop: asyncio.AbstractEventLoop | None = None
     _columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _keeps_inputs: bool = False
 
@@ -62,12 +65,26 @@ class LiveRun:
                 f"{self.model.name!r} was compiled with --mode call, and a live run takes streams: "
                 "compile it with --mode stream, or give it recordings (-i FILE)"
             )
-        asyncio.run(self._run())
+        asyncio.run(self._serve_with_signals())
         if self._signal is not None and self.pump is not None and self.pump.is_interrupted:
             raise Interrupted(self._signal)
 
-    async def _run(self) -> None:
+    async def _serve_with_signals(self) -> None:
+        self._listen()
+        await self.serve()
+
+    def stop(self) -> None:
+        """End gracefully; from any thread."""
+        loop, pump = self._loop, self.pump
+        if loop is not None and pump is not None:
+            # A loop that is closed has nothing left to stop.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(pump.stop)
+
+    async def serve(self) -> None:
+        """The same as `run` in an event loop that is there already; it answers no signals."""
         writer = Writer()
+        self._loop = asyncio.get_running_loop()
         sources = self._open_sources()
         sinks = self._open_sinks(writer, sources)
         settings = self.settings
@@ -79,7 +96,6 @@ class LiveRun:
             PumpOptions(settings.queue_samples, settings.queue_policy, settings.silence_s),
             self.said,
         )
-        self._listen(pump)
         watcher = asyncio.create_task(self._watch())
         try:
             await pump.run()
@@ -87,12 +103,13 @@ class LiveRun:
             watcher.cancel()
             await writer.close()
 
-    def _listen(self, pump: Pump) -> None:
+    def _listen(self) -> None:
         loop = asyncio.get_running_loop()
 
         def note(number: int) -> None:
-            self._signal, self._signals = self._signal or number, self._signals + 1
-            pump.stop()
+            self._signal = self._signal or number
+            if self.pump is not None:
+                self.pump.stop()
 
         for number in STOP_SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -147,7 +164,8 @@ class LiveRun:
             patients=_patients(settings.streams, sources),
             writer=writer,
         )
-        return [open_sink(text, context) for text in settings.outputs]
+        own = [open_sink(text, context) for text in settings.outputs]
+        return [*own, *(make(context) for make in self.more_sinks)]
 
     def _make_lane(self, name: str, is_replay: bool, counters: Counters) -> Lane:
         return Lane(name, self.model, self._lane_options(name), is_replay, counters)

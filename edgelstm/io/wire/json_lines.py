@@ -39,6 +39,8 @@ class JsonLines:
         self._names: tuple[str, ...] = self._given
         self._has_names = bool(columns)
         self._lines = LineStream()
+        self._width = 0
+        self._lists: set[str] = set()
 
     @property
     def names(self) -> Sequence[str]:
@@ -101,7 +103,7 @@ class JsonLines:
 
     def _read_sample(self, sample: Any, rows: RowList) -> None:
         try:
-            flat = dict(_numbers_in(sample))
+            flat = dict(_numbers_in(sample, self._given))
         except _TooManyError:
             rows.fault(WRONG_LENGTH)
             return
@@ -112,6 +114,9 @@ class JsonLines:
         if not self._names:
             self._names = tuple(flat)
             self._has_names = is_object
+        if not self._width:
+            self._width = len(flat)
+            self._lists = {_list_name(name) for name in self._names} - {""}
         if not is_object:
             values = list(flat.values())
             if len(values) != len(self._names):
@@ -119,11 +124,23 @@ class JsonLines:
                 return
         else:
             found = [flat.get(name) for name in self._names]
+            if len(flat) != self._width and self._is_longer(flat):
+                rows.fault(WRONG_LENGTH)
+                return
             if None in found:
                 rows.fault(NOT_A_NUMBER if _holds_text(sample, self._names) else MISSING)
                 return
             values = [value for value in found if value is not None]
         rows.add(values)
+
+
+    def _is_longer(self, flat: Mapping[str, float]) -> bool:
+        """Whether a list has more numbers than that of the first sample."""
+        return any(name not in self._names and _list_name(name) in self._lists for name in flat)
+
+
+def _list_name(name: str) -> str:
+    return name.partition("[")[0] if name.endswith("]") else ""
 
 
 def _is_json(line: bytes) -> bool:
@@ -164,8 +181,8 @@ class _TooManyError(ValueError):
     """More numbers than a sensor has."""
 
 
-def _numbers_in(value: Any) -> Iterator[tuple[str, float]]:
-    """Every number with its name; missing ones are NaN.
+def _numbers_in(value: Any, wanted: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Every number with its name; missing ones are NaN, true and false are numbers if wanted.
 
     Raises:
         _TooManyError: there are too many.
@@ -179,7 +196,9 @@ def _numbers_in(value: Any) -> Iterator[tuple[str, float]]:
             stack += [(prefix + key, (), each) for key, each in reversed(item.items())]
         elif isinstance(item, list):
             stack += [(name, (*place, i), each) for i, each in reversed(list(enumerate(item)))]
-        elif item is None or type(item) in (int, float, bool):
+        elif item is None or type(item) in (int, float) or _named(name, place) in wanted:
+            if isinstance(item, str):
+                continue
             yield _named(name, place), _as_float(item)
             count += 1
         if count > _MOST_COLUMNS or len(stack) > _MOST_COLUMNS:

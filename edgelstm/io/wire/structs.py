@@ -119,21 +119,28 @@ class Structs:
         return rows.done()
 
     def _find_marks(self, buffer: bytes, rows: RowList) -> bytes:
-        """Records behind their marks; what is left over. Bytes between records are counted once."""
+        """Records behind their marks; what is left over. Bytes between records are counted once.
+
+        What stands behind a record begins with a mark again, as far as it has come: else the
+        record is one that lacks bytes, and runs into the next one.
+        """
         mark, size = self._mark, self._struct.size
-        at = 0
+        at, is_lost = 0, False
         while True:
             found = buffer.find(mark, at)
-            if found < 0:
-                keep = max(len(buffer) - len(mark) + 1, at)
-                if keep > at:
-                    rows.refused[self._between()] += 1
-                return buffer[keep:]
-            if found > at:
+            start = found if found >= 0 else max(len(buffer) - len(mark) + 1, at)
+            if (start > at or is_lost) and start > 0:
+                is_lost = False
                 rows.refused[self._between()] += 1
+            if found < 0:
+                return buffer[start:]
             end = found + len(mark) + size
             if end > len(buffer):
                 return buffer[found:]
+            behind = buffer[end : end + len(mark)]
+            if not mark.startswith(behind):
+                at, is_lost = found + 1, True
+                continue
             self._is_cut = False
             self._unpack(buffer[found + len(mark) : end], rows)
             at = end
