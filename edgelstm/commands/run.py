@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,14 +10,15 @@ import click
 
 from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
-from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, is_live, run_live
+from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, run_live
+from edgelstm.commands.run_settings import given_settings
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.io.columns import split_names
 from edgelstm.io.files import FORMATS, Format
 from edgelstm.io.numbers import Decimal
 from edgelstm.io.replay import BadSamplePolicy
-from edgelstm.io.settings import FileSettings, LiveSettings, QueuePolicy, StreamSettings
+from edgelstm.io.settings import QueuePolicy
 from edgelstm.io.stream_run import Progress, StreamOptions
 from edgelstm.io.windows import stream_warnings
 from edgelstm.outputs import STANDARD, check_output
@@ -189,7 +188,7 @@ def run_command(
     edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db -o mqtt://broker/phases
     edgelstm run --config ward.toml
     """
-    given = _given_settings(
+    given = given_settings(
         inputs,
         outputs,
         {
@@ -267,57 +266,6 @@ def run_command(
             summary["warnings"] = [*told, *summary["warnings"]]
         # Standard output may carry the predictions.
         print_json(summary, err=output_path == STANDARD)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What the command line and a file say together.
-
-    Args:
-        artifact: that the file names.
-        settings: of the run.
-        values: those that were given.
-    """
-
-    artifact: Path | None
-    settings: LiveSettings
-    values: Mapping[str, Any]
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the run is one of the live pipeline."""
-        streams = self.settings.streams
-        inputs = [text for stream in streams for text in stream.inputs]
-        is_named = any(stream.name or stream.patient for stream in streams)
-        is_timed = not {"rate_hz", "is_realtime", "speed", "silence_s"}.isdisjoint(self.values)
-        return is_named or is_timed or is_live(inputs, self.settings.outputs)
-
-    def policy(self, default: str) -> str:
-        """What is done with bad samples of a recording."""
-        policy = self.values.get("policy")
-        return default if policy is None else str(policy.value)
-
-
-def _given_settings(
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    options: Mapping[str, Any],
-    config: Path | None,
-) -> _Given:
-    """The settings of the command line, and behind them those of a file."""
-    found = FileSettings(None, (), ())
-    if config is not None:
-        from edgelstm.io.toml_settings import read_settings  # the parser is for files alone
-
-        found = read_settings(config)
-    values = {**found.values, **{name: x for name, x in options.items() if x is not None}}
-    streams = (StreamSettings(tuple(inputs)),) if inputs else found.streams
-    settings = LiveSettings(
-        streams or (StreamSettings((STANDARD,)),),
-        tuple(outputs) or found.outputs or (STANDARD,),
-        **values,
-    )
-    return _Given(found.artifact, settings, values)
 
 
 def _expect_options(mode: SessionMode) -> None:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import parse_seconds
+from edgelstm.io.config_lines import line_of
 from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.settings import FileSettings, QueuePolicy, StreamSettings
-from edgelstm.io.toml_lines import line_of
 
 _TOP = (
     "artifact",

@@ -51,10 +51,12 @@ class Kept:
         """Nothing to do."""
 
     def write(self, predictions: Predictions) -> int:
+        """Keep rows."""
         self.parts.append(predictions)
         return int(predictions.sequence[-1])
 
     def tell(self, event: Event) -> None:
+        """Keep an event."""
         self.events.append(event)
 
     def poll(self) -> None:

@@ -97,19 +97,19 @@ def _rows(store: Path) -> int:
 
 
 def test_three_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
-    """kill -9 in the middle of a replay, three times: at the end it is as if nothing had been."""
-    values = samples(4000)
+    """Kill -9 in the middle of a replay, three times: at the end it is as if nothing had been."""
+    values = samples(6000)
     recording = _recording(tmp_path / "walk.csv", values)
     model, store = tmp_path / "leaky.edgelstm", tmp_path / "ward.db"
     leaky_native().save(model)
-    arguments = ["-i", f"file:{recording}", "-o", f"store:{store}?every=50ms", "--rate", "1000"]
+    arguments = ["-i", f"file:{recording}", "-o", f"store:{store}?every=50ms", "--rate", "4000"]
     for kill in range(3):
         process = _start(model, *arguments, "--realtime", "--quiet")
-        before = 800 * (kill + 1)
+        before = 1000 * (kill + 1)
         wait_until(lambda before=before: _rows(store) > before, "rows")
         process.kill()
         process.communicate()
-    assert 0 < _rows(store) < 4000
+    assert 0 < _rows(store) < 6000
     process = _start(model, *arguments, "--quiet")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors

@@ -133,7 +133,6 @@ class JsonLines:
             values = [value for value in found if value is not None]
         rows.add(values)
 
-
     def _is_longer(self, flat: Mapping[str, float]) -> bool:
         """Whether a list has more numbers than that of the first sample."""
         return any(name not in self._names and _list_name(name) in self._lists for name in flat)

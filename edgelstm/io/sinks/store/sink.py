@@ -124,6 +124,8 @@ class StoreSink:
         sent = self._sent
         assert sent is not None
         self._job = self._writer.submit(lambda: self._database.commit(sent))
+        # Nobody asks any more once the run has given up on it.
+        self._job.add_done_callback(lambda job: job.cancelled() or job.exception())
 
     def poll(self) -> None:
         """See what became of the last transaction; one that failed is tried again.
