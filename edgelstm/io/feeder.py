@@ -14,7 +14,7 @@ from edgelstm.io.base import Array, Batch, Fault
 from edgelstm.io.block import Block, SampleFlag
 from edgelstm.io.counters import Counters
 from edgelstm.io.replay import BadSamplePolicy, Replay
-from edgelstm.session import Session
+from edgelstm.sessions import Session
 
 _ROW = "row"
 BEHIND = "behind a sample that ended the run"
