@@ -128,7 +128,10 @@ class LiveRun:
         sources: list[LiveSource] = []
         for stream in settings.streams:
             if len(stream.inputs) > 1:
-                raise RecordingError("several sensors for one model: see below")
+                raise RecordingError(
+                    "several inputs for one stream: in a file of settings (--config) each "
+                    "[[stream]] has one; several sensors of one model do not work yet"
+                )
             columns = stream.columns or settings.columns
             context = SourceContext(
                 model.signature,
