@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edgelstm.errors import RecordingError, TargetUnavailableError
 from edgelstm.io.address import Address, parse_address, split_scheme
-from edgelstm.io.live import LiveSink, LiveSource, SinkContext, SourceContext
+
+if TYPE_CHECKING:
+    from edgelstm.io.live import LiveSink, LiveSource, SinkContext, SourceContext
 
 SOURCE_GROUP = "edgelstm.sources"
 SINK_GROUP = "edgelstm.sinks"
@@ -28,8 +30,8 @@ SINKS: Mapping[str, str] = {
     "store": "edgelstm.io.sinks.store.sink:open_sink",
 }
 
-OpenSource = Callable[[Address, SourceContext], LiveSource]
-OpenSink = Callable[[Address, SinkContext], LiveSink]
+OpenSource = Callable[[Address, "SourceContext"], "LiveSource"]
+OpenSink = Callable[[Address, "SinkContext"], "LiveSink"]
 
 
 def is_address(text: str, table: Mapping[str, str], group: str) -> bool:

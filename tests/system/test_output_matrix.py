@@ -231,6 +231,7 @@ READ_ONLY = {
     ("report", "files"),
     ("report", "model"),
     ("run", "artifact"),
+    ("run", "config"),
     ("sbom", "artifact"),
     ("sign", "artifact"),
     ("sign", "key"),

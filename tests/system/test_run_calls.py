@@ -122,8 +122,8 @@ def test_refusals(
 ) -> None:
     """One sentence that says what there is and what is wanted; the old output stays."""
     (tmp_path / "out.csv").write_text("old")
-    given = ["-i", save(tmp_path, name, array), "-o", tmp_path / "out.csv", *words]
-    result = invoke("run", artifact, *given)
+    output = [] if "-o" in words else ["-o", tmp_path / "out.csv"]
+    result = invoke("run", artifact, "-i", save(tmp_path, name, array), *output, *words)
     assert result.exit_code == 6
     assert reason in result.stderr
     assert "pickle" not in result.stderr
