@@ -47,8 +47,9 @@ _FORMAT = click.Choice(list(FORMATS))
     multiple=True,
     metavar="PATH|ADDRESS",
     help="Recording: CSV, NDJSON, NPY or NPZ; - is standard input, answered line by line "
-    "(the default). Or a live source: serial:/dev/ttyUSB0?baud=115200, "
-    "udp://:9000, tcp://host:9000, stdin:, file:walk.csv.",
+    "(the default). Or a live source: serial:/dev/ttyUSB0?baud=115200, mqtt://host/topic, "
+    "lsl:name=IMU, udp://:9000, tcp://host:9000, ble:ADDRESS, stdin:, file:walk.csv; again for "
+    "each sensor of the model.",
 )
 @click.option(
     "--output",
@@ -57,7 +58,8 @@ _FORMAT = click.Choice(list(FORMATS))
     multiple=True,
     metavar="PATH|ADDRESS",
     help="Predictions, in the format of the suffix; - is standard output (the default). Or a live "
-    "sink: store:ward.db, stdout:, file:out.ndjson; again for each one.",
+    "sink: store:ward.db, mqtt://host/topic, lsl:name=phase, udp://host:9001, prometheus://:9464, "
+    "parquet:out.parquet, fhir:out.ndjson, stdout:; again for each one.",
 )
 @click.option(
     "--config",
@@ -183,7 +185,7 @@ def run_command(
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
     edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
-    edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db
+    edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db -o mqtt://broker/phases
     edgelstm run --config ward.toml
     """
     given = given_settings(

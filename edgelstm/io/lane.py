@@ -251,7 +251,7 @@ class Lane:
     def _predict_block(self, block: Block) -> Predictions | None:
         fed = self._feeder.feed(block)
         self.error = fed.error
-        quality = self._quality(block.flags)
+        quality = self._quality(((block.flags & _MADE) != 0) | fed.was_bad)
         rows = fed.rows
         if not len(rows):
             return None
@@ -294,14 +294,13 @@ class Lane:
             self._anchor = time.time() - (float(own[0]) if np.isfinite(own[0]) else 0.0)
         return np.where(np.isfinite(own), own, 0.0) + self._anchor
 
-    def _quality(self, flags: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _quality(self, is_made: NDArray[np.bool_]) -> NDArray[np.float32]:
         """For every sample the share of measured ones among the last ones."""
-        is_made = (flags & _MADE) != 0
         if not is_made.any() and self._recent.all():
-            n = min(len(self._recent) + len(flags), QUALITY_SAMPLES)
+            n = min(len(self._recent) + len(is_made), QUALITY_SAMPLES)
             if n != len(self._recent):
                 self._recent = np.ones(n, np.bool_)
-            return np.ones(len(flags), np.float32)
+            return np.ones(len(is_made), np.float32)
         good = np.concatenate([self._recent, ~is_made])
         sums = np.concatenate([[0], np.cumsum(good)])
         ends = np.arange(len(self._recent) + 1, len(good) + 1)

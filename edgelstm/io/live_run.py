@@ -165,6 +165,7 @@ class LiveRun:
             appends=not all(source.is_replay for source in sources)
             or any(text.startswith("store:") for text in settings.outputs),
             patients=_patients(settings.streams, sources),
+            tables=self._tables,
             writer=writer,
         )
         own = [open_sink(text, context) for text in settings.outputs]
@@ -186,6 +187,9 @@ class LiveRun:
 
     def _rate(self) -> float | None:
         return self.settings.rate_hz or self.model.signature.rate_hz
+
+    def _tables(self) -> Mapping[str, Counters]:
+        return {} if self.pump is None else dict(self.pump.tables)
 
     def summary(self) -> dict[str, Any] | None:
         """What happened so far; None before there was anything."""
