@@ -12,6 +12,7 @@ from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, run_live
 from edgelstm.commands.run_settings import given_settings
+from edgelstm.commands.time_options import time_options
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.io.columns import split_names
@@ -146,6 +147,7 @@ _FORMAT = click.Choice(list(FORMATS))
     type=click.Choice([policy.value for policy in QueuePolicy]),
     help="Live: for more than that.  [default: recordings wait, sensors lose the oldest]",
 )
+@time_options
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @loading_options
 @json_option
@@ -171,6 +173,7 @@ def run_command(
     silence: float | None,
     queue: int | None,
     queue_policy: str | None,
+    time_settings: dict[str, Any] | None,
     quiet: bool,
     load: Loader,
     as_json: bool,
@@ -201,6 +204,7 @@ def run_command(
             "silence_s": silence,
             "queue_samples": queue,
             "queue_policy": None if queue_policy is None else QueuePolicy(queue_policy),
+            "time": time_settings,
         },
         config,
     )

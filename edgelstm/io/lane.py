@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,17 @@ from edgelstm.io.assign import AssignInputs
 from edgelstm.io.block import Block, SampleFlag
 from edgelstm.io.checkpoint import Checkpoint, policy_to_json, restore_policy
 from edgelstm.io.counters import Counters
+from edgelstm.io.decoding.lane_decoder import LaneDecoder
 from edgelstm.io.feeder import Feeder
+from edgelstm.io.lane_stages import model_rate, recipe_of_model, stages_behind, stages_in_front
 from edgelstm.io.live import Channels, Delivery
 from edgelstm.io.named_outputs import NamedOutputs
 from edgelstm.io.numbering import GROUP
 from edgelstm.io.ordering import Ordering
-from edgelstm.io.predictions import UNTRUSTED, Field, ModelIdentity, Predictions
+from edgelstm.io.predictions import UNTRUSTED, Event, Field, ModelIdentity, Predictions
 from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.stage import Chain, Stage
+from edgelstm.io.time_settings import TimeSettings
 from edgelstm.signature import TensorSpec
 
 QUALITY_SAMPLES = 64
@@ -50,6 +54,7 @@ class LaneOptions:
         keeps_inputs: predictions carry what was fed.
         restart_gap_s: a live stream goes on with its old state if it stood still no longer.
         stages: made for every stream, between its sensor and the model's inputs.
+        time: what is asked of time, units and decoding.
     """
 
     columns: Sequence[str] = ()
@@ -59,6 +64,7 @@ class LaneOptions:
     keeps_inputs: bool = False
     restart_gap_s: float = 10.0
     stages: Callable[[str, Counters], Sequence[Stage]] = lambda name, counters: ()
+    time: TimeSettings = field(default_factory=TimeSettings)
 
 
 def _fields(specs: Sequence[TensorSpec]) -> tuple[Field, ...]:
@@ -87,6 +93,9 @@ class Lane:
     last_arrival: float | None = None
     """Monotonic clock when the last sample came."""
     last_label: str = ""
+    events: list[Event] = field(default_factory=list)
+    """What there is to tell; whoever tells it takes it out."""
+    _decoder: LaneDecoder | None = None
     _feeder: Feeder = field(init=False)
     _named: NamedOutputs = field(init=False)
     _ordering: Ordering = field(init=False)
@@ -116,6 +125,14 @@ class Lane:
             model.session(), self.options.policy, self.counters, self.options.reset_every
         )
         self._ordering = Ordering(self.counters)
+        recipe = recipe_of_model(self.options.time, model)
+        if recipe is not None and (recipe.has_phases or recipe.alarms):
+            self._decoder = LaneDecoder(recipe, model, self.name, self._rate_of_predictions())
+
+    @property
+    def decoder(self) -> LaneDecoder | None:
+        """What makes events of predictions; None where nothing does."""
+        return self._decoder
 
     @property
     def last_sample(self) -> int:
@@ -186,7 +203,10 @@ class Lane:
 
     def finish(self) -> list[Predictions]:
         """What stages held back."""
-        return [] if self._chain is None else self._predict(self._chain.finish())
+        done = [] if self._chain is None else self._predict(self._chain.finish())
+        if self._decoder is not None:
+            self.events += self._decoder.finish()
+        return done
 
     def close(self) -> None:
         """End the session."""
@@ -223,7 +243,11 @@ class Lane:
                 f"{', '.join(channels.names)}: start again with the new ones"
             )
         self._channels = channels
-        stages = list(self.options.stages(self.name, self.counters))
+        options, counters = self.options, self.counters
+        stages = list(options.stages(self.name, counters))
+        stages += stages_in_front(
+            self.name, options.time, self.model, options.rate_hz, counters, self._remark
+        )
         if channels is not None:
             signature = self.model.signature
             self._assign = AssignInputs(
@@ -234,19 +258,47 @@ class Lane:
                 self.name,
             )
             stages.append(self._assign)
+        stages += stages_behind(
+            options.time,
+            self.model,
+            self.mapping,
+            self._rate_of_predictions(),
+            counters,
+            self._remark,
+        )
         stages.append(self._ordering)
         self._chain = Chain(stages)
         return self._chain
 
     def _predict(self, blocks: Sequence[Block]) -> list[Predictions]:
         out = []
-        for block in blocks:
+        for block in [part for each in blocks for part in _at_resets(each)]:
+            if block.flags[0] & SampleFlag.RESET:
+                self._begin_anew()
             predictions = self._predict_block(block)
             if predictions is not None:
                 out.append(predictions)
             if self.error is not None:
                 break
         return out
+
+    def _begin_anew(self) -> None:
+        """A gap that is too long: the state is of another time."""
+        self._feeder.session.reset()
+        self._feeder.replay.since_reset = 0
+        if self._decoder is not None:
+            self.events += self._decoder.begin_anew()
+
+    def _remark(self, text: str) -> None:
+        model = self.model
+        event = Event(self.name, time.time(), "warning", text)
+        self.events.append(replace(event, model=model.name, model_id=model.model_id))
+
+    def _rate_of_predictions(self) -> float | None:
+        rate = self.options.rate_hz
+        if self.options.time.is_resampled and rate is not None:
+            return model_rate(self.model, rate)
+        return rate
 
     def _predict_block(self, block: Block) -> Predictions | None:
         fed = self._feeder.feed(block)
@@ -256,12 +308,26 @@ class Lane:
         if not len(rows):
             return None
         is_all = len(rows) == len(block)
-        outputs, labels = self._named.apply(fed.outputs, {})
-        for names in labels.values():
-            self.last_label = names[-1]
         sequence = block.sequence if is_all else block.sequence[rows]
         stamps = block.stamps if is_all else block.stamps[rows]
         arrival = block.arrival if is_all else block.arrival[rows]
+        times = self._time(stamps, arrival, np.maximum.accumulate(sequence))
+        valid = (fed.flags & np.uint8(UNTRUSTED)) == 0
+        said = fed.outputs
+        if self._decoder is not None:
+            self.events += self._decoder.feed(said, times, sequence, valid)
+        flags = fed.flags
+        if not (sequence >= 0).all():
+            # Samples that were made move the model on, and are nobody's: they have no key.
+            own = sequence >= 0
+            rows, sequence, stamps, arrival = rows[own], sequence[own], stamps[own], arrival[own]
+            times, valid, flags, is_all = times[own], valid[own], flags[own], False
+            said = {name: values[own] for name, values in said.items()}
+            if not len(rows):
+                return None
+        outputs, labels = self._named.apply(said, {})
+        for names in labels.values():
+            self.last_label = names[-1]
         inputs = {}
         if self.options.keeps_inputs:
             inputs = {name: values[rows] for name, values in block.frames.items()}
@@ -270,11 +336,11 @@ class Lane:
             self.name,
             self.identity,
             sequence,
-            self._time(stamps, arrival, sequence),
+            times,
             stamps,
             arrival,
-            fed.flags,
-            (fed.flags & np.uint8(UNTRUSTED)) == 0,
+            flags,
+            valid,
             quality if is_all else quality[rows],
             outputs,
             labels,
@@ -308,3 +374,10 @@ class Lane:
         self._recent = good[-QUALITY_SAMPLES:]
         shares: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
         return shares.astype(np.float32)
+
+
+def _at_resets(block: Block) -> list[Block]:
+    """The block cut in front of every sample at which the model begins anew."""
+    cuts = np.flatnonzero(block.flags & np.uint8(SampleFlag.RESET))
+    edges = sorted({0, *cuts.tolist(), len(block)})
+    return [block.part(slice(a, b)) for a, b in pairwise(edges)]

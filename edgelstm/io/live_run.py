@@ -183,6 +183,7 @@ class LiveRun:
             rate_hz=self._rate(),
             keeps_inputs=self._keeps_inputs,
             restart_gap_s=settings.restart_gap_s,
+            time=settings.time,
         )
 
     def _rate(self) -> float | None:

@@ -18,6 +18,7 @@ from edgelstm.io.predictions import NO_PREDICTION, PREDICTION_AGAIN, Event, Pred
 from edgelstm.io.settings import QUEUE_SAMPLES, QueuePolicy
 from edgelstm.io.sinks.store.sink import StoreSink
 from edgelstm.pace import Pace
+from edgelstm.watchdog import Watchdog
 
 SINK_ROWS = 100_000
 """Rows that a sink may have waiting before the pipeline waits for it."""
@@ -54,6 +55,7 @@ class Pump:
         make_lane: for a stream that is new: its name, whether it is a replay, its counters.
         options: how.
         said: called with each event.
+        watchdog: told that the run is alive while its loop goes round.
     """
 
     sources: Sequence[LiveSource]
@@ -61,6 +63,7 @@ class Pump:
     make_lane: Callable[[str, bool, Counters], Lane]
     options: PumpOptions = field(default_factory=PumpOptions)
     said: Callable[[Event], None] = lambda event: None
+    watchdog: Watchdog = field(default_factory=Watchdog)
     lanes: dict[str, Lane] = field(default_factory=dict)
     is_interrupted: bool = False
     """Whether the run was ended before its recordings were."""
@@ -91,8 +94,10 @@ class Pump:
             for sink in self.sinks:
                 await sink.open()
                 opened.append(sink)
+            self.watchdog.ready("running")
             await self._run()
         finally:
+            self.watchdog.stopping()
             await self._close(opened)
 
     async def _run(self) -> None:
@@ -164,6 +169,7 @@ class Pump:
                     await self._wait_for_sinks()
                 lane.counters.waiting -= size
                 self._deliver(lane.take(_part(delivery, part, n)))
+                self._tell_of(lane)
                 if lane.error is not None:
                     raise lane.error
                 if name in self._silent:
@@ -174,6 +180,7 @@ class Pump:
                     turn_ends = time.monotonic() + _TURN_S
         for lane in self.lanes.values():
             self._deliver(lane.finish())
+            self._tell_of(lane)
 
     async def _new_lane(self, name: str, source: LiveSource) -> Lane:
         lane = self.make_lane(name, source.is_replay, self.counters(name))
@@ -204,6 +211,12 @@ class Pump:
         for sink in self.sinks:
             sink.tell(event)
         self.said(event)
+
+    def _tell_of(self, lane: Lane) -> None:
+        if lane.events:
+            events, lane.events = lane.events, []
+            for event in events:
+                self._tell(event)
 
     def _event(self, lane: Lane, kind: str, text: str) -> Event:
         last = lane.last_sample if kind == NO_PREDICTION and lane.last_sample >= 0 else None
@@ -237,6 +250,7 @@ class Pump:
         while True:
             await asyncio.sleep(_POLL_S)
             now = time.monotonic()
+            self.watchdog.beat(now)
             for sink in self.sinks:
                 sink.poll()
             self._watch_silence(now)
