@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import RecordingError
 from edgelstm.io.alignment import Alignment
-from edgelstm.io.block import Block
+from edgelstm.io.block import Block, SampleFlag
 from edgelstm.io.counted import CountedStage
 from edgelstm.io.counters import Counters
 from edgelstm.io.decoding.range_guard import RangeGuard
@@ -141,3 +145,37 @@ def recipe_of_model(settings: TimeSettings, model: Artifact) -> Recipe | None:
 def model_rate(model: Artifact, otherwise: float) -> float:
     """The rate at which a model takes samples."""
     return model.signature.rate_hz or model.description.rate_hz or otherwise
+
+
+class BeginBehind:
+    """A stage that moves the numbers of ticks behind those of an earlier run.
+
+    Args:
+        begin_at: the first number that is free.
+    """
+
+    def __init__(self, begin_at: int) -> None:
+        self._begin_at = begin_at
+        self._offset: int | None = None
+
+    def feed(self, block: Block) -> list[Block]:
+        """The same samples under other numbers; those that were made keep none."""
+        numbers = block.sequence
+        real = numbers[numbers >= 0]
+        if self._offset is None and len(real):
+            self._offset = max(self._begin_at - int(real[0]), 0)
+        if not self._offset:
+            return [block]
+        moved = np.where(numbers < 0, numbers, numbers + self._offset)
+        return [replace(block, sequence=moved)]
+
+    def finish(self) -> list[Block]:
+        """Nothing is held back."""
+        return []
+
+
+def cut_at_resets(block: Block) -> list[Block]:
+    """The block cut in front of every sample at which the model begins anew."""
+    cuts = np.flatnonzero(block.flags & np.uint8(SampleFlag.RESET))
+    edges = sorted({0, *cuts.tolist(), len(block)})
+    return [block.part(slice(a, b)) for a, b in pairwise(edges)]

@@ -55,6 +55,7 @@ class Pump:
         make_lane: for a stream that is new: its name, whether it is a replay, its counters.
         options: how.
         said: called with each event.
+        fused: the stream of each source that feeds it together with others.
         watchdog: told that the run is alive while its loop goes round.
     """
 
@@ -64,6 +65,7 @@ class Pump:
     options: PumpOptions = field(default_factory=PumpOptions)
     said: Callable[[Event], None] = lambda event: None
     watchdog: Watchdog = field(default_factory=Watchdog)
+    fused: Mapping[str, str] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     is_interrupted: bool = False
     """Whether the run was ended before its recordings were."""
@@ -102,8 +104,9 @@ class Pump:
 
     async def _run(self) -> None:
         for source in self.sources:
-            if not source.is_many:
-                await self._new_lane(source.name, source)
+            name = self._stream_name(source, "")
+            if not source.is_many and name not in self.lanes:
+                await self._new_lane(name, source)
         consumer = asyncio.create_task(self._consume())
         clock = asyncio.create_task(self._tick())
         self._readers = [
@@ -139,7 +142,7 @@ class Pump:
         )
 
         def counters(stream: str) -> Counters:
-            return self.counters(_stream_name(source, stream))
+            return self.counters(self._stream_name(source, stream))
 
         inlet = Inlet(index, self.options.queue_samples, policy, self._ready, counters)
         blocks = source.blocks()
@@ -159,7 +162,7 @@ class Pump:
             if delivery is None or delivery.block is None:
                 continue
             source = self.sources[inlet.source]
-            name = _stream_name(source, delivery.stream)
+            name = self._stream_name(source, delivery.stream)
             lane = self.lanes.get(name) or await self._new_lane(name, source)
             n = len(delivery.block)
             lane.counters.waiting += n
@@ -168,7 +171,7 @@ class Pump:
                 if any(sink.waiting > SINK_ROWS for sink in self.sinks):
                     await self._wait_for_sinks()
                 lane.counters.waiting -= size
-                self._deliver(lane.take(_part(delivery, part, n)))
+                self._deliver(lane.take(_part(delivery, part, n), source.name))
                 self._tell_of(lane)
                 if lane.error is not None:
                     raise lane.error
@@ -211,6 +214,9 @@ class Pump:
         for sink in self.sinks:
             sink.tell(event)
         self.said(event)
+
+    def _stream_name(self, source: LiveSource, stream: str) -> str:
+        return self.fused.get(source.name) or stream or source.name
 
     def _tell_of(self, lane: Lane) -> None:
         if lane.events:
@@ -292,10 +298,6 @@ class Pump:
             lane.close()
         if errors:
             raise errors[0]
-
-
-def _stream_name(source: LiveSource, stream: str) -> str:
-    return stream or source.name
 
 
 def _part(delivery: Delivery, part: slice, n: int) -> Delivery:
