@@ -12,6 +12,7 @@ from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, run_live
 from edgelstm.commands.run_settings import given_settings
+from edgelstm.commands.time_options import time_options
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
 from edgelstm.io.columns import split_names
@@ -47,8 +48,9 @@ _FORMAT = click.Choice(list(FORMATS))
     multiple=True,
     metavar="PATH|ADDRESS",
     help="Recording: CSV, NDJSON, NPY or NPZ; - is standard input, answered line by line "
-    "(the default). Or a live source: serial:/dev/ttyUSB0?baud=115200, "
-    "udp://:9000, tcp://host:9000, stdin:, file:walk.csv.",
+    "(the default). Or a live source: serial:/dev/ttyUSB0?baud=115200, mqtt://host/topic, "
+    "lsl:name=IMU, udp://:9000, tcp://host:9000, ble:ADDRESS, stdin:, file:walk.csv; again for "
+    "each sensor of the model.",
 )
 @click.option(
     "--output",
@@ -57,7 +59,8 @@ _FORMAT = click.Choice(list(FORMATS))
     multiple=True,
     metavar="PATH|ADDRESS",
     help="Predictions, in the format of the suffix; - is standard output (the default). Or a live "
-    "sink: store:ward.db, stdout:, file:out.ndjson; again for each one.",
+    "sink: store:ward.db, mqtt://host/topic, lsl:name=phase, udp://host:9001, prometheus://:9464, "
+    "parquet:out.parquet, fhir:out.ndjson, stdout:; again for each one.",
 )
 @click.option(
     "--config",
@@ -144,6 +147,7 @@ _FORMAT = click.Choice(list(FORMATS))
     type=click.Choice([policy.value for policy in QueuePolicy]),
     help="Live: for more than that.  [default: recordings wait, sensors lose the oldest]",
 )
+@time_options
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @loading_options
 @json_option
@@ -169,6 +173,7 @@ def run_command(
     silence: float | None,
     queue: int | None,
     queue_policy: str | None,
+    time_settings: dict[str, Any] | None,
     quiet: bool,
     load: Loader,
     as_json: bool,
@@ -183,7 +188,7 @@ def run_command(
     edgelstm run phase.edgelstm --columns ax,ay,az,gx,gy,gz --input walk.csv
     edgelstm run squat.edgelstm --input squats.csv --reset-every 240
     sensor | edgelstm run phase.edgelstm --on-bad-sample hold > phases.csv
-    edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db
+    edgelstm run phase.edgelstm -i serial:/dev/ttyUSB0 -o store:ward.db -o mqtt://broker/phases
     edgelstm run --config ward.toml
     """
     given = given_settings(
@@ -199,6 +204,7 @@ def run_command(
             "silence_s": silence,
             "queue_samples": queue,
             "queue_policy": None if queue_policy is None else QueuePolicy(queue_policy),
+            "time": time_settings,
         },
         config,
     )

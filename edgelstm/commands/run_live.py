@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from edgelstm.io.live_run import LiveRun
     from edgelstm.io.predictions import Event
 
-LIVE_ONLY = ("rate", "realtime", "speed", "silence", "queue", "queue_policy")
+LIVE_ONLY = (
+    *("rate", "realtime", "speed", "silence", "queue", "queue_policy"),
+    *("on_gap", "gap_limit", "gap_after", "reorder", "resample", "offset", "scale", "decode"),
+)
 """Options that only the live pipeline has."""
 
 RECORDING_ONLY: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgelstm.commands.run_live import is_live
 from edgelstm.io.settings import FileSettings, LiveSettings, StreamSettings
+from edgelstm.io.time_settings import TimeSettings
 from edgelstm.outputs import STANDARD
 
 
@@ -32,7 +33,9 @@ class Given:
         streams = self.settings.streams
         inputs = [text for stream in streams for text in stream.inputs]
         is_named = any(stream.name or stream.patient for stream in streams)
-        is_timed = not {"rate_hz", "is_realtime", "speed", "silence_s"}.isdisjoint(self.values)
+        is_timed = not {"rate_hz", "is_realtime", "speed", "silence_s", "time"}.isdisjoint(
+            self.values
+        )
         return is_named or is_timed or is_live(inputs, self.settings.outputs)
 
     def policy(self, default: str) -> str:
@@ -64,6 +67,9 @@ def given_settings(
 
         found = read_settings(config)
     values = {**found.values, **{name: x for name, x in options.items() if x is not None}}
+    if "time" in values:
+        given = {**found.values.get("time", {}), **(options.get("time") or {})}
+        values["time"] = TimeSettings(**given)
     streams = (StreamSettings(tuple(inputs)),) if inputs else found.streams
     settings = LiveSettings(
         streams or (StreamSettings((STANDARD,)),),

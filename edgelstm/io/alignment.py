@@ -38,6 +38,8 @@ class Alignment:
         silent_s: a longer time between two samples is silence.
         blank: by sensor, its frames of no sample, `(0, *frame)`: what stands for a sensor that was
             never heard.
+        patience_s: how long the others wait for a sensor; `silent_s` if None. Recordings that are
+            read one after the other need infinity.
 
     Raises:
         TargetUnavailableError: a low-pass is needed and SciPy is not installed.
@@ -49,11 +51,13 @@ class Alignment:
         sensors: Mapping[str, float | None],
         silent_s: float = SILENT_S,
         blank: Mapping[str, Mapping[str, Array]] | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self.rate_hz = rate_hz
         self.tally = Tally()
         self._silent = silent_s
         self._blank = blank or {}
+        self._patience = silent_s if patience_s is None else patience_s
         self._tracks = {
             name: _Track(_low_pass(rate, rate_hz, silent_s), silent_s)
             for name, rate in sensors.items()
@@ -94,7 +98,7 @@ class Alignment:
     def _ticks(self, end: float | None = None) -> list[Block]:
         tracks = self._tracks.values()
         newest = max(self._now, max(track.newest for track in tracks))
-        patience = newest - self._silent
+        patience = newest - self._patience
         # A low-pass holds samples back: what it holds is not silence.
         known = [max(track.newest, patience - track.delay_s) for track in tracks]
         horizon = min(known) if end is None else end

@@ -17,6 +17,7 @@ from edgelstm.io.replay import BadSamplePolicy, Replay
 from edgelstm.sessions import Session
 
 _ROW = "row"
+_INVALID = np.uint8(SampleFlag.INVALID)
 BEHIND = "behind a sample that ended the run"
 
 
@@ -46,12 +47,14 @@ class Fed:
         rows: which samples of the block have outputs.
         outputs: `(len(rows), *shape)` by name.
         flags: of these samples; those that stand for a bad one are `HELD`.
+        was_bad: which samples of the block the model did not take.
         error: a sample could not be used, and the policy is to stop there.
     """
 
     rows: NDArray[np.intp]
     outputs: Mapping[str, Array]
     flags: NDArray[np.uint8]
+    was_bad: NDArray[np.bool_]
     error: StreamError | None = None
 
 
@@ -105,11 +108,12 @@ class Feeder:
         self.counters.drop(BEHIND, len(block) - (replay.frames_in - seen_before))
         flags = block.flags[rows]
         if held:
-            flags = flags | np.where(replay.was_bad[rows], np.uint8(SampleFlag.HELD), np.uint8(0))
-        return Fed(rows, _join(collector.outputs), flags, error)
+            is_held = replay.was_bad[rows]
+            flags = np.where(is_held, (flags & ~_INVALID) | np.uint8(SampleFlag.HELD), flags)
+        return Fed(rows, _join(collector.outputs), flags, replay.was_bad, error)
 
     def _faults(self, block: Block) -> dict[int, Fault]:
-        invalid = np.flatnonzero(block.flags & np.uint8(SampleFlag.INVALID))
+        invalid = np.flatnonzero(block.flags & _INVALID)
         faults = {}
         for i in invalid.tolist():
             number = int(block.sequence[i])

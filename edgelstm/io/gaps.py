@@ -66,6 +66,8 @@ class GapFilter:
         longest = policy.longest_step_s
         self._longest = 1.5 * self._period if longest is None else longest
         self._numbers: NDArray[np.int64] = np.empty(0, np.int64)
+        self._keys: NDArray[np.float64] = np.empty(0)
+        self._key = -np.inf
         self._newest = np.nan
         self._pending: Block | None = None
         self._last: Block | None = None  # one sample
@@ -87,6 +89,7 @@ class GapFilter:
     def finish(self) -> list[Block]:
         """What still waits for earlier samples."""
         pending, self._pending = self._pending, None
+        self._keys = np.empty(0)
         done = [] if pending is None else self._pass(pending)
         self.tally.waiting = 0
         return done
@@ -116,18 +119,19 @@ class GapFilter:
         self.tally.noted["out of order"] += int((block.stamps < newest[:-1]).sum())
         self._newest = float(newest[-1])
         block = self._drop(block, ~(block.stamps < newest[:-1] - self.policy.reorder_s), "late")
+        # What has no stamp stays behind the sample that came in front of it.
+        keys = _filled_forward(block.stamps, self._key)
+        if len(keys):
+            self._key = float(keys[-1])
         blocks = [block] if self._pending is None else [self._pending, block]
         joined = join_blocks(blocks)
-        stamps = joined.stamps
-        if not len(stamps) or np.isnan(stamps).all():
-            self._pending = None
-            return joined
-        # What has no stamp stays behind the sample in front of it.
-        order = np.argsort(_filled_forward(stamps, -np.inf), kind="stable")
-        joined = pick_samples(joined, order)
-        ready = _filled_forward(joined.stamps, -np.inf) <= self._newest - self.policy.reorder_s
-        count = int(np.count_nonzero(ready))
-        self._pending = joined.part(slice(count, len(joined)))
+        keys = np.concatenate([self._keys, keys])
+        order = np.argsort(keys, kind="stable")
+        joined, keys = pick_samples(joined, order), keys[order]
+        # Before the first stamp there is nothing to wait for.
+        newest_key = self._newest if np.isfinite(self._newest) else np.inf
+        count = int(np.count_nonzero(keys <= newest_key - self.policy.reorder_s))
+        self._pending, self._keys = joined.part(slice(count, len(joined))), keys[count:]
         return joined.part(slice(0, count))
 
     def _pass(self, block: Block) -> list[Block]:

@@ -15,25 +15,31 @@ from edgelstm.io.assign import AssignInputs
 from edgelstm.io.block import Block, SampleFlag
 from edgelstm.io.checkpoint import Checkpoint, policy_to_json, restore_policy
 from edgelstm.io.counters import Counters
+from edgelstm.io.decoding.lane_decoder import LaneDecoder
 from edgelstm.io.feeder import Feeder
+from edgelstm.io.fusion import Fusion, Sensor
+from edgelstm.io.lane_stages import (
+    BeginBehind,
+    cut_at_resets,
+    model_rate,
+    recipe_of_model,
+    stages_behind,
+    stages_in_front,
+)
 from edgelstm.io.live import Channels, Delivery
 from edgelstm.io.named_outputs import NamedOutputs
 from edgelstm.io.numbering import GROUP
 from edgelstm.io.ordering import Ordering
-from edgelstm.io.predictions import UNTRUSTED, Field, ModelIdentity, Predictions
+from edgelstm.io.predictions import UNTRUSTED, Event, Field, ModelIdentity, Predictions
+from edgelstm.io.quality import Quality
 from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.stage import Chain, Stage
+from edgelstm.io.time_settings import TimeSettings
 from edgelstm.signature import TensorSpec
-
-QUALITY_SAMPLES = 64
-"""Quality is the share of measured samples among so many."""
 
 RESERVED = 1_000_000
 """Numbers that a run which was killed may have used behind its last checkpoint."""
 
-_MADE = np.uint8(
-    SampleFlag.INVALID | SampleFlag.HELD | SampleFlag.INTERPOLATED | SampleFlag.OUT_OF_RANGE
-)
 _EPOCH = 1e8
 """Stamps beyond this are seconds since 1970, not since the device began."""
 
@@ -50,6 +56,8 @@ class LaneOptions:
         keeps_inputs: predictions carry what was fed.
         restart_gap_s: a live stream goes on with its old state if it stood still no longer.
         stages: made for every stream, between its sensor and the model's inputs.
+        time: what is asked of time, units and decoding.
+        sensors: several that feed the stream together; empty where one does.
     """
 
     columns: Sequence[str] = ()
@@ -59,6 +67,8 @@ class LaneOptions:
     keeps_inputs: bool = False
     restart_gap_s: float = 10.0
     stages: Callable[[str, Counters], Sequence[Stage]] = lambda name, counters: ()
+    time: TimeSettings = field(default_factory=TimeSettings)
+    sensors: Sequence[Sensor] = ()
 
 
 def _fields(specs: Sequence[TensorSpec]) -> tuple[Field, ...]:
@@ -87,13 +97,17 @@ class Lane:
     last_arrival: float | None = None
     """Monotonic clock when the last sample came."""
     last_label: str = ""
+    events: list[Event] = field(default_factory=list)
+    """What there is to tell; whoever tells it takes it out."""
+    _decoder: LaneDecoder | None = None
+    _fusion: Fusion | None = None
     _feeder: Feeder = field(init=False)
     _named: NamedOutputs = field(init=False)
     _ordering: Ordering = field(init=False)
     _chain: Chain | None = None
     _assign: AssignInputs | None = None
     _channels: Channels | None = None
-    _recent: NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, np.bool_))
+    _quality: Quality = field(default_factory=Quality)
     _anchor: float | None = None
     _committed: int = -1
     _begin_at: int = 0
@@ -116,6 +130,27 @@ class Lane:
             model.session(), self.options.policy, self.counters, self.options.reset_every
         )
         self._ordering = Ordering(self.counters)
+        if self.options.sensors:
+            if self.options.rate_hz is None:
+                raise RecordingError(
+                    f"{self.name}: several sensors meet at the model's rate, which is not known: "
+                    "give --rate HZ"
+                )
+            self._fusion = Fusion(
+                self.options.sensors,
+                self._rate_of_predictions() or self.options.rate_hz,
+                self.options.time,
+                self.counters,
+                self._remark,
+            )
+        recipe = recipe_of_model(self.options.time, model)
+        if recipe is not None and (recipe.has_phases or recipe.alarms):
+            self._decoder = LaneDecoder(recipe, model, self.name, self._rate_of_predictions())
+
+    @property
+    def decoder(self) -> LaneDecoder | None:
+        """What makes events of predictions; None where nothing does."""
+        return self._decoder
 
     @property
     def last_sample(self) -> int:
@@ -157,8 +192,12 @@ class Lane:
         state = "begins anew" if is_old else "goes on with its state"
         return f"{state} after {gap_s:.1f} s without this program"
 
-    def take(self, delivery: Delivery) -> list[Predictions]:
+    def take(self, delivery: Delivery, sensor: str = "") -> list[Predictions]:
         """What the model says to a delivery, which is counted already; see also `error`.
+
+        Args:
+            delivery: samples.
+            sensor: whose they are, of several.
 
         Raises:
             RecordingError: which columns feed the model is not clear.
@@ -167,6 +206,8 @@ class Lane:
         if block is None or not len(block):
             return []
         self.last_arrival = float(block.arrival[-1])
+        if self._fusion is not None:
+            return self._predict_fused(self._fusion, self._fusion.take(sensor, delivery))
         if self._offset is None:
             is_counted = delivery.channels is not None and delivery.channels.is_counted
             self._begin(int(block.sequence[0]), is_counted)
@@ -186,7 +227,14 @@ class Lane:
 
     def finish(self) -> list[Predictions]:
         """What stages held back."""
-        return [] if self._chain is None else self._predict(self._chain.finish())
+        done: list[Predictions] = []
+        if self._fusion is not None:
+            done += self._predict_fused(self._fusion, self._fusion.finish())
+        if self._chain is not None:
+            done += self._predict(self._chain.finish())
+        if self._decoder is not None:
+            self.events += self._decoder.finish()
+        return done
 
     def close(self) -> None:
         """End the session."""
@@ -214,6 +262,9 @@ class Lane:
         The numbers of a sensor that counts go on by themselves, which shows what is missing.
         """
         begin_at = self._begin_at if is_counted else self._begin_at + self._reserved
+        if self.options.time.is_resampled:
+            self._offset = 0  # ticks have numbers of their own, which `BeginBehind` moves
+            return
         self._offset = 0 if self.is_replay or first >= begin_at else begin_at - first
 
     def _make_chain(self, channels: Channels | None) -> Chain:
@@ -223,24 +274,61 @@ class Lane:
                 f"{', '.join(channels.names)}: start again with the new ones"
             )
         self._channels = channels
-        stages = list(self.options.stages(self.name, self.counters))
-        if channels is not None:
-            signature = self.model.signature
+        options, counters = self.options, self.counters
+        stages = list(options.stages(self.name, counters))
+        stages += stages_in_front(
+            self.name, options.time, self.model, options.rate_hz, counters, self._remark
+        )
+        if options.time.is_resampled and not self.is_replay:
+            stages.append(BeginBehind(self._begin_at + self._reserved))
+        groups = {} if channels is None else {GROUP: channels}
+        self._chain = chain = Chain([*stages, *self._stages_of_inputs(groups)])
+        return chain
+
+    def _stages_of_inputs(self, groups: Mapping[str, Channels]) -> list[Stage]:
+        """From columns, or inputs already, to what the model is fed."""
+        options, signature = self.options, self.model.signature
+        stages: list[Stage] = []
+        if groups:
             self._assign = AssignInputs(
                 signature,
-                {GROUP: channels},
-                self.options.columns,
+                groups,
+                options.columns,
                 self.model.description.names(signature),
                 self.name,
             )
             stages.append(self._assign)
-        stages.append(self._ordering)
-        self._chain = Chain(stages)
-        return self._chain
+        stages += stages_behind(
+            options.time,
+            self.model,
+            self.mapping,
+            self._rate_of_predictions(),
+            self.counters,
+            self._remark,
+        )
+        return [*stages, self._ordering]
+
+    def _predict_fused(self, fusion: Fusion, blocks: Sequence[Block]) -> list[Predictions]:
+        """What the model says to ticks of several sensors."""
+        if not blocks:
+            return []
+        if self._chain is None:
+            begin: list[Stage] = []
+            if not self.is_replay:
+                begin.append(BeginBehind(self._begin_at + self._reserved))
+            self._chain = Chain([*begin, *self._stages_of_inputs(fusion.channels or {})])
+        if self._is_after_restart:
+            flags = blocks[0].flags.copy()
+            flags[0] |= np.uint8(SampleFlag.AFTER_GAP)
+            blocks = [replace(blocks[0], flags=flags), *blocks[1:]]
+            self._is_after_restart = False
+        return self._predict([out for block in blocks for out in self._chain.feed(block)])
 
     def _predict(self, blocks: Sequence[Block]) -> list[Predictions]:
         out = []
-        for block in blocks:
+        for block in [part for each in blocks for part in cut_at_resets(each)]:
+            if block.flags[0] & SampleFlag.RESET:
+                self._begin_anew()
             predictions = self._predict_block(block)
             if predictions is not None:
                 out.append(predictions)
@@ -248,20 +336,52 @@ class Lane:
                 break
         return out
 
+    def _begin_anew(self) -> None:
+        """A gap that is too long: the state is of another time."""
+        self._feeder.session.reset()
+        self._feeder.replay.since_reset = 0
+        if self._decoder is not None:
+            self.events += self._decoder.begin_anew()
+
+    def _remark(self, text: str) -> None:
+        model = self.model
+        event = Event(self.name, time.time(), "warning", text)
+        self.events.append(replace(event, model=model.name, model_id=model.model_id))
+
+    def _rate_of_predictions(self) -> float | None:
+        rate = self.options.rate_hz
+        if (self.options.time.is_resampled or self.options.sensors) and rate is not None:
+            return model_rate(self.model, rate)
+        return rate
+
     def _predict_block(self, block: Block) -> Predictions | None:
         fed = self._feeder.feed(block)
         self.error = fed.error
-        quality = self._quality(block.flags)
+        quality = self._quality.of(block.flags, fed.was_bad)
         rows = fed.rows
         if not len(rows):
             return None
         is_all = len(rows) == len(block)
-        outputs, labels = self._named.apply(fed.outputs, {})
-        for names in labels.values():
-            self.last_label = names[-1]
         sequence = block.sequence if is_all else block.sequence[rows]
         stamps = block.stamps if is_all else block.stamps[rows]
         arrival = block.arrival if is_all else block.arrival[rows]
+        times = self._time(stamps, arrival, np.maximum.accumulate(sequence))
+        valid = (fed.flags & np.uint8(UNTRUSTED)) == 0
+        said = fed.outputs
+        if self._decoder is not None:
+            self.events += self._decoder.feed(said, times, sequence, valid)
+        flags = fed.flags
+        if not (sequence >= 0).all():
+            # Samples that were made move the model on, and are nobody's: they have no key.
+            own = sequence >= 0
+            rows, sequence, stamps, arrival = rows[own], sequence[own], stamps[own], arrival[own]
+            times, valid, flags, is_all = times[own], valid[own], flags[own], False
+            said = {name: values[own] for name, values in said.items()}
+            if not len(rows):
+                return None
+        outputs, labels = self._named.apply(said, {})
+        for names in labels.values():
+            self.last_label = names[-1]
         inputs = {}
         if self.options.keeps_inputs:
             inputs = {name: values[rows] for name, values in block.frames.items()}
@@ -270,11 +390,11 @@ class Lane:
             self.name,
             self.identity,
             sequence,
-            self._time(stamps, arrival, sequence),
+            times,
             stamps,
             arrival,
-            fed.flags,
-            (fed.flags & np.uint8(UNTRUSTED)) == 0,
+            flags,
+            valid,
             quality if is_all else quality[rows],
             outputs,
             labels,
@@ -293,19 +413,3 @@ class Lane:
         if self._anchor is None:
             self._anchor = time.time() - (float(own[0]) if np.isfinite(own[0]) else 0.0)
         return np.where(np.isfinite(own), own, 0.0) + self._anchor
-
-    def _quality(self, flags: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """For every sample the share of measured ones among the last ones."""
-        is_made = (flags & _MADE) != 0
-        if not is_made.any() and self._recent.all():
-            n = min(len(self._recent) + len(flags), QUALITY_SAMPLES)
-            if n != len(self._recent):
-                self._recent = np.ones(n, np.bool_)
-            return np.ones(len(flags), np.float32)
-        good = np.concatenate([self._recent, ~is_made])
-        sums = np.concatenate([[0], np.cumsum(good)])
-        ends = np.arange(len(self._recent) + 1, len(good) + 1)
-        starts = np.maximum(ends - QUALITY_SAMPLES, 0)
-        self._recent = good[-QUALITY_SAMPLES:]
-        shares: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
-        return shares.astype(np.float32)

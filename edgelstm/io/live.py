@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgelstm.description import Description
 from edgelstm.io.block import Block
+from edgelstm.io.counters import Counters
 from edgelstm.io.predictions import Event, ModelIdentity, Predictions
 from edgelstm.io.writer import Writer
 from edgelstm.signature import Signature
@@ -117,6 +118,7 @@ class SinkContext:
         rate_hz: of the predictions, where known.
         appends: what is there already is kept, because samples do not come again.
         patients: pseudonym of the patient by stream, where it is known.
+        tables: the counters of all streams, at any time and in any thread.
         writer: the thread that writes files of databases and tables.
     """
 
@@ -125,6 +127,7 @@ class SinkContext:
     rate_hz: float | None = None
     appends: bool = True
     patients: Mapping[str, str] = field(default_factory=dict)
+    tables: Callable[[], Mapping[str, Counters]] = dict
     writer: Writer = field(default_factory=Writer)
 
 

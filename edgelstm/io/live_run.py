@@ -13,6 +13,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import CapabilityError, RecordingError
 from edgelstm.interruption import STOP_SIGNALS, Interrupted
 from edgelstm.io.counters import Counters
+from edgelstm.io.fusion import Sensor
 from edgelstm.io.lane import Lane, LaneOptions
 from edgelstm.io.live import LiveSink, LiveSource, SinkContext, SourceContext
 from edgelstm.io.predictions import Event
@@ -46,6 +47,7 @@ class LiveRun:
     _signal: int | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _sensors: dict[str, list[Sensor]] = field(default_factory=dict)
     _keeps_inputs: bool = False
 
     @property
@@ -95,6 +97,7 @@ class LiveRun:
             self._make_lane,
             PumpOptions(settings.queue_samples, settings.queue_policy, settings.silence_s),
             self.said,
+            fused=self._fused,
         )
         watcher = asyncio.create_task(self._watch())
         try:
@@ -127,23 +130,21 @@ class LiveRun:
         settings, model = self.settings, self.model
         sources: list[LiveSource] = []
         for stream in settings.streams:
-            if len(stream.inputs) > 1:
-                raise RecordingError(
-                    "several inputs for one stream: in a file of settings (--config) each "
-                    "[[stream]] has one; several sensors of one model do not work yet"
-                )
+            is_alone = len(stream.inputs) == 1
+            own: list[Sensor] = []
             columns = stream.columns or settings.columns
             context = SourceContext(
                 model.signature,
                 model.description,
                 columns,
                 self._rate(),
+                is_alone=is_alone,
                 is_realtime=settings.is_realtime,
                 speed=settings.speed,
             )
             for text in stream.inputs:
                 source = open_source(text, context)
-                if stream.name:
+                if stream.name and is_alone:
                     source.name = stream.name
                 if any(source.name == other.name for other in sources):
                     raise RecordingError(
@@ -152,7 +153,23 @@ class LiveRun:
                     )
                 self._columns[source.name] = columns
                 sources.append(source)
+                if source.is_many and not is_alone:
+                    raise RecordingError(
+                        f"{text}: brings several streams, and cannot feed one of them together "
+                        "with other sensors"
+                    )
+                on_our_clock = text.startswith("lsl:")
+                own.append(Sensor(source.name, source.is_replay, on_our_clock))
+            if not is_alone:
+                name = stream.name or "+".join(sensor.name for sensor in own)
+                self._sensors[name] = own
+                self._columns[name] = columns
         return sources
+
+    @property
+    def _fused(self) -> dict[str, str]:
+        """The stream of each sensor that feeds it together with others."""
+        return {sensor.name: name for name, sensors in self._sensors.items() for sensor in sensors}
 
     def _open_sinks(self, writer: Writer, sources: Sequence[LiveSource]) -> list[LiveSink]:
         settings, model = self.settings, self.model
@@ -164,7 +181,8 @@ class LiveRun:
             self._rate(),
             appends=not all(source.is_replay for source in sources)
             or any(text.startswith("store:") for text in settings.outputs),
-            patients=_patients(settings.streams, sources),
+            patients=_patients(settings.streams, sources, self._fused),
+            tables=self._tables,
             writer=writer,
         )
         own = [open_sink(text, context) for text in settings.outputs]
@@ -182,10 +200,15 @@ class LiveRun:
             rate_hz=self._rate(),
             keeps_inputs=self._keeps_inputs,
             restart_gap_s=settings.restart_gap_s,
+            time=settings.time,
+            sensors=self._sensors.get(name, ()),
         )
 
     def _rate(self) -> float | None:
         return self.settings.rate_hz or self.model.signature.rate_hz
+
+    def _tables(self) -> Mapping[str, Counters]:
+        return {} if self.pump is None else dict(self.pump.tables)
 
     def summary(self) -> dict[str, Any] | None:
         """What happened so far; None before there was anything."""
@@ -214,8 +237,12 @@ class LiveRun:
 
 
 def _patients(
-    streams: Sequence[StreamSettings], sources: Sequence[LiveSource]
+    streams: Sequence[StreamSettings], sources: Sequence[LiveSource], fused: Mapping[str, str]
 ) -> Mapping[str, str]:
     fed = [stream for stream in streams for _ in stream.inputs]
     named = zip(sources, fed, strict=True)
-    return {source.name: stream.patient for source, stream in named if stream.patient}
+    return {
+        fused.get(source.name, source.name): stream.patient
+        for source, stream in named
+        if stream.patient
+    }

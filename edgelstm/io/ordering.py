@@ -14,6 +14,8 @@ DONE_BEFORE = "done by an earlier run"
 class Ordering:
     """Lets samples through whose number is higher than all before.
 
+    A sample that was made has the number -1, and goes with the one that follows it in its block.
+
     Args:
         counters: of the stream.
         last: number of the last sample that an earlier run has dealt with; -1 for none.
@@ -38,14 +40,25 @@ class Ordering:
         if sequence[0] > self._last and (n == 1 or bool((np.diff(sequence) > 0).all())):
             self._last = int(sequence[-1])
             return [block]
-        before = np.concatenate([[self._last], np.maximum.accumulate(sequence)[:-1]])
-        is_new = sequence > np.maximum(before, self._last)
-        done = int((~is_new & (sequence <= self._done)).sum())
+        real = np.flatnonzero(sequence >= 0)
+        numbers = sequence[real]
+        before = np.concatenate([[self._last], np.maximum.accumulate(numbers)])[:-1]
+        is_new = np.ones(n, np.bool_)
+        is_new[real] = numbers > np.maximum(before, self._last)
+        follower = np.searchsorted(real, np.arange(n))
+        has_follower = follower < len(real)
+        is_new[has_follower] = is_new[real[follower[has_follower]]]
+        behind = (
+            np.where(has_follower, numbers[np.minimum(follower, len(real) - 1)], -1)
+            if (len(real))
+            else np.full(n, -1)
+        )
+        done = int((~is_new & (behind <= self._done)).sum())
         self._counters.drop(DONE_BEFORE, done)
         self._counters.drop(LATE, n - int(is_new.sum()) - done)
         if not is_new.any():
             return []
-        self._last = int(sequence[is_new].max())
+        self._last = int(max(sequence[is_new].max(), self._last))
         frames = {name: values[is_new] for name, values in block.frames.items()}
         return [
             Block(

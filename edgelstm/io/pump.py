@@ -18,6 +18,7 @@ from edgelstm.io.predictions import NO_PREDICTION, PREDICTION_AGAIN, Event, Pred
 from edgelstm.io.settings import QUEUE_SAMPLES, QueuePolicy
 from edgelstm.io.sinks.store.sink import StoreSink
 from edgelstm.pace import Pace
+from edgelstm.watchdog import Watchdog
 
 SINK_ROWS = 100_000
 """Rows that a sink may have waiting before the pipeline waits for it."""
@@ -54,6 +55,8 @@ class Pump:
         make_lane: for a stream that is new: its name, whether it is a replay, its counters.
         options: how.
         said: called with each event.
+        fused: the stream of each source that feeds it together with others.
+        watchdog: told that the run is alive while its loop goes round.
     """
 
     sources: Sequence[LiveSource]
@@ -61,6 +64,8 @@ class Pump:
     make_lane: Callable[[str, bool, Counters], Lane]
     options: PumpOptions = field(default_factory=PumpOptions)
     said: Callable[[Event], None] = lambda event: None
+    watchdog: Watchdog = field(default_factory=Watchdog)
+    fused: Mapping[str, str] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     is_interrupted: bool = False
     """Whether the run was ended before its recordings were."""
@@ -91,14 +96,17 @@ class Pump:
             for sink in self.sinks:
                 await sink.open()
                 opened.append(sink)
+            self.watchdog.ready("running")
             await self._run()
         finally:
+            self.watchdog.stopping()
             await self._close(opened)
 
     async def _run(self) -> None:
         for source in self.sources:
-            if not source.is_many:
-                await self._new_lane(source.name, source)
+            name = self._stream_name(source, "")
+            if not source.is_many and name not in self.lanes:
+                await self._new_lane(name, source)
         consumer = asyncio.create_task(self._consume())
         clock = asyncio.create_task(self._tick())
         self._readers = [
@@ -134,7 +142,7 @@ class Pump:
         )
 
         def counters(stream: str) -> Counters:
-            return self.counters(_stream_name(source, stream))
+            return self.counters(self._stream_name(source, stream))
 
         inlet = Inlet(index, self.options.queue_samples, policy, self._ready, counters)
         blocks = source.blocks()
@@ -154,7 +162,7 @@ class Pump:
             if delivery is None or delivery.block is None:
                 continue
             source = self.sources[inlet.source]
-            name = _stream_name(source, delivery.stream)
+            name = self._stream_name(source, delivery.stream)
             lane = self.lanes.get(name) or await self._new_lane(name, source)
             n = len(delivery.block)
             lane.counters.waiting += n
@@ -163,7 +171,8 @@ class Pump:
                 if any(sink.waiting > SINK_ROWS for sink in self.sinks):
                     await self._wait_for_sinks()
                 lane.counters.waiting -= size
-                self._deliver(lane.take(_part(delivery, part, n)))
+                self._deliver(lane.take(_part(delivery, part, n), source.name))
+                self._tell_of(lane)
                 if lane.error is not None:
                     raise lane.error
                 if name in self._silent:
@@ -174,6 +183,7 @@ class Pump:
                     turn_ends = time.monotonic() + _TURN_S
         for lane in self.lanes.values():
             self._deliver(lane.finish())
+            self._tell_of(lane)
 
     async def _new_lane(self, name: str, source: LiveSource) -> Lane:
         lane = self.make_lane(name, source.is_replay, self.counters(name))
@@ -204,6 +214,15 @@ class Pump:
         for sink in self.sinks:
             sink.tell(event)
         self.said(event)
+
+    def _stream_name(self, source: LiveSource, stream: str) -> str:
+        return self.fused.get(source.name) or stream or source.name
+
+    def _tell_of(self, lane: Lane) -> None:
+        if lane.events:
+            events, lane.events = lane.events, []
+            for event in events:
+                self._tell(event)
 
     def _event(self, lane: Lane, kind: str, text: str) -> Event:
         last = lane.last_sample if kind == NO_PREDICTION and lane.last_sample >= 0 else None
@@ -237,6 +256,7 @@ class Pump:
         while True:
             await asyncio.sleep(_POLL_S)
             now = time.monotonic()
+            self.watchdog.beat(now)
             for sink in self.sinks:
                 sink.poll()
             self._watch_silence(now)
@@ -278,10 +298,6 @@ class Pump:
             lane.close()
         if errors:
             raise errors[0]
-
-
-def _stream_name(source: LiveSource, stream: str) -> str:
-    return stream or source.name
 
 
 def _part(delivery: Delivery, part: slice, n: int) -> Delivery:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from edgelstm.io.block import Block
 
-SLACK = 0.02
-"""Share by which a rate may be off: crystals are far better, senders that count in ms are not."""
+SLACK = 0.05
+"""Share by which a rate may be off: recurrent networks do not mind that much."""
 
 _STRIDE = 50
 """Steps that are measured together: bursts and stamps in whole milliseconds even out."""

@@ -21,13 +21,24 @@ SOURCES: Mapping[str, str] = {
     "file": "edgelstm.io.sources.replay_file:open_source",
     "stdin": "edgelstm.io.sources.standard_input:open_source",
     "serial": "edgelstm.io.sources.serial_port:open_source",
+    "mqtt": "edgelstm.io.sources.mqtt:open_source",
+    "mqtts": "edgelstm.io.sources.mqtt:open_source",
+    "lsl": "edgelstm.io.sources.lsl:open_source",
     "udp": "edgelstm.io.sources.udp:open_source",
     "tcp": "edgelstm.io.sources.tcp:open_source",
+    "ble": "edgelstm.io.sources.ble:open_source",
 }
 SINKS: Mapping[str, str] = {
     "file": "edgelstm.io.sinks.text_file:open_sink",
     "stdout": "edgelstm.io.sinks.text_file:open_sink",
     "store": "edgelstm.io.sinks.store.sink:open_sink",
+    "parquet": "edgelstm.io.sinks.parquet:open_sink",
+    "mqtt": "edgelstm.io.sinks.mqtt:open_sink",
+    "mqtts": "edgelstm.io.sinks.mqtt:open_sink",
+    "lsl": "edgelstm.io.sinks.lsl:open_sink",
+    "udp": "edgelstm.io.sinks.udp:open_sink",
+    "prometheus": "edgelstm.io.sinks.prometheus:open_sink",
+    "fhir": "edgelstm.io.sinks.fhir:open_sink",
 }
 
 OpenSource = Callable[[Address, "SourceContext"], "LiveSource"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelstm.io.replay import BadSamplePolicy
+from edgelstm.io.time_settings import TimeSettings
 
 QUEUE_SAMPLES = 8192
 
@@ -54,6 +55,7 @@ class LiveSettings:
         queue_samples: the same.
         queue_policy: the same.
         restart_gap_s: see `LaneOptions`.
+        time: what is asked of time, units and decoding.
     """
 
     streams: tuple[StreamSettings, ...]
@@ -68,6 +70,7 @@ class LiveSettings:
     queue_samples: int = QUEUE_SAMPLES
     queue_policy: QueuePolicy | None = None
     restart_gap_s: float = 10.0
+    time: TimeSettings = field(default_factory=TimeSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from edgelstm.io.address import parse_seconds
 from edgelstm.io.config_lines import line_of
 from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.settings import FileSettings, QueuePolicy, StreamSettings
+from edgelstm.io.toml_time import TIME_KEYS, read_time
 
 _TOP = (
     "artifact",
@@ -30,6 +31,7 @@ _TOP = (
     "queue-policy",
     "restart-gap",
     "stream",
+    *TIME_KEYS,
 )
 _STREAM = ("name", "patient", "inputs", "columns")
 
@@ -81,6 +83,8 @@ class _Reader:
             if not isinstance(data["realtime"], bool):
                 self._refuse(("realtime",), data["realtime"], "true or false")
             values["is_realtime"] = data["realtime"]
+        time = read_time(self._path, self._text)
+        self._put(values, "time", time or None)
         artifact = data.get("artifact")
         if artifact is not None and not isinstance(artifact, str):
             self._refuse(("artifact",), artifact, "the path of an artifact")

@@ -71,8 +71,9 @@ class Live:
 
     Args:
         model: what is run.
-        inputs: addresses, of one stream each.
+        inputs: addresses, of one stream each, or of one together.
         outputs: addresses.
+        is_fused: they feed one stream together.
         columns: that feed the model.
         settings: others.
     """
@@ -82,9 +83,11 @@ class Live:
         model: Artifact,
         inputs: Sequence[str],
         outputs: Sequence[str] = (),
+        is_fused: bool = False,
         **settings: Any,
     ) -> None:
-        streams = tuple(StreamSettings((text,)) for text in inputs)
+        alone = tuple(StreamSettings((text,)) for text in inputs)
+        streams = (StreamSettings(tuple(inputs)),) if is_fused else alone
         self.kept: Kept | None = None
         self.run = LiveRun(
             model,

@@ -1,0 +1,63 @@
+"""Connections to MQTT brokers, by aiomqtt: what its sources and sinks share."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from edgelstm.errors import RecordingError
+from edgelstm.extras import load_extra
+from edgelstm.io.address import Address, Options
+
+PORT, TLS_PORT = 1883, 8883
+KEEP_ALIVE_S = 10
+
+
+class MqttBroker:
+    """A broker and how to log in to it; takes the options that say so.
+
+    Args:
+        address: `mqtt://user:password@host:port/topic`, or `mqtts://...` with TLS.
+        options: of the address.
+        purpose: who needs aiomqtt, in words, in the plural.
+    """
+
+    def __init__(self, address: Address, options: Options, purpose: str) -> None:
+        self.aiomqtt = load_extra("aiomqtt", "mqtt", purpose)
+        self._address = address
+        self._client_id = options.text("client_id", None)
+        self._password = options.secret("password")
+        self._authority = options.text("ca", None)
+        self._certificate = options.text("cert", None)
+        self._key = options.text("key", None)
+        self.qos = options.integer("qos", 1, high=2)
+        self.topic = address.path.removeprefix("/")
+        if not address.host:
+            raise RecordingError(f"{address.shown}: name the broker, as in mqtt://localhost/imu")
+        if not self.topic:
+            raise RecordingError(f"{address.shown}: name a topic, as in mqtt://localhost/imu")
+
+    def client(self) -> Any:
+        """A connection to be entered; made anew for each attempt."""
+        address = self._address
+        is_secure = address.scheme == "mqtts"
+        return self.aiomqtt.Client(
+            address.host,
+            address.port or (TLS_PORT if is_secure else PORT),
+            username=address.user or None,
+            password=self._password or None,
+            identifier=self._client_id,
+            clean_session=None if self._client_id is None else False,
+            keepalive=KEEP_ALIVE_S,
+            timeout=KEEP_ALIVE_S,
+            tls_context=self._tls() if is_secure else None,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self._authority)
+            if self._certificate is not None:
+                context.load_cert_chain(self._certificate, self._key)
+        except OSError as exc:
+            raise RecordingError(f"{self._address.shown}: certificates: {exc}") from exc
+        return context

@@ -1,0 +1,38 @@
+"""How much of what a prediction rests on was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.io.block import SampleFlag
+
+QUALITY_SAMPLES = 64
+"""Quality is the share of measured samples among so many."""
+
+_MADE = np.uint8(
+    SampleFlag.INVALID | SampleFlag.HELD | SampleFlag.INTERPOLATED | SampleFlag.OUT_OF_RANGE
+)
+
+
+class Quality:
+    """Remembers which of the last samples of a stream were measured."""
+
+    def __init__(self) -> None:
+        self._recent = np.ones(0, np.bool_)
+
+    def of(self, flags: NDArray[np.uint8], was_bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """For every sample the share of measured ones among the last ones."""
+        is_made = ((flags & _MADE) != 0) | was_bad
+        if not is_made.any() and self._recent.all():
+            n = min(len(self._recent) + len(is_made), QUALITY_SAMPLES)
+            if n != len(self._recent):
+                self._recent = np.ones(n, np.bool_)
+            return np.ones(len(is_made), np.float32)
+        good = np.concatenate([self._recent, ~is_made])
+        sums = np.concatenate([[0], np.cumsum(good)])
+        ends = np.arange(len(self._recent) + 1, len(good) + 1)
+        starts = np.maximum(ends - QUALITY_SAMPLES, 0)
+        self._recent = good[-QUALITY_SAMPLES:]
+        shares: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+        return shares.astype(np.float32)

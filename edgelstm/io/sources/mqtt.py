@@ -1,0 +1,109 @@
+"""`mqtt://host/topic`: messages with one or several samples; a topic with `+` or `#` is many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from edgelstm.io.address import Address, Options
+from edgelstm.io.live import Delivery, SourceContext
+from edgelstm.io.mqtt_client import MqttBroker
+from edgelstm.io.predictions import Event
+from edgelstm.io.sources.reading import (
+    Backoff,
+    Format,
+    Reader,
+    connected,
+    disconnected,
+    source_name,
+)
+from edgelstm.io.wire.base import MAX_MESSAGE_BYTES, TOO_LONG
+
+_MOST_STREAMS = 1024
+_TOO_MANY = "too many streams"
+
+
+def open_source(address: Address, context: SourceContext) -> MqttSource:
+    """The source of an address.
+
+    Raises:
+        RecordingError: an option is wrong.
+        TargetUnavailableError: aiomqtt is not installed.
+    """
+    return MqttSource(address, context)
+
+
+class MqttSource:
+    """Samples in messages; each topic is a stream of its own.
+
+    Args:
+        address: `mqtt://host:port/topic`.
+        context: of the run.
+    """
+
+    is_replay = False
+    progress: float | None = None
+
+    def __init__(self, address: Address, context: SourceContext) -> None:
+        options = Options(address)
+        self._address = address
+        self.name = source_name(options, address)
+        self._broker = MqttBroker(address, options, "MQTT sources")
+        self._format = Format(options, context, default="json")
+        self._most_bytes = options.integer("max_message", MAX_MESSAGE_BYTES, low=1)
+        self._most_streams = options.integer("max_streams", _MOST_STREAMS, low=1)
+        self._has_retained = options.flag("retained")
+        options.finish()
+        self.is_many = "+" in self._broker.topic or "#" in self._broker.topic
+        self._readers: dict[str, Reader] = {}
+        if not self.is_many:
+            self._readers[self._broker.topic] = self._format.reader()
+
+    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+        """What comes; a connection that breaks is made anew."""
+        backoff, times, is_said = Backoff(), 0, False
+        broker = self._broker
+        while True:
+            reason = "the broker closed the connection"
+            try:
+                async with broker.client() as client:
+                    await client.subscribe(broker.topic, qos=broker.qos)
+                    times, is_said = times + 1, True
+                    backoff.reset()
+                    if times > 1:
+                        for reader in self._readers.values():
+                            reader.numbering.break_here()
+                    yield connected(self.name, self._address, times)
+                    async for message in client.messages:
+                        delivery = self._take(message)
+                        if delivery is not None:
+                            yield delivery
+            except broker.aiomqtt.MqttError as exc:
+                reason = str(exc)
+            except OSError as exc:
+                reason = str(exc)
+            if is_said or times == 0:
+                yield disconnected(self.name, self._address, reason)
+                is_said = False
+            await asyncio.sleep(backoff.next())
+            times = max(times, 0)
+
+    def _take(self, message: object) -> Delivery | None:
+        """One message; None of one that was said before this program listened."""
+        now = time.monotonic()
+        topic = str(message.topic)  # type: ignore[attr-defined]
+        payload = message.payload  # type: ignore[attr-defined]
+        if message.retain and not self._has_retained:  # type: ignore[attr-defined]
+            return None
+        stream = topic if self.is_many else ""
+        reader = self._readers.get(topic)
+        if reader is None:
+            if len(self._readers) >= self._most_streams:
+                return Delivery("", None, refused={_TOO_MANY: 1})
+            reader = self._readers[topic] = self._format.reader(stream)
+        if not isinstance(payload, (bytes, bytearray)):
+            payload = b"" if payload is None else str(payload).encode()
+        if len(payload) > self._most_bytes:
+            return Delivery(stream, None, refused={TOO_LONG: 1})
+        return reader.message(bytes(payload), now)
