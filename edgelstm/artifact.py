@@ -305,7 +305,7 @@ class Artifact:
                 if self._refusal is not None:
                     raise self._refusal
                 engine = find_engine(self.manifest["target"]["engine"])
-                self._kernel = engine.load(self._container, self._signature)
+                self._kernel = engine.load(self._container, self._signature.of_kernel)
             return self._kernel
 
     @property
@@ -321,7 +321,7 @@ class Artifact:
         if self._refusal is not None:
             raise self._refusal
         engine = find_engine(self.manifest["target"]["engine"])
-        return engine.describe(self._container, self._signature)
+        return engine.describe(self._container, self._signature.of_kernel)
 
     def _kernel_with_doorbell(self) -> Kernel:
         if not isinstance(self.kernel, OffersDoorbell):

@@ -7,6 +7,7 @@ commands and the compiler look. Keys that are not known are left alone.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,7 +181,8 @@ def contradictions(manifest: Manifest, section_of: Callable[[str], memoryview]) 
     """
     return [
         *_memory_faults(section_of, manifest.memory),
-        *_signature_faults(manifest.signature, manifest.memory),
+        *_signature_faults(manifest.signature.of_kernel, manifest.memory),
+        *(_window_faults(manifest.signature) if manifest.signature.window is not None else ()),
     ]
 
 
@@ -336,6 +338,27 @@ def _memory_faults(section_of: Callable[[str], memoryview], memory: Memory) -> l
         for section, expected in sizes.items()
         if len(section_of(section)) != expected
     ]
+
+
+def _window_faults(signature: Signature) -> list[str]:
+    """Where the frames of a window model do not fill what its code takes, or its answers differ."""
+    plan = signature.window
+    assert plan is not None
+    faults = []
+    for kind, ours, inner in (
+        ("input", signature.inputs, plan.kernel.inputs),
+        ("output", signature.outputs, plan.kernel.outputs),
+    ):
+        if [(spec.name, spec.dtype) for spec in ours] != [(s.name, s.dtype) for s in inner]:
+            faults.append(f"the {kind}s of the windows are not those of the code")
+            continue
+        for spec, code in zip(ours, inner, strict=True):
+            frames = 1
+            if kind == "input" and not plan.kernel.states and spec.time_axis is not None:
+                frames = plan.frames
+            if math.prod(spec.shape) * frames != math.prod(code.shape):
+                faults.append(f"{kind} {spec.name!r} does not fill what the code takes")
+    return faults
 
 
 def _signature_faults(signature: Signature, memory: Memory) -> list[str]:

@@ -181,6 +181,7 @@ class Signature:
         checks_states: every new state is checked, and kept out where it is beyond `state_limit`,
             because no limit of the inputs is known that keeps the states finite.
         state_limit: the largest magnitude of a state that is kept; infinity: any finite number.
+        window: what a window model does with its frames; None in the other modes.
     """
 
     name: str
@@ -193,6 +194,12 @@ class Signature:
     rate_hz: float | None = None
     checks_states: bool = False
     state_limit: float = math.inf
+    window: WindowPlan | None = None
+
+    @property
+    def of_kernel(self) -> Signature:
+        """What the code computes: one chunk of a window model, else the same."""
+        return self if self.window is None else self.window.kernel
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
@@ -210,6 +217,8 @@ class Signature:
             data["checks_states"] = True
             if math.isfinite(self.state_limit):
                 data["state_limit"] = self.state_limit
+        if self.window is not None:
+            data["window"] = self.window.to_json()
         return data
 
     def without_limits(self) -> Signature:
@@ -219,6 +228,7 @@ class Signature:
             inputs=tuple(replace(spec, limit=math.inf, ranges=()) for spec in self.inputs),
             checks_states=False,
             state_limit=math.inf,
+            window=None if self.window is None else self.window.without_limits(),
         )
 
     @classmethod
@@ -243,7 +253,69 @@ class Signature:
             rate_hz=rate_hz,
             checks_states=fields.flag("checks_states", False),
             state_limit=_limit(fields, "state_limit"),
+            window=WindowPlan.from_json(fields.object("window")) if "window" in fields else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """What a window model does with its frames.
+
+    Window j (from 0) consists of the frames j * hop to j * hop + frames - 1; its answer is there
+    with the last of them.
+
+    Args:
+        frames: of one window.
+        hop: frames from the beginning of one window to that of the next.
+        kernel: what the code computes. Where it is a stream, a step of one window, and as many
+            windows as are open at once are stepped side by side; where it is a call, a whole one.
+        carries: a window begins with the state that the one before it ended with.
+    """
+
+    frames: int
+    hop: int
+    kernel: Signature
+    carries: bool = False
+
+    @property
+    def slots(self) -> int:
+        """Windows that are open at once, at most."""
+        return -(-self.frames // self.hop)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {
+            "frames": self.frames,
+            "hop": self.hop,
+            "kernel": self.kernel.to_json(),
+            "carries": self.carries,
+        }
+
+    def without_limits(self) -> WindowPlan:
+        """The same with nothing said of what is refused."""
+        return replace(self, kernel=self.kernel.without_limits())
+
+    @classmethod
+    def from_json(cls, data: Any) -> WindowPlan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ArtifactFormatError: a field is missing, not of its type, or contradicts another.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "window")
+        inner = fields.object("kernel")
+        if "window" in inner:
+            fields.refuse("kernel", "the signature of a step or of a call")
+        kernel = Signature.from_json(inner)
+        plan = cls(
+            frames=fields.integer("frames", 1, _MOST_FRAMES),
+            hop=fields.integer("hop", 1, _MOST_FRAMES),
+            kernel=kernel,
+            carries=fields.flag("carries", False),
+        )
+        if plan.carries and plan.hop != plan.frames:
+            fields.refuse("hop", "the length of the window, across which the state is carried")
+        return plan
 
 
 def _limit(fields: Fields, name: str) -> float:

@@ -59,7 +59,8 @@ from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_request, with_chunks
-from edgelstm_compiler.streaming.modes import compile_mode
+from edgelstm_compiler.streaming.modes import Windows, compile_mode
+from edgelstm_compiler.streaming.modes.window import is_window_program, say_hops
 from edgelstm_compiler.target import (
     DEFAULT_TARGET,
     Stage,
@@ -87,7 +88,11 @@ class CompileOptions:
 
     Args:
         target: name of an installed target.
-        mode: "stream" (one frame a step, state carried) or "call" (the ONNX function).
+        mode: "stream" (one frame a step, state carried), "window" (windows from fresh state) or
+            "call" (the ONNX function).
+        windows: what is asked of the windows; for "window" alone.
+        is_mode_given: False where the mode is only the default, so that a window program is refused
+            with the choices.
         shapes: extents of inputs with free dimensions.
         constants: inputs that are fixed, by name; they are none of the artifact's inputs.
         name: C identifier part of the symbols; None: from the model.
@@ -105,6 +110,8 @@ class CompileOptions:
 
     target: str = DEFAULT_TARGET
     mode: Mode = "stream"
+    windows: Windows | None = None
+    is_mode_given: bool = True
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
@@ -123,7 +130,10 @@ def compile_model(
     source: str | Path | bytes | onnx.ModelProto,
     *,
     target: str = DEFAULT_TARGET,
-    mode: Mode = "stream",
+    mode: Mode | None = None,
+    window: int | None = None,
+    hop: int | None = None,
+    carry_across_windows: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -153,7 +163,14 @@ def compile_model(
     Args:
         source: path, bytes or ModelProto.
         target: name of an installed target.
-        mode: "stream" (one frame a step, state carried) or "call" (the ONNX function).
+        mode: "stream" (one frame a step, state carried), "window" (each window from fresh state, as
+            in training) or "call" (the ONNX function). None: "window" where `window` or `hop` is
+            given, else "stream"; a model of fixed length that answers with its last frame is then
+            refused with the choices, because only the caller knows which of them is meant.
+        window: frames of a window; None: as many as the model has.
+        hop: frames from the beginning of one window to that of the next.
+        carry_across_windows: a window begins with the state that the one before it ended with, as
+            stateful layers do; with `hop` equal to `window`.
         shapes: extents of inputs with free dimensions, by name.
         constants: inputs to fix, by name: control inputs (a sampling rate), weights.
         name: C identifier part of the symbols; None: from the model.
@@ -192,9 +209,12 @@ def compile_model(
             result is not what it computes (MismatchError).
         TargetError: the target is not there or cannot do it.
     """
+    windows = Windows(window, hop, carry_across_windows)
     options = CompileOptions(
         target=target,
-        mode=mode,
+        mode=mode or ("window" if windows else "stream"),
+        windows=windows,
+        is_mode_given=mode is not None or bool(windows),
         shapes=shapes or {},
         constants=constants or {},
         name=name,
@@ -260,6 +280,7 @@ def compile_read_model(
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
+    _expect_mode(options, binding, step_graph)
     seen = seen_ranges(step_graph, options.seen)
     notes = stream_notes(binding, step_graph)
     quantized: QuantizedModel | None = None
@@ -333,7 +354,18 @@ def compile_read_model(
         artifact = assemble(check=check)
     if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
         artifact = assemble(check=check, known=record_steps(artifact, reference))
-    return artifact
+    return compile_mode(options.mode, options.windows).finish(artifact, binding)
+
+
+def _expect_mode(options: CompileOptions, binding: Binding, graph: StepGraph) -> None:
+    """Where nobody says the mode, a window program is not to become an endless stream.
+
+    Raises:
+        ModelError: says what the choices cost.
+    """
+    frames = stream_notes(binding, graph).window
+    if not options.is_mode_given and frames and is_window_program(graph, binding):
+        raise ModelError(say_hops(frames))
 
 
 def bind(model: OnnxModel, options: CompileOptions) -> Binding:
@@ -344,12 +376,13 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     """
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
-    return compile_mode(options.mode).bind(model, options.shapes, options.carry)
+    mode = compile_mode(options.mode, options.windows)
+    return mode.bind(model, options.shapes, options.carry)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    mode = compile_mode(options.mode)
+    mode = compile_mode(options.mode, options.windows)
     graph, _ = run_passes(mode.source(binding), GRAPH_PASSES, ctx)
     step_graph = mode.convert(graph, binding)
     verify(step_graph)

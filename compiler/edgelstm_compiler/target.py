@@ -44,7 +44,7 @@ class Capabilities:
 
     Args:
         unit_block: units per block of packed weights; None where weights stay as they are.
-        modes: "stream", "call".
+        modes: "stream", "call", "window".
         weight_offset: what is added to int8 weights of dot products: 128 for instructions that
             take unsigned weights (`ir/numerics.py`).
         packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
@@ -53,7 +53,7 @@ class Capabilities:
     """
 
     unit_block: int | None
-    modes: tuple[str, ...] = ("stream", "call")
+    modes: tuple[str, ...] = ("stream", "call", "window")
     weight_offset: int = 0
     packing: BytePacking | None = None
     has_float: bool = True

@@ -6,10 +6,11 @@ from edgelstm.errors import ArtifactFormatError
 from edgelstm.sessions.base import Session, SessionMode
 from edgelstm.sessions.call import CALL
 from edgelstm.sessions.stream import STREAM
+from edgelstm.sessions.window import WINDOW
 
 __all__ = ["MODES", "Session", "SessionMode", "mode_of"]
 
-MODES: dict[str, SessionMode] = {mode.name: mode for mode in (STREAM, CALL)}
+MODES: dict[str, SessionMode] = {mode.name: mode for mode in (STREAM, CALL, WINDOW)}
 """By name, as in a signature; the first is the default of `edgelstm compile`."""
 
 

@@ -1,5 +1,11 @@
 """Gives every free dimension of a model a number: time, batch, or what the user must tell."""
 
-from edgelstm_compiler.binding.bind import Binding, bind_call, bind_states, bind_stream
+from edgelstm_compiler.binding.bind import (
+    Binding,
+    bind_call,
+    bind_states,
+    bind_stream,
+    bind_window,
+)
 
-__all__ = ["Binding", "bind_call", "bind_states", "bind_stream"]
+__all__ = ["Binding", "bind_call", "bind_states", "bind_stream", "bind_window"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
 from edgelstm_compiler.binding.carried import CarriedModel, find_carried
@@ -58,6 +58,7 @@ class Binding:
         advice: what to do where the model cannot be stepped.
         notes: what the user should know about what was bound, a sentence each.
         carried: the model with its states as inputs and outputs, one call of which is a step.
+        frame_axes: of a window model: which axis of each input counts its frames.
     """
 
     graph: Graph
@@ -67,6 +68,7 @@ class Binding:
     advice: str = CALL_INSTEAD
     notes: tuple[str, ...] = ()
     carried: CarriedModel | None = None
+    frame_axes: Mapping[str, int | None] = field(default_factory=dict)
 
     def shapes_for(self, steps: int) -> Shapes:
         """The shapes for another number of frames."""
@@ -131,6 +133,82 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
     keys = free_keys(model.inputs, given)
     if not keys:
         return _bind_static(model, given)
+    trial, graph, primes = _try(model, given, keys)
+    return _settle(model, given, trial, graph, primes)
+
+
+def bind_window(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], frames: int | None
+) -> Binding:
+    """For windows of some frames: time is as long as a window, a free batch is one stream.
+
+    Args:
+        model: the model.
+        given: shapes of inputs.
+        frames: of a window; None where time is fixed.
+
+    Raises:
+        ShapeError: the model has another number of frames, or nobody says how many a window has;
+            a free dimension that is neither time nor batch and is not given, or a contradiction.
+        ModelError: the model cannot be imported.
+    """
+    keys = free_keys(model.inputs, given)
+    shapes: Mapping[str, Sequence[int]] = given
+    if keys:
+        trial, graph, primes = _try(model, given, keys)
+        time, extents = _standing(model, given, trial, graph, primes)
+        if time and frames is None:
+            raise ShapeError(
+                "the model takes windows of any length: give the number of frames, --window W"
+            )
+        final = {key: frames or 1 if key in time else extents.get(key, 1) for key in trial}
+        shapes = shapes_of(model.inputs, given, final)
+    graph = import_graph(model, shapes)
+    expect_small(graph)
+    axes = window_axes(graph, frames)
+    bound = {value.name: value.type.shape for value in graph.inputs}
+    return Binding(graph, bound, advice="", notes=_notes(graph), frame_axes=axes)
+
+
+def window_axes(graph: Graph, frames: int | None) -> dict[str, int | None]:
+    """Which axis of each input is time; None where an input has none.
+
+    Where no cell says so, it is the only axis that is as long as a window.
+
+    Raises:
+        ShapeError: no input has one, or it is not as long as a window.
+    """
+    classes = AxisClasses(graph)
+    found: dict[str, int | None] = {}
+    for value in graph.inputs:
+        known = classes.time_axes(value)
+        fitting = [axis for axis, extent in enumerate(value.type.shape) if extent == frames]
+        found[value.name] = known[0] if known else fitting[0] if len(fitting) == 1 else None
+    lengths = {
+        value.type.shape[axis] for value in graph.inputs if (axis := found[value.name]) is not None
+    }
+    if len(lengths) != 1:
+        listed = "; ".join(f"{value.name} {value.type.shape}" for value in graph.inputs)
+        raise ShapeError(
+            f"which axis of the inputs counts the frames of a window is not clear ({listed}): "
+            "give --window W, the length of one axis of each input alone"
+        )
+    if frames is not None and lengths != {frames}:
+        raise ShapeError(
+            f"the model takes windows of {lengths.pop()} frames and no others: leave --window "
+            f"{frames} out, or export it with a dynamic time axis"
+        )
+    return found
+
+
+def _try(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], keys: Sequence[Key]
+) -> tuple[Trial, Graph, Container[int]]:
+    """Extents for the free dimensions under which the model is imported, so imported.
+
+    Raises:
+        ModelError: there are none; the first contradiction.
+    """
     first = first_trials(model.inputs, given, keys, trial_extents(model))
     primes = set(itertools.chain.from_iterable(trial.values() for trial in first))
     waiting = deque(first)
@@ -147,7 +225,7 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
             waiting.extend(next_trials(str(error), trial, model.inputs))
             continue
         if failure is None or _is_sound(model, given, trial, primes, graph):
-            return _settle(model, given, trial, graph, primes)
+            return trial, graph, primes
     assert failure is not None
     raise failure
 
@@ -198,14 +276,18 @@ def _free_failure(model: OnnxModel, error: ShapeError, trial: Trial) -> ShapeErr
     )
 
 
-def _settle(
+def _standing(
     model: OnnxModel,
     given: Mapping[str, Sequence[int]],
     trial: Trial,
     graph: Graph,
     primes: Container[int],
-) -> Binding:
-    """Read off a trial import what each free dimension is; import with time alone left free."""
+) -> tuple[set[Key], dict[Key, int]]:
+    """Which free dimensions are time, and the extents of those that are neither time nor batch.
+
+    Raises:
+        ShapeError: nothing says what one of them is.
+    """
     axes = AxisClasses(graph)
     values = {value.name: value for value in graph.inputs}
     time: set[Key] = set()
@@ -229,6 +311,18 @@ def _settle(
             f"these dimensions are neither time nor batch of a recurrent layer: "
             f"{'; '.join(unknown)}. Give them: --shape NAME=EXTENT,EXTENT,..."
         )
+    return time, fixed
+
+
+def _settle(
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    trial: Trial,
+    graph: Graph,
+    primes: Container[int],
+) -> Binding:
+    """Read off a trial import what each free dimension is; import with time alone left free."""
+    time, fixed = _standing(model, given, trial, graph, primes)
     frames = max((trial[key] for key in time), default=1)
     final = {key: frames if key in time else fixed.get(key, 1) for key in trial}
     shapes = shapes_of(model.inputs, given, final)

@@ -42,6 +42,7 @@ from edgelstm_compiler.driver import (
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
+from edgelstm_compiler.streaming.modes import Windows
 from edgelstm_compiler.target import DEFAULT_TARGET
 
 STAGES = 5
@@ -62,9 +63,22 @@ QUANTIZE_STAGES = 3
 @click.option(
     "--mode",
     type=click.Choice(list(MODES)),
-    default="stream",
-    show_default=True,
-    help="stream: one frame a step, state carried. call: exactly the ONNX function.",
+    help="stream: one frame a step, state carried. window: windows from fresh state, as in "
+    "training. call: exactly the ONNX function.  [default: stream; window with --hop]",
+)
+@click.option(
+    "--window", type=click.IntRange(min=1), metavar="W", help="Frames of a window, if free."
+)
+@click.option(
+    "--hop",
+    type=click.IntRange(min=1),
+    metavar="S",
+    help="Frames from the beginning of one window to that of the next.",
+)
+@click.option(
+    "--carry-across-windows",
+    is_flag=True,
+    help="A window begins with the state that the one before it ended with (stateful layers).",
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
@@ -138,7 +152,10 @@ QUANTIZE_STAGES = 3
 def compile_command(
     model: Path,
     output: Path | None,
-    mode: str,
+    mode: str | None,
+    window: int | None,
+    hop: int | None,
+    carry_across_windows: bool,
     target: str,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
@@ -174,6 +191,7 @@ def compile_command(
     \b
     Examples:
       edgelstm compile gait.onnx -o gait.edgelstm
+      edgelstm compile squat.onnx --mode window --hop 60
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
       edgelstm compile emg.onnx --check-input trial.csv
@@ -213,7 +231,14 @@ def compile_command(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
     request = make_request(carry, no_carry, overlap)
-    chosen = CompileOptions(mode=mode, shapes=shapes, constants=constants, carry=request)
+    windows = Windows(window, hop, carry_across_windows)
+    chosen = CompileOptions(
+        mode=mode or ("window" if windows else "stream"),
+        windows=windows,
+        shapes=shapes,
+        constants=constants,
+        carry=request,
+    )
     given = read_calibration_data(model, chosen, calibrate, calibration, columns, described)
     check_input = read_calibration_data(model, chosen, check_files, None, columns, described)
     measured = read_holdout(model, chosen, holdout, columns, described)
@@ -224,6 +249,9 @@ def compile_command(
             model,
             target=target,
             mode=mode,
+            window=window,
+            hop=hop,
+            carry_across_windows=carry_across_windows,
             shapes=shapes,
             constants=constants,
             name=name,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from edgelstm.artifact import Artifact
+from edgelstm.errors import ModelError
 from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.ir.graph import Graph, StepGraph
@@ -12,6 +15,24 @@ from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
 
 Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What is asked of the windows of a window model.
+
+    Args:
+        frames: of one window; None: as many as the model has.
+        hop: frames from the beginning of one window to that of the next.
+        carries: a window begins with the state that the one before it ended with.
+    """
+
+    frames: int | None = None
+    hop: int | None = None
+    carries: bool = False
+
+    def __bool__(self) -> bool:
+        return self != Windows()
 
 
 class CompileMode(Protocol):
@@ -66,8 +87,30 @@ class CompileMode(Protocol):
             given: the shapes that its manifest tells.
         """
 
+    def asked(self, windows: Windows | None) -> CompileMode:
+        """The mode with what was asked of its windows.
+
+        Raises:
+            ModelError: it has none, or something about them is missing or contradictory.
+        """
+
+    def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
+        """What the caller gets, out of the compiled and checked chunk."""
+
     def about_time(self, signature: Signature) -> str:
         """What a step is and how often it is due, for the C header."""
 
     def about_output(self, signature: Signature, index: int) -> list[str]:
         """When an output is valid, for the C header."""
+
+
+def expect_no_windows(mode: str, windows: Windows | None) -> None:
+    """Refuse what is asked of windows in a mode that has none.
+
+    Raises:
+        ModelError: naming the options.
+    """
+    if windows:
+        raise ModelError(
+            f"--window, --hop and --carry-across-windows are for --mode window, not for {mode}"
+        )

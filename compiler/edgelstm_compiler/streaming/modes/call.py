@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgelstm.artifact import Artifact
 from edgelstm.errors import ModelError
 from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding, bind_call
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
-from edgelstm_compiler.streaming.modes.base import Shapes
+from edgelstm_compiler.streaming.modes.base import Shapes, Windows, expect_no_windows
 from edgelstm_compiler.streaming.whole_call import whole_call
 
 
@@ -42,6 +43,16 @@ class Call:
     def shapes_of(self, signature: Signature, given: Shapes) -> Shapes:
         """Every extent is baked in."""
         return given or {spec.name: spec.model_shape for spec in signature.inputs}
+
+    def asked(self, windows: Windows | None) -> Call:
+        """It has no windows."""
+        expect_no_windows(self.name, windows)
+        return self
+
+    def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
+        """The chunk is all there is."""
+        del binding
+        return artifact
 
     def about_time(self, signature: Signature) -> str:
         """Nothing runs along time."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgelstm.artifact import Artifact
 from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding, bind_states
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_steps
 from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.modes.base import Shapes
+from edgelstm_compiler.streaming.modes.base import Shapes, Windows, expect_no_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,16 @@ class Stream:
         """Free dimensions are found again."""
         del signature
         return given
+
+    def asked(self, windows: Windows | None) -> Stream:
+        """It has no windows."""
+        expect_no_windows(self.name, windows)
+        return self
+
+    def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
+        """The chunk is all there is."""
+        del binding
+        return artifact
 
     def about_time(self, signature: Signature) -> str:
         """One sample of every input."""

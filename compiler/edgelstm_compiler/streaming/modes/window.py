@@ -1,0 +1,234 @@
+"""Window mode: each window as it was trained, from fresh state; see `edgelstm.sessions.window`.
+
+A causal network whose outputs are any-time ones becomes a step, and each window that is open a slot
+that is stepped; any other becomes a call over a whole window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edgelstm.admission import element_ranges
+from edgelstm.artifact import Artifact
+from edgelstm.container import Container, canonical_json
+from edgelstm.errors import ModelError
+from edgelstm.signature import Signature, TensorSpec, WindowPlan
+from edgelstm_compiler.binding import Binding, bind_window
+from edgelstm_compiler.ir.graph import Graph, StepGraph
+from edgelstm_compiler.onnx_import.read import OnnxModel
+from edgelstm_compiler.streaming.axes import AxisClasses
+from edgelstm_compiler.streaming.carry import CarryRequest
+from edgelstm_compiler.streaming.convert import to_steps
+from edgelstm_compiler.streaming.modes.base import Shapes, Windows
+from edgelstm_compiler.streaming.refusal import StreamabilityError
+from edgelstm_compiler.streaming.whole_call import whole_call
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """See `CompileMode`."""
+
+    name: str = "window"
+    stage: str = "window"
+    streams_as: str = ""
+    windows: Windows = field(default_factory=Windows)
+
+    def asked(self, windows: Windows | None) -> Window:
+        """With these windows."""
+        windows = windows or Windows()
+        for value, option in ((windows.frames, "--window"), (windows.hop, "--hop")):
+            if value is not None and value < 1:
+                raise ModelError(f"{option} {value}: windows have one frame at least")
+        return replace(self, windows=windows)
+
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
+        """Time is as long as a window."""
+        if carry.says_something:
+            raise ModelError(
+                "--carry and --overlap are for --mode stream: windows begin with the values that "
+                "the file gives, or with --carry-across-windows go on with their own"
+            )
+        return bind_window(model, shapes, self.windows.frames)
+
+    def source(self, binding: Binding) -> Graph:
+        """The network over one window."""
+        return binding.graph
+
+    def convert(self, graph: Graph, binding: Binding) -> StepGraph:
+        """A step where what counts is known with the newest frame, else the whole window."""
+        del binding
+        steps = _steps(graph)
+        if steps is not None:
+            return steps
+        if self.windows.carries:
+            raise ModelError(
+                "--carry-across-windows: the state of this model cannot be carried, because its "
+                "windows are computed as a whole (it looks ahead, or answers for every frame)"
+            )
+        return whole_call(graph)
+
+    def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
+        """The same code, with what is done to the frames."""
+        kernel = artifact.signature
+        frames = _frames(binding)
+        hop = self.windows.hop
+        if hop is None and self.windows.carries:
+            hop = frames
+        if hop is None:
+            raise ModelError(say_hops(frames))
+        if self.windows.carries and hop != frames:
+            raise ModelError(
+                f"--carry-across-windows with --hop {hop}: windows of {frames} frames overlap or "
+                f"are apart; the state is carried where --hop is {frames}"
+            )
+        plan = WindowPlan(frames, hop, kernel, self.windows.carries)
+        signature = _facing(kernel, binding, plan)
+        manifest = {
+            name: entry
+            for name, entry in artifact.manifest.items()
+            if name not in ("window", "warnings")
+        }
+        manifest["signature"] = signature.to_json()
+        manifest["identity"] = _identity(artifact.model_id, plan)
+        manifest["options"] = {
+            **manifest["options"],
+            "mode": self.name,
+            "window": frames,
+            "hop": hop,
+            **({"carry_across_windows": True} if self.windows.carries else {}),
+        }
+        return Artifact(Container(manifest, dict(artifact.container.sections)))
+
+    def shapes_of(self, signature: Signature, given: Shapes) -> Shapes:
+        """Every extent is baked in."""
+        del signature
+        return given
+
+    def about_time(self, signature: Signature) -> str:
+        """One sample of every input."""
+        del signature
+        return "One step is one frame of every window that is open."
+
+    def about_output(self, signature: Signature, index: int) -> list[str]:
+        """It is there when its window closes."""
+        del signature, index
+        return ["valid behind the last frame of a window"]
+
+
+def say_hops(frames: int) -> str:
+    """That nobody said how often, and what that costs."""
+    choices = dict.fromkeys((1, max(frames // 4, 1), frames))
+    costs = "; ".join(
+        f"--hop {hop}: an answer every {hop} frame{'s' if hop > 1 else ''}, "
+        f"{-(-frames // hop)} step{'s' if frames > hop else ''} of the network a frame"
+        for hop in choices
+    )
+    return (
+        f"the model was trained on windows of {frames} frames and answers with the last of them: "
+        f"say how often a window begins. {costs}. --mode stream steps it without end, which is "
+        "another function than the one that was trained"
+    )
+
+
+def is_window_program(graph: StepGraph, binding: Binding) -> bool:
+    """Whether a model of fixed length is a window: all it says, it says with the last frame."""
+    return not binding.free_time and all(output.time_axis is None for output in graph.outputs)
+
+
+def _steps(graph: Graph) -> StepGraph | None:
+    try:
+        steps = to_steps(graph)
+    except StreamabilityError:
+        return None
+    known_last = all(
+        output.time_axis is None and output.delay == 0 and output.stride == 1
+        for output in steps.outputs
+    )
+    return steps if known_last and steps.states else None
+
+
+def _frames(binding: Binding) -> int:
+    """Frames of one window."""
+    return next(
+        binding.shapes[name][axis] for name, axis in binding.frame_axes.items() if axis is not None
+    )
+
+
+def _facing(kernel: Signature, binding: Binding, plan: WindowPlan) -> Signature:
+    """What goes in and out frame by frame."""
+    axes = AxisClasses(binding.graph)
+    values = {value.name: value for value in binding.graph.inputs}
+    shown = {output.name: output.value for output in binding.graph.outputs}
+    is_stepped = bool(kernel.states)
+    inputs = kernel.inputs
+    if not is_stepped:
+        batch = {name: _batch_axis(axes.batch_axis(v), v.type.shape) for name, v in values.items()}
+        inputs = tuple(
+            _frame_of(spec, binding.frame_axes[spec.name], batch[spec.name])
+            for spec in kernel.inputs
+        )
+    outputs = tuple(
+        replace(
+            spec,
+            shape=spec.shape
+            if is_stepped
+            else _without(spec.shape, _batch_axis(axes.batch_axis(shown[spec.name]), spec.shape)),
+            stride=plan.hop,
+            warm_up=plan.frames - 1,
+        )
+        for spec in kernel.outputs
+    )
+    return replace(
+        kernel, mode="window", inputs=inputs, outputs=outputs, states=kernel.states, window=plan
+    )
+
+
+def _frame_of(spec: TensorSpec, time: int | None, batch: int | None) -> TensorSpec:
+    """An input of a whole window, for one of its frames."""
+    if time is None:
+        return replace(spec, shape=_without(spec.shape, batch))
+    model_shape = tuple(1 if axis == time else e for axis, e in enumerate(spec.model_shape))
+    shape = tuple(e for axis, e in enumerate(spec.shape) if axis not in (time, batch))
+    return replace(
+        spec,
+        shape=shape,
+        model_shape=model_shape,
+        time_axis=time,
+        ranges=_ranges_of_frame(spec, time),
+    )
+
+
+def _ranges_of_frame(spec: TensorSpec, time: int) -> tuple[tuple[int, float, float], ...]:
+    """What every frame of a window may hold."""
+    if not spec.ranges:
+        return ()
+    low, high = element_ranges(spec)
+    lows, highs = low.max(axis=time).reshape(-1), high.min(axis=time).reshape(-1)
+    kind: Any = float if spec.dtype.is_float else int
+    return tuple((1, kind(a), kind(b)) for a, b in zip(lows, highs, strict=True))
+
+
+def _batch_axis(known: int | None, shape: Sequence[int]) -> int | None:
+    """The batch of one stream; in a network without cells, the first axis if its extent is one."""
+    axis = 0 if known is None and len(shape) > 1 else known
+    return axis if axis is not None and shape[axis] == 1 else None
+
+
+def _without(shape: Sequence[int], axis: int | None) -> tuple[int, ...]:
+    return tuple(extent for place, extent in enumerate(shape) if place != axis)
+
+
+def _identity(kernel: str, plan: WindowPlan) -> str:
+    content: Mapping[str, Any] = {
+        "kernel": kernel,
+        "frames": plan.frames,
+        "hop": plan.hop,
+        "carries": plan.carries,
+    }
+    return hashlib.sha256(b"edgelstm windows 1\n" + canonical_json(content)).hexdigest()
+
+
+WINDOW = Window()

@@ -1,0 +1,283 @@
+"""Window mode: each window from fresh state, as in training, its answer with its last frame.
+
+Windows begin every `hop` frames. Where the model is causal, those that are open at once are slots,
+stepped side by side; elsewhere the frames are kept, and a whole window is computed when it closes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelstm.admission import takes
+from edgelstm.engines.base import Kernel
+from edgelstm.errors import StreamError
+from edgelstm.samples import Frame, Result, by_name, convert_blocks, convert_sample, refusal_error
+from edgelstm.sessions.base import Array, Session, SessionMode
+from edgelstm.sessions.window_ways import Staggered, Whole, WindowWay, opened_windows
+from edgelstm.signature import Signature, WindowPlan
+from edgelstm.snapshot import Snapshot
+from edgelstm.turn import Turn
+
+_WAYS: dict[str, type[WindowWay]] = {"stream": Staggered, "call": Whole}
+"""By the mode of the kernel."""
+
+_HEAD = struct.Struct("<qq")
+"""Frames fed since the stream began, and since the session did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What an answer stands for.
+
+    Args:
+        first: its first frame; frames are counted from 0 since the session began.
+        last: its last frame.
+        bad: how many of its frames stand for samples that the model did not take.
+    """
+
+    first: int
+    last: int
+    bad: int
+
+
+class WindowSession(Session):
+    """One stream whose windows are answered one by one.
+
+    `step` gives None where no window closes, and `run` the answers of the windows that close;
+    `windows` tells which those were.
+    """
+
+    _use = "step(frame) or run(frames)"
+
+    __slots__ = ("_at", "_bad", "_fed", "_marks", "_plan", "_way", "_windows")
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        signature: Signature,
+        state_init: bytes | memoryview,
+        scratch_bytes: int,
+        model_id: str,
+    ) -> None:
+        assert signature.window is not None
+        self._kernel, self._signature, self._model_id = kernel, signature, model_id
+        self._plan: WindowPlan = signature.window
+        self._turn = Turn(f"the session of {signature.name!r}")
+        self._state_init = np.frombuffer(state_init, np.uint8)
+        way = _WAYS[self._plan.kernel.mode]
+        self._way: WindowWay | None = way(
+            kernel, signature, self._state_init, scratch_bytes, model_id
+        )
+        self._at = self._fed = 0
+        self._bad = np.zeros(self._plan.slots, np.int64)
+        self._marks: NDArray[np.int64] | None = None
+        self._windows: tuple[Window, ...] = ()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The way has everything."""
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What the answers of the last `step` or `run` stand for, in their order."""
+        return self._windows
+
+    def step(self, frame: Frame) -> Result:
+        """Feed one frame.
+
+        Args:
+            frame: as for the steps of a stream.
+
+        Returns:
+            The window's outputs, fresh arrays, where the frame closes one; else None.
+
+        Raises:
+            StreamError: the frame does not fit, or a state would not be finite after it; nothing
+                was changed.
+        """
+        with self._turn:
+            self._expect_open()
+            specs = self._signature.inputs
+            items = by_name(frame, specs)
+            blocks = [
+                convert_sample(item, spec)[None] for item, spec in zip(items, specs, strict=True)
+            ]
+            self._check(blocks, is_block=False)
+            answers, fed = self._feed(blocks)
+            if not fed:
+                raise self._overflow(0, None)
+            return self._as_result([rows[0] for rows in answers]) if self._windows else None
+
+    def run(self, frames: Frame) -> Result:
+        """Feed a block of frames; the same as `step` for each of them.
+
+        Args:
+            frames: `(n, *frame)`, or a dict of such blocks by name.
+
+        Returns:
+            Fresh arrays `(windows, *output)` of the windows that closed, one or a dict by name.
+
+        Raises:
+            StreamError: a frame does not fit; none of the block was fed.
+            NonFiniteStateError: a state would not be finite after one of the frames; those before
+                it were fed: the error holds their number, and the answers until then.
+        """
+        with self._turn:
+            self._expect_open()
+            blocks = convert_blocks(frames, self._signature.inputs)
+            self._check(blocks, is_block=True)
+            answers, fed = self._feed(blocks)
+            if fed < len(blocks[0]):
+                raise self._overflow(fed, self._as_result(answers))
+            return self._as_result(answers)
+
+    def mark(self, bad: NDArray[np.int64]) -> None:
+        """Say of the frames of the next `run` how many bad samples each stands for.
+
+        Shapes:
+            bad `(n,)`.
+        """
+        self._marks = bad
+
+    def _check(self, blocks: Sequence[Array], *, is_block: bool) -> None:
+        """Refuse what an input does not take, before any of it is fed."""
+        for block, spec in zip(blocks, self._signature.inputs, strict=True):
+            if not takes(block, spec):
+                self._marks = None
+                raise refusal_error(block if is_block else block[0], spec, is_block)
+
+    def _feed(self, blocks: Sequence[Array]) -> tuple[list[Array], int]:
+        way, plan = self._expect_way(), self._plan
+        marks, self._marks = self._marks, None
+        count = len(blocks[0])
+        way.take(blocks)
+        closed: list[Window] = []
+        rows: list[list[Array]] = [[] for _ in self._signature.outputs]
+        done = 0
+        while done < count:
+            newest, phase = divmod(self._at, plan.hop)
+            if phase == 0:
+                way.begin(newest)
+                self._bad[newest % plan.slots] = 0
+            size, closing = self._stretch(count - done)
+            fed = size
+            if self._opened():
+                fed = way.advance(done, done + size, self._at)
+            if marks is not None:
+                for window in self._opened():
+                    self._bad[window % plan.slots] += int(marks[done : done + fed].sum())
+            self._at += fed
+            self._fed += fed
+            done += fed
+            if fed < size:
+                break
+            if closing is not None:
+                bad = int(self._bad[closing % plan.slots])
+                closed.append(Window(self._fed - plan.frames, self._fed - 1, bad))
+                for kept, array in zip(rows, way.answer(closing), strict=True):
+                    kept.append(array.copy())
+        self._windows = tuple(closed)
+        answers = [
+            np.array(kept, spec.dtype.numpy).reshape(len(kept), *spec.shape)
+            for kept, spec in zip(rows, self._signature.outputs, strict=True)
+        ]
+        return answers, done
+
+    def _stretch(self, most: int) -> tuple[int, int | None]:
+        """Frames up to the next beginning or end of a window, and the window that ends there."""
+        plan, at = self._plan, self._at
+        until_next = plan.hop - at % plan.hop
+        oldest = self._opened()
+        if not oldest:
+            return min(most, until_next), None
+        until_end = oldest[0] * plan.hop + plan.frames - at
+        size = min(most, until_next, until_end)
+        return size, oldest[0] if size == until_end else None
+
+    def _opened(self) -> range:
+        """Windows that hold the next frame; none where they are apart."""
+        return opened_windows(self._plan, self._at)
+
+    def advance(self, values: Mapping[str, Any]) -> Result:
+        """A step."""
+        return self.step(values if len(values) > 1 else next(iter(values.values())))
+
+    def advance_all(self, blocks: Mapping[str, Any]) -> Result:
+        """A run."""
+        return self.run(blocks)
+
+    def reset(self) -> None:
+        """Begin a new stream: its first window begins with the next frame."""
+        with self._turn:
+            self._expect_way().reset()
+            self._at = 0
+            self._bad[:] = 0
+
+    def snapshot(self) -> Snapshot:
+        """The windows that are open, as a value; `bytes()` of it can be stored."""
+        with self._turn:
+            way = self._expect_way()
+            head = _HEAD.pack(self._at, self._fed) + self._bad.tobytes()
+            return Snapshot(self._model_id, head + way.state())
+
+    def _restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
+        way = self._expect_way()
+        if not isinstance(snapshot, Snapshot):
+            snapshot = Snapshot.from_bytes(snapshot)
+        name = self._signature.name
+        if snapshot.model_id != self._model_id:
+            raise StreamError(
+                f"the snapshot is of another model than {name!r}, or of other windows"
+            )
+        size = _HEAD.size + self._bad.nbytes
+        if len(snapshot.state) < size:
+            raise StreamError(f"the snapshot is no state of the windows of {name!r}")
+        at, fed = _HEAD.unpack_from(snapshot.state)
+        bad = np.frombuffer(snapshot.state, np.int64, self._bad.size, _HEAD.size)
+        if not 0 <= at <= fed or (bad < 0).any():
+            raise StreamError(f"the snapshot of {name!r} counts its frames wrongly")
+        state = way.expect_state(snapshot.state[size:])
+        self._at, self._fed = at, fed
+        self._bad[:] = bad
+        begun = [w for w in self._opened() if w * self._plan.hop < at]
+        way.restore(state, begun)
+
+    def _close(self) -> None:
+        if self._way is not None:
+            self._way.close()
+        self._way = None
+
+    def _expect_open(self) -> None:
+        self._expect_way()
+
+    def _expect_way(self) -> WindowWay:
+        if self._way is None:
+            raise StreamError(
+                f"the session of {self._signature.name!r} is closed: make a new one with "
+                "artifact.session()"
+            )
+        return self._way
+
+
+WINDOW = SessionMode(
+    name="window",
+    session=WindowSession,
+    unit="frame",
+    units="frames",
+    consumes="frame",
+    entry="step",
+    use=WindowSession._use,
+    has_blocks=True,
+    takes_many=False,
+    runner="edgelstm.io.stream_run:StreamRun",
+    described_size=prod,
+    refused_options=("reset_every",),
+    why_refused="begins windows in streams, and this artifact has windows of its own",
+)
