@@ -57,6 +57,7 @@ class Replay:
         frames_in: frames read.
         frames_done: frames that are dealt with: fed, or left out for good.
         frames_out: predictions written.
+        frames_run: frames that went through the model, copies for bad ones included.
         bad_by_reason: frames and lines that the model does not take, by what is wrong with them.
         model_ns: time spent in the model.
         since_reset: frames fed since the stream began.
@@ -71,12 +72,15 @@ class Replay:
     frames_in: int = 0
     frames_done: int = 0
     frames_out: int = 0
+    frames_run: int = 0
     bad_by_reason: Counter[str] = field(default_factory=Counter)
     model_ns: int = 0
     since_reset: int = 0
     last_good: dict[str, Array] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
     _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    _bad_so_far: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    _told: int = 0
 
     @property
     def bad_frames(self) -> int:
@@ -123,11 +127,13 @@ class Replay:
         if bad is None:
             bad = find_bad_frames(batch, self.session.signature)
         self._bad = np.zeros(len(batch), np.bool_)
+        self._bad_so_far = np.cumsum(bad)
         if bad.any():
             self._feed_with_bad(batch, bad)
         else:
             self._feed(batch, np.arange(len(batch)))
         self._remember(batch, bad)
+        self._told -= int(self._bad_so_far[-1]) if len(batch) else 0
         self.frames_done += len(batch)
 
     def _feed_with_bad(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
@@ -147,6 +153,7 @@ class Replay:
                 if is_bad:
                     self.session.reset()
                     self.since_reset = 0
+                    self._told = int(self._bad_so_far[part[-1]])
                 else:
                     self._feed(batch, part)
 
@@ -174,13 +181,26 @@ class Replay:
                 fed, size = fed + 1, _SHORT_BLOCK
             chosen = chosen[fed:]
 
-    def _feed_block(self, batch: Batch, chosen: NDArray[np.int64]) -> int:
-        """Feed those frames; how many were, before one after which a state would overflow."""
+    def _feed_block(
+        self, batch: Batch, chosen: NDArray[np.int64], marks: NDArray[np.int64] | None = None
+    ) -> int:
+        """Feed those frames; how many were, before one after which a state would overflow.
+
+        Args:
+            batch: has them.
+            chosen: which.
+            marks: how many bad samples each stands for; None: those since the frame before it.
+        """
         self._room()
         is_whole = len(chosen) == len(batch)
         frames = dict(batch.frames)
         if not is_whole:
             frames = {name: array[chosen] for name, array in frames.items()}
+        so_far = np.zeros(0, np.int64) if marks is not None else self._bad_so_far[chosen]
+        if marks is None and len(chosen) and so_far[-1] != self._told:
+            marks = np.diff(so_far, prepend=self._told)
+        if marks is not None:
+            self.session.mark(marks)
         start = perf_counter_ns()
         try:
             result: Any = self.session.run(frames)
@@ -190,13 +210,20 @@ class Replay:
         self.model_ns += perf_counter_ns() - start
         if not fed:
             return 0
-        kept = dict(batch.kept)
-        if not is_whole or fed < len(chosen):
-            kept = {name: [values[i] for i in chosen[:fed]] for name, values in kept.items()}
-        outputs = self.session.signature.outputs
-        self.sink.write({outputs[0].name: result} if len(outputs) == 1 else result, kept)
-        self.frames_out += fed
+        if len(so_far):
+            self._told = int(so_far[fed - 1])
+        self.frames_run += fed
         self.since_reset += fed
+        answered = self.session.answered(fed)
+        of = chosen[:fed] if answered is None else chosen[answered]
+        kept = dict(batch.kept)
+        if not is_whole or len(of) < len(chosen):
+            kept = {name: [values[i] for i in of] for name, values in kept.items()}
+        outputs = self.session.signature.outputs
+        if len(of):
+            by_name = {outputs[0].name: result} if len(outputs) == 1 else result
+            self.sink.write(by_name, kept | dict(self.session.about_answers()))
+        self.frames_out += len(of)
         return fed
 
     def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
@@ -209,9 +236,11 @@ class Replay:
                 f"NaN or beyond its limit; {_WAY_OUT}"
             )
         self._count(batch, index, OVERFLOW)
+        self._bad_so_far[index:] += 1
         if self.policy is BadSamplePolicy.RESET:
             self.session.reset()
             self.since_reset = 0
+            self._told = int(self._bad_so_far[index])
         elif self.policy is BadSamplePolicy.HOLD:
             good = self.last_good
             if fed:
@@ -221,7 +250,10 @@ class Replay:
                 kept = {name: [values[index]] for name, values in batch.kept.items()}
                 frames = {name: frame[None] for name, frame in good.items()}
                 # Where that overflows as well, this frame has no prediction.
-                self._feed_block(Batch(frames, batch.where, kept), np.arange(1))
+                self._feed_block(
+                    Batch(frames, batch.where, kept), np.arange(1), np.ones(1, np.int64)
+                )
+                self._told = int(self._bad_so_far[index])
 
     def _count(self, batch: Batch, index: int, reason: str | None = None) -> None:
         """Count a frame as bad, once: the copy that stands for it may overflow as well."""

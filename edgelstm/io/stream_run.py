@@ -26,6 +26,7 @@ from edgelstm.io.sources.wrapped import WrappedSource
 from edgelstm.io.state_file import StreamState, read_state, save_state
 from edgelstm.io.watch import WatchedSource
 from edgelstm.outputs import STANDARD, Protected, check_output
+from edgelstm.sessions import mode_of
 
 Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
 """Shows how far a recording is; what it yields is called with each advance."""
@@ -115,7 +116,7 @@ class StreamRun:
             stack.callback(self._save)
             with stop.raising():
                 output_format = self._output_format(is_ndjson)
-                named = self._named(output_format, source.kept)
+                named = self._named(output_format, (*source.kept, *self._columns(source)))
                 sink = stack.enter_context(
                     self._open_sink(named, output_format, state, source.total is None)
                 )
@@ -169,7 +170,7 @@ class StreamRun:
             "bad_by_reason": dict(replay.bad_by_reason),
             "on_bad_sample": replay.policy.value,
             "columns": {name: list(names) for name, names in replay.source.mapping.items()},
-            "ns_per_step": round(replay.model_ns / max(replay.frames_out, 1), 1),
+            "ns_per_step": round(replay.model_ns / max(replay.frames_run, 1), 1),
         }
         summary["warnings"] = list(self._remarks)
         if self.options.state_path is not None:
@@ -221,6 +222,21 @@ class StreamRun:
         if options.output_path == STANDARD:
             return "ndjson" if is_ndjson else "csv"
         return output_format(options.output_path)
+
+    def _columns(self, source: Source) -> tuple[str, ...]:
+        """What the mode tells about each answer, in columns of its own.
+
+        Raises:
+            RecordingError: a column that passes through has such a name.
+        """
+        columns = mode_of(self.model.signature.mode).columns
+        taken = [name for name in columns if name in source.kept]
+        if taken:
+            raise RecordingError(
+                f"--keep {taken[0]}: a column of this name tells about the windows; rename it in "
+                "the recording, or leave it out"
+            )
+        return columns
 
     def _named(self, chosen: Format, kept: Sequence[str]) -> NamedOutputs:
         """The names of the outputs; NPY, which has room for one array, has none."""

@@ -52,6 +52,7 @@ class SessionMode:
         runner: `module:class` of what `edgelstm run` does with a recording.
         refused_options: of `edgelstm run`, because they mean nothing here; with why.
         why_refused: in words, for those.
+        columns: about the outputs, written beside them.
         described_size: of an input or output of this shape, how many elements have names of their
             own (columns, labels).
     """
@@ -69,6 +70,7 @@ class SessionMode:
     described_size: Callable[[tuple[int, ...]], int]
     refused_options: tuple[str, ...] = ()
     why_refused: str = ""
+    columns: tuple[str, ...] = ()
 
 
 class Session(ABC):
@@ -193,6 +195,28 @@ class Session(ABC):
         Returns:
             Fresh arrays `(n, *output)`, one or a dict by name.
         """
+
+    def mark(self, bad: NDArray[np.int64]) -> None:
+        """Say of the frames of the next `run` how many bad samples each stands for.
+
+        Modes whose answers stand for several frames tell it with them; the others need not.
+
+        Shapes:
+            bad `(n,)`.
+        """
+
+    def answered(self, count: int) -> NDArray[np.int64] | None:
+        """Which of the frames of the last `run` its outputs belong to; None: one to each.
+
+        Args:
+            count: how many frames were fed.
+        """
+        del count
+        return None
+
+    def about_answers(self) -> dict[str, list[int]]:
+        """Columns about the outputs of the last `run`; their names are `SessionMode.columns`."""
+        return {}
 
     def reset(self) -> None:
         """Begin a new stream: every state gets its initial value."""

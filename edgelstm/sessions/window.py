@@ -146,6 +146,18 @@ class WindowSession(Session):
         """
         self._marks = bad
 
+    def answered(self, count: int) -> NDArray[np.int64]:
+        """The frames that closed windows."""
+        return np.array([w.last - self._fed + count for w in self._windows], np.int64)
+
+    def about_answers(self) -> dict[str, list[int]]:
+        """First and last frame of each window, counted from 1, and its bad ones."""
+        return {
+            "first_frame": [window.first + 1 for window in self._windows],
+            "last_frame": [window.last + 1 for window in self._windows],
+            "bad_frames": [window.bad for window in self._windows],
+        }
+
     def _check(self, blocks: Sequence[Array], *, is_block: bool) -> None:
         """Refuse what an input does not take, before any of it is fed."""
         for block, spec in zip(blocks, self._signature.inputs, strict=True):
@@ -279,5 +291,6 @@ WINDOW = SessionMode(
     runner="edgelstm.io.stream_run:StreamRun",
     described_size=prod,
     refused_options=("reset_every",),
+    columns=("first_frame", "last_frame", "bad_frames"),
     why_refused="begins windows in streams, and this artifact has windows of its own",
 )
