@@ -135,7 +135,7 @@ def verify_call(
     result = artifact.session().call(dict(inputs))
     actual = result if isinstance(result, dict) else {artifact.signature.outputs[0].name: result}
     pieces = [
-        _Piece(spec.name, actual[spec.name][None], expected.outputs[spec.name][None], inputs, [0])
+        Piece(spec.name, actual[spec.name][None], expected.outputs[spec.name][None], inputs, [0])
         for spec in artifact.signature.outputs
     ]
     decider = _Decider(oracle, lambda name, exact, piece: exact[name][None])
@@ -179,7 +179,7 @@ def verify_stream(
         name: x if specs[name].time_axis is not None else np.repeat(x[:1], total, axis=0)
         for name, x in frames.items()
     }
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     against = ""
     for start in range(0, total - window + 1, window):
         block = {name: x[start : start + window] for name, x in frames.items()}
@@ -197,14 +197,14 @@ def verify_stream(
                     continue
                 wanted = _rows_of(expected.outputs[spec.name], spec)
                 steps = [start + step for step in chosen]
-                pieces.append(_Piece(spec.name, rows[spec.name][chosen], wanted, inputs, steps))
+                pieces.append(Piece(spec.name, rows[spec.name][chosen], wanted, inputs, steps))
     by_name = {spec.name: spec for spec in outputs}
     decider = _Decider(oracle, lambda name, exact, piece: _rows_of(exact[name], by_name[name]))
     return _judged(against, total, pieces, tolerance, decider)
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """Rows of one output beside the model's on the same inputs, and their steps."""
 
     name: str
@@ -219,9 +219,9 @@ class _Decider:
     """Float64 values and noise floors of pieces, where two float32 engines differ."""
 
     oracle: Oracle
-    rows: Callable[[str, Mapping[str, Array], _Piece], Array]
+    rows: Callable[[str, Mapping[str, Array], Piece], Array]
 
-    def limit(self, pieces: Sequence[_Piece], tolerance: float) -> tuple[list[Array], float]:
+    def limit(self, pieces: Sequence[Piece], tolerance: float) -> tuple[list[Array], float]:
         """The float64 rows, and how far from them the artifact may be.
 
         The limit is 0 where the model in float32 is not what the float64 evaluation computes.
@@ -236,10 +236,31 @@ class _Decider:
         return exact, max(tolerance, OURS * floor, distance) if is_sound else 0.0
 
 
+def judge_pieces(
+    oracle: Oracle,
+    against: str,
+    steps: int,
+    pieces: Sequence[Piece],
+    tolerance: float | None,
+    rows: Callable[[str, Mapping[str, Array], Piece], Array],
+) -> Verification:
+    """The verdict on pieces of all outputs.
+
+    Args:
+        oracle: decides where two float32 engines differ.
+        against: who said what is expected.
+        steps: how many were made.
+        pieces: what to compare.
+        tolerance: see `verify_stream`.
+        rows: the rows of an output, by name, of what the oracle gives exactly for a piece.
+    """
+    return _judged(against, steps, pieces, tolerance, _Decider(oracle, rows))
+
+
 def _judged(
     against: str,
     steps: int,
-    pieces: Sequence[_Piece],
+    pieces: Sequence[Piece],
     tolerance: float | None,
     decider: _Decider,
 ) -> Verification:

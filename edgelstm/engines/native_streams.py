@@ -149,6 +149,11 @@ class BatchRunner:
         self._all_codes[self._places[: self._count]] = self._codes[: self._count]
         return self._all_codes
 
+    def share_frames(self) -> None:
+        """From now on all streams get the same frames, `[frame][input block]`."""
+        self._strides[1:3] = 0, self._frame_bytes[0]
+        self._bound = None
+
     def write_state(self, stream: int, state: Block) -> None:
         """Set the state block of one stream, or of several from that one on."""
         size = self._states.shape[1]

@@ -204,6 +204,7 @@ class Session(ABC):
         Shapes:
             bad `(n,)`.
         """
+        del bad
 
     def answered(self, count: int) -> NDArray[np.int64] | None:
         """Which of the frames of the last `run` its outputs belong to; None: one to each.

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from edgelstm.admission import takes
-from edgelstm.engines.base import Blocks, Kernel
+from edgelstm.engines.base import Kernel
 from edgelstm.errors import StreamError
 from edgelstm.memory import Block, allocate_block
 from edgelstm.sessions.base import Array, view
 from edgelstm.sessions.call import CallSession
+from edgelstm.sessions.window_slots import Slots, make_slots
 from edgelstm.signature import Signature, WindowPlan
 from edgelstm.snapshot import Snapshot, state_to_restore
 
@@ -121,7 +122,7 @@ class Staggered(WindowWay):
 
     def _prepare(self, kernel: Kernel, scratch_bytes: int) -> None:
         inner, slots = self._plan.kernel, self._plan.slots
-        self._slots = SlotRunner(kernel, inner, slots, self._state_init.size, scratch_bytes)
+        self._slots: Slots = make_slots(kernel, inner, slots, self._state_init.size, scratch_bytes)
         self._used = 0
         self._outputs = allocate_block(slots * inner.output_bytes * MOST_FRAMES)
         self._inputs = np.empty((0, inner.input_bytes), np.uint8)
@@ -157,9 +158,11 @@ class Staggered(WindowWay):
         checks = self._plan.kernel.checks_states
         before = [self._slots.read(slot) for slot in range(self._used)] if checks else []
         count = stop - start
-        codes = self._slots.run(self._inputs[start:stop], self._outputs, self._used)
+        size, places = self._plan.kernel.output_bytes, self._plan.slots
+        room = self._outputs[: count * places * size]
+        codes = self._slots.run(self._inputs[start:stop], room, self._used)
         slots = [window % self._plan.slots for window in opened_windows(self._plan, at)]
-        failed = [-1 - int(codes[slot]) for slot in slots if codes[slot] < 0] if checks else []
+        failed = [] if codes is None else [-1 - int(codes[k]) for k in slots if codes[k] < 0]
         if failed:
             for slot, state in enumerate(before):
                 self._slots.write(slot, state)
@@ -167,9 +170,7 @@ class Staggered(WindowWay):
             if count:
                 return self._step(start, start + count, at)
             return 0
-        size = self._plan.kernel.output_bytes
-        rows = self._outputs[: count * self._used * size].reshape(count, self._used, size)
-        self._last[: self._used] = rows[-1]
+        self._last[...] = room.reshape(count, places, size)[-1]
         return count
 
     def answer(self, window: int) -> list[Array]:
@@ -215,60 +216,6 @@ class Staggered(WindowWay):
     def close(self) -> None:
         """The slots' memory."""
         self._slots.close()
-
-
-class SlotRunner:
-    """States side by side, moved on through the same frames.
-
-    Args:
-        kernel: of one stream.
-        signature: of the kernel.
-        slots: how many states.
-        state_bytes: of each.
-        scratch_bytes: of the kernel.
-    """
-
-    def __init__(
-        self, kernel: Kernel, signature: Signature, slots: int, state_bytes: int, scratch_bytes: int
-    ) -> None:
-        self._kernel, self._output_bytes = kernel, signature.output_bytes
-        scratch = allocate_block(scratch_bytes)
-        self._blocks = [
-            Blocks(
-                state=allocate_block(state_bytes),
-                scratch=scratch,
-                inputs=allocate_block(signature.input_bytes),
-                outputs=allocate_block(signature.output_bytes),
-            )
-            for _ in range(slots)
-        ]
-        self._codes = np.zeros(slots, np.int64)
-
-    def run(self, inputs: Array, outputs: Block, used: int) -> Array:
-        """Feed frames `(n, input block)` to the first slots; outputs `[frame][slot][block]`.
-
-        Returns:
-            What the kernel returned for each slot.
-        """
-        count, size = len(inputs), self._output_bytes
-        rows = outputs[: count * used * size].reshape(count, used, size)
-        for slot in range(used):
-            result = np.empty((count, size), np.uint8)
-            run = self._kernel.bind_run(self._blocks[slot], inputs, result, count)
-            self._codes[slot] = run()
-            rows[:, slot] = result
-        return self._codes
-
-    def read(self, slot: int) -> Block:
-        """The state of a slot."""
-        return self._blocks[slot].state.copy()
-
-    def write(self, slot: int, state: Block) -> None:
-        """Set the state of a slot."""
-        self._blocks[slot].state[...] = state
-
-    def close(self) -> None:
-        """Nothing else is held."""
 
 
 class Whole(WindowWay):

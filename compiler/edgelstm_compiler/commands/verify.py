@@ -37,6 +37,7 @@ from edgelstm_compiler.verification import (
     verify_call,
     verify_stream,
 )
+from edgelstm_compiler.window_verification import chunk_of, verify_windows
 
 RANDOM_FRAMES = 1000
 CARRIED_STEPS = 200
@@ -112,6 +113,7 @@ def verify_command(
         if not checked.passed:
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
+    windows = compiled.signature.window
     if not mode_of(compiled.signature.mode).has_blocks:
         if source is None:
             inputs = random_call(compiled, domains=_domains(compiled, original))
@@ -125,6 +127,8 @@ def verify_command(
                 CARRIED_STEPS if carried is not None else fixed_length(original, compiled)
             )
             count = count or RANDOM_FRAMES
+            if windows is not None:
+                count = max(count, windows.frames + 2 * windows.hop + 1)
             block = random_frames(compiled, count, domains=_domains(compiled, original))
         else:
             chosen = split_names(columns or "")
@@ -133,6 +137,8 @@ def verify_command(
             block = {name: x[:frames] for name, x in block.items()}
         if carried is not None:
             result = verify_carried(compiled, carried, block, tolerance)
+        elif windows is not None:
+            result = verify_windows(compiled, original, block, tolerance)
         else:
             result = verify_stream(compiled, original, block, tolerance)
     inner = _verify_inside(compiled, original) if result.passed else ""
@@ -170,6 +176,7 @@ def _domains(compiled: Artifact, original: OnnxModel) -> dict[str, Domain]:
 
 def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
     """What the self-check finds: states, logits and cuts that the outputs alone may not show."""
+    compiled = chunk_of(compiled) if compiled.signature.window is not None else compiled
     restored = restore(compiled, original)
     try:
         if restored.binding.carried is not None:
@@ -188,6 +195,7 @@ def _verify_quantized(
     columns: str | None,
     frames: int | None,
 ) -> QuantizedVerification:
+    compiled = chunk_of(compiled) if compiled.signature.window is not None else compiled
     restored = restore(compiled, original)
     recordings: list[Recording]
     if source is None:
