@@ -149,9 +149,17 @@ class BatchRunner:
         self._all_codes[self._places[: self._count]] = self._codes[: self._count]
         return self._all_codes
 
-    def share_frames(self) -> None:
-        """From now on all streams get the same frames, `[frame][input block]`."""
-        self._strides[1:3] = 0, self._frame_bytes[0]
+    def share_frames(self, apart: int = 0, *, is_last_kept: bool = False) -> None:
+        """From now on all streams read the same frames, `[frame][input block]`.
+
+        Args:
+            apart: how many frames each stream begins behind the one before it.
+            is_last_kept: outputs are `[stream][output block]`, of the last frame alone.
+        """
+        size = self._frame_bytes[0]
+        self._strides[1:3] = apart * size, size
+        if is_last_kept:
+            self._strides[4] = 0
         self._bound = None
 
     def write_state(self, stream: int, state: Block) -> None:

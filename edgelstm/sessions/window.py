@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -47,6 +47,14 @@ class Window:
     bad: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What comes out: answers by output, and the windows that they are of."""
+
+    rows: list[list[Array]]
+    closed: list[Window] = field(default_factory=list)
+
+
 class WindowSession(Session):
     """One stream whose windows are answered one by one.
 
@@ -56,7 +64,19 @@ class WindowSession(Session):
 
     _use = "step(frame) or run(frames)"
 
-    __slots__ = ("_at", "_bad", "_fed", "_marks", "_plan", "_way", "_windows")
+    __slots__ = (
+        "_at",
+        "_bad",
+        "_fed",
+        "_frame_dtype",
+        "_frame_shape",
+        "_input",
+        "_marks",
+        "_next",
+        "_plan",
+        "_way",
+        "_windows",
+    )
 
     def __init__(
         self,
@@ -75,14 +95,18 @@ class WindowSession(Session):
         self._way: WindowWay | None = way(
             kernel, signature, self._state_init, scratch_bytes, model_id
         )
-        self._at = self._fed = 0
+        self._at = self._fed = self._next = 0
         self._bad = np.zeros(self._plan.slots, np.int64)
         self._marks: NDArray[np.int64] | None = None
         self._windows: tuple[Window, ...] = ()
         self._prepare()
 
     def _prepare(self) -> None:
-        """The way has everything."""
+        """One input takes the short way through `step`; no array passes its check else."""
+        place = self._expect_way().place_for_frame()
+        self._input = np.empty(0) if place is None else place
+        self._frame_shape = None if place is None else place.shape
+        self._frame_dtype = None if place is None else place.dtype
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -103,6 +127,12 @@ class WindowSession(Session):
                 was changed.
         """
         with self._turn:
+            if (
+                type(frame) is np.ndarray
+                and frame.dtype is self._frame_dtype
+                and frame.shape == self._frame_shape
+            ):
+                return self._step_frame(frame)
             self._expect_open()
             specs = self._signature.inputs
             items = by_name(frame, specs)
@@ -114,6 +144,28 @@ class WindowSession(Session):
             if not fed:
                 raise self._overflow(0, None)
             return self._as_result([rows[0] for rows in answers]) if self._windows else None
+
+    def _step_frame(self, frame: Array) -> Result:
+        way, plan, at = self._expect_way(), self._plan, self._at
+        newest, phase = divmod(at, plan.hop)
+        self._input[...] = frame
+        if newest * plan.hop + plan.frames <= at and not self._opened():
+            self._check([frame[None]], is_block=False)  # between windows: no code looks at it
+        else:
+            if phase == 0:
+                way.begin(newest)
+                self._bad[newest % plan.slots] = 0
+            if way.advance_frame():
+                raise refusal_error(self._input, self._signature.inputs[0], is_block=False)
+        self._at = at + 1
+        self._fed += 1
+        closing, phase = divmod(at + 1 - plan.frames, plan.hop)
+        if phase or closing < self._next:
+            self._windows = ()
+            return None
+        bad = int(self._bad[closing % plan.slots])
+        self._windows = (Window(self._fed - plan.frames, self._fed - 1, bad),)
+        return self._as_result([array.copy() for array in way.answer(closing)])
 
     def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
@@ -166,19 +218,76 @@ class WindowSession(Session):
                 raise refusal_error(block if is_block else block[0], spec, is_block)
 
     def _feed(self, blocks: Sequence[Array]) -> tuple[list[Array], int]:
-        way, plan = self._expect_way(), self._plan
+        """Answers by output, and how many frames were fed."""
         marks, self._marks = self._marks, None
         count = len(blocks[0])
-        way.take(blocks)
-        closed: list[Window] = []
-        rows: list[list[Array]] = [[] for _ in self._signature.outputs]
-        done = 0
-        while done < count:
+        self._expect_way().take(blocks)
+        walk = _Walk([[] for _ in self._signature.outputs])
+        done = self._feed_complete(walk, count) if marks is None else 0
+        if done < count:
+            done = self._walk(walk, done, count, marks)
+        self._windows = tuple(walk.closed)
+        answers = [
+            np.concatenate(kept) if kept else np.empty((0, *spec.shape), spec.dtype.numpy)
+            for kept, spec in zip(walk.rows, self._signature.outputs, strict=True)
+        ]
+        return answers, done
+
+    def _feed_complete(self, walk: _Walk, count: int) -> int:
+        """Windows that begin and end among the frames, if there are enough to do them at once.
+
+        Those that are open before are stepped to their ends; those that stay open are left.
+        """
+        plan, at = self._plan, self._at
+        first = -(-at // plan.hop)
+        windows = (at + count - plan.frames) // plan.hop - first + 1
+        rows = self._expect_way().complete(first * plan.hop - at, windows) if windows > 1 else None
+        if rows is None:
+            return 0
+        older = (first - 1) * plan.hop + plan.frames - at
+        if first and older > 0:
+            self._walk(walk, 0, older, None, begins=False)
+        shift = self._fed - self._at
+        for window in range(first, first + windows):
+            start = window * plan.hop + shift
+            walk.closed.append(Window(start, start + plan.frames - 1, 0))
+        for kept, array in zip(walk.rows, rows, strict=True):
+            kept.append(array)
+        fed = min((first + windows) * plan.hop - at, count)
+        self._at = at + fed
+        self._fed = self._at + shift
+        self._next = first + windows
+        return fed
+
+    def _walk(
+        self,
+        walk: _Walk,
+        start: int,
+        stop: int,
+        marks: NDArray[np.int64] | None,
+        *,
+        begins: bool = True,
+    ) -> int:
+        """Feed frames from one beginning or end of a window to the next.
+
+        Args:
+            walk: gets the answers.
+            start: the first of the frames taken.
+            stop: behind the last.
+            marks: see `mark`.
+            begins: whether windows begin; those that are open end in any case.
+
+        Returns:
+            The first frame that was not fed.
+        """
+        way, plan = self._expect_way(), self._plan
+        done = start
+        while done < stop:
             newest, phase = divmod(self._at, plan.hop)
-            if phase == 0:
+            if phase == 0 and begins:
                 way.begin(newest)
                 self._bad[newest % plan.slots] = 0
-            size, closing = self._stretch(count - done)
+            size, closing = self._stretch(stop - done)
             fed = size
             if self._opened():
                 fed = way.advance(done, done + size, self._at)
@@ -192,15 +301,10 @@ class WindowSession(Session):
                 break
             if closing is not None:
                 bad = int(self._bad[closing % plan.slots])
-                closed.append(Window(self._fed - plan.frames, self._fed - 1, bad))
-                for kept, array in zip(rows, way.answer(closing), strict=True):
-                    kept.append(array.copy())
-        self._windows = tuple(closed)
-        answers = [
-            np.array(kept, spec.dtype.numpy).reshape(len(kept), *spec.shape)
-            for kept, spec in zip(rows, self._signature.outputs, strict=True)
-        ]
-        return answers, done
+                walk.closed.append(Window(self._fed - plan.frames, self._fed - 1, bad))
+                for kept, array in zip(walk.rows, way.answer(closing), strict=True):
+                    kept.append(array[None].copy())
+        return done
 
     def _stretch(self, most: int) -> tuple[int, int | None]:
         """Frames up to the next beginning or end of a window, and the window that ends there."""
@@ -214,8 +318,9 @@ class WindowSession(Session):
         return size, oldest[0] if size == until_end else None
 
     def _opened(self) -> range:
-        """Windows that hold the next frame; none where they are apart."""
-        return opened_windows(self._plan, self._at)
+        """Windows that hold the next frame and wait for their answers."""
+        found = opened_windows(self._plan, self._at)
+        return range(max(found.start, self._next), found.stop)
 
     def advance(self, values: Mapping[str, Any]) -> Result:
         """A step."""
@@ -229,7 +334,7 @@ class WindowSession(Session):
         """Begin a new stream: its first window begins with the next frame."""
         with self._turn:
             self._expect_way().reset()
-            self._at = 0
+            self._at = self._next = 0
             self._bad[:] = 0
 
     def snapshot(self) -> Snapshot:
@@ -256,7 +361,7 @@ class WindowSession(Session):
         if not 0 <= at <= fed or (bad < 0).any():
             raise StreamError(f"the snapshot of {name!r} counts its frames wrongly")
         state = way.expect_state(snapshot.state[size:])
-        self._at, self._fed = at, fed
+        self._at, self._fed, self._next = at, fed, 0
         self._bad[:] = bad
         begun = [w for w in self._opened() if w * self._plan.hop < at]
         way.restore(state, begun)
@@ -264,7 +369,7 @@ class WindowSession(Session):
     def _close(self) -> None:
         if self._way is not None:
             self._way.close()
-        self._way = None
+        self._way = self._frame_dtype = None
 
     def _expect_open(self) -> None:
         self._expect_way()

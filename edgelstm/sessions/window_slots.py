@@ -14,6 +14,10 @@ from edgelstm.signature import Signature
 Codes = NDArray[np.int32]
 
 
+MOST_TOGETHER = 64
+"""Complete windows that are computed together."""
+
+
 class Slots(Protocol):
     """The states, and what moves them on."""
 
@@ -42,8 +46,8 @@ class Slots(Protocol):
 class SharedFrames(Protocol):
     """A kernel's own runner of many streams that can give all of them the same frames."""
 
-    def share_frames(self) -> None:
-        """From now on inputs are `[frame][input block]`."""
+    def share_frames(self, apart: int = 0, *, is_last_kept: bool = False) -> None:
+        """From now on inputs are `[frame][input block]`, each stream's so many frames apart."""
         ...
 
     def run(self, inputs: Block, outputs: Block, n_frames: int) -> Codes | None:
@@ -79,13 +83,78 @@ def make_slots(
         state_bytes: of each.
         scratch_bytes: of the kernel.
     """
-    bind: Any = getattr(kernel, "bind_streams", None)
-    if bind is not None and slots > 1:
-        runner = bind(slots, state_bytes, check_states=True, threads=1)
-        if isinstance(runner, SharedFrames):
-            return BatchedSlots(runner, slots)
-        runner.close()
+    runner = _shared(kernel, slots, state_bytes) if slots > 1 else None
+    if runner is not None:
+        return BatchedSlots(runner, slots)
     return SteppedSlots(kernel, signature, slots, state_bytes, scratch_bytes)
+
+
+class CompleteWindows:
+    """Windows that lie in one block of frames, computed side by side from their first frames on.
+
+    Args:
+        runner: the kernel's.
+        count: how many it takes together.
+        signature: of the kernel.
+        state_init: the state before a window's first frame.
+        frames, hop: of the windows.
+    """
+
+    def __init__(
+        self,
+        runner: SharedFrames,
+        count: int,
+        signature: Signature,
+        state_init: Block,
+        frames: int,
+        hop: int,
+    ) -> None:
+        runner.share_frames(hop, is_last_kept=True)
+        self._runner, self._count, self._signature = runner, count, signature
+        self._states = np.tile(state_init, count)
+        self._frames, self._hop = frames, hop
+
+    def run(self, inputs: Block, count: int) -> Block:
+        """The output blocks of so many windows.
+
+        Shapes:
+            inputs `(n, input block)`, from the first window's first frame on.
+        """
+        room = np.zeros((count, self._signature.output_bytes), np.uint8)
+        for first in range(0, count, self._count):
+            size = min(self._count, count - first)
+            self._runner.set_active(np.arange(self._count) < size)
+            self._runner.write_state(0, self._states)
+            start = first * self._hop
+            part = np.zeros((self._count, room.shape[1]), np.uint8)
+            self._runner.run(inputs[start:].reshape(-1), part.reshape(-1), self._frames)
+            room[first : first + size] = part[:size]
+        return room
+
+    def close(self) -> None:
+        """Let go of memory and threads."""
+        self._runner.close()
+
+
+def make_complete(
+    kernel: Kernel, signature: Signature, state_init: Block, frames: int, hop: int
+) -> CompleteWindows | None:
+    """Complete windows on the kernel's code for many streams; None where it has none."""
+    runner = _shared(kernel, MOST_TOGETHER, state_init.size)
+    if runner is None:
+        return None
+    return CompleteWindows(runner, MOST_TOGETHER, signature, state_init, frames, hop)
+
+
+def _shared(kernel: Kernel, streams: int, state_bytes: int) -> SharedFrames | None:
+    bind: Any = getattr(kernel, "bind_streams", None)
+    if bind is None:
+        return None
+    runner = bind(streams, state_bytes, check_states=True, threads=1)
+    if isinstance(runner, SharedFrames):
+        return runner
+    runner.close()
+    return None
 
 
 class BatchedSlots:

@@ -18,7 +18,7 @@ from edgelstm.errors import StreamError
 from edgelstm.memory import Block, allocate_block
 from edgelstm.sessions.base import Array, view
 from edgelstm.sessions.call import CallSession
-from edgelstm.sessions.window_slots import Slots, make_slots
+from edgelstm.sessions.window_slots import CompleteWindows, Slots, make_complete, make_slots
 from edgelstm.signature import Signature, WindowPlan
 from edgelstm.snapshot import Snapshot, state_to_restore
 
@@ -78,9 +78,27 @@ class WindowWay(ABC):
             frame has changed nothing.
         """
 
+    def place_for_frame(self) -> Array | None:
+        """Where `advance_frame` takes the only input from; None: frames come in blocks only."""
+        return None
+
+    def advance_frame(self) -> int:
+        """Feed the frame that stands there: 0, or 1 where the input does not take it."""
+        raise NotImplementedError
+
     @abstractmethod
     def answer(self, window: int) -> list[Array]:
         """The outputs of a window whose last frame was fed; valid until the next one."""
+
+    def complete(self, start: int, count: int) -> list[Array] | None:
+        """The outputs of windows that lie in the frames taken; None where that is no gain.
+
+        Args:
+            start: of the frames taken, the first window's first one.
+            count: how many windows.
+        """
+        del start, count
+        return None
 
     @abstractmethod
     def reset(self) -> None:
@@ -123,10 +141,14 @@ class Staggered(WindowWay):
     def _prepare(self, kernel: Kernel, scratch_bytes: int) -> None:
         inner, slots = self._plan.kernel, self._plan.slots
         self._slots: Slots = make_slots(kernel, inner, slots, self._state_init.size, scratch_bytes)
+        self._kernel = kernel
+        self._complete: CompleteWindows | None = None
         self._used = 0
         self._outputs = allocate_block(slots * inner.output_bytes * MOST_FRAMES)
         self._inputs = np.empty((0, inner.input_bytes), np.uint8)
-        self._last = np.zeros((slots, inner.output_bytes), np.uint8)
+        self._frame = np.zeros((1, inner.input_bytes), np.uint8)
+        self._last_bytes = allocate_block(slots * inner.output_bytes)
+        self._last = self._last_bytes.reshape(slots, inner.output_bytes)
 
     def take(self, blocks: Sequence[Array]) -> None:
         """Frames of all inputs side by side."""
@@ -173,6 +195,32 @@ class Staggered(WindowWay):
         self._last[...] = room.reshape(count, places, size)[-1]
         return count
 
+    def place_for_frame(self) -> Array | None:
+        """The input of the code."""
+        inner = self._plan.kernel
+        if len(inner.inputs) != 1 or inner.checks_states:
+            return None
+        return view(self._frame[0], inner.inputs[0])
+
+    def advance_frame(self) -> int:
+        """One native call for all slots."""
+        codes = self._slots.run(self._frame, self._last_bytes, self._used)
+        return 0 if codes is None or not self._used else int(codes[0])
+
+    def complete(self, start: int, count: int) -> list[Array] | None:
+        """Each window a stream of its own from fresh state, many of them in one native call."""
+        plan = self._plan
+        if count <= plan.slots or plan.carries or plan.kernel.checks_states:
+            return None
+        if self._complete is None:
+            self._complete = make_complete(
+                self._kernel, plan.kernel, self._state_init, plan.frames, plan.hop
+            )
+        if self._complete is None:
+            return None
+        room = self._complete.run(self._inputs[start:], count)
+        return [view(room, spec, count) for spec in plan.kernel.outputs]
+
     def answer(self, window: int) -> list[Array]:
         """What its slot gave for the newest frame."""
         row = self._last[window % self._plan.slots]
@@ -216,6 +264,8 @@ class Staggered(WindowWay):
     def close(self) -> None:
         """The slots' memory."""
         self._slots.close()
+        if self._complete is not None:
+            self._complete.close()
 
 
 class Whole(WindowWay):

@@ -135,7 +135,8 @@ def say_hops(frames: int) -> str:
 
 def is_window_program(graph: StepGraph, binding: Binding) -> bool:
     """Whether a model of fixed length is a window: all it says, it says with the last frame."""
-    return not binding.free_time and all(output.time_axis is None for output in graph.outputs)
+    is_sequence = not binding.free_time and binding.carried is None
+    return is_sequence and all(output.time_axis is None for output in graph.outputs)
 
 
 def _steps(graph: Graph) -> StepGraph | None:
