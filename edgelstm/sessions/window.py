@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -365,6 +365,29 @@ class WindowSession(Session):
         self._bad[:] = bad
         begun = [w for w in self._opened() if w * self._plan.hop < at]
         way.restore(state, begun)
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Refused: windows begin with the state that the model gives them.
+
+        Raises:
+            StreamError: always.
+        """
+        del value
+        self._refuse_state(name)
+
+    def get_state(self, name: str) -> Array:
+        """Refused: as many states of one name are held as windows are open.
+
+        Raises:
+            StreamError: always.
+        """
+        self._refuse_state(name)
+
+    def _refuse_state(self, name: str) -> NoReturn:
+        raise StreamError(
+            f"state {name!r} of {self._signature.name!r}: each open window has its own, which "
+            "begins with the model's initial value; snapshot() and restore() keep all of them"
+        )
 
     def _close(self) -> None:
         if self._way is not None:
