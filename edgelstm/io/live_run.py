@@ -22,6 +22,7 @@ from edgelstm.io.registry import open_sink, open_source
 from edgelstm.io.settings import LiveSettings, StreamSettings
 from edgelstm.io.sinks.store.sink import StoreSink
 from edgelstm.io.writer import Writer
+from edgelstm.sessions import mode_of
 
 _LOOK_S = 0.25
 
@@ -62,7 +63,7 @@ class LiveRun:
             EdgeLSTMError: what was predicted before is delivered.
             Interrupted: a signal came before the end of a recording; the same.
         """
-        if self.model.signature.mode == "call":
+        if not mode_of(self.model.signature.mode).has_blocks:
             raise CapabilityError(
                 f"{self.model.name!r} was compiled with --mode call, and a live run takes streams: "
                 "compile it with --mode stream, or give it recordings (-i FILE)"

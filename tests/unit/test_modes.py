@@ -30,13 +30,15 @@ def compares_a_mode(source: str) -> list[int]:
         operands: list[ast.expr] = []
         if isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
+            if isinstance(node.ops[0], (ast.In, ast.NotIn)) and isinstance(node.left, ast.Constant):
+                operands = []  # whether an object has a part of that name
         elif isinstance(node, ast.Match):
             operands = [
                 node.subject,
                 *(p.value for p in ast.walk(node) if isinstance(p, ast.MatchValue)),
             ]
-        elif isinstance(node, ast.Dict):
-            operands = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.Dict) and all(_names_a_mode(key) for key in node.keys if key):
+            operands = [key for key in node.keys if key is not None]  # a table by mode
         elif (isinstance(node, ast.Attribute) and node.attr in _ASKING) or (
             isinstance(node, ast.Name) and node.id in _ASKING
         ):

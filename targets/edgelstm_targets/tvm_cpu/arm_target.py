@@ -59,10 +59,13 @@ class ArmTarget:
         return Probe(True, False, f"{processor.summary}; here: {way}")
 
     def capabilities(self) -> Capabilities:
-        """Blocks of as many units as the registers hold, both modes."""
+        """Blocks of as many units as the registers hold; bare metal has no windows."""
         processor = self.processor
         return Capabilities(
-            processor.unit_block, packing=processor.packing, has_float=processor.has_float
+            processor.unit_block,
+            modes=("stream", "call", "window") if processor.machine else ("stream", "call"),
+            packing=processor.packing,
+            has_float=processor.has_float,
         )
 
     def options(self, raw: Mapping[str, str]) -> ArmOptions:

@@ -69,8 +69,8 @@ def windows_of(
     peer = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in peer.get_outputs()]
     found = [
-        peer.run(names, {"X": frames[start : start + length, None]})
-        for start in range(0, len(frames) - length + 1, hop)
+        peer.run(names, {"X": frames[start : start + W, None]})
+        for start in range(0, len(frames) - W + 1, hop)
     ]
     return {name: np.stack([each[i] for each in found]) for i, name in enumerate(names)}
 
@@ -193,7 +193,7 @@ def test_a_state_that_would_overflow_refuses_its_frame() -> None:
     artifact = compile_model(model, target="reference", hop=5, check=False)
     assert artifact.signature.of_kernel.checks_states
     session = opened(artifact)
-    frames = recording() * 1e37
+    frames = recording() * 1e36
     fed_frames = refused = 0
     while fed_frames + refused < FRAMES:
         try:

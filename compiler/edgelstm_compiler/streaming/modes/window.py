@@ -26,6 +26,9 @@ from edgelstm_compiler.streaming.modes.base import Shapes, Windows
 from edgelstm_compiler.streaming.refusal import StreamabilityError
 from edgelstm_compiler.streaming.whole_call import whole_call
 
+_ABOUT_STREAMS = frozenset({"window", "warnings"})
+"""Entries of the manifest that are said of a model that is stepped without end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -87,9 +90,7 @@ class Window:
         plan = WindowPlan(frames, hop, kernel, self.windows.carries)
         signature = _facing(kernel, binding, plan)
         manifest = {
-            name: entry
-            for name, entry in artifact.manifest.items()
-            if name not in ("window", "warnings")
+            name: entry for name, entry in artifact.manifest.items() if name not in _ABOUT_STREAMS
         }
         manifest["signature"] = signature.to_json()
         manifest["identity"] = _identity(artifact.model_id, plan)
