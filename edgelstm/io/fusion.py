@@ -75,6 +75,8 @@ class Fusion:
         self._clocks: dict[str, SensorClock] = {}
         self._stages: dict[str, list[Stage]] = {}
         self._said: dict[str, int] = {}
+        self._unmet: dict[str, float] = {}
+        self._rate = rate_hz
         self._early: deque[tuple[str, Block]] = deque()
         self._most_early = np.inf if is_replay else MOST_EARLY
         for sensor in sensors:
@@ -90,8 +92,7 @@ class Fusion:
             if is_replay or sensor.is_on_our_clock:
                 stages.append(_Offset(offset))
             else:
-                self._clocks[sensor.name] = clock = SensorClock(sensor.name, offset_s=offset)
-                stages.append(CountedStage(clock, clock.tally, counters))
+                self._unmet[sensor.name] = offset
             if settings.on_gap is not None:
                 gaps = GapFilter(policy)
                 stages.append(CountedStage(gaps, gaps.tally, counters))
@@ -141,6 +142,8 @@ class Fusion:
                 f"{name}: the columns are now {', '.join(channels.names)}: start again"
             )
         self._channels[name] = channels
+        if name in self._unmet:
+            self._meet(name, has_stamps=bool(np.isfinite(block.stamps).any()))
         frames = {name: block.frames[GROUP].reshape(len(block), -1)}
         self._early.append((name, replace(block, frames=frames)))
         self._counters.waiting += len(block)
@@ -158,6 +161,13 @@ class Fusion:
             self._counters.waiting -= len(each)
             done += self._through(sensor, [each], 0)
         return done
+
+    def _meet(self, name: str, *, has_stamps: bool) -> None:
+        """The clock of a sensor; where it gives no stamps its samples are counted."""
+        rate = None if has_stamps else self._rate
+        clock = SensorClock(name, rate, self._unmet.pop(name))
+        self._clocks[name] = clock
+        self._stages[name].insert(0, CountedStage(clock, clock.tally, self._counters))
 
     def finish(self) -> list[Block]:
         """What was held back."""

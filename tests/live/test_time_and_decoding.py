@@ -115,16 +115,17 @@ def test_two_recordings_feed_one_model(tmp_path: Path) -> None:
     counters(live)
 
 
-def test_two_live_sensors_feed_one_model_and_a_silent_one_is_not_held(tmp_path: Path) -> None:
-    """Over UDP, with clocks of their own: ticks come, and stop being valid when one stops."""
+@pytest.mark.parametrize("has_stamps", [True, False])
+def test_two_live_sensors_feed_one_model_and_a_silent_one_is_not_held(has_stamps: bool) -> None:
+    """Over UDP, with clocks of their own or none: ticks come, and are not valid when one stops."""
     ports = [free_port(), free_port()]
     sources = [f"udp://127.0.0.1:{port}?format=ndjson&name=s{k}" for k, port in enumerate(ports)]
     with (
         Live(leaky_reference(), sources, is_fused=True, rate_hz=100.0) as live,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link,
     ):
-        send_until(link, ports, lambda: live.rows() > 100)
-        send_until(link, ports[:1], lambda: invalid(live) > 20)
+        send_until(link, ports, lambda: live.rows() > 100, has_stamps)
+        send_until(link, ports[:1], lambda: invalid(live) > 20, has_stamps)
     found = counters(live)
     assert found.noted["silent: s1"] > 20
 
@@ -140,14 +141,17 @@ def invalid(live: Live) -> int:
     return sum(int((~part.valid).sum()) for part in live.kept.parts)
 
 
-def send_until(link: socket.socket, ports: list[int], is_so: Callable[[], bool]) -> None:
+def send_until(
+    link: socket.socket, ports: list[int], is_so: Callable[[], bool], has_stamps: bool
+) -> None:
     end = time.monotonic() + 20
     while not is_so():
         assert time.monotonic() < end
         now = time.monotonic()
         for k, port in enumerate(ports):
             own = now * (1 + 1e-4 * k) + 1000 * k
-            message = json.dumps({"time_s": own, f"x[{k}]": 0.5})
+            stamp = {"time_s": own} if has_stamps else {}
+            message = json.dumps({**stamp, f"x[{k}]": 0.5})
             link.sendto(message.encode(), ("127.0.0.1", port))
         time.sleep(0.01)
 

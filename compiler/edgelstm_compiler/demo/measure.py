@@ -78,8 +78,10 @@ def measure_trial(recording: Recording, scores: NDArray[Any], recipe: Recipe) ->
 def print_errors(trials: Sequence[TrialErrors]) -> None:
     """A line for the whole trials and for each phase: median, 90 % and 95 % of absolute errors."""
     known = [trial.total_s for trial in trials if trial.total_s is not None]
+    # A trial whose time was not found is as wrong as can be.
+    totals = [np.inf if trial.total_s is None else trial.total_s for trial in trials]
     phases = [pair for trial in trials for pair in trial.phases_s]
-    rows = [("total", known)]
+    rows = [("total", totals)]
     rows += [(name, [error for label, error in phases if label == name]) for name in PHASES]
     print(f"{len(trials)} trials, {len(known)} with a total, ", end="")
     print(f"{sum(bool(trial.phases_s) for trial in trials)} with all phases in order")
@@ -87,7 +89,8 @@ def print_errors(trials: Sequence[TrialErrors]) -> None:
     for name, errors in rows:
         if errors:
             size = np.abs(errors)
-            parts = [np.median(size), *np.quantile(size, [0.9, 0.95]), np.median(errors)]
+            tail = np.quantile(size, [0.9, 0.95], method="higher")
+            parts = [np.median(size), *tail, np.median(errors)]
             print(f"{name:13s} {len(errors):5d} " + " ".join(f"{part:7.3f}" for part in parts))
 
 
