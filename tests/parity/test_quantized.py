@@ -27,7 +27,9 @@ MODELS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "gru_linear": (gru_model, {"hidden": 33, "features": 3, "linear_before_reset": True}),
 }
 STEPS = {"stack": 100_000}
-"""Of the exact comparison; of the other models 3,000."""
+"""Of the exact comparison of instruction sets; of the other models 3,000."""
+PIECES, PIECE = 10, 1000
+"""Of a long stream NumPy computes so many pieces of so many frames, spread over it."""
 
 
 def _compiled(name: str, scheme: str, target: str) -> tuple[Artifact, int]:

@@ -169,7 +169,7 @@ def _link(objects: Objects) -> Emission:
         section = f"{STREAMS_PREFIX}{each.isa.name}"
         sections[section], _ = link(each.code, names, linkers)
         facts = next(facts for facts in isas if facts["section"].endswith(f"/{each.isa.name}"))
-        facts["streams"] = {"section": section, **memory_of_code(each.code)}
+        facts["streams"] = {"section": section, **elf.memory_of_code(each.code)}
     return Emission(
         engine="native",
         sections=sections,
