@@ -71,6 +71,12 @@ class FloatNumerics:
     clip: float | None
     dtype: np.dtype[Any]
 
+    @property
+    def key(self) -> Any:
+        """All but the cell."""
+        functions = tuple(tuple(sorted(each.items())) for each in self.activations)
+        return self.hidden, functions, self.clip, self.dtype
+
     def total(self, tape: Tape, total: PlannedSum, slots: dict[str, int]) -> int:
         """A sum; products with an operand are computed for all gates at once."""
         hidden, operand = self.hidden, total.joined

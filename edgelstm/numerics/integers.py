@@ -87,6 +87,18 @@ class IntegerParameters:
     tables: Sequence[Array]
 
 
+_OF_STEPS = (
+    "sum_shift",
+    "h_shift",
+    "clip",
+    "cell_exponent",
+    "peephole_shift",
+    "output_multiplier",
+    "output_shift",
+)
+"""Fields that a step depends on."""
+
+
 @dataclass(frozen=True)
 class IntegerNumerics:
     """One direction of an integer layer without its weights.
@@ -100,6 +112,11 @@ class IntegerNumerics:
     cell: Cell
     fields: Mapping[str, Any]
     hidden: int
+
+    @property
+    def key(self) -> Any:
+        """All but the cell."""
+        return self.hidden, *(self.fields[name] for name in _OF_STEPS)
 
     def frames(self, given: IntegerParameters, x: Array) -> Array:
         """For each sum the scaled products of all frames with W, and its bias: (T, B, A*H)."""

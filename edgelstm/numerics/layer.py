@@ -26,7 +26,7 @@ from edgelstm.numerics.integers import (
     argument_first,
 )
 from edgelstm.numerics.products import FloatWeights, Int8Weights, Weights
-from edgelstm.numerics.tape import Builder, Observer, Step, write_step
+from edgelstm.numerics.tape import Observer, Step, step_of
 
 Array = NDArray[Any]
 States = tuple[Array, ...]
@@ -177,8 +177,7 @@ class _Made(NamedTuple):
 class RecurrentLayer:
     """A recurrent operator, to be computed again and again.
 
-    Its steps are written once. So are its weights made ready where they are constant: arrays that
-    nobody may write.
+    Its weights are made ready once where they are constant: arrays that nobody may write.
 
     Args:
         fields: of the operator.
@@ -189,7 +188,6 @@ class RecurrentLayer:
     fields: Mapping[str, Any]
     make: Callable[[RecurrentLayer, Operands, Sequence[Array | None]], list[Direction]]
     types: Callable[[Mapping[str, Any], Any], tuple[list[Any], Any]]
-    _steps: dict[Any, Step] = field(default_factory=dict)
     _walks: dict[Any, Walk] = field(default_factory=dict)
     _made: _Made | None = None
 
@@ -221,12 +219,6 @@ class RecurrentLayer:
             walk = Walk(fields["direction"], int(fields["hidden"]), types, shown)
             self._walks[dtype] = walk
         return walk
-
-    def step_of(self, key: Any, builder: Builder) -> Step:
-        """The step of a direction, written when it is first asked for."""
-        if key not in self._steps:
-            self._steps[key] = write_step(builder)
-        return self._steps[key]
 
 
 def float_layer(fields: Mapping[str, Any]) -> RecurrentLayer:
@@ -322,7 +314,7 @@ def _float_directions(
             recurrent_bias=bias[rows:],
             peepholes=None if given.p is None else given.p[d].reshape(-1, hidden),
         )
-        step = layer.step_of((d, dtype), numerics)
+        step = step_of(numerics)
         directions.append(Direction(step, parameters, parameters.frames, numerics.shown))
     return directions
 
@@ -372,7 +364,7 @@ def _integer_directions(
     purpose = f"directions {largest} {hidden} {fields['tables']} {ranges}"
     parameters: list[IntegerParameters] = prepared(present, purpose, make)
     numerics = IntegerNumerics(cell, fields, hidden)
-    step = layer.step_of("", numerics)
+    step = step_of(numerics)
     return [
         Direction(step, each, partial(numerics.frames, each), numerics.shown) for each in parameters
     ]

@@ -37,6 +37,10 @@ class Builder(Protocol):
     def total(self, tape: Tape, total: PlannedSum, slots: dict[str, int]) -> int:
         """Write a sum; the slot of its value."""
 
+    @property
+    def key(self) -> Any:
+        """Hashable: what else the step depends on."""
+
     def load(self, name: str) -> Function | None:
         """What makes a state readable for nodes; None: it is."""
 
@@ -127,6 +131,15 @@ class Step:
             observer(name, values[slot])
         for operation in self.operations[done:]:
             operation(values)
+
+
+def step_of(builder: Builder) -> Step:
+    """The step of a cell, written when it is first asked for."""
+    written, key = builder.cell.written, builder.key
+    found: Step | None = written.get(key)
+    if found is None:
+        found = written[key] = write_step(builder)
+    return found
 
 
 def write_step(builder: Builder) -> Step:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgelstm.numerics import layer as layer_module
+from edgelstm.numerics import tape
 from edgelstm.numerics.layer import LAYERS, RecurrentLayer
 from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.ops.recurrent import Recurrent
@@ -41,7 +42,7 @@ def test_steps_are_written_once(op: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """A stream of frames writes nothing after the first, and makes no weights ready again."""
     layer, given = layer_of(op), operands(op)
     layer(given)
-    monkeypatch.setattr(layer_module, "write_step", None)
+    monkeypatch.setattr(tape, "write_step", None)
     monkeypatch.setattr(layer_module, "FloatWeights", None)
     layer([given[0] + 1, *given[1:]])
 
