@@ -51,6 +51,8 @@ _REMEDY = "copy it again from where it was made, or compile the model again"
 LARGEST_FILE_BYTES = 1 << 32
 """No larger file is read as an artifact."""
 
+_ARCHIVE, _HEAD_BYTES = b"PK\x03\x04", 1 << 16  # what it takes to say what another file is
+
 Bytes = bytes | memoryview
 
 
@@ -248,7 +250,8 @@ class _Reader:
         if len(data) == 0:
             raise ArtifactFormatError(f"{self._origin} is empty: {_REMEDY}")
         if bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
-            told = recognize_bytes(bytes(data), Path(self._origin))
+            head = data if data[:4] == _ARCHIVE else data[:_HEAD_BYTES]
+            told = recognize_bytes(bytes(head), Path(self._origin))
             if told is not None:
                 raise ArtifactFormatError(
                     f"{self._origin} is not an edgelstm artifact: {told}; an ONNX model is turned "

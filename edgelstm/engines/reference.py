@@ -12,7 +12,7 @@ The data of constants stands in section `weights`. Values have the model's chunk
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgelstm.admission import is_kept, takes
 from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, StepFunction
-from edgelstm.engines.numpy_ops import apply
+from edgelstm.engines.numpy_ops import bound
 from edgelstm.engines.reference_program import (
     LARGEST_VALUES_BYTES,
     ReferenceProgram,
@@ -61,6 +61,8 @@ class ReferenceKernel:
     def __init__(self, program: ReferenceProgram, signature: Signature) -> None:
         self._signature = signature
         self._program = program
+        self._functions: list[Callable[[Sequence[Array | None]], list[Array]] | None]
+        self._functions = [None] * len(program.nodes)
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -152,10 +154,14 @@ class ReferenceKernel:
             values[read] = _view(state, carried).copy()
         size = 0
         with np.errstate(all="ignore"):
-            for node in self._program.nodes:
+            for index, node in enumerate(self._program.nodes):
                 arguments = [None if name is None else values[name] for name in node.inputs]
                 try:
-                    results = apply(node.op, node.fields, arguments)
+                    function = self._functions[index]
+                    if function is None:
+                        function = bound(node.op, node.fields, arguments)
+                        self._functions[index] = function
+                    results = function(arguments)
                     named = zip(node.outputs, results, strict=True)
                     values.update((name, found) for name, found in named if name is not None)
                 except EdgeLSTMError:

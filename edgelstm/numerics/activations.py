@@ -21,12 +21,19 @@ def activate(activation: Mapping[str, Any], x: Array) -> Array:
 
     One meaning for operators and for activations of recurrent cells, as in ONNX Runtime.
     """
+    return np.asarray(activation_of(activation, x.dtype)(x), dtype=x.dtype)
+
+
+def activation_of(activation: Mapping[str, Any], dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    """That function for arrays of one element type, not for scalars."""
+    name, alpha, beta = activation["fn"], activation["alpha"], activation["beta"]
+    function = _FUNCTIONS[name]
     # Parameters in x's own type: NumPy 1 would promote a 0-d float32 array to float64.
-    alpha: Any = activation["alpha"]
-    beta: Any = activation["beta"]
-    if np.issubdtype(x.dtype, np.floating):
-        alpha, beta = x.dtype.type(alpha), x.dtype.type(beta)
-    return np.asarray(_FUNCTIONS[activation["fn"]](x, alpha, beta), dtype=x.dtype)
+    if np.issubdtype(dtype, np.floating):
+        if name in _DIRECT:
+            return _DIRECT[name]
+        alpha, beta = dtype.type(alpha), dtype.type(beta)
+    return lambda x: np.asarray(function(x, alpha, beta), dtype=dtype)
 
 
 def sigmoid(x: Array) -> Array:
@@ -111,3 +118,5 @@ _FUNCTIONS: dict[str, Function] = {
     "ceil": lambda x, a, b: np.ceil(x),
     "round": lambda x, a, b: np.rint(x),
 }
+_DIRECT: dict[str, Callable[[Array], Array]] = {"sigmoid": sigmoid, "tanh": np.tanh}
+"""Functions without parameters that cells apply to floats as a rule."""

@@ -349,6 +349,11 @@ class Cell:
         return tuple(planned)
 
     @cached_property
+    def written(self) -> dict[Any, Any]:
+        """What numerics made of the cell, by themselves (`tape.step_of`)."""
+        return {}
+
+    @cached_property
     def handed(self) -> tuple[str, ...]:
         """Values that one phase hands to another, in the order in which they are stored."""
         states = self.state_names

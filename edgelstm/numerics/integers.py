@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -43,9 +45,9 @@ from edgelstm.numerics.integer_arithmetic import (
     saturate16,
     unit_gate,
 )
+from edgelstm.numerics.tape import FRAME, PARAMETERS, Function, Tape, columns
 
 Array = NDArray[Any]
-Values = dict[str, Any]
 
 UNIT_FRACTION = 11
 """Fraction bits of the sum of a gate in [0, 1]: Q4.11, within [-16, 16)."""
@@ -64,13 +66,10 @@ STATE_TYPES: Mapping[StateForm, type[np.generic]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class IntegerNumerics:
-    """One direction of an integer layer.
+class IntegerParameters:
+    """The weights of one direction.
 
     Args:
-        cell: what is computed.
-        fields: clip, shifts and multipliers of the operator.
-        hidden: H.
         inputs: (I, G*H), recurrent: (H, G*H): integer weights in floating point.
         x_multiplier, h_multiplier: (G*H,) int32.
         bias: (A, H) int32, a row for each sum of the cell.
@@ -79,9 +78,6 @@ class IntegerNumerics:
             gate; at 0 first, at -32768 in the middle, so that the argument is the index.
     """
 
-    cell: Cell
-    fields: Mapping[str, Any]
-    hidden: int
     inputs: Array
     recurrent: Array
     x_multiplier: Array
@@ -90,120 +86,180 @@ class IntegerNumerics:
     peepholes: Array | None
     tables: Sequence[Array]
 
-    def frames(self, x: Array) -> Array:
+
+_OF_STEPS = (
+    "sum_shift",
+    "h_shift",
+    "clip",
+    "cell_exponent",
+    "peephole_shift",
+    "output_multiplier",
+    "output_shift",
+)
+"""Fields that a step depends on."""
+
+
+@dataclass(frozen=True)
+class IntegerNumerics:
+    """One direction of an integer layer without its weights.
+
+    Args:
+        cell: what is computed.
+        fields: clip, shifts and multipliers of the operator.
+        hidden: H.
+    """
+
+    cell: Cell
+    fields: Mapping[str, Any]
+    hidden: int
+
+    @property
+    def key(self) -> Any:
+        """All but the cell."""
+        return self.hidden, *(self.fields[name] for name in _OF_STEPS)
+
+    def frames(self, given: IntegerParameters, x: Array) -> Array:
         """For each sum the scaled products of all frames with W, and its bias: (T, B, A*H)."""
-        scaled = rounding_shift(multiply(x, self.inputs), self.fields["x_shift"])
-        scaled = scaled * self.x_multiplier
+        scaled = rounding_shift(multiply(x, given.inputs), self.fields["x_shift"])
+        scaled = scaled * given.x_multiplier
+        if self._has_a_sum_a_gate:
+            return np.asarray(scaled + given.bias.reshape(-1))
         parts = []
-        for total, bias in zip(self.cell.sums, self.bias, strict=True):
+        for total, bias in zip(self.cell.sums, given.bias, strict=True):
             gates = [term.gate for term in total.terms if term.matrix is Matrix.W]
             columns = [scaled[..., g * self.hidden : (g + 1) * self.hidden] for g in gates]
             parts.append(sum(columns, np.broadcast_to(bias, (*x.shape[:-1], self.hidden))))
         return np.concatenate(parts, axis=-1)
 
-    def total(self, total: PlannedSum, frame: Array, values: Values, products: Values) -> Array:
+    @cached_property
+    def _has_a_sum_a_gate(self) -> bool:
+        """Whether the sums are those of the gates, in the same order."""
+        gates = [[t.gate for t in s.terms if t.matrix is Matrix.W] for s in self.cell.sums]
+        return gates == [[n] for n in range(len(self.cell.gates))]
+
+    def total(self, tape: Tape, total: PlannedSum, slots: dict[str, int]) -> int:
         """(products + bias) >> sum_shift; the rounding stands in the bias."""
         at, shift = total.position * self.hidden, self.fields["sum_shift"]
-        if total.joined and frame.shape[-1] == len(self.h_multiplier):
-            # A sum for each gate, in the same order: all of them at once.
-            whole = products.get(total.joined)
-            if whole is None:
-                product = self._product(total.joined, values, products)
-                whole = products[total.joined] = (frame + product) >> shift
-            return np.asarray(whole[..., at : at + self.hidden])
-        found = frame[..., at : at + self.hidden]
+        if total.joined and self._has_a_sum_a_gate:
+            # All of them at once.
+            product = self._product(tape, total.joined, slots)
+            whole = tape.share(total.joined, lambda f, p: (f + p) >> shift, FRAME, product)
+            return tape.add(columns(at, self.hidden), whole)
+        found = tape.add(columns(at, self.hidden), FRAME)
         for term in total.terms:
             if term.matrix is Matrix.R:
-                product = self._product(term.operand, values, products)
-                found = found + product[..., term.gate * self.hidden :][..., : self.hidden]
-        return np.asarray(found >> shift)
+                product = self._product(tape, term.operand, slots)
+                part = tape.add(columns(term.gate * self.hidden, self.hidden), product)
+                found = tape.add(add, found, part)
+        return tape.add(lambda sums: sums >> shift, found)
 
-    def _product(self, operand: str, values: Values, products: Values) -> Array:
+    def _product(self, tape: Tape, operand: str, slots: dict[str, int]) -> int:
         """rs(R v, h_shift) * h_multiplier of all gates; products read int8."""
-        key = "R " + operand
-        found: Array | None = products.get(key)
-        if found is None:
-            value = values[operand]
-            if self._form(operand) is not StateForm.NARROW:
-                value = self._narrowed(value)
-            sums = multiply(value, self.recurrent)
-            found = rounding_shift(sums, self.fields["h_shift"]) * self.h_multiplier
-            products[key] = found
-        return found
+        value, shift = slots[operand], self.fields["h_shift"]
+        if self._form(operand) is not StateForm.NARROW:
+            value = tape.share("narrow " + operand, self.narrowed, value)
+        return tape.share(
+            "R " + operand,
+            lambda given, v: (
+                rounding_shift(multiply(v, given.recurrent), shift) * given.h_multiplier
+            ),
+            PARAMETERS,
+            value,
+        )
 
     def _form(self, name: str) -> StateForm:
         """How a value is carried; what is handed from phase to phase is int16."""
         return self.cell.forms.get(name, StateForm.SIGNED)
 
-    def load(self, name: str, value: Array) -> Array:
+    def load(self, name: str) -> Function | None:
         """A state as int32."""
         del name
-        return value.astype(np.int32)
+        return lambda value: value.astype(np.int32)
 
-    def store(self, name: str, value: Array) -> Array:
+    def store(self, name: str) -> Function | None:
         """A new value in the state's element type; int32 is handed on as it is."""
         if name not in self.cell.state_names:
-            return value
-        return value.astype(STATE_TYPES[self._form(name)])
+            return None
+        kind = STATE_TYPES[self._form(name)]
+        return lambda value: value.astype(kind)
 
     def shown(self, h: Array) -> Array:
         """The first state as the layer's output: int8, or what it is where that is wide."""
         is_wide = bool(self.fields.get("is_wide", False))
         if is_wide or self.cell.states[0].form is StateForm.NARROW:
             return h
-        return self._narrowed(h.astype(np.int32)).astype(np.int8)
+        return self.narrowed(h.astype(np.int32)).astype(np.int8)
 
-    def gate(self, node: Gate, total: Array) -> Array:
+    def gate(self, tape: Tape, node: Gate, total: int) -> int:
         """A table's entry for the sum, saturated or within +-clip."""
-        clip = self.fields["clip"]
-        if clip is None:
-            within = saturate16(total)
-        else:
-            limit = clip_limit(clip, FRACTIONS[node.range])
-            within = bounded(total, -limit, limit)
-        return np.asarray(self.tables[node.function].take(within))
+        clip, number = self.fields["clip"], node.function
+        low, high = -32768, 32767
+        if clip is not None:
+            high = clip_limit(clip, FRACTIONS[node.range])
+            low = -high
+        within = tape.add(lambda value: bounded(value, low, high), total)
+        return self._look_up(tape, number, within)
 
-    def peephole(self, node: Peephole, total: Array, value: Array) -> Array:
+    def _look_up(self, tape: Tape, number: int, argument: int) -> int:
+        return tape.add(lambda given, i: given.tables[number].take(i), PARAMETERS, argument)
+
+    def peephole(self, tape: Tape, node: Peephole, total: int, value: int) -> int:
         """The sum + rs(p*v, peephole_shift)."""
-        assert self.peepholes is not None
-        weighted = self.peepholes[node.row] * value
-        return np.asarray(total + rounding_shift(weighted, self.fields["peephole_shift"]))
+        row, shift = node.row, self.fields["peephole_shift"]
+        return tape.add(
+            lambda given, s, v: s + rounding_shift(given.peepholes[row] * v, shift),
+            PARAMETERS,
+            total,
+            value,
+        )
 
-    def gated_sum(self, _: GatedSum, total: Array, unit: Array, inner: Array) -> Array:
+    def gated_sum(self, tape: Tape, _: GatedSum, total: int, unit: int, inner: int) -> int:
         """The sum + rs(u*sat16(inner), 15)."""
-        return np.asarray(total + rounding_shift(unit * saturate16(inner), 15))
+        return tape.add(
+            lambda s, u, v: s + rounding_shift(u * saturate16(v), 15), total, unit, inner
+        )
 
-    def complement(self, _: Complement, unit: Array) -> Array:
+    def complement(self, tape: Tape, _: Complement, unit: int) -> int:
         """2^15 - u."""
-        return np.asarray(32768 - unit)
+        return tape.add(lambda u: 32768 - u, unit)
 
-    def mul_add(self, _: MulAdd, f: Array, c: Array, i: Array, g: Array) -> Array:
+    def mul_add(self, tape: Tape, _: MulAdd, f: int, c: int, i: int, g: int) -> int:
         """rs(f*c + rs(i*g, exponent of c), 15), within +-32767."""
-        gained = rounding_shift(i * g, self.fields["cell_exponent"])
-        return bounded(rounding_shift(f * c + gained, 15), -32767, 32767)
+        exponent = self.fields["cell_exponent"]
 
-    def lerp(self, _: Lerp, z: Array, n: Array, h: Array) -> Array:
+        def new_state(f: Array, c: Array, i: Array, g: Array) -> Array:
+            gained = rounding_shift(i * g, exponent)
+            return bounded(rounding_shift(f * c + gained, 15), -32767, 32767)
+
+        return tape.add(new_state, f, c, i, g)
+
+    def lerp(self, tape: Tape, _: Lerp, z: int, n: int, h: int) -> int:
         """sat16(rs((2^15 - z)*n + z*h, 15))."""
-        return saturate16(rounding_shift((32768 - z) * n + z * h, 15))
+        return tape.add(
+            lambda z, n, h: saturate16(rounding_shift((32768 - z) * n + z * h, 15)), z, n, h
+        )
 
-    def scale(self, _: Scale, unit: Array, value: Array) -> Array:
+    def scale(self, tape: Tape, _: Scale, unit: int, value: int) -> int:
         """rs(u*v, 15)."""
-        return rounding_shift(unit * value, 15)
+        return tape.add(lambda u, v: rounding_shift(u * v, 15), unit, value)
 
-    def apply(self, node: Apply, value: Array) -> Array:
+    def apply(self, tape: Tape, node: Apply, value: int) -> int:
         """A table's entry for a state in the format of its range."""
-        moved = to_table_input(value, int(self.fields["cell_exponent"]))
-        return np.asarray(self.tables[node.function].take(moved))
+        exponent = int(self.fields["cell_exponent"])
+        moved = tape.add(lambda state: to_table_input(state, exponent), value)
+        return self._look_up(tape, node.function, moved)
 
-    def flush(self, _: Flush, value: Array) -> Array:
+    def flush(self, tape: Tape, _: Flush, value: int) -> int:
         """The value: integers have no denormals."""
+        del tape
         return value
 
-    def narrow(self, _: Narrow, value: Array) -> Array:
+    def narrow(self, tape: Tape, _: Narrow, value: int) -> int:
         """rs(v * output_multiplier, output_shift), within +-127."""
-        return self._narrowed(value)
+        return tape.add(self.narrowed, value)
 
-    def _narrowed(self, value: Array) -> Array:
+    def narrowed(self, value: Array) -> Array:
+        """A signed value as products read it."""
         scaled = value * np.int32(self.fields["output_multiplier"])
         return bounded(rounding_shift(scaled, self.fields["output_shift"]), -127, 127)
 

@@ -7,48 +7,45 @@ swallowing NaN, which its LSTM and GRU clamp to a number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import is_
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import StreamError
-from edgelstm.numerics.cells import Cell, PlannedSum
-from edgelstm.numerics.floats import FloatNumerics
+from edgelstm.numerics.floats import FloatNumerics, FloatParameters
 from edgelstm.numerics.integer_arithmetic import complete, float_matrix, prepared
-from edgelstm.numerics.integers import STATE_TYPES, IntegerNumerics, argument_first
+from edgelstm.numerics.integers import (
+    STATE_TYPES,
+    IntegerNumerics,
+    IntegerParameters,
+    argument_first,
+)
 from edgelstm.numerics.products import FloatWeights, Int8Weights, Weights
+from edgelstm.numerics.tape import Observer, Step, step_of
 
 Array = NDArray[Any]
-Values = dict[str, Any]
 States = tuple[Array, ...]
-Observer = Callable[[str, Array], None]
-"""Called with the name and value of every sum, node and new state, frame by frame."""
 
 
-class Numerics(Protocol):
-    """What a walk asks of a numerics, beside one method for each node."""
+class Direction(NamedTuple):
+    """One direction of a layer, ready to step.
 
-    @property
-    def cell(self) -> Cell:
-        """What is computed."""
+    Args:
+        step: of its cell.
+        parameters: its weights.
+        frames: what all frames contribute to the sums.
+        shown: the first state as the layer's output.
+    """
 
-    def frames(self, x: Array) -> Array:
-        """What all frames contribute to the sums."""
-
-    def total(self, total: PlannedSum, frame: Array, values: Values, products: Values) -> Array:
-        """A sum; `products` keeps what sums of a frame share."""
-
-    def load(self, name: str, value: Array) -> Array:
-        """A state as nodes read it."""
-
-    def store(self, name: str, value: Array) -> Array:
-        """A new value as it is carried."""
-
-    def shown(self, h: Array) -> Array:
-        """The first state as the layer's output."""
+    step: Step
+    parameters: Any
+    frames: Callable[[Array], Array]
+    shown: Callable[[Array], Array]
 
 
 class Operands(NamedTuple):
@@ -96,23 +93,22 @@ class Walk:
     shown: Any
     observer: Observer | None = None
 
-    def run(self, numerics: Sequence[Numerics], given: Operands) -> list[Array]:
+    def run(self, directions: Sequence[Direction], given: Operands) -> list[Array]:
         """Y (T, D, B, H), then the final states (D, B, H) each.
 
         Raises:
             StreamError: lengths out of range.
         """
         steps, batch = given.x.shape[:2]
-        lens, count = given.lengths, len(numerics)
+        lens, count = given.lengths, len(directions)
         if lens is not None and np.any((lens < 0) | (lens > steps)):
             raise StreamError(f"sequence_lens {lens.tolist()} must lie within 0 and {steps} frames")
+        if steps == 1 and count == 1 and lens is None:
+            return self._one_frame(directions[0], given)
         y = np.empty((steps, count, batch, self.hidden), self.shown)
         finals = [np.empty((count, batch, self.hidden), kind) for kind in self.state_types]
-        for d, each in enumerate(numerics):
-            states: States = tuple(
-                np.zeros((batch, self.hidden), kind) if start is None else start[d]
-                for start, kind in zip(given.initial, self.state_types, strict=False)
-            )
+        for d, each in enumerate(directions):
+            states = self._initial(given, d, batch)
             is_reverse = self.direction == "reverse" or d == 1
             order = range(steps - 1, -1, -1) if is_reverse else range(steps)
             hs = np.zeros((steps, batch, self.hidden), self.state_types[0])
@@ -122,9 +118,26 @@ class Walk:
                 final[d] = state
         return [y, *finals]
 
+    def _initial(self, given: Operands, d: int, batch: int) -> States:
+        return tuple(
+            np.zeros((batch, self.hidden), kind) if start is None else start[d]
+            for start, kind in zip(given.initial, self.state_types, strict=False)
+        )
+
+    def _one_frame(self, direction: Direction, given: Operands) -> list[Array]:
+        """The same for a step of a stream, without arrays to gather frames in."""
+        frames = direction.frames(given.x)
+        states = self._initial(given, 0, given.x.shape[1])
+        h, *others = direction.step.run(direction.parameters, frames[0], states, self.observer)
+        finals = [
+            np.asarray(state, kind)[None]
+            for state, kind in zip((h, *others), self.state_types, strict=True)
+        ]
+        return [np.asarray(direction.shown(finals[0]), self.shown)[None], *finals]
+
     def _walk(
         self,
-        numerics: Numerics,
+        direction: Direction,
         frames: Array,
         states: States,
         order: Iterable[int],
@@ -137,7 +150,7 @@ class Walk:
         the backward walk of a short sequence starts at that sequence's own last frame.
         """
         for t in order:
-            after = step(numerics, frames[t], states, self.observer)
+            after = direction.step.run(direction.parameters, frames[t], states, self.observer)
             if lens is None:
                 hs[t] = after[0]
                 states = after
@@ -153,61 +166,115 @@ class Walk:
         return tuple(np.where((lens > 0)[:, None], state, state.dtype.type(0)) for state in states)
 
 
-def step(
-    numerics: Numerics, frame: Array, states: States, observer: Observer | None = None
-) -> States:
-    """The new states after one frame, whose products with W are given."""
-    cell = numerics.cell
-    names = cell.state_names
-    values: Values = {
-        name: numerics.load(name, state) for name, state in zip(names, states, strict=True)
-    }
-    products: Values = {}
-    stored: Values = {}
-    for phase in cell.plan:
-        for total in phase.sums:
-            values[total.name] = numerics.total(total, frame, values, products)
-            if observer is not None:
-                observer(total.name, values[total.name])
-        handed: Values = {}
-        for name, method, node, operands in phase.actions:
-            given = [values[operand] for operand in operands]
-            if node is not None:
-                result = values[name] = getattr(numerics, method)(node, *given)
-            else:
-                result = stored[name] = numerics.store(name, *given)
-                if name not in names:
-                    handed[name] = result
-            # A value handed on under its own name has been seen.
-            if observer is not None and (node is not None or (name,) != tuple(operands)):
-                observer(name, result)
-        values.update(handed)
-    return tuple(stored[name] for name in names)
+class _Made(NamedTuple):
+    """A layer's directions, and the arrays that they were made of."""
+
+    sources: tuple[Any, ...]
+    directions: list[Direction]
 
 
-def recurrent(
-    fields: Mapping[str, Any], inputs: Sequence[Array | None], observer: Observer | None = None
-) -> list[Array]:
-    """Y and the final states of a layer in floating point."""
-    given = Operands.of(inputs)
+@dataclass(slots=True)
+class RecurrentLayer:
+    """A recurrent operator, to be computed again and again.
+
+    Its weights are made ready once where they are constant: arrays that nobody may write.
+
+    Args:
+        fields: of the operator.
+        make: from operands, and what stands behind them, to directions.
+        types: element types of the states and of Y, by that of x.
+    """
+
+    fields: Mapping[str, Any]
+    make: Callable[[RecurrentLayer, Operands, Sequence[Array | None]], list[Direction]]
+    types: Callable[[Mapping[str, Any], Any], tuple[list[Any], Any]]
+    _walks: dict[Any, Walk] = field(default_factory=dict)
+    _made: _Made | None = None
+
+    def __call__(
+        self, inputs: Sequence[Array | None], observer: Observer | None = None
+    ) -> list[Array]:
+        """Y and the final states."""
+        given = Operands.of(inputs)
+        walk = self._walk_of(given.x.dtype)
+        if observer is not None:
+            walk = replace(walk, observer=observer)
+        return walk.run(self._directions(given, inputs[8:]), given)
+
+    def _directions(self, given: Operands, more: Sequence[Array | None]) -> list[Direction]:
+        sources = (given.x.dtype, given.w, given.r, given.b, given.p, *more)
+        made = self._made
+        if made is not None and all(map(is_, sources, made.sources)):
+            return made.directions
+        directions = self.make(self, given, more)
+        if not any(each.flags.writeable for each in sources[1:] if each is not None):
+            self._made = _Made(sources, directions)
+        return directions
+
+    def _walk_of(self, dtype: Any) -> Walk:
+        walk = self._walks.get(dtype)
+        if walk is None:
+            fields = self.fields
+            types, shown = self.types(fields, dtype)
+            walk = Walk(fields["direction"], int(fields["hidden"]), types, shown)
+            self._walks[dtype] = walk
+        return walk
+
+
+def float_layer(fields: Mapping[str, Any]) -> RecurrentLayer:
+    """A layer in floating point: the element type of its data."""
+    return RecurrentLayer(fields, _plain_directions, _float_types)
+
+
+def int8_layer(fields: Mapping[str, Any]) -> RecurrentLayer:
+    """The same with products of int8 weights; everything else is in floating point."""
+    return RecurrentLayer(fields, _int8_directions, _float_types)
+
+
+def integer_layer(fields: Mapping[str, Any]) -> RecurrentLayer:
+    """A layer in integers: Y is int8, or int16 where it is wide."""
+    return RecurrentLayer(fields, _integer_directions, _integer_types)
+
+
+LAYERS: Mapping[str, Callable[[Mapping[str, Any]], RecurrentLayer]] = {
+    "Recurrent": float_layer,
+    "Int8Recurrent": int8_layer,
+    "IntegerRecurrent": integer_layer,
+}
+"""By operator."""
+
+
+def _float_types(fields: Mapping[str, Any], dtype: Any) -> tuple[list[Any], Any]:
+    return [dtype] * len(fields["cell"].states), dtype
+
+
+def _integer_types(fields: Mapping[str, Any], dtype: Any) -> tuple[list[Any], Any]:
+    del dtype
+    shown = np.int16 if fields.get("is_wide", False) else np.int8
+    return [STATE_TYPES[state.form] for state in fields["cell"].states], shown
+
+
+def _plain_directions(
+    layer: RecurrentLayer, given: Operands, more: Sequence[Array | None]
+) -> list[Direction]:
+    del more
     w = [FloatWeights(each.T) for each in given.w]
     r = None if given.r is None else [FloatWeights(each.T) for each in given.r]
-    return _run_float(fields, given, w, r, observer)
+    return _float_directions(layer, given, w, r)
 
 
-def int8_recurrent(
-    fields: Mapping[str, Any], inputs: Sequence[Array | None], observer: Observer | None = None
-) -> list[Array]:
-    """The same with products of int8 weights; everything else is in floating point."""
-    given = Operands.of(inputs)
-    w_scale, r_scale, x_inverse = inputs[8:]
+def _int8_directions(
+    layer: RecurrentLayer, given: Operands, more: Sequence[Array | None]
+) -> list[Direction]:
+    fields = layer.fields
+    w_scale, r_scale, x_inverse = more
     assert w_scale is not None
     assert x_inverse is not None
     zero_point, x_dtype = int(fields["x_zero_point"]), fields["x_dtype"]
     w = prepared(
         (given.w, w_scale, x_inverse),
         f"directions {x_dtype} {zero_point}",
-        lambda: _directions(given.w, w_scale, x_inverse, zero_point, x_dtype),
+        lambda: _int8_weights(given.w, w_scale, x_inverse, zero_point, x_dtype),
     )
     r = None
     if given.r is not None:
@@ -216,52 +283,43 @@ def int8_recurrent(
         r = prepared(
             (given.r, r_scale),
             f"directions {fields['h_inverse']!r}",
-            lambda: _directions(given.r, r_scale, h_inverse, 0, "i8"),
+            lambda: _int8_weights(given.r, r_scale, h_inverse, 0, "i8"),
         )
-    return _run_float(fields, given, w, r, observer)
+    return _float_directions(layer, given, w, r)
 
 
-def integer_recurrent(
-    fields: Mapping[str, Any], inputs: Sequence[Array | None], observer: Observer | None = None
-) -> list[Array]:
-    """Y (int8, or int16 where it is wide) and the final states of an integer layer."""
-    given, cell = Operands.of(inputs), fields["cell"]
-    types = [STATE_TYPES[state.form] for state in cell.states]
-    shown = np.int16 if fields.get("is_wide", False) else np.int8
-    walk = Walk(fields["direction"], int(fields["hidden"]), types, shown, observer)
-    return walk.run(_integer_directions(fields, cell, given, inputs[8:]), given)
-
-
-def _run_float(
-    fields: Mapping[str, Any],
+def _float_directions(
+    layer: RecurrentLayer,
     given: Operands,
     w: Sequence[Weights],
     r: Sequence[Weights] | None,
-    observer: Observer | None,
-) -> list[Array]:
-    cell, hidden, dtype = fields["cell"], int(fields["hidden"]), given.x.dtype
+) -> list[Direction]:
+    fields, dtype = layer.fields, given.x.dtype
+    cell, hidden = fields["cell"], int(fields["hidden"])
     rows, functions = len(cell.gates) * hidden, len(cell.function_ranges)
     directions = []
     for d, inputs in enumerate(w):
         bias = np.zeros(2 * rows, dtype) if given.b is None else given.b[d]
-        directions.append(
-            FloatNumerics(
-                cell=cell,
-                hidden=hidden,
-                inputs=inputs,
-                recurrent=None if r is None else r[d],
-                input_bias=bias[:rows],
-                recurrent_bias=bias[rows:],
-                peepholes=None if given.p is None else given.p[d].reshape(-1, hidden),
-                activations=fields["activations"][d * functions : (d + 1) * functions],
-                clip=fields["clip"],
-            )
+        numerics = FloatNumerics(
+            cell=cell,
+            hidden=hidden,
+            activations=fields["activations"][d * functions : (d + 1) * functions],
+            clip=fields["clip"],
+            dtype=dtype,
         )
-    types = [dtype] * len(cell.states)
-    return Walk(fields["direction"], hidden, types, dtype, observer).run(directions, given)
+        parameters = FloatParameters(
+            inputs=inputs,
+            recurrent=None if r is None else r[d],
+            input_bias=bias[:rows],
+            recurrent_bias=bias[rows:],
+            peepholes=None if given.p is None else given.p[d].reshape(-1, hidden),
+        )
+        step = step_of(numerics)
+        directions.append(Direction(step, parameters, parameters.frames, numerics.shown))
+    return directions
 
 
-def _directions(
+def _int8_weights(
     weights: Array, scale: Array, inverse: Array, zero_point: int, dtype: str
 ) -> list[Int8Weights]:
     kind = DType(dtype).numpy
@@ -271,24 +329,22 @@ def _directions(
 
 
 def _integer_directions(
-    fields: Mapping[str, Any], cell: Cell, given: Operands, more: Sequence[Array | None]
-) -> list[IntegerNumerics]:
-    """The directions, made once for constant weights."""
+    layer: RecurrentLayer, given: Operands, more: Sequence[Array | None]
+) -> list[Direction]:
+    """The directions; what constant weights become is shared with other sessions."""
+    fields, cell = layer.fields, layer.fields["cell"]
     x_multiplier, h_multiplier, tables = more
     constants = [given.w, given.r, given.b, x_multiplier, h_multiplier, tables, given.p]
     largest = -int(np.iinfo(given.x.dtype).min)
+    hidden, ranges = int(fields["hidden"]), cell.function_ranges
 
-    def make() -> list[IntegerNumerics]:
+    def make() -> list[IntegerParameters]:
         assert x_multiplier is not None
         assert h_multiplier is not None
         assert tables is not None
-        hidden, ranges = int(fields["hidden"]), cell.function_ranges
         values = [complete(table) for table in tables]
         return [
-            IntegerNumerics(
-                cell=cell,
-                fields=fields,
-                hidden=hidden,
+            IntegerParameters(
                 inputs=float_matrix(given.w[d], largest),
                 recurrent=float_matrix(given.r[d], 128),
                 x_multiplier=x_multiplier[d].astype(np.int32),
@@ -304,6 +360,11 @@ def _integer_directions(
         ]
 
     present = [array for array in constants if array is not None]
-    made: list[IntegerNumerics] = prepared(present, f"directions {largest}", make)
     # Another layer may stand on the very same constants.
-    return made if made[0].fields == fields else make()
+    purpose = f"directions {largest} {hidden} {fields['tables']} {ranges}"
+    parameters: list[IntegerParameters] = prepared(present, purpose, make)
+    numerics = IntegerNumerics(cell, fields, hidden)
+    step = step_of(numerics)
+    return [
+        Direction(step, each, partial(numerics.frames, each), numerics.shown) for each in parameters
+    ]

@@ -65,9 +65,14 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def compile_integers(
-    model: onnx.ModelProto, target: str, mode: str, given: list[Any], integer_io: bool
+    model: onnx.ModelProto,
+    target: str,
+    mode: str,
+    given: list[Any],
+    integer_io: bool,
+    **options: Any,
 ) -> Artifact:
-    """The model in int8-full, under the name "net"."""
+    """The model in int8-full, under the name "net"; more options are those of the quantizer."""
     shapes = {name: x.shape for name, x in given[0].items()} if mode == "call" else None
     return compile_model(
         model,
@@ -77,7 +82,7 @@ def compile_integers(
         name="net",
         quantize="int8-full",
         calibration=given,
-        quantize_options=QuantizeOptions(integer_io=integer_io),
+        quantize_options=QuantizeOptions(integer_io=integer_io, **options),
         check=False,
     )
 

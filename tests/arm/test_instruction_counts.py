@@ -6,8 +6,9 @@ import pytest
 
 from edgelstm.errors import ArtifactFormatError, InternalError, TargetUnavailableError
 from edgelstm_compiler import compile_model
+from edgelstm_compiler.elf import AARCH64, ARM
 from edgelstm_compiler.emulation import machine
-from edgelstm_compiler.emulation.image import AARCH64, ARM, Image, read_image
+from edgelstm_compiler.emulation.image import Image, read_image
 from edgelstm_compiler.emulation.kernel import EmulatedKernel, count_cost, emulator_of
 from edgelstm_compiler.quant.scheme import QuantizeOptions
 from tests.models import CellCase, cell_model, stacked_model

@@ -149,10 +149,12 @@ def test_the_largest_sums_fit(hidden: int) -> None:
             data = arrays[item.name].astype(np.float32)
             model.graph.initializer[place].CopyFrom(numpy_helper.from_array(data, item.name))
     given = recordings(step_graph(model), count=1, frames=4)
-    reference = compile_integers(model, "reference", "stream", given, True)
+    # All weights of a row are at its limit: compensated rounding has nothing to do but take time.
+    options = {"compensate": False}
+    reference = compile_integers(model, "reference", "stream", given, True, **options)
     assert bytes(reference.session().snapshot()).count(127) >= hidden
     frames = walk(reference, 3)
-    artifact = emulate(compile_integers(model, "cortex-m4", "stream", given, True))
+    artifact = emulate(compile_integers(model, "cortex-m4", "stream", given, True, **options))
     assert stream(artifact, frames) == stream(reference, frames)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
-from edgelstm_compiler import compile_model
+from edgelstm_compiler import compile_model, elf
 from edgelstm_compiler.target import Target, find_target, target_names
 from edgelstm_targets.processors.table import PROCESSORS
-from edgelstm_targets.tvm_cpu import elf
 from tests.models import CellCase, cell_model
 from tests.quantized_models import recordings, step_graph
 

@@ -16,11 +16,11 @@ from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.target import find_target
-from edgelstm_targets.numba_cuda.builder import make_pipeline
 from edgelstm_targets.numba_cuda.chips import Chip, find_chips, register_limit
 from edgelstm_targets.numba_cuda.costs import Costs
 from edgelstm_targets.numba_cuda.pipeline import Pipeline, RecurrentRole
 from edgelstm_targets.numba_cuda.placement import RESERVE, place_pipeline
+from edgelstm_targets.numba_cuda.roles import make_pipeline
 from edgelstm_targets.numba_cuda.routing import Route, _teams, choose_routes
 from tests import models
 

@@ -13,8 +13,7 @@ import pytest
 
 import edgelstm
 from edgelstm.artifact import Artifact
-from edgelstm_compiler import compile_model
-from edgelstm_targets.tvm_cpu import elf
+from edgelstm_compiler import compile_model, elf
 from tests.models import gru_model, lstm_model, stacked_model
 
 pytestmark = pytest.mark.tvm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
-from edgelstm.cli import COMPILER_COMMANDS
+from edgelstm.cli import COMPILER_COMMANDS, cli
 from edgelstm.version import VERSION
 from edgelstm_compiler import compile_model
 from tests.models import stacked_model
@@ -67,6 +69,50 @@ def test_each_wheel_holds_its_package(wheels: dict[str, Path]) -> None:
         assert {name.split("/")[0] for name in content(path)} == {package}
         assert f"{package}/py.typed" in content(path)
     assert "edgelstm_compiler/demo/tug_phase.onnx" in content(wheels["edgelstm_compiler"])
+
+
+@pytest.mark.tvm
+def test_templates_come_with_the_wheels(wheels: dict[str, Path], tmp_path: Path) -> None:
+    """Wheels export what the checkout does: no file of theirs is left behind."""
+    pytest.importorskip("tvm")
+    unpacked, artifact = tmp_path / "unpacked", tmp_path / "m.edgelstm"
+    for path in wheels.values():
+        zipfile.ZipFile(path).extractall(unpacked)
+    model = stacked_model(ops=("GRU",), features=3, steps=None, head="sequence")
+    compile_model(model, target="cortex-m4", check=False).save(artifact)
+    code = (
+        "from edgelstm.cli import cli\n"
+        "import edgelstm_compiler.templates, edgelstm_targets.tvm_cpu.header as header\n"
+        "print(edgelstm_compiler.templates.__file__, header.__file__)\n"
+        "from edgelstm_compiler.templates import fill\n"
+        "try: fill(header.__package__, 'model.h')\n"
+        "except Exception as error: print(error)\n"
+        "for package in ('cmake', 'arduino', 'zephyr'):\n"
+        f"    words = ['export-c', {str(artifact)!r}, '--package', package, '--agent', '-o']\n"
+        "    cli([*words, 'wheel_' + package], standalone_mode=False)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(unpacked)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = done.stdout.splitlines()[:2]
+    assert all(file.startswith(str(unpacked)) for file in first.split())
+    assert "template model.h and its values differ" in second
+    for package in ("cmake", "arduino", "zephyr"):
+        folder = tmp_path / package
+        words = ["export-c", str(artifact), "--package", package, "--agent", "-o", str(folder)]
+        assert CliRunner().invoke(cli, words).exit_code == 0
+        found, expected = (
+            {file.relative_to(place): file.read_bytes() for file in place.rglob("*.*")}
+            for place in (tmp_path / f"wheel_{package}", folder)
+        )
+        assert found == expected
+        assert len(expected) > 8
 
 
 def test_each_wheel_holds_the_licence(wheels: dict[str, Path]) -> None:

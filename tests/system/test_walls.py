@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,14 +32,22 @@ ROOMS = {
         "compiler/edgelstm_compiler/onnx_import/peer.py",
         "compiler/edgelstm_compiler/demo/train.py",
     ),
+    "elftools": ("compiler/edgelstm_compiler/elf.py",),
     "unicorn": ("compiler/edgelstm_compiler/emulation/machine.py",),
     "torch": ("compiler/edgelstm_compiler/demo/train.py",),
 }
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported_modules(path: Path) -> set[str]:
     """Top-level names of everything a file imports when it runs (not for type checkers only)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -79,7 +88,10 @@ def test_the_device_package_needs_numpy_and_click_alone() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import edgelstm", ("click", "onnx", "onnxruntime", "tvm", "numba", "edgelstm_compiler")),
+        (
+            "import edgelstm",
+            ("click", "onnx", "onnxruntime", "tvm", "numba", "edgelstm_compiler", "elftools"),
+        ),
         ("import edgelstm.cli", ("onnx", "onnxruntime", "tvm", "numba", "edgelstm_compiler")),
         ("import edgelstm_compiler.driver", ("tvm", "numba", "onnxruntime")),
     ],
@@ -94,7 +106,7 @@ def test_import_budget(statement: str, absent: tuple[str, ...]) -> None:
 
 def words_of(path: Path) -> set[str]:
     """Words of a file's texts without its docstrings; names as targets have them stay whole."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     told = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -131,7 +143,7 @@ def test_no_room_of_the_compiler_knows_a_target() -> None:
 
 def exact_texts(path: Path) -> set[str]:
     """Texts of a file, whole."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return {node.value for node in nodes if isinstance(node.value, str)}
 
@@ -145,7 +157,7 @@ def test_no_file_outgrows_its_room() -> None:
 def test_every_file_says_what_stands_in_it() -> None:
     """Every module has a docstring, every folder of sources a README."""
     for path in sources():
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+        assert ast.get_docstring(tree_of(path)), path
     folders = {path.parent for path in sources() if path.name != "__init__.py"}
     for package in PACKAGES:
         assert (package / "README.md").exists() or (package.parent / "README.md").exists(), package

@@ -12,6 +12,7 @@ from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.c_export.borders import Border, borders, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
 from edgelstm_compiler.streaming.modes import compile_mode
+from edgelstm_compiler.templates import fill
 
 
 def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping[str, str]) -> str:
@@ -37,85 +38,30 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
     }
     macros = "\n".join(f"#define {upper}_{key} {value}" for key, value in sizes.items())
     found = borders(artifact)
-    version = artifact.manifest["edgelstm"]
-    return f"""\
-/* {name}: a model compiled by edgelstm {version} for {isa}; generated, do not edit.
-   {compile_mode(signature.mode).about_time(signature)}
-   {where_floats_are(artifact).value}
-
-   C99 and C++. No allocation, no library call, no global variable: any number of streams run side
-   by side, each with a state of its own; steps that run at the same time need a scratch each.
-
-     static {name}_state state;
-     static {name}_scratch scratch;
-     {name}_input in;
-     {name}_output out;
-     {name}_init(&state, &scratch);
-     for (;;) {{
-         ...fill in...
-         if ({name}_step({name}_weights, &state, &scratch, &in, &out) == 0) ...use out...
-     }}
-*/
-#ifndef EDGELSTM_{upper}_H
-#define EDGELSTM_{upper}_H
-
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-{macros}
-{_state_macros(signature)}{_border_macros(signature, found)}
-/* Start of weights, state and scratch: a multiple of {upper}_ALIGNMENT bytes. */
-#if defined(__GNUC__) || defined(__clang__)
-#define {upper}_ALIGNED __attribute__((aligned({ALIGNMENT})))
-#else
-#define {upper}_ALIGNED /* tell your compiler or your linker in its own way */
-#endif
-
-{_block_type("state", name, memory["state_bytes"], "What is carried from step to step.")}
-
-{_block_type("scratch", name, memory["scratch_bytes"], "Working memory of a step.")}
-
-{_struct("input", signature, found, meanings)}
-
-{_struct("output", signature, found, meanings)}
-
-/* The weights, constant: {name}_weights, in flash. */
-extern const uint32_t {name}_weights[];
-
-/* Before the first step. */
-void {name}_init({name}_state *state, {name}_scratch *scratch);
-
-/* Begin a new stream. */
-void {name}_reset({name}_state *state);
-
-/* One step. weights: {name}_weights, or a copy of it elsewhere (in RAM, say).
-   state, scratch: a {name}_state and a {name}_scratch;
-   in, out: a {name}_input and a {name}_output.
-   {_refusal(signature)} */
-int32_t {name}_step(const void *weights, void *state, void *scratch, const void *in, void *out);
-
-/* n_steps steps on arrays of inputs and outputs; all inputs are checked before the first step.
-   Returns what {name}_step returns. */
-int32_t {name}_run(const void *weights, void *state, void *scratch, const void *in, void *out,
-{" " * len(f"int32_t {name}_run(")}int64_t n_steps);
-
-/* CRC-32 of the weights; {upper}_WEIGHTS_CRC32 if the flash is intact. */
-uint32_t {name}_checksum(void);
-
-/* {name}_selftest.c, if you link it: checksum, then known inputs and outputs from a fresh state.
-   Uses state and scratch; call {name}_init afterwards.
-   Returns 0, -1 if the weights are damaged, or 1 + the first step that is wrong. */
-int32_t {name}_selftest({name}_state *state, {name}_scratch *scratch);
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
+    return fill(
+        __package__,
+        "model.h",
+        name=name,
+        upper=upper,
+        version=artifact.manifest["edgelstm"],
+        isa=isa,
+        time=compile_mode(signature.mode).about_time(signature),
+        floats=where_floats_are(artifact).value,
+        macros=macros,
+        state_offsets=_state_macros(signature),
+        scales=_border_macros(signature, found),
+        alignment=ALIGNMENT,
+        state_type=_block_type(
+            "state", name, memory["state_bytes"], "What is carried from step to step."
+        ),
+        scratch_type=_block_type(
+            "scratch", name, memory["scratch_bytes"], "Working memory of a step."
+        ),
+        input_type=_struct("input", signature, found, meanings),
+        output_type=_struct("output", signature, found, meanings),
+        refusal=_refusal(signature),
+        indent=" " * len(f"int32_t {name}_run("),
+    )
 
 
 def _refusal(signature: Signature) -> str:
@@ -123,12 +69,15 @@ def _refusal(signature: Signature) -> str:
 
 
 def _block_type(kind: str, name: str, size: int, says: str) -> str:
-    upper = name.upper()
-    return f"""\
-/* {says} */
-typedef struct {{
-    uint8_t bytes[{max(size, 1)}];
-}} {upper}_ALIGNED {name}_{kind};"""
+    return fill(
+        __package__,
+        "block_type.h",
+        says=says,
+        size=max(size, 1),
+        upper=name.upper(),
+        name=name,
+        kind=kind,
+    )
 
 
 def _state_macros(signature: Signature) -> str:
@@ -200,15 +149,16 @@ def _struct(
         at = spec.offset_bytes + spec.nbytes
     if size > at:
         lines.append(f"    uint8_t gap_{at}[{size - at}];")
-    body = "\n".join(lines)
-    proof = f"{name}_{kind}_has_its_size"
-    wanted = f"{name.upper()}_{kind.upper()}_BYTES"
-    return f"""\
-/* What {"goes into" if is_input else "comes out of"} a step. */
-typedef struct {{
-{body}
-}} {name}_{kind};
-typedef char {proof}[sizeof({name}_{kind}) == {wanted} ? 1 : -1];"""
+    return fill(
+        __package__,
+        "value_type.h",
+        name=name,
+        kind=kind,
+        way="goes into" if is_input else "comes out of",
+        body="\n".join(lines),
+        proof=f"{name}_{kind}_has_its_size",
+        wanted=f"{name.upper()}_{kind.upper()}_BYTES",
+    )
 
 
 def _meaning(spec: TensorSpec, signature: Signature, is_input: bool) -> list[str]:

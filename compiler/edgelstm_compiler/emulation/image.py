@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgelstm.errors import ArtifactFormatError
+from edgelstm_compiler import elf
 
-ARM, X86_64, AARCH64 = 40, 62, 183
-_LOAD = 1
 _LARGEST = 1 << 28
-_DYNSYM, _RELA, _REL = 11, 4, 9
+_RELOCATIONS = ("SHT_REL", "SHT_RELA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +17,12 @@ class Image:
     """What a loader makes of a shared object without relocations.
 
     Args:
-        machine: `e_machine`.
+        machine: the processor, as `elf.machine` names it.
         segments: address and bytes.
         symbols: address of each function; odd for Thumb.
     """
 
-    machine: int
+    machine: str
     segments: tuple[tuple[int, bytes], ...]
     symbols: Mapping[str, int]
 
@@ -42,57 +40,17 @@ def read_image(code: bytes | memoryview) -> Image:
     """
     data = bytes(code)
     try:
-        if data[:4] != b"\x7fELF" or data[5] != 1:
-            raise ArtifactFormatError("a code section is no little-endian ELF object")
-        wide = data[4] == 2
-        (machine,) = struct.unpack_from("<H", data, 18)
-        segments = tuple(_segments(data, wide))
-        symbols: dict[str, int] = {}
-        sections = list(_sections(data, wide))
-        for kind, offset, size, link in sections:
-            if kind in (_RELA, _REL) and size:
-                raise ArtifactFormatError("the code wants to be relocated; compile it again")
-            if kind == _DYNSYM:
-                table = data[offset : offset + size]
-                symbols.update(_symbols(table, data, sections[link][1], wide))
-    except (struct.error, IndexError, ValueError) as exc:
+        loaded = elf.segments(data)
+        relocated = any(s.kind in _RELOCATIONS and s.size for s in elf.sections(data))
+        symbols = {s.name: s.value for s in elf.symbols(data, dynamic=True) if s.is_defined}
+        machine = elf.machine(data)
+    except ValueError as exc:
         raise ArtifactFormatError(f"a code section is damaged: {exc}") from exc
-    if not segments:
+    if relocated:
+        raise ArtifactFormatError("the code wants to be relocated; compile it again")
+    if not loaded:
         raise ArtifactFormatError("a code section holds nothing to load")
+    if any(each.address + each.memory > _LARGEST for each in loaded):
+        raise ArtifactFormatError("a code section claims more memory than code has")
+    segments = tuple((each.address, each.data.ljust(each.memory, b"\0")) for each in loaded)
     return Image(machine, segments, symbols)
-
-
-def _segments(data: bytes, wide: bool) -> Iterator[tuple[int, bytes]]:
-    start = struct.unpack_from("<Q" if wide else "<I", data, 32 if wide else 28)[0]
-    size, count = struct.unpack_from("<HH", data, 54 if wide else 42)
-    for index in range(count):
-        at = start + index * size
-        if wide:
-            kind, _, offset, address, _, filled, memory = struct.unpack_from("<IIQQQQQ", data, at)
-        else:
-            kind, offset, address, _, filled, memory = struct.unpack_from("<IIIIII", data, at)
-        if kind == _LOAD and memory:
-            if address + memory > _LARGEST:
-                raise ArtifactFormatError("a code section claims more memory than code has")
-            yield address, data[offset : offset + filled].ljust(memory, b"\0")
-
-
-def _sections(data: bytes, wide: bool) -> Iterator[tuple[int, int, int, int]]:
-    """Kind, offset, size and link of every section."""
-    start = struct.unpack_from("<Q" if wide else "<I", data, 40 if wide else 32)[0]
-    size, count = struct.unpack_from("<HH", data, 58 if wide else 46)
-    for index in range(count):
-        at = start + index * size
-        kind = struct.unpack_from("<I", data, at + 4)[0]
-        place = struct.unpack_from("<QQI" if wide else "<III", data, at + (24 if wide else 16))
-        yield kind, *place
-
-
-def _symbols(table: bytes, data: bytes, strings: int, wide: bool) -> Iterator[tuple[str, int]]:
-    for entry in struct.iter_unpack("<IBBHQQ" if wide else "<IIIBBH", table):
-        name, section, value = (
-            (entry[0], entry[3], entry[4]) if wide else (entry[0], entry[5], entry[1])
-        )
-        if name and section:
-            end = data.index(b"\0", strings + name)
-            yield data[strings + name : end].decode(), value

@@ -16,7 +16,8 @@ from edgelstm.engines.code_sizes import SIZES, expect_sizes
 from edgelstm.engines.native import CODE_PREFIX, memory_sizes
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
-from edgelstm_compiler.emulation.image import X86_64, read_image
+from edgelstm_compiler.elf import X86_64
+from edgelstm_compiler.emulation.image import read_image
 from edgelstm_compiler.emulation.machine import Machine, Word, emulator_version
 from edgelstm_compiler.processor import Emulator
 from edgelstm_compiler.target import find_processor, processors

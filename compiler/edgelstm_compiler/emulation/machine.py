@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.engines.cpu_features import ELF_MACHINES
 from edgelstm.errors import (
     ArtifactError,
     ArtifactFormatError,
@@ -16,6 +15,7 @@ from edgelstm.errors import (
     TargetUnavailableError,
 )
 from edgelstm.install_hint import install_hint
+from edgelstm_compiler.elf import AARCH64, ARM, X86_64
 from edgelstm_compiler.emulation.image import Image
 from edgelstm_compiler.processor import Emulator
 
@@ -55,12 +55,11 @@ class Machine:
         import unicorn
 
         self._image = image
-        found = ELF_MACHINES.get(image.machine, f"ELF machine {image.machine}")
-        if found != emulator.machine:
+        if image.machine != emulator.machine:
             raise ArtifactFormatError(
-                f"the code is for {found}, its name in the artifact says {emulator.machine}"
+                f"the code is for {image.machine}, its name in the artifact says {emulator.machine}"
             )
-        calls = {"aarch64": self._call_64, "arm": self._call_32, "x86_64": self._call_x86}
+        calls = {AARCH64: self._call_64, ARM: self._call_32, X86_64: self._call_x86}
         self._enter_at = calls[emulator.machine]
         self._uc = _MACHINES[emulator.machine](emulator)
         self._next = _DATA
@@ -293,8 +292,8 @@ def _x86_64(emulator: Emulator) -> Any:
 
 
 _MACHINES: Mapping[str, Callable[[Emulator], Any]] = {
-    "arm": _arm,
-    "aarch64": _aarch64,
-    "x86_64": _x86_64,
+    ARM: _arm,
+    AARCH64: _aarch64,
+    X86_64: _x86_64,
 }
 """An emulated processor with its vector unit on, by `Emulator.machine`."""

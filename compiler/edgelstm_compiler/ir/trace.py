@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from edgelstm.numerics.layer import int8_recurrent, integer_recurrent, recurrent
+from edgelstm.numerics.layer import LAYERS
 from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.types import Array, Op
-
-_LAYERS: Mapping[str, Callable[..., list[Any]]] = {
-    "Recurrent": recurrent,
-    "Int8Recurrent": int8_recurrent,
-    "IntegerRecurrent": integer_recurrent,
-}
 
 
 def trace_layer(op: Op, inputs: Sequence[Array | None], names: Sequence[str]) -> dict[str, Array]:
@@ -37,7 +30,7 @@ def trace_layer(op: Op, inputs: Sequence[Array | None], names: Sequence[str]) ->
 
     kind, fields = executed(op, inputs)
     with np.errstate(all="ignore"):
-        y, *_ = _LAYERS[kind](fields, inputs, observe)
+        y, *_ = LAYERS[kind](fields)(inputs, observe)
     steps, count = y.shape[:2]
     return {
         name: np.stack(found).reshape(count, steps, *found[0].shape) for name, found in kept.items()

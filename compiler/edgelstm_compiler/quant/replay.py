@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgelstm.engines.numpy_ops import apply
+from edgelstm.engines.numpy_ops import bound
 from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.graph import StepGraph, StepInput
 from edgelstm_compiler.ir.types import Array
@@ -28,7 +28,7 @@ class Replay:
         self._constants = {c.value.name: c.data for c in graph.constants}
         self._nodes = [
             (
-                *executed(node.op, node.inputs),
+                bound(*executed(node.op, node.inputs), [None] * len(node.inputs)),
                 [None if value is None else value.name for value in node.inputs],
                 [value.name for value in node.outputs],
             )
@@ -47,9 +47,10 @@ class Replay:
         values.update(inputs)
         for state in self.graph.states:
             values[state.read.name] = self.states[state.name]
-        for kind, fields, sources, targets in self._nodes:
-            arguments = [None if name is None else values[name] for name in sources]
-            values.update(zip(targets, apply(kind, fields, arguments), strict=True))
+        with np.errstate(all="ignore"):
+            for function, sources, targets in self._nodes:
+                arguments = [None if name is None else values[name] for name in sources]
+                values.update(zip(targets, function(arguments), strict=True))
         for state in self.graph.states:
             self.states[state.name] = values[state.write.name]
         return values

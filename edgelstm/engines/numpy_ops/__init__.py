@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,15 @@ from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense
 from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
 from edgelstm.engines.numpy_ops.windows import windows
 from edgelstm.errors import InternalError
-from edgelstm.numerics.layer import int8_recurrent, integer_recurrent, recurrent
+from edgelstm.numerics.layer import LAYERS
 from edgelstm.numerics.legacy import LEGACY, modern
 
-__all__ = ["KINDS", "apply"]
+__all__ = ["KINDS", "apply", "bound"]
 
 Array = NDArray[Any]
 _Operator = Callable[[Mapping[str, Any], Sequence[Array | None]], list[Array]]
 
 _OPERATORS: dict[str, _Operator] = {
-    "Recurrent": recurrent,
-    "Int8Recurrent": int8_recurrent,
-    "IntegerRecurrent": integer_recurrent,
     "Dense": dense,
     "MatMul": matmul,
     "Binary": binary,
@@ -82,7 +80,7 @@ _OPERATORS: dict[str, _Operator] = {
     "IntegerDense": integer_dense,
     "IntegerSoftmax": integer_softmax,
 }
-KINDS = frozenset(_OPERATORS)
+KINDS = frozenset({*_OPERATORS, *LAYERS})
 """Every kind of operator that `apply` knows."""
 
 
@@ -107,10 +105,31 @@ def apply(
         InternalError: no such operator.
         StreamError: data that the operator refuses (sequence_lens or indices out of range).
     """
+    with np.errstate(all="ignore"):
+        return bound(kind, fields, inputs)(inputs)
+
+
+def bound(
+    kind: str, fields: Mapping[str, Any], inputs: Sequence[NDArray[Any] | None]
+) -> Callable[[Sequence[Array | None]], list[Array]]:
+    """An operator as a function of its inputs, to be computed again and again; see `apply`.
+
+    Recurrent layers keep what they make of constant weights. Floating point must be told to ignore
+    overflow and invalid operations (`np.errstate`).
+
+    Args:
+        kind: the operator's name, one of `KINDS`.
+        fields: its fields.
+        inputs: which of them are there is what counts.
+
+    Raises:
+        InternalError: no such operator.
+    """
     if kind in LEGACY:
         kind, fields = modern(kind, fields, inputs)
+    if kind in LAYERS:
+        return LAYERS[kind](fields)
     operator = _OPERATORS.get(kind)
     if operator is None:
         raise InternalError(f"operator {kind!r} has no NumPy implementation")
-    with np.errstate(all="ignore"):
-        return operator(fields, inputs)
+    return partial(operator, fields)

@@ -6,47 +6,15 @@ few of them share the multiprocessor. Nothing in it is a promise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from edgelstm_compiler.ir.cells import GRU, LSTM
+from edgelstm_targets.numba_cuda.cells import HAND_PLACED, PLAIN_COST, Cost
 from edgelstm_targets.numba_cuda.chips import WARP
 from edgelstm_targets.numba_cuda.costs import WAITING
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import DenseRole, RecurrentRole, Role
-from edgelstm_targets.numba_cuda.precision import Bytes, Full, Integer
 
 _PRODUCT_CYCLES = {"sm_90": 1.7, "sm_100": 1.7, "sm_87": 2.0}
 """Cycles of a product on a whole multiprocessor; 4 on chips of desktops (float32 sums)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What a cell takes for a unit and stream, with the usual activations.
-
-    Args:
-        special: exponentials, reciprocals and tangents, and conversions of numbers.
-        plain: other instructions.
-        whole: those of them on whole numbers, which go at half the rate.
-        look_ups: of tables in shared memory.
-        latency: cycles from its sums to its h.
-    """
-
-    special: int
-    plain: int
-    whole: int = 0
-    look_ups: int = 0
-    latency: int = 250
-
-
-_CELLS = {
-    (LSTM, Full): Cell(7, 33),
-    (GRU, Full): Cell(4, 27),
-    (LSTM, Bytes): Cell(12, 80, latency=350),
-    (GRU, Bytes): Cell(8, 68, latency=350),
-    (LSTM, Integer): Cell(0, 105, 52, 5, 500),
-    (GRU, Integer): Cell(0, 80, 36, 3, 450),
-}
-_OTHER = Cell(2, 8)
 
 _SPECIAL_RATE = 16
 _ISSUE_RATE = 4
@@ -122,10 +90,9 @@ def cell_cycles(role: RecurrentRole, warps: int) -> tuple[float, float]:
     return issue, warps * WARP * max(cell.special / _SPECIAL_RATE, cell.whole / _WHOLE_RATE)
 
 
-def _cell(role: Role) -> Cell:
+def _cell(role: Role) -> Cost:
     assert isinstance(role, RecurrentRole)
-    kind = type(role.precision) if isinstance(role.precision, (Bytes, Integer)) else Full
-    return _CELLS.get((type(role.kernel.op), kind), _OTHER)
+    return HAND_PLACED[type(role.kernel.op)].cost(role.precision)
 
 
 def _products(place: GroupRole) -> int:
@@ -148,5 +115,5 @@ def _alone(place: GroupRole, rows: int) -> float:
         return _PLAIN_ROLE
     turns = place.passes if isinstance(place.role, DenseRole) else place.passes * rows
     steps = sum(section.products for phase in place.phases for section in phase.sections)
-    latency = _OTHER.latency if isinstance(place.role, DenseRole) else _cell(place.role).latency
+    latency = PLAIN_COST.latency if isinstance(place.role, DenseRole) else _cell(place.role).latency
     return turns * (steps * _PRODUCT_LATENCY + latency * len(place.phases))

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_compiler.ir.kernels import Section, Source
+from edgelstm_targets.numba_cuda.cells import HAND_PLACED, Carried
 from edgelstm_targets.numba_cuda.chips import (
     BLOCK_SHARED,
     BLOCK_THREADS,
@@ -273,7 +273,8 @@ class _Placing:
     def _cells(self, role: Role) -> tuple[int, int]:
         """How many values a lane carries for each unit and stream, and where."""
         assert isinstance(role, RecurrentRole)
-        slots = len(role.kernel.phases) if isinstance(role.kernel.op, (LSTM, GRU)) else 0
+        is_carried = HAND_PLACED[type(role.kernel.op)].carried is not Carried.NOTHING
+        slots = len(role.kernel.phases) if is_carried else 0
         place = self.at
         self.at += 4 * slots * self.group * TILE_UNITS * self._tiles(role)
         return slots, place

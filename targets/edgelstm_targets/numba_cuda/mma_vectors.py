@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.cells import GRU
+from edgelstm_targets.numba_cuda.cells import HAND_PLACED, Carried
 from edgelstm_targets.numba_cuda.mma_image import TILE_UNITS, Operand
 from edgelstm_targets.numba_cuda.mma_places import Rows
 from edgelstm_targets.numba_cuda.pipeline import (
@@ -89,5 +89,5 @@ def _keeps(role: Role, vector: Vector) -> bool:
         isinstance(role, RecurrentRole)
         and role.target is vector
         and role.factor is not None
-        and not isinstance(role.kernel.op, GRU)
+        and HAND_PLACED[type(role.kernel.op)].carried is not Carried.HIDDEN
     )

@@ -1,16 +1,13 @@
 """Which roles the calls of layers become, in every numerics.
 
 Scheme int8 quantizes the frame in a role of its own, a frame ahead; what products see of h is a
-vector of bytes beside h. Scheme int8-full hands over whole numbers.
+vector of bytes beside h. Scheme int8-full hands over integers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.kernels import LayerKernel, RecurrentKernel
 from edgelstm_compiler.ir.numerics import Float32, Int8, Integer, Stored
 from edgelstm_compiler.ir.ops import Dequantize, IntegerSoftmax, Quantize
@@ -18,6 +15,8 @@ from edgelstm_compiler.ir.ops.elementwise import Arithmetic
 from edgelstm_compiler.ir.program import Buffer, Call
 from edgelstm_compiler.ir.types import Op
 from edgelstm_compiler.lowering.compact_layout import compact_form, form_of
+from edgelstm_targets.numba_cuda.builder import Builder
+from edgelstm_targets.numba_cuda.cells import HAND_PLACED, Carried
 from edgelstm_targets.numba_cuda.pipeline import (
     FALLBACK,
     Change,
@@ -31,9 +30,6 @@ from edgelstm_targets.numba_cuda.pipeline import (
 from edgelstm_targets.numba_cuda.precision import FULL, Bytes, Precision
 from edgelstm_targets.numba_cuda.precision import Integer as IntegerPrecision
 from edgelstm_targets.numba_cuda.precision import Stored as StoredPrecision
-
-if TYPE_CHECKING:
-    from edgelstm_targets.numba_cuda.builder import Builder
 
 _H_STEPS = 127
 
@@ -128,7 +124,8 @@ def _integer_recurrent(
     builder: Builder, call: Call, kernel: RecurrentKernel, numerics: Integer
 ) -> None:
     cell, op = kernel.op, numerics.layer
-    if cell.state_count == 1 and cell.gates == 1:
+    placed = HAND_PLACED.get(type(cell))
+    if placed is not None and not placed.has_integers:
         raise CapabilityError(
             f"{call.origin}: target cuda has no code for an integer {cell.kind}; use int8"
         )
@@ -147,9 +144,9 @@ def _integer_recurrent(
     states = [
         builder.state(call, old, new, cell.hidden) for old, new in zip(initial, after, strict=False)
     ]
-    is_lstm = isinstance(cell, LSTM)
+    has_cell_state = placed is not None and placed.carried is Carried.CELL
     # A GRU remembers h in 16 bits; everybody else sees it in 8.
-    h = states[0] if is_lstm else Vector(f"{call.name}.y", cell.hidden, None, DType.I8)
+    h = states[0] if has_cell_state else Vector(f"{call.name}.y", cell.hidden, None, DType.I8)
     builder.roles.append(
         RecurrentRole(
             call.name,
@@ -159,7 +156,7 @@ def _integer_recurrent(
             kernel,
             weights.offset_bytes,
             frame,
-            states[1] if is_lstm else None,
+            states[1] if has_cell_state else None,
             (),
             IntegerPrecision(
                 form_of(kernel),
@@ -168,7 +165,7 @@ def _integer_recurrent(
                 tables.offset_bytes,
                 tables.type.shape[0],
             ),
-            None if is_lstm else states[0],
+            None if has_cell_state else states[0],
             None,
         )
     )

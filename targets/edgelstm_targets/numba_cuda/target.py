@@ -10,11 +10,11 @@ from edgelstm.engines.cuda_driver import open_device
 from edgelstm.errors import CapabilityError, EdgeLSTMError
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Emission, Probe, Stage, TargetOptions
-from edgelstm_targets.numba_cuda.builder import make_pipeline
 from edgelstm_targets.numba_cuda.chips import find_chips
 from edgelstm_targets.numba_cuda.costs import Costs, read_costs
 from edgelstm_targets.numba_cuda.mma_routing import read_groups
 from edgelstm_targets.numba_cuda.pipeline import Pipeline
+from edgelstm_targets.numba_cuda.roles import make_pipeline
 from edgelstm_targets.numba_cuda.toolkit import expect_toolkit, obstacle, toolkit_version
 
 if TYPE_CHECKING:

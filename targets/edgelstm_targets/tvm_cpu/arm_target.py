@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from edgelstm.dtypes import DType
 from edgelstm.engines.cpu_features import cpu_flags, machine
 from edgelstm.errors import CapabilityError
+from edgelstm_compiler import elf
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.processors.processor import Processor
-from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool, multiplies_bytes
 from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams
 

@@ -2,17 +2,16 @@
 
 LLVM writes tables for unwinding exceptions that C never unwinds, and marks the object as one that
 passes floats in floating-point registers, which linkers refuse to put beside code that does not.
-Our functions pass pointers and whole numbers only: they fit any convention.
+Our functions pass pointers and integers only: they fit any convention.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
-from edgelstm_targets.tvm_cpu import elf
+from edgelstm_compiler import elf
 
-_EXIDX, _REL, _ATTRIBUTES = 0x70000001, 9, 0x70000003
+_REL, _ATTRIBUTES = "SHT_REL", "SHT_ARM_ATTRIBUTES"
 _PROGBITS, _EXCLUDE = 1, 0x80000000
 # Source: Addenda to the ABI for the Arm architecture: tags, and which of them hold text.
 _VFP_ARGS, _ANY_CONVENTION, _FIRST_MIXED = 28, 3, 32
@@ -28,31 +27,16 @@ def for_any_linker(code: bytes) -> bytes:
     if elf.machine(code) != elf.ARM:
         return code
     data = bytearray(code)
-    tables = {i for i, head in _heads(data) if _field(data, head, 1) == _EXIDX}
-    for index, head in _heads(data):
-        kind, link = _field(data, head, 1), _field(data, head, 7)
-        if index in tables or (kind == _REL and link in tables):
+    found = elf.sections(code)
+    tables = {each.index for each in found if each.kind == elf.UNWINDING}
+    for each in found:
+        if each.index in tables or (each.kind == _REL and each.info in tables):
             # Linkers leave excluded sections out; removing them would renumber all others.
-            struct.pack_into("<II", data, head + 4, _PROGBITS, _EXCLUDE)
-            struct.pack_into("<II", data, head + 24, 0, 0)
-        elif kind == _ATTRIBUTES:
-            at = _field(data, head, 4)
-            _allow_any_convention(data, at, at + _field(data, head, 5))
+            struct.pack_into("<II", data, each.header + 4, _PROGBITS, _EXCLUDE)
+            struct.pack_into("<II", data, each.header + 24, 0, 0)
+        elif each.kind == _ATTRIBUTES:
+            _allow_any_convention(data, each.offset, each.offset + each.size)
     return bytes(data)
-
-
-def _heads(data: bytes | bytearray) -> Iterator[tuple[int, int]]:
-    """Number and place of every section header."""
-    (start,) = struct.unpack_from("<I", data, 32)
-    size, count = struct.unpack_from("<HH", data, 46)
-    for index in range(count):
-        yield index, start + index * size
-
-
-def _field(data: bytes | bytearray, head: int, number: int) -> int:
-    """A word of a section header: 1 type, 4 offset, 5 size, 7 info."""
-    (value,) = struct.unpack_from("<I", data, head + 4 * number)
-    return int(value)
 
 
 def _allow_any_convention(data: bytearray, start: int, stop: int) -> None:

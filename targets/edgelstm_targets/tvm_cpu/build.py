@@ -13,8 +13,8 @@ from tvm import tirx
 from tvm.target import Target
 
 from edgelstm.errors import ToolchainError
+from edgelstm_compiler import elf
 from edgelstm_targets.processors.isa import InstructionSet
-from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.bare_object import for_any_linker
 from edgelstm_targets.tvm_cpu.compact import NEAR_PAIRS, OTHER_PROFILE, compacted
 from edgelstm_targets.tvm_cpu.stubs import Stub, Table, complete_module, is_provided

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelstm.errors import InternalError, ToolchainError
-from edgelstm_targets.tvm_cpu import elf
+from edgelstm_compiler import elf
 
 _FLAGS = (
     "-shared",
@@ -58,16 +58,16 @@ class Linker:
     command: tuple[str, ...]
     emulations: frozenset[str] | None = None
 
-    def takes(self, machine: int) -> bool:
-        """Whether it links code for that machine, as ELF numbers them."""
+    def takes(self, machine: str) -> bool:
+        """Whether it links code for that machine, as `elf.machine` names it."""
         return self.emulations is None or _EMULATIONS[machine] in self.emulations
 
 
-def find_linkers(machine: int = elf.X86_64) -> tuple[Linker, ...]:
+def find_linkers(machine: str = elf.X86_64) -> tuple[Linker, ...]:
     """Linkers for a processor: those of the system first, then the one in the ziglang package.
 
     Args:
-        machine: the processor, as ELF numbers them.
+        machine: the processor, as `elf.machine` names it.
     """
     found = []
     for name in _NAMES:
@@ -80,7 +80,7 @@ def find_linkers(machine: int = elf.X86_64) -> tuple[Linker, ...]:
     return tuple(found)
 
 
-def no_linker(machine: int) -> str:
+def no_linker(machine: str) -> str:
     """What to install where there is no linker for a processor."""
     return f"no linker for {_WHERE_TO_GET[machine]}, or pip install ziglang"
 

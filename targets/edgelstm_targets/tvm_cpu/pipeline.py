@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
+from edgelstm_compiler import elf
 from edgelstm_compiler.ir.kernels import LayerKernel
 from edgelstm_compiler.ir.numerics import Int8, Integer
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Emission, Stage
 from edgelstm_targets.processors.isa import InstructionSet
-from edgelstm_targets.tvm_cpu import elf
-from edgelstm_targets.tvm_cpu.elf import memory_of_code, undefined
 from edgelstm_targets.tvm_cpu.header import c_header
 from edgelstm_targets.tvm_cpu.link import find_linkers, link, no_linker
 from edgelstm_targets.tvm_cpu.stack import stack_bound
@@ -88,11 +87,11 @@ def multiplies_bytes(program: Program) -> bool:
     )
 
 
-def missing_tool(machine: int) -> str:
+def missing_tool(machine: str) -> str:
     """What is missing to build for a processor, and how to get it; "" if nothing is.
 
     Args:
-        machine: the processor, as ELF numbers them.
+        machine: the processor, as `elf.machine` names it.
     """
     if importlib.util.find_spec("tvm") is None:
         return NO_TVM
@@ -170,7 +169,7 @@ def _link(objects: Objects) -> Emission:
         section = f"{STREAMS_PREFIX}{each.isa.name}"
         sections[section], _ = link(each.code, names, linkers)
         facts = next(facts for facts in isas if facts["section"].endswith(f"/{each.isa.name}"))
-        facts["streams"] = {"section": section, **memory_of_code(each.code)}
+        facts["streams"] = {"section": section, **elf.memory_of_code(each.code)}
     return Emission(
         engine="native",
         sections=sections,
@@ -185,7 +184,7 @@ def _expect_no_library(compiled: Compiled) -> None:
     Raises:
         CapabilityError: such as 64-bit division or half precision on a 32-bit processor.
     """
-    helpers = [name for name in undefined(compiled.code) if name.startswith("__")]
+    helpers = [name for name in elf.undefined(compiled.code) if name.startswith("__")]
     if helpers:
         raise CapabilityError(
             f"{compiled.isa.name} has no instructions for what the model computes (LLVM would call "
@@ -200,7 +199,7 @@ def _facts(compiled: Compiled, section: str, entries: Sequence[str]) -> dict[str
         "section": section,
         "requires": list(isa.requires),
         "cpu": isa.mcpu,
-        **memory_of_code(compiled.code),
+        **elf.memory_of_code(compiled.code),
     }
     if isa.is_bare:
         facts |= {"bare": True, "stack_bytes": stack_bound(compiled.assembly, entries)}

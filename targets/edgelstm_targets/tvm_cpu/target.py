@@ -10,11 +10,11 @@ from typing import Any
 
 from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm_compiler import elf
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.processors.x86 import HOST, native
-from edgelstm_targets.tvm_cpu import elf
 from edgelstm_targets.tvm_cpu.link import find_linkers, no_linker
 from edgelstm_targets.tvm_cpu.pipeline import NO_TVM, code_stages, multiplies_bytes
 from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams

@@ -38,7 +38,6 @@ def test_no_h_comes_to_the_lowest_integer() -> None:
     assert bounded_values(graph)
     for multiplier in (127, 128, 300, 32767):
         fields = {**op_fields(op), "output_multiplier": multiplier}
-        none = np.zeros(1)
-        numerics = IntegerNumerics(op.cell.cell(), fields, 1, *[none] * 5, None, [])
+        numerics = IntegerNumerics(op.cell.cell(), fields, 1)
         found = numerics.shown(np.arange(-32768, 32768, dtype=np.int16))
         assert (found.min(), found.max()) == (-127, 127)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,12 +78,16 @@ def test_mapping_is_there_for_those_who_ask(tmp_path: Path) -> None:
 
 
 def test_a_huge_file_that_is_no_artifact_is_not_read(tmp_path: Path) -> None:
-    """The first bytes decide; what claims to be an artifact has a limit."""
+    """The first bytes decide, and no more is copied; what claims to be an artifact has a limit."""
     path = tmp_path / "disk.img"
     with open(path, "wb") as file:
         file.truncate(1 << 31)
+    tracemalloc.start()
     with pytest.raises(ArtifactFormatError, match="is not an edgelstm artifact"):
         edgelstm.load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 22
     with open(path, "r+b") as file:
         file.truncate((1 << 32) + 1)
     with pytest.raises(ArtifactFormatError, match="artifacts of up to 4294967296 are read"):

@@ -16,12 +16,13 @@ import pytest
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError, ToolchainError
+from edgelstm_compiler import elf
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
 from edgelstm_compiler.ir.cells import LSTM
 from edgelstm_compiler.ir.ops import Direction
 from edgelstm_compiler.target import Target, find_target
 from edgelstm_targets.processors.x86 import X86_64
-from edgelstm_targets.tvm_cpu import elf, link
+from edgelstm_targets.tvm_cpu import link
 from edgelstm_targets.tvm_cpu.target import HostTarget
 from tests.unit.targets.native import emit, natives
 from tests.unit.targets.packing import ProgramBuilder
@@ -309,7 +310,7 @@ def test_every_linker_makes_a_working_object(emission):
 def test_failing_linkers_are_reported(tmp_path):
     """All of them, with what they said; none at all: what to install."""
     nothing = bytearray(64)  # the header of an object for x86-64 without sections
-    nothing[:6], nothing[18] = b"\x7fELF\x02\x01", elf.X86_64
+    nothing[:6], nothing[18] = b"\x7fELF\x02\x01", 62
     broken = tmp_path / "ld"
     broken.write_text("#!/bin/sh\necho out of luck >&2\nexit 1\n")
     broken.chmod(0o755)

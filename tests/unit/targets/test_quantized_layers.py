@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgelstm_compiler import elf
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.scheme import Scheme
 from edgelstm_targets.processors.x86 import HOST
-from edgelstm_targets.tvm_cpu import elf
 from tests.models import gru_model, lstm_model, rnn_model, stacked_model
 from tests.quantized_models import quantized, recordings, step_graph
 from tests.unit.targets.native import emit, natives

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgelstm_compiler.c_export.names import comment
-from edgelstm_compiler.c_export.packages.readme import made_by, memory_table, remarks
+from edgelstm_compiler.c_export.packages.readme import TEMPLATES, made_by, memory_table, remarks
 from edgelstm_compiler.c_export.pieces import Pieces
+from edgelstm_compiler.templates import fill
 
 
 def arrange(pieces: Pieces) -> dict[str, bytes]:
@@ -27,9 +28,11 @@ def arrange(pieces: Pieces) -> dict[str, bytes]:
     files["library.properties"] = _properties(pieces, toolchain.arduino).encode()
     files["keywords.txt"] = _keywords(name).encode()
     files["README.md"] = _readme(pieces).encode()
-    files["examples/SelfTest/SelfTest.ino"] = _selftest_sketch(pieces).encode()
+    files["examples/SelfTest/SelfTest.ino"] = fill(
+        TEMPLATES, "arduino/SelfTest.ino", name=name
+    ).encode()
     if pieces.agent:
-        files["examples/Agent/Agent.ino"] = _agent_sketch(name).encode()
+        files["examples/Agent/Agent.ino"] = fill(TEMPLATES, "arduino/Agent.ino", name=name).encode()
     return files
 
 
@@ -41,20 +44,17 @@ def _library_name(name: str) -> str:
 def _properties(pieces: Pieces, architectures: Sequence[str]) -> str:
     artifact = pieces.artifact
     source = comment(artifact.manifest["source"]["file"]) or "an ONNX model"
-    return f"""\
-name={_library_name(pieces.name)}
-version=1.0.0
-author=edgelstm {artifact.manifest["edgelstm"]}
-maintainer=edgelstm
-sentence={pieces.name}: a recurrent network, compiled ahead of time for {pieces.isa}.
-paragraph=Made from {source} by edgelstm. No allocation, no interpreter. {remarks(pieces)}
-category=Data Processing
-url=https://example.com
-architectures={",".join(architectures)}
-includes={pieces.name}.h
-precompiled=true
-ldflags=-l{pieces.name}_kernels
-"""
+    return fill(
+        TEMPLATES,
+        "arduino/library.properties",
+        library=_library_name(pieces.name),
+        name=pieces.name,
+        isa=pieces.isa,
+        version=artifact.manifest["edgelstm"],
+        source=source,
+        remarks=remarks(pieces),
+        architectures=",".join(architectures),
+    )
 
 
 def _keywords(name: str) -> str:
@@ -63,88 +63,13 @@ def _keywords(name: str) -> str:
     return "\n".join([*types, *(f"{name}_{f}\tKEYWORD2" for f in functions), ""])
 
 
-def _selftest_sketch(pieces: Pieces) -> str:
-    name = pieces.name
-    return f"""\
-// Checks {name} on this board: its weights, and known inputs and outputs. Then steps it.
-#include <{name}.h>
-
-static {name}_state state;
-static {name}_scratch scratch;
-static {name}_input in;
-static {name}_output out;
-
-void setup() {{
-  Serial.begin(115200);
-  while (!Serial) {{
-  }}
-  const long result = {name}_selftest(&state, &scratch);
-  if (result == 0) {{
-    Serial.println("{name}: PASS");
-  }} else {{
-    Serial.print("{name}: FAIL ");
-    Serial.println(result);
-  }}
-  {name}_init(&state, &scratch);
-}}
-
-void loop() {{
-  // Fill `in` with a sample of your sensor here.
-  const unsigned long start = micros();
-  const long refused = {name}_step({name}_weights, &state, &scratch, &in, &out);
-  const unsigned long taken = micros() - start;
-  Serial.print(refused);
-  Serial.print(" microseconds: ");
-  Serial.println(taken);
-  delay(1000);
-}}
-"""
-
-
-def _agent_sketch(name: str) -> str:
-    return f"""\
-// Lets a computer validate {name} on this board: edgelstm validate FILE --on serial://PORT
-#include <{name}_agent.h>
-
-static {name}_state state;
-static {name}_scratch scratch;
-
-static int get(void *) {{
-  while (!Serial.available()) {{
-  }}
-  return Serial.read();
-}}
-
-static void put(void *, uint8_t value) {{
-  Serial.write(value);
-}}
-
-static uint32_t ticks(void *) {{
-  return micros();
-}}
-
-void setup() {{
-  Serial.begin(115200);
-}}
-
-void loop() {{
-  const {name}_port port = {{get, put, ticks, 1000000, nullptr}};
-  {name}_agent(&state, &scratch, &port);
-}}
-"""
-
-
 def _readme(pieces: Pieces) -> str:
-    name = pieces.name
-    return f"""\
-# {name}: an Arduino library for {pieces.isa}
-
-{made_by(pieces)} `src/{name}.h` says how to use it, the sketch SelfTest shows it.
-{remarks(pieces)}
-
-Put this folder into `libraries` of your sketchbook. It needs Arduino IDE 1.8.13 or arduino-cli
-0.11, which know precompiled libraries with sources. The compiled model in `src/{pieces.isa}` links
-with every floating-point convention (`-mfloat-abi`) of a board's core. `maintainer` and `url` in
-library.properties are for you to fill in before you publish it.
-
-{memory_table(pieces)}"""
+    return fill(
+        TEMPLATES,
+        "arduino/README.md",
+        name=pieces.name,
+        isa=pieces.isa,
+        made_by=made_by(pieces),
+        remarks=remarks(pieces),
+        memory=memory_table(pieces),
+    )

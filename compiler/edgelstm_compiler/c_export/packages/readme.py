@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from edgelstm_compiler.c_export.borders import where_floats_are
 from edgelstm_compiler.c_export.pieces import Pieces
+from edgelstm_compiler.templates import fill
+
+TEMPLATES = "edgelstm_compiler.c_export"
+"""The package that has the templates."""
 
 
 def made_by(pieces: Pieces) -> str:
@@ -17,16 +21,7 @@ def memory_table(pieces: Pieces) -> str:
         f"| {key} | {'unknown' if value is None else value} |"
         for key, value in pieces.memory.to_json().items()
     )
-    return f"""\
-Memory in bytes: flash = text + rodata + weights + state_init, ram = one state + one scratch; stack
-is the deepest that `{pieces.name}_step` and `{pieces.name}_run` go below their caller. Not counted:
-the functions init, reset and checksum of `{pieces.name}.c`, which your compiler makes (about 150
-bytes), and self-test and agent if you link them.
-
-| | bytes |
-|---|---|
-{rows}
-"""
+    return fill(TEMPLATES, "memory.md", name=pieces.name, rows=rows)
 
 
 def remarks(pieces: Pieces) -> str:

@@ -1,10 +1,14 @@
-"""The cell of a recurrent layer on its vectors: which code it has, and the states it keeps."""
+"""The cells of recurrent layers on their vectors, with the states that they keep.
+
+Each gives, for a layer with one phase: cell(z, lane, unit, base, weights, y, mail, tag, frame) ->
+h, where `z` is the lane's sum (a number, or a word in scheme int8-full), and collect(t, base, mail,
+tag, frame), as of `Team.hand_over`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.activations import make_clip, make_function
@@ -25,32 +29,19 @@ from edgelstm_targets.numba_cuda.places import Placement, RolePlace
 from edgelstm_targets.numba_cuda.precision import Integer
 
 
-def make_cell(placement: Placement, place: RolePlace, team: Team) -> tuple[Any, Any]:
-    """The cell of a layer with one phase.
-
-    Returns:
-        cell(z, lane, unit, base, weights, y, mail, tag, frame) -> h; keeps c itself. `z` is the
-        lane's sum: a number, or a word in scheme int8-full;
-        collect(t, base, mail, tag, frame), as of `Team.hand_over`.
-    """
-    role = place.role
-    assert isinstance(role, RecurrentRole)
+def make_rnn_cell(
+    placement: Placement, place: RolePlace, role: RecurrentRole, team: Team
+) -> tuple[Any, Any]:
+    """One function of the sum."""
     op = role.kernel.op
-    match op:
-        case LSTM():
-            return _make_lstm(placement, place, role, team)
-        case GRU():
-            return _make_gru(placement, place, role), _collect_nothing
-        case RNN():
-            function, clip = make_function(op.activations[0], role.origin), make_clip(op.clip)
+    assert isinstance(op, RNN)
+    function, clip = make_function(op.activations[0], role.origin), make_clip(op.clip)
 
-            @inline
-            def rnn(z, lane, unit, base, weights, y, mail, tag, frame):
-                return function(clip(z))
+    @inline
+    def rnn(z, lane, unit, base, weights, y, mail, tag, frame):
+        return function(clip(z))
 
-            return rnn, _collect_nothing
-        case _:
-            raise CapabilityError(f"{role.origin}: target cuda has no cell {op.kind}")
+    return rnn, _collect_nothing
 
 
 @inline
@@ -58,7 +49,7 @@ def _collect_nothing(t, base, mail, tag, frame):
     pass
 
 
-def make_gate_phases(place: RolePlace) -> tuple[Any, Any, Any]:
+def make_gru_phases(place: RolePlace) -> tuple[Any, Any, Any]:
     """A GRU that resets before its product.
 
     Returns:
@@ -89,9 +80,10 @@ def make_gate_phases(place: RolePlace) -> tuple[Any, Any, Any]:
     return gates, reset, update
 
 
-def _make_lstm(
+def make_lstm_cell(
     placement: Placement, place: RolePlace, role: RecurrentRole, team: Team
 ) -> tuple[Any, Any]:
+    """It keeps c itself."""
     update = _lstm_update(place, role)
     assert role.cell is not None
     ring, hidden = placement.rings[role.cell], role.kernel.op.hidden
@@ -143,7 +135,10 @@ def _lstm_update(place: RolePlace, role: RecurrentRole) -> Any:
     return update
 
 
-def _make_gru(placement: Placement, place: RolePlace, role: RecurrentRole) -> Any:
+def make_gru_cell(
+    placement: Placement, place: RolePlace, role: RecurrentRole, team: Team
+) -> tuple[Any, Any]:
+    """It mixes the h of the frame before with the candidate."""
     ring = placement.rings[role.target if role.memory is None else role.memory]
     at_h, load, hidden = make_element(ring), LOAD_SHARED[ring.dtype], role.kernel.op.hidden
     update = _gru_update(place, role)
@@ -153,7 +148,7 @@ def _make_gru(placement: Placement, place: RolePlace, role: RecurrentRole) -> An
         h = load(at_h(base, frame - U32(1), min(unit, U32(hidden - 1))))
         return update(z, h, lane, base)
 
-    return gru
+    return gru, _collect_nothing
 
 
 def _gru_update(place: RolePlace, role: RecurrentRole) -> Any:

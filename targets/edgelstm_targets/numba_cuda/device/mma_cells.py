@@ -3,7 +3,7 @@
 `update(z0, z1, z2, z3, kept, p0, p1, p2, base) -> (h, kept)`: z are the sums with bias, in the
 order of the layer's accumulators (those that it has not are 0), `kept` is what the cell carries
 itself (the cell state of an LSTM, the hidden state of a GRU), p are the peepholes of i, o and f.
-Here all are float32; cells of whole numbers are in `mma_integer_cells.py`.
+Here all are float32; cells of integers are in `mma_integer_cells.py`.
 
 Where weights and vectors are float16, sigmoids are built on `tanh.approx`, within 2.5e-4: beside
 that it does not show. Tangents, whose errors would, are built on the exponential. Scheme int8,
@@ -79,18 +79,7 @@ def _make_bounded(
     return bounded
 
 
-def make_update(op: LSTM | GRU | RNN, peepholes: bool, functions: Functions, where: str) -> Any:
-    """The cell of a layer with one phase."""
-    match op:
-        case LSTM():
-            return _make_lstm(op, peepholes, functions, where)
-        case GRU():
-            return _make_gru_after(op, functions, where)
-        case RNN():
-            return _make_rnn(op, functions, where)
-
-
-def _make_lstm(op: LSTM, peepholes: bool, functions: Functions, where: str) -> Any:
+def make_lstm_update(op: LSTM, peepholes: bool, functions: Functions, where: str) -> Any:
     """C' = f*c + i*g, h' = o*h(c').  Source: ONNX operators, LSTM-22."""
     gate, candidate = (_make_bounded(each, op, functions, where) for each in op.activations[:2])
     result = functions(op.activations[2], where)
@@ -112,7 +101,7 @@ def _make_lstm(op: LSTM, peepholes: bool, functions: Functions, where: str) -> A
     return update
 
 
-def _make_gru_after(op: GRU, functions: Functions, where: str) -> Any:
+def make_gru_update(op: GRU, peepholes: bool, functions: Functions, where: str) -> Any:
     """N = g(x part + r * h part), h' = n + z*(h - n).  Source: ONNX operators, GRU-22."""
     gate, candidate = (_make_bounded(each, op, functions, where) for each in op.activations[:2])
 
@@ -126,7 +115,8 @@ def _make_gru_after(op: GRU, functions: Functions, where: str) -> Any:
     return update
 
 
-def _make_rnn(op: RNN, functions: Functions, where: str) -> Any:
+def make_rnn_update(op: RNN, peepholes: bool, functions: Functions, where: str) -> Any:
+    """One function of the sum."""
     function = _make_bounded(op.activations[0], op, functions, where)
 
     @inline

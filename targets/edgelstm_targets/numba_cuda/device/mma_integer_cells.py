@@ -33,14 +33,10 @@ from edgelstm_targets.numba_cuda.device.rounding import (
 from edgelstm_targets.numba_cuda.mma_places import GroupRole
 
 
-def make_integer_update(op: IntegerRecurrent, place: GroupRole) -> Any:
-    """The cell of a layer with one phase."""
-    if isinstance(op.cell, LSTM):
-        return _make_lstm(op, op.cell, place)
-    return _make_gru_after(op, place)
-
-
-def _make_lstm(op: IntegerRecurrent, cell: LSTM, place: GroupRole) -> Any:
+def make_integer_lstm_update(op: IntegerRecurrent, place: GroupRole) -> Any:
+    """As `mma_cells.make_lstm_update`."""
+    cell = op.cell
+    assert isinstance(cell, LSTM)
     gates = make_gates(cell, op.tables, place)
     unit, signed = _make_functions(gates)
     output_table, final = gates.table(2), op.sum_shift
@@ -68,7 +64,8 @@ def _make_lstm(op: IntegerRecurrent, cell: LSTM, place: GroupRole) -> Any:
     return update
 
 
-def _make_gru_after(op: IntegerRecurrent, place: GroupRole) -> Any:
+def make_integer_gru_update(op: IntegerRecurrent, place: GroupRole) -> Any:
+    """As `mma_cells.make_gru_update`."""
     unit, signed = _make_functions(make_gates(op.cell, op.tables, place))
     final, narrow = op.sum_shift, make_narrow(op)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from numba import cuda
 
-from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.ops import IntegerRecurrent
 from edgelstm_targets.numba_cuda.device.elements import same
 from edgelstm_targets.numba_cuda.device.intrinsics import (
@@ -26,22 +25,15 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
     load_global_word,
     mul,
 )
-from edgelstm_targets.numba_cuda.device.mma_cells import (
-    functions_of,
-    make_gru_before,
-    make_update,
-)
+from edgelstm_targets.numba_cuda.device.mma_cells import functions_of
 from edgelstm_targets.numba_cuda.device.mma_emission import make_emission, make_limit
-from edgelstm_targets.numba_cuda.device.mma_integer_cells import (
-    make_integer_gru_phases,
-    make_integer_update,
-)
 from edgelstm_targets.numba_cuda.device.mma_product import ROW_STEP
 from edgelstm_targets.numba_cuda.device.mma_puts import make_operand_pair_put
 from edgelstm_targets.numba_cuda.device.mma_rows import BlockSizes, GroupCode
 from edgelstm_targets.numba_cuda.device.mma_states import make_cell_access, make_group_states
 from edgelstm_targets.numba_cuda.device.mma_sums import make_sums, number_of
 from edgelstm_targets.numba_cuda.device.numbers import make_show
+from edgelstm_targets.numba_cuda.device.placed import DEVICE_CELLS
 from edgelstm_targets.numba_cuda.device.tables import make_table_load
 from edgelstm_targets.numba_cuda.mma_places import ROWS, GroupPlacement, GroupRole
 from edgelstm_targets.numba_cuda.pipeline import RecurrentRole
@@ -178,13 +170,12 @@ def _make_cells(
 
 
 def _cell_update(place: GroupRole, role: RecurrentRole) -> Any:
+    cell = DEVICE_CELLS[type(role.kernel.op)]
     if isinstance(role.precision, Integer):
         assert isinstance(role.precision.op, IntegerRecurrent)
-        return make_integer_update(role.precision.op, place)
+        return cell.integer_group(role.precision.op, place)
     functions = functions_of(role.precision)
-    op = role.kernel.op
-    assert isinstance(op, (LSTM, GRU, RNN))
-    return make_update(op, place.peepholes >= 0, functions, role.origin)
+    return cell.group(role.kernel.op, place.peepholes >= 0, functions, role.origin)
 
 
 def _make_h_emission(
@@ -248,7 +239,7 @@ def _two_phases(
     load_second, total_second = make_sums(place, place.phases[1])
     load_tables = make_table_load(place)
     start, finish_states = make_group_states(placement, place, sizes)
-    find_gates, reset, find_update = _gru_phases(place, role)
+    find_gates, reset, find_update = DEVICE_CELLS[type(role.kernel.op)].group_phases(place, role)
     gates = _make_gates(placement, place, role, find_gates, reset)
     update = _make_update(placement, place, role, find_update, sizes)
     walk_first = _make_walk(placement, place, 0, total_first, _hold_nothing, gates)
@@ -273,22 +264,6 @@ def _two_phases(
         finish_states(t, live, base, state, frames)
 
     return GroupCode(place.words, prepare, step, finish)
-
-
-def _gru_phases(place: GroupRole, role: RecurrentRole) -> tuple[Any, Any, Any]:
-    if isinstance(role.precision, Integer):
-        assert isinstance(role.precision.op, IntegerRecurrent)
-        return make_integer_gru_phases(role.precision.op, place)
-    op = role.kernel.op
-    assert isinstance(op, GRU)
-    gates, find_reset, update = make_gru_before(op, functions_of(role.precision), role.origin)
-    show = make_show(role)
-
-    @inline
-    def reset(r, h):
-        return show(find_reset(r, h))
-
-    return gates, reset, update
 
 
 def _make_gates(

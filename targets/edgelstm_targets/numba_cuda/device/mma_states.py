@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelstm.dtypes import DType
-from edgelstm_compiler.ir.cells import GRU
+from edgelstm_targets.numba_cuda.cells import HAND_PLACED, Carried
 from edgelstm_targets.numba_cuda.device.elements import (
     LOAD_GLOBAL_IF,
     STORE_GLOBAL_IF,
@@ -86,7 +86,7 @@ def make_group_states(placement: GroupPlacement, place: GroupRole, sizes: BlockS
     role = place.role
     assert isinstance(role, RecurrentRole)
     start_h, kept = _make_start(placement, place, role, sizes), role.cell
-    if isinstance(role.kernel.op, GRU):
+    if HAND_PLACED[type(role.kernel.op)].carried is Carried.HIDDEN:
         kept = role.target if role.memory is None else role.memory
         finish_h = _finish_nothing
     else:

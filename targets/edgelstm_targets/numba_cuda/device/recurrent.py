@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelstm.errors import CapabilityError
-from edgelstm_targets.numba_cuda.device.cells import make_cell, make_gate_phases
 from edgelstm_targets.numba_cuda.device.elements import (
     LOAD_SHARED,
     STORE_SHARED_IF,
@@ -23,6 +22,7 @@ from edgelstm_targets.numba_cuda.device.intrinsics import (
 )
 from edgelstm_targets.numba_cuda.device.numbers import make_show
 from edgelstm_targets.numba_cuda.device.output import make_output
+from edgelstm_targets.numba_cuda.device.placed import DEVICE_CELLS
 from edgelstm_targets.numba_cuda.device.product import make_product
 from edgelstm_targets.numba_cuda.device.states import make_states
 from edgelstm_targets.numba_cuda.device.tables import make_table_load
@@ -70,7 +70,7 @@ def _one_phase(placement: Placement, place: RolePlace, role: RecurrentRole, team
     lanes, tile, passes = place.lanes, place.tile, place.passes
     put, collect = _make_publication(placement, place, role, team)
     write = make_output(role.outputs, role.target.dtype)
-    cell, collect_cell = make_cell(placement, place, team)
+    cell, collect_cell = DEVICE_CELLS[type(role.kernel.op)].single(placement, place, role, team)
     remember = _make_memory(placement, role)
     start, finish = make_states(placement, place)
     load_tables = make_table_load(place)
@@ -109,7 +109,7 @@ def _two_phases(
     second = make_product(place, place.phases[1], first.words)
     load_first, total_first = first.load, first.total
     load_second, total_second = second.load, second.total
-    gates, reset, update = make_gate_phases(place)
+    gates, reset, update = DEVICE_CELLS[type(role.kernel.op)].single_phases(place)
     memory = placement.rings[role.memory if role.memory is not None else role.target]
     at_h, load_h = make_element(memory), LOAD_SHARED[memory.dtype]
     at_kept, load_kept = make_element(place.kept), LOAD_SHARED[place.kept.dtype]

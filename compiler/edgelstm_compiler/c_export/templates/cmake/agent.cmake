@@ -1,0 +1,3 @@
+
+add_library(@name@_agent STATIC @name@_agent.c)
+target_link_libraries(@name@_agent PUBLIC @name@)

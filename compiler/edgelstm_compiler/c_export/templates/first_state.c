@@ -1,0 +1,4 @@
+
+static const uint32_t first_state[@count@] = {
+@words@
+};

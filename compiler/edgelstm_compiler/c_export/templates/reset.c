@@ -1,0 +1,4 @@
+    uint32_t i;
+    for (i = 0; i < @upper@_STATE_BYTES; ++i) {
+        state->bytes[i] = @value@;
+    }
