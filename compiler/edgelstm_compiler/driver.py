@@ -42,7 +42,7 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.known_steps import record_steps
 from edgelstm_compiler.lowering.lower import lower
-from edgelstm_compiler.notes import carried_notes, stream_notes
+from edgelstm_compiler.notes import carried_notes, last_place_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
@@ -328,6 +328,8 @@ def compile_read_model(
                 "the recordings to check on hold less than the model takes at once: give at least "
                 f"{notes.window or 1} frames, or whole inputs of a call"
             )
+        for text in last_place_notes(check, program.signature):
+            note(text)
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check=check)

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnx
 
+from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
+from edgelstm_compiler.ir.ops import Cast
 from edgelstm_compiler.ir.types import Array, TensorType, Value
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
 from edgelstm_compiler.onnx_import.dependence import depend
@@ -30,6 +33,7 @@ from edgelstm_compiler.onnx_import.frames import (
 from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
+from edgelstm_compiler.onnx_import.other_floats import output_types, widened
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
 from edgelstm_compiler.onnx_import.recognition import recognize
 from edgelstm_compiler.onnx_import.refusals import (
@@ -52,7 +56,7 @@ from edgelstm_compiler.onnx_import.sequences import (
 )
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
-from edgelstm_compiler.onnx_import.tensors import to_array
+from edgelstm_compiler.onnx_import.tensors import is_other_float, to_array
 
 LOOPS = ("Loop", "Scan")
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
@@ -135,7 +139,10 @@ class _Walk:
         for info in inputs:
             kind = TensorType(info.dtype, resolved[info.name])
             axes = [axis for name, axis in self._time if name == info.name]
-            scope[info.name] = self.builder.add_input(info.name, kind, axes)
+            value = self.builder.add_input(info.name, kind, axes)
+            if is_other_float(info.dtype.numpy):
+                value = self._cast(value, DType.F32, f"input '{info.name}'")
+            scope[info.name] = value
         found = self._import_graph(graph, scope, "")
         refusals = [item.refusals for item in found if isinstance(item, Unknown)]
         if refusals:
@@ -144,6 +151,7 @@ class _Walk:
                 raise FrameCountError([row[1:] for row in in_order(all_of_them)])
             raise refuse(all_of_them)
         outputs = []
+        types = output_types(graph)
         for name, item in zip(self._model.outputs, found, strict=True):
             assert not isinstance(item, Unknown)
             if isinstance(item, TensorList):
@@ -157,8 +165,15 @@ class _Walk:
                     raise FrameCountError([(f"output '{name}'", reason)])
                 outputs.append((name, self.builder.constant(name, item.data, f"output '{name}'")))
             else:
-                outputs.append((name, item))
+                is_narrowed = name in types and item.type.dtype is DType.F32
+                where = f"output '{name}'"
+                outputs.append(
+                    (name, self._cast(item, types[name], where) if is_narrowed else item)
+                )
         return outputs
+
+    def _cast(self, value: Value, dtype: DType, origin: str) -> Value:
+        return self.builder.emit(Cast(dtype), (value,), f"{value.name}.{dtype.value}", origin)[0]
 
     def _bound(self, bound: Mapping[str, Array]) -> Mapping[str, Array]:
         infos = {item.name: item for item in self._model.inputs}
@@ -227,6 +242,11 @@ class _Walk:
             if behind:
                 return [self._behind(node, inputs, behind, index)] * len(names)
             carried = [item for item in inputs if not isinstance(item, Unknown)]
+            if not all(item is None or isinstance(item, Known) for item in carried):
+                carried = [
+                    widened(item, self.builder) if isinstance(item, Known) else item
+                    for item in carried
+                ]
             if node.op_type in LOOPS and is_standard(node):
                 return self._import_loop(node, carried, names, scope, index, origin)
             operands = [None if isinstance(item, TensorList) else item for item in carried]
@@ -356,7 +376,10 @@ class _Walk:
         """Compute a node on known inputs, as the graph would compute it where it can."""
         arrays = [item.data if isinstance(item, Known) else None for item in seen.inputs]
         results: Sequence[Operand | None] | None = None
-        if seen.op_type in OPERATORS and not is_direct(node, arrays):
+        narrow = [item.dtype for item in arrays if item is not None and is_other_float(item.dtype)]
+        if narrow and seen.op_type in OPERATORS and not is_foldable(seen.op_type):
+            results = self._in_float32(seen, narrow[0])
+        elif seen.op_type in OPERATORS and not is_direct(node, arrays) and not narrow:
             try:
                 results = _evaluated(seen)
             except RefusedError:
@@ -371,6 +394,20 @@ class _Walk:
         if self._folded_bytes > MAX_TOTAL_FOLDED_BYTES:
             raise ModelError(f"{seen.origin}: the constants of the model grow beyond all measure")
         return results
+
+    def _in_float32(self, seen: OnnxNode, dtype: np.dtype[Any]) -> list[Operand | None]:
+        """A node on known tensors in other floats: computed in float32, results in their type."""
+        if seen.op_type in ("Cast", "CastLike"):
+            return list(OPERATORS[seen.op_type](seen))
+        operands = tuple(
+            widened(item, self.builder) if isinstance(item, Known) else item for item in seen.inputs
+        )
+        return [
+            replace(item, trial=item.trial.astype(dtype))
+            if isinstance(item, Known) and item.trial.dtype == np.float32
+            else item
+            for item in _evaluated(replace(seen, inputs=operands))
+        ]
 
     def _import_loop(
         self,
