@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -236,6 +236,12 @@ class GraphBuilder:
             ),
             constants=tuple(constants.values()),
         )
+
+    def needed_for(self, results: Iterable[Value]) -> tuple[list[Node], dict[Value, Array]]:
+        """The nodes that some values need, in order, and the constants that these read."""
+        nodes, needed = self._needed_by(set(results))
+        used = {value: data for data, value, _ in self._constants.values() if value in needed}
+        return nodes, used
 
     def _needed_by(self, results: set[Value]) -> tuple[list[Node], set[Value]]:
         """The nodes that some values need, in order, and everything these nodes read."""

@@ -57,6 +57,8 @@ from edgelstm_compiler.onnx_import.sequences import (
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import is_other_float, to_array
+from edgelstm_compiler.onnx_import.trial import Trial
+from edgelstm_compiler.onnx_import.walking import Walk, walk_loop, walk_scan
 
 LOOPS = ("Loop", "Scan")
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
@@ -193,12 +195,26 @@ class _Walk:
                 raise ShapeError(f"'{name}' is bound to {TensorType.of(data)}, expected {info}")
         return bound
 
-    def _import_graph(self, graph: onnx.GraphProto, scope: Scope, path: str) -> list[Item]:
-        """Import the nodes that the graph's outputs need; returns what the outputs are."""
+    def _import_graph(
+        self,
+        graph: onnx.GraphProto,
+        scope: Scope,
+        path: str,
+        wanted: Sequence[str] | None = None,
+    ) -> list[Item]:
+        """Import the nodes that some values need; returns what these are.
+
+        Args:
+            graph: the graph.
+            scope: what its nodes may read.
+            path: in front of the numbers of its nodes, for messages.
+            wanted: the values; None: the graph's outputs.
+        """
         scope = dict(scope)
         stored = {tensor.name: tensor for tensor in graph.initializer}
-        live = live_nodes(graph)
-        read: set[str] = {item.name for item in graph.output}
+        wanted = [item.name for item in graph.output] if wanted is None else wanted
+        live = live_nodes(graph, wanted)
+        read: set[str] = set(wanted)
         for index in live:
             read |= node_reads(graph.node[index])
         for name in stored.keys() & read:
@@ -214,7 +230,7 @@ class _Walk:
                 if name and name not in scope:
                     label = describe_node(node, f"{path}{index}")
                     raise ModelError(f"{label}: its output '{name}' is not one of the operator's")
-        return [scope[item.name] for item in graph.output]
+        return [scope[name] for name in wanted]
 
     def _array(self, tensor: onnx.TensorProto) -> Array:
         """The elements; of a tensor that a loop's body reads again and again, the same array."""
@@ -437,25 +453,48 @@ class _Walk:
 
         operands = [None if isinstance(item, TensorList) else item for item in inputs]
         seen = self._seen(node, operands, names, index, origin)
-        first = len(self.builder.nodes)
         is_loop = node.op_type == "Loop"
+        start = [item for item in inputs[2:] if item is not None]
         try:
+            walk = self._walk(seen, graph, start, _BodyImporter(self, graph, scope, index))
+            if walk is not None:
+                rolled = walk.rolled
+                recognized = recognize(seen, rolled)
+                return list(walk.finish(*(recognized or (rolled.finals, rolled.rows))))
             if is_loop:
-                states = [item for item in inputs[2:] if item is not None]
-                results = unroll_loop(seen, graph, states, body)
-            else:
-                count = len(operands) - seen.integer("num_scan_inputs", 0)
-                states = [item for item in operands[:count] if item is not None]
-                results = unroll_scan(seen, graph, body)
-            tensors = [item for item in results if not isinstance(item, TensorList)]
-            carried = [item for item in states if not isinstance(item, TensorList)]
-            if len(tensors) + len(carried) < len(results) + len(states):
-                return list(results)
-            return list(recognize(seen, self.builder.nodes[first:], carried, tensors) or results)
+                return list(unroll_loop(seen, graph, start, body))
+            return list(unroll_scan(seen, graph, body))
         except RefusedError as refused:
             raise type(refused)(f"{refused}; {EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
             return [Unknown(frozenset(refusals))] * len(names)
+
+    def _walk(
+        self,
+        seen: OnnxNode,
+        graph: onnx.GraphProto,
+        start: Sequence[Carried],
+        importer: _BodyImporter,
+    ) -> Walk | None:
+        """The loop as one Scan; None where it is none, or its body cannot be imported as one."""
+        try:
+            if seen.op_type == "Loop":
+                return walk_loop(seen, graph, start, importer)
+            return walk_scan(seen, graph, importer)
+        except _RefusedBodyError:
+            # What is refused of carried values may be folded where the turns are laid out.
+            return None
+
+    def import_apart(
+        self, graph: onnx.GraphProto, scope: Scope, path: str, wanted: Sequence[str] | None = None
+    ) -> tuple[GraphBuilder, list[Item]]:
+        """Import a graph into a builder of its own; its extents are those of now."""
+        outer = self.builder
+        self.builder = GraphBuilder(outer.frames)
+        try:
+            return self.builder, self._import_graph(graph, scope, path, wanted)
+        finally:
+            self.builder = outer
 
     def _import_if(
         self, node: onnx.NodeProto, condition: Item | None, scope: Scope, index: str, origin: str
@@ -483,6 +522,43 @@ class _Walk:
         return self._import_graph(branch, scope, f"{index}.")
 
 
+class _BodyImporter:
+    """Imports the body of a loop for a turn, apart from the graph around it."""
+
+    def __init__(self, walk: _Walk, graph: onnx.GraphProto, scope: Scope, index: str) -> None:
+        self._walk, self._graph, self._scope, self._index = walk, graph, scope, index
+
+    def __call__(self, given: Sequence[Carried], turn: int) -> Trial:
+        """Its nodes and results."""
+        builder, results = self._import(given, turn, None)
+        values = [
+            value
+            for item in results
+            for value in (item.items if isinstance(item, TensorList) else (item,))
+            if isinstance(value, Value)
+        ]
+        nodes, constants = builder.needed_for(values)
+        return Trial(tuple(nodes), constants, tuple(results))
+
+    def count(self, given: Sequence[Carried], turn: int, places: Sequence[int]) -> list[Carried]:
+        """Some of its results."""
+        names = [self._graph.output[place].name for place in places]
+        return self._import(given, turn, names)[1]
+
+    def _import(
+        self, given: Sequence[Carried], turn: int, wanted: Sequence[str] | None
+    ) -> tuple[GraphBuilder, list[Carried]]:
+        scope: Scope = dict(self._scope)
+        scope.update(zip((item.name for item in self._graph.input), given, strict=True))
+        builder, found = self._walk.import_apart(
+            self._graph, scope, f"{self._index}.{turn}.", wanted
+        )
+        results = [item for item in found if not isinstance(item, Unknown)]
+        if len(results) < len(found):
+            raise _RefusedBodyError
+        return builder, results
+
+
 def _evaluated(seen: OnnxNode) -> list[Operand | None]:
     """The outputs of a node on known inputs, by importing it alone and evaluating that."""
     builder = GraphBuilder()
@@ -499,9 +575,9 @@ def _evaluated(seen: OnnxNode) -> list[Operand | None]:
     ]
 
 
-def live_nodes(graph: onnx.GraphProto) -> list[int]:
-    """Indices, in order, of the nodes that the graph's outputs need."""
-    needed = {item.name for item in graph.output}
+def live_nodes(graph: onnx.GraphProto, wanted: Sequence[str]) -> list[int]:
+    """Indices, in order, of the nodes that some values need."""
+    needed = set(wanted)
     live = []
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]

@@ -1,26 +1,29 @@
 """Loops that are an LSTM, a GRU or an RNN written out: recognised by what they compute.
 
-A loop over a sequence has been unrolled; the weights in its copies, taken together in every way
+A loop over a sequence has become one Scan; the weights in its body, taken together in every way
 that fits, are tried as the weights of a recurrent operator, and what gives the same numbers in
-float64 on random input takes the copies' place. Nothing is recognised by names or by the order of
+float64 on random input takes the Scan's place. Nothing is recognised by names or by the order of
 nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 
 import numpy as np
 
 from edgelstm.dtypes import DType
+from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.activations import RELU, SIGMOID, TANH
 from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
+from edgelstm_compiler.ir.fields import op_fields
 from edgelstm_compiler.ir.graph import Graph, Output
-from edgelstm_compiler.ir.ops import Direction, Recurrent
-from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
+from edgelstm_compiler.ir.ops import Direction, Recurrent, Scan
+from edgelstm_compiler.ir.types import Array, Node, TensorType, Value
+from edgelstm_compiler.onnx_import.rolling import Rolled
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 
 TOLERANCE = 1e-9
@@ -28,6 +31,9 @@ TOLERANCE = 1e-9
 
 PROBED = 3
 """Frames on which a guess is tried first."""
+
+OBSERVED = 12
+"""Frames on which it has to give the same."""
 
 MAX_GUESSES = 5_000
 """Ways to put weights together that are tried for one loop."""
@@ -52,24 +58,20 @@ class _Sought:
         return int(self.states[0].shape[-1])
 
 
-def recognize(
-    node: OnnxNode, copies: Sequence[Node], carried: Sequence[Operand], results: Sequence[Operand]
-) -> list[Operand] | None:
-    """The results of a loop by a recurrent operator, or None where it is none.
+def recognize(node: OnnxNode, rolled: Rolled) -> tuple[list[Operand], list[Operand]] | None:
+    """Carried values and rows of a loop by a recurrent operator, or None where it is none.
 
     Args:
         node: the loop; receives the operator.
-        copies: the nodes of its unrolled bodies.
-        carried: what it carries, before the first iteration.
-        results: of the loop: what it carried, then what it collected.
+        rolled: its Scan.
     """
-    sought = _observe(node, copies, carried, results)
+    sought = _observe(node, rolled)
     if sought is None:
         return None
     for guess in _guesses(sought):
         matched = _matched(guess, sought)
         if matched is not None:
-            return _replaced(node, guess, sought, carried, results, matched)
+            return _replaced(node, guess, sought, rolled, matched)
     return None
 
 
@@ -81,59 +83,47 @@ class _Guess:
     b: Array
 
 
-def _observe(
-    node: OnnxNode, copies: Sequence[Node], carried: Sequence[Operand], results: Sequence[Operand]
-) -> _Sought | None:
-    """Run the copies; None where they read anything but one sequence, states and weights."""
+def _observe(node: OnnxNode, rolled: Rolled) -> _Sought | None:
+    """Run the loop; None where it reads anything but one sequence, states and weights."""
+    scan = rolled.node
+    op = scan.op
+    assert isinstance(op, Scan)
     data = node.builder.constant_arrays()
-    made = {value for copy in copies for value in copy.outputs}
-    read = {value for copy in copies for value in copy.inputs if value is not None}
-    outside = [value for value in read - made if value not in data]
-    changed = [
-        item
-        for item, result in zip(carried, results, strict=False)
-        if isinstance(result, Value) and result in made
-    ]
-    sequences = [value for value in outside if value not in changed]
-    kinds = [_type(item) for item in changed]
-    if len(sequences) != 1 or not 1 <= len(changed) <= 2 or sequences[0].type.rank != 3:
+    held = scan.inputs[op.states + op.sequences :]
+    if op.sequences != 1 or not 1 <= op.states <= 2 or any(value not in data for value in held):
+        return None
+    x, initial = scan.inputs[op.states], scan.inputs[: op.states]
+    assert x is not None
+    kinds = op.body.inputs[: op.states]
+    if x.type.rank != 3 or x.type.dtype is not DType.F32 or x in data:
         return None
     if any(kind != kinds[0] or kind.rank != 2 or kind.dtype is not DType.F32 for kind in kinds):
         return None
-    (x,) = sequences
-    if x.type.dtype is not DType.F32 or x.type.shape[1] != kinds[0].shape[0]:
+    if x.type.shape[1] != kinds[0].shape[0]:
         return None
     rng = np.random.default_rng(0)
-    given = {x: rng.standard_normal(x.type.shape)}
-    states = []
-    for item in changed:
-        if isinstance(item, Value):
-            given[item] = rng.uniform(-0.9, 0.9, item.type.shape)
-        states.append(given[item] if isinstance(item, Value) else item.data.astype(np.float64))
-    shown = {place: item for place, item in enumerate(results) if item in made}
-    graph = Graph(
-        "copies",
-        tuple(given),
-        tuple(Output(str(place), value) for place, value in shown.items()),
-        tuple(copies),
-        tuple(Constant(value, array) for value, array in data.items() if value in read),
-    )
-    inputs = {value.name: array for value, array in given.items()}
-    if len(inputs) != len(given):
-        return None
-    found = evaluate(graph, inputs, dtype=DType.F64).outputs
-    # In the order of the last copy: of the first one, whose states may be zero, parts are folded.
-    last = {value: place for place, copy in enumerate(copies) for value in copy.inputs}
-    ordered = sorted((value for value in data if value in read), key=lambda value: last[value])
+    length = min(op.length, OBSERVED)
+    frames = rng.standard_normal((length, *x.type.shape[1:]))
+    states = [
+        data[value].astype(np.float64) if value in data else rng.uniform(-0.9, 0.9, kind.shape)
+        for value, kind in zip(initial, kinds, strict=True)
+    ]
+    arrays = [*states, frames, *(data[value] for value in held if value is not None)]
+    short = replace(op, length=length)
+    found = apply(short.kind, op_fields(short), [_wide(array) for array in arrays])
+    # In the order in which the body reads them.
     weights = tuple(
         array
-        for value in ordered
+        for value in held
+        if value is not None
         # The ones and zeros of 1 - z and of initial states are no weights.
         if (array := data[value]).dtype == np.float32 and array.size and array.min() < array.max()
     )
-    return _Sought(
-        x, given[x], tuple(states), {int(place): y for place, y in found.items()}, weights
-    )
+    return _Sought(x, frames, tuple(states), dict(enumerate(found)), weights)
+
+
+def _wide(data: Array) -> Array:
+    return data.astype(np.float64) if data.dtype.kind == "f" else data
 
 
 def _guesses(sought: _Sought) -> Iterator[_Guess]:
@@ -209,21 +199,24 @@ def _side_by_side(parts: Sequence[Array], columns: int) -> Iterator[tuple[Array,
 
 def _matched(guess: _Guess, sought: _Sought) -> dict[int, str] | None:
     """Which output of the operator every result is; None where one is none of them."""
-    collected = [y for y in sought.results.values() if y.ndim >= 3]
-    if collected:
+    count = len(sought.states)
+    if len(sought.results) > count:
         probed = sought.frames[:PROBED]
-        expected = collected[0][: len(probed)]
+        expected = sought.results[count][: len(probed)]
         y = _computed(guess, probed, sought.states)["Y"]
         if y.size != expected.size or not _is_near(y.reshape(expected.shape), expected):
             return None
     outputs = _computed(guess, sought.frames, sought.states)
     matched = {}
     for place, result in sought.results.items():
+        names = ("Y_h", "Y_c") if place < count else ("Y",)
         name = next(
             (
                 name
-                for name, y in outputs.items()
-                if y.size == result.size and _is_near(y.reshape(result.shape), result)
+                for name in names
+                if name in outputs
+                and outputs[name].size == result.size
+                and _is_near(outputs[name].reshape(result.shape), result)
             ),
             None,
         )
@@ -257,32 +250,26 @@ def _computed(guess: _Guess, frames: Array, states: Sequence[Array]) -> dict[str
 
 
 def _replaced(
-    node: OnnxNode,
-    guess: _Guess,
-    sought: _Sought,
-    carried: Sequence[Operand],
-    results: Sequence[Operand],
-    matched: Mapping[int, str],
-) -> list[Operand]:
-    """The loop's results from one recurrent operator; what it only counted stays known."""
+    node: OnnxNode, guess: _Guess, sought: _Sought, rolled: Rolled, matched: Mapping[int, str]
+) -> tuple[list[Operand], list[Operand]]:
+    """What the loop gives, from one recurrent operator."""
     weights = (
         Known(f"{node.name}.{name}", data.astype(np.float32))
         for name, data in (("W", guess.w), ("R", guess.r), ("B", guess.b))
     )
-    states = [item for place, item in enumerate(carried) if place in matched]
-    if len(states) == 2 and _names(matched, carried) == ["Y_c", "Y_h"]:
+    count = len(sought.states)
+    states = [value for value in rolled.node.inputs[:count] if value is not None]
+    if [matched[place] for place in range(count)] == ["Y_c", "Y_h"]:
         states.reverse()
-    initial = [node.reshape(item, (1, *_type(item).shape)) for item in states]
+    initial = [node.reshape(value, (1, *value.type.shape)) for value in states]
     outputs = node.emit_all(guess.op, sought.x, *weights, None, *initial)
     shown = dict(zip(("Y", "Y_h", "Y_c"), outputs, strict=False))
-    return [
-        node.reshape(shown[matched[place]], _type(item).shape) if place in matched else item
-        for place, item in enumerate(results)
+    steps, _, batch, hidden = node.extents(shown["Y"])
+    finals = [
+        node.reshape(shown[matched[place]], value.type.shape)
+        for place, value in enumerate(rolled.finals)
     ]
-
-
-def _names(matched: Mapping[int, str], carried: Sequence[Operand]) -> list[str]:
-    return [matched[place] for place in range(len(carried)) if place in matched]
+    return finals, [node.reshape(shown["Y"], (steps, batch, hidden)) for _ in rolled.rows]
 
 
 def _is_near(found: Array, expected: Array) -> bool:
@@ -290,7 +277,3 @@ def _is_near(found: Array, expected: Array) -> bool:
         return False
     bound = TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
     return bool(np.abs(found - expected).max(initial=0.0) <= bound)
-
-
-def _type(item: Operand) -> TensorType:
-    return item.type if isinstance(item, Value) else TensorType.of(item.data)

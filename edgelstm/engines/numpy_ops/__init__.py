@@ -34,12 +34,13 @@ from edgelstm.engines.numpy_ops.quantized_conversion import (
 from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_softmax
 from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense
 from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
+from edgelstm.engines.numpy_ops.scan import scan
 from edgelstm.engines.numpy_ops.windows import windows
 from edgelstm.errors import InternalError
 from edgelstm.numerics.layer import int8_recurrent, integer_recurrent, recurrent
 from edgelstm.numerics.legacy import LEGACY, modern
 
-__all__ = ["KINDS", "apply"]
+__all__ = ["KINDS", "SCAN", "apply"]
 
 Array = NDArray[Any]
 _Operator = Callable[[Mapping[str, Any], Sequence[Array | None]], list[Array]]
@@ -82,7 +83,10 @@ _OPERATORS: dict[str, _Operator] = {
     "IntegerDense": integer_dense,
     "IntegerSoftmax": integer_softmax,
 }
-KINDS = frozenset(_OPERATORS)
+SCAN = "Scan"
+"""The operator that holds others: its field `body` has them in `nodes`."""
+
+KINDS = frozenset((*_OPERATORS, SCAN))
 """Every kind of operator that `apply` knows."""
 
 
@@ -107,6 +111,8 @@ def apply(
         InternalError: no such operator.
         StreamError: data that the operator refuses (sequence_lens or indices out of range).
     """
+    if kind == SCAN:
+        return scan(fields, inputs, apply)
     if kind in LEGACY:
         kind, fields = modern(kind, fields, inputs)
     operator = _OPERATORS.get(kind)
