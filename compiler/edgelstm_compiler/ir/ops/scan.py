@@ -106,11 +106,36 @@ class Scan(Op):
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
     ) -> tuple[Tie, ...]:
         """Frames of the sequences and rows of the results, as of a recurrent layer."""
-        del inputs
-        return tuple(
+        from edgelstm_compiler.ir.ops.body_axes import unmixed_axes
+
+        behind = self.states + self.sequences
+        ties = [
             Tie(place, 0, result, 0)
-            for place in range(self.states, self.states + self.sequences)
+            for place in range(self.states, behind)
             for result in range(self.states, len(outputs))
+        ]
+        for axes in unmixed_axes(self.body, self.states):
+            given = [
+                (place, axis + (self.states <= place < behind))
+                for place, axis in axes
+                if place < len(inputs)
+            ]
+            made = [
+                (place, axis + (place >= self.states))
+                for place, number in enumerate(self.body.outputs)
+                for own, axis in axes
+                if own == number
+            ]
+            ties += [Tie(*source, *result) for source in given for result in made]
+        return tuple(ties)
+
+    def counts_streams(self) -> bool:
+        """Whether axis 1 of the first sequence runs unmixed through all that is carried."""
+        from edgelstm_compiler.ir.ops.body_axes import unmixed_axes
+
+        return any(
+            (self.states, 0) in axes and {p for p, _ in axes} >= set(range(self.states))
+            for axes in unmixed_axes(self.body, self.states)
         )
 
     def with_ops(self, change: Callable[[Op], Op]) -> Scan:
