@@ -47,6 +47,7 @@ from edgelstm_compiler.onnx_import.refusals import (
     refuse,
     unsupported_reason,
 )
+from edgelstm_compiler.onnx_import.scan_8 import rows_of_batch, stacked_batch
 from edgelstm_compiler.onnx_import.sequences import (
     Carried,
     TensorList,
@@ -58,7 +59,7 @@ from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import is_other_float, to_array
 from edgelstm_compiler.onnx_import.trial import Trial
-from edgelstm_compiler.onnx_import.walking import Walk, walk_loop, walk_scan
+from edgelstm_compiler.onnx_import.walking import walk_loop, walk_scan
 
 LOOPS = ("Loop", "Scan")
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
@@ -456,14 +457,19 @@ class _Walk:
         is_loop = node.op_type == "Loop"
         start = [item for item in inputs[2:] if item is not None]
         try:
-            walk = self._walk(seen, graph, start, _BodyImporter(self, graph, scope, index))
-            if walk is not None:
-                rolled = walk.rolled
-                recognized = recognize(seen, rolled)
-                return list(walk.finish(*(recognized or (rolled.finals, rolled.rows))))
-            if is_loop:
-                return list(unroll_loop(seen, graph, start, body))
-            return list(unroll_scan(seen, graph, body))
+            importer = _BodyImporter(self, graph, scope, index)
+            if not is_loop and seen.opset < 9:
+                rows = [self._walk(each, graph, (), importer) for each in rows_of_batch(seen)]
+                found = [row for row in rows if row is not None]
+                if len(found) == len(rows):
+                    return list(stacked_batch(seen, found))
+            else:
+                walked = self._walk(seen, graph, start, importer)
+                if walked is not None:
+                    return list(walked)
+            return list(
+                unroll_loop(seen, graph, start, body) if is_loop else unroll_scan(seen, graph, body)
+            )
         except RefusedError as refused:
             raise type(refused)(f"{refused}; {EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
@@ -475,15 +481,20 @@ class _Walk:
         graph: onnx.GraphProto,
         start: Sequence[Carried],
         importer: _BodyImporter,
-    ) -> Walk | None:
-        """The loop as one Scan; None where it is none, or its body cannot be imported as one."""
+    ) -> list[Carried] | None:
+        """What a loop gives as one Scan or cell; None where its turns are no pattern."""
         try:
             if seen.op_type == "Loop":
-                return walk_loop(seen, graph, start, importer)
-            return walk_scan(seen, graph, importer)
+                walk = walk_loop(seen, graph, start, importer)
+            else:
+                walk = walk_scan(seen, graph, importer)
         except _RefusedBodyError:
             # What is refused of carried values may be folded where the turns are laid out.
             return None
+        if walk is None:
+            return None
+        rolled = walk.rolled
+        return walk.finish(*(recognize(seen, rolled) or (rolled.finals, rolled.rows)))
 
     def import_apart(
         self, graph: onnx.GraphProto, scope: Scope, path: str, wanted: Sequence[str] | None = None
