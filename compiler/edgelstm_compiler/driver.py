@@ -48,6 +48,8 @@ from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
 from edgelstm_compiler.passes.fuse_dense import fuse_dense
+from edgelstm_compiler.passes.recognize_cells import recognize_cells
+from edgelstm_compiler.passes.roll_copies import roll_copies
 from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
 from edgelstm_compiler.passes.simplify_layout import simplify_layout
 from edgelstm_compiler.quant.calibration import Calibration
@@ -71,7 +73,7 @@ from edgelstm_compiler.target import (
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - a type that callers may pass, never touched here
 
-GRAPH_PASSES = (eliminate_dead_nodes, fuse_dense)
+GRAPH_PASSES = (eliminate_dead_nodes, roll_copies, recognize_cells, fuse_dense)
 """The order of the passes over the sequence graph; its axes must still tell time from batch."""
 
 STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
