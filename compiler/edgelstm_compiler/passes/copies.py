@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgelstm_compiler.ir.graph import Graph, constant_data, consumers, producers
@@ -59,6 +59,7 @@ class Copies:
         nodes: of each copy, in order.
         carried: values that each copy reads of the one before, in the order of the pattern.
         following: places in a copy of what the next one reads.
+        last: values of the last copy that the others have, too, with their places.
     """
 
     length: int
@@ -67,6 +68,7 @@ class Copies:
     nodes: list[list[Node]]
     carried: list[list[Value]] = field(default_factory=list)
     following: list[Place] = field(default_factory=list)
+    last: dict[Value, Place] = field(default_factory=dict)
 
     def value(self, copy: int, place: Place) -> Value:
         """A value of a copy in the middle."""
@@ -207,13 +209,13 @@ def _is_one_body(copies: Copies, data: Mapping[Value, Array], masks: Mapping[Val
         for node, (sequence, frame) in copies.reads.items()
         for value in node.outputs
     }
-    first: tuple[object, ...] | None = None
+    first: tuple[tuple[Op, tuple[object, ...]], ...] | None = None
     places: dict[Value, Place] = {}
     following: list[Place] | None = None
     for copy in range(1, copies.length - 1):
         before, places = places, {}
         carried: dict[Value, int] = {}
-        text: list[object] = []
+        text: list[tuple[Op, tuple[object, ...]]] = []
         for number, node in enumerate(copies.nodes[copy]):
             given = [
                 _name_of(value, frames, copy, places, carried, data, masks, digests)
@@ -238,7 +240,37 @@ def _is_one_body(copies: Copies, data: Mapping[Value, Array], masks: Mapping[Val
             following = found
     # Nothing carried: every frame by itself, as a layer that is distributed over time.
     copies.following = following or []
+    assert first is not None
+    _name_last(
+        copies,
+        first,
+        lambda value, known: _name_of(
+            value, frames, copies.length - 1, known, {}, data, masks, digests
+        ),
+    )
     return bool(copies.nodes[1])
+
+
+def _name_last(
+    copies: Copies,
+    pattern: tuple[tuple[Op, tuple[object, ...]], ...],
+    name_of: Callable[[Value | None, Mapping[Value, Place]], object],
+) -> None:
+    """Find the nodes of the last copy that the others have, among what stands behind them."""
+    numbers = {row: number for number, row in enumerate(pattern)}
+    carried = {copies.value(copies.length - 2, p): k for k, p in enumerate(copies.following)}
+    for node in copies.nodes[-1]:
+        given: list[object] = []
+        for value in node.inputs:
+            if value is not None and value in carried:
+                given.append(("carried", carried[value]))
+            else:
+                given.append(name_of(value, copies.last))
+        number = numbers.get((node.op, tuple(given)))
+        if number is not None:
+            copies.last.update(
+                (value, Place(number, output)) for output, value in enumerate(node.outputs)
+            )
 
 
 def _name_of(
