@@ -228,3 +228,6 @@ _OPERATORS: dict[str, _Operator] = {
     "SequenceLength": _length,
     "ConcatFromSequence": _concat,
 }
+
+SEQUENCE_OPERATORS = tuple(_OPERATORS)
+"""Names of the operators on sequences of tensors."""
