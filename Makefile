@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-onnx fuzz-artifacts format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-calls support-table fuzz-onnx fuzz-artifacts format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -61,6 +61,14 @@ fuzz-frames: $(VENV)/.dev-ready
 
 fuzz-onnx: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.fuzz.onnx_mutations --count 5000
+
+# Random networks with everyday operators and loops, in call mode, against ONNX Runtime.
+fuzz-calls: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.fuzz.calls --count 5000 --native 1000
+
+# README's support table and OPERATORS.md, from the models that prove them.
+support-table: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.support
 
 # Artifacts with something wrong in them and right checksums, and frames for the agent.
 fuzz-artifacts: $(VENV)/.dev-ready

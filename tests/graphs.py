@@ -16,6 +16,8 @@ from edgelstm_compiler.ir.graph import Graph, Output, StepGraph
 from edgelstm_compiler.ir.ops import (
     Arithmetic,
     Binary,
+    Body,
+    BodyNode,
     Broadcast,
     Concat,
     Direction,
@@ -25,6 +27,7 @@ from edgelstm_compiler.ir.ops import (
     MatMul,
     Recurrent,
     Reshape,
+    Scan,
     Slice,
     Softmax,
     Transpose,
@@ -148,6 +151,7 @@ class _RandomGraph(GraphBuilder):
             self.random_product,
             self.random_normalization,
             self.random_concat,
+            self.random_scan,
         ]
         for _ in range(size):
             # Mostly what was computed last, so that graphs grow long.
@@ -195,6 +199,26 @@ class _RandomGraph(GraphBuilder):
             flat = self.node(Reshape((y[0], y[2], y[3])), outputs[0])
             return (*outputs, *flat)
         return outputs
+
+    def random_scan(self, x: Value) -> tuple[Value, ...]:
+        """A body over frames: a state of its own, rows of the state before or after."""
+        if x.type.rank != 3:
+            raise ValueError("a body reads (time, batch, feature)")
+        steps, batch, features = x.type.shape
+        hidden = self.one_of(1, 2, features)
+        kinds = [(batch, hidden), (batch, features), (features, hidden)]
+        body = Body(
+            tuple(x.type.with_shape(shape) for shape in kinds),
+            (
+                BodyNode(MatMul(), (1, 2)),
+                BodyNode(Binary(Arithmetic.ADD), (0, 3)),
+                BodyNode(Unary(TANH), (4,)),
+            ),
+            (5, self.one_of(0, 4, 5)),
+        )
+        fitting = [v for v in self.pool if v.type == x.type.with_shape(kinds[2])]
+        weights = self.one_of(*fitting, self.random(features, hidden))
+        return self.node(Scan(body, 1, 1, steps), self.random(batch, hidden), x, weights)
 
     def _replace_input(self, outputs: tuple[Value, ...], before: int) -> None:
         """Give the cell a bias, weights or a state that the graph has, or constant lengths."""

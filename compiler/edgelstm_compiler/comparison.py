@@ -69,6 +69,14 @@ def own_scale(expected: Array) -> float:
     return max(float(finite.max(initial=0.0)), float(np.finfo(np.float32).tiny))
 
 
+def last_places(actual: Array, expected: Array) -> float:
+    """Largest difference in units of the last place that the expected number has in our type."""
+    kind = np.finfo(actual.dtype)
+    near = np.clip(np.abs(expected), float(kind.tiny), float(kind.max)).astype(actual.dtype)
+    units = np.spacing(near).astype(np.float64)
+    return float((absolute_error(actual, expected) / units).max(initial=0.0))
+
+
 def relative_error(actual: Array, expected: Array) -> float:
     """Largest absolute difference, over the largest expected magnitude where that exceeds 1.
 

@@ -42,12 +42,14 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.known_steps import record_steps
 from edgelstm_compiler.lowering.lower import lower
-from edgelstm_compiler.notes import carried_notes, stream_notes
+from edgelstm_compiler.notes import carried_notes, last_place_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
 from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
 from edgelstm_compiler.passes.fuse_dense import fuse_dense
+from edgelstm_compiler.passes.recognize_cells import recognize_cells
+from edgelstm_compiler.passes.roll_copies import roll_copies
 from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
 from edgelstm_compiler.passes.simplify_layout import simplify_layout
 from edgelstm_compiler.quant.calibration import Calibration
@@ -72,7 +74,7 @@ from edgelstm_compiler.target import (
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - a type that callers may pass, never touched here
 
-GRAPH_PASSES = (eliminate_dead_nodes, fuse_dense)
+GRAPH_PASSES = (eliminate_dead_nodes, roll_copies, recognize_cells, fuse_dense)
 """The order of the passes over the sequence graph; its axes must still tell time from batch."""
 
 STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
@@ -349,6 +351,8 @@ def compile_read_model(
                 "the recordings to check on hold less than the model takes at once: give at least "
                 f"{notes.window or 1} frames, or whole inputs of a call"
             )
+        for text in last_place_notes(check, program.signature):
+            note(text)
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check=check)

@@ -7,9 +7,11 @@ for as long as its training windows were.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.graph import StepGraph
@@ -93,6 +95,16 @@ def carried_notes(binding: Binding) -> dict[str, Any]:
         if x.count
     ]
     return {"carried": {"states": rows, "overlaps": overlaps}}
+
+
+def last_place_notes(check: Mapping[str, Any], signature: Signature) -> list[str]:
+    """How far outputs in other floats than float32 are from float64, a sentence each."""
+    types = {spec.name: spec.dtype.numpy.name for spec in signature.outputs}
+    return [
+        f"output {name!r} is {types[name]}, computed in float32: at most {units:.3g} units of the "
+        f"last place of {types[name]} from the model in float64"
+        for name, units in check.get("last_place", {}).items()
+    ]
 
 
 def say_window(frames: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgelstm.engines.numpy_ops import SCAN
 from edgelstm.engines.reference_program import PROGRAM_VERSION
 from edgelstm.errors import CapabilityError, InternalError
 from edgelstm.numerics.cells import Cell
@@ -72,7 +73,8 @@ def emit_program(program: Program) -> Emission:
             case _:
                 raise InternalError(f"the reference target cannot run {call.kernel.kind}")
     document = {
-        "version": PROGRAM_VERSION,
+        # Programs that older runtimes can run say so.
+        "version": PROGRAM_VERSION if any(node["op"] == SCAN for node in nodes) else 2,
         "inputs": [
             {"name": spec.name, "value": names.place(Space.INPUT, spec.offset_bytes)}
             for spec in program.signature.inputs

@@ -9,7 +9,7 @@ before the functions that saturate, and the states; it decides where two float32
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from edgelstm_compiler.comparison import (
     TOLERANCE,
     Verdict,
     judge,
+    last_places,
     own_error,
     own_scale,
     relative_error,
@@ -71,7 +72,8 @@ class Oracle:
     def __init__(self, model: OnnxModel) -> None:
         self._model = model
         self._peer: OnnxRuntimePeer | None = None
-        if OnnxRuntimePeer.available():
+        # In half precision it rounds after every operator: float64 is the better judge.
+        if OnnxRuntimePeer.available() and not model.is_half:
             try:
                 self._peer = OnnxRuntimePeer(model)
             except PeerUnavailableError:
@@ -114,6 +116,12 @@ class _Findings:
     worst: float = 0.0
     against: str = ""
     limit: float = TOLERANCE
+    last_place: dict[str, float] = field(default_factory=dict)
+
+    def add_last_place(self, name: str, found: Array, exact: Array) -> None:
+        """Keep how many units of its type's last place an output is from float64."""
+        units = last_places(found, exact)
+        self.last_place[name] = max(self.last_place.get(name, 0.0), units)
 
     def add(self, verdict: Verdict) -> None:
         """Keep the largest error and the largest limit."""
@@ -174,6 +182,7 @@ def check_artifact(
         "inputs": given.origin,
         "domains": {name: str(domain) for name, domain in given.domains.items()},
         **({"decided_by": "float64"} if findings.limit > TOLERANCE else {}),
+        **({"last_place": _rounded(findings.last_place)} if findings.last_place else {}),
     }
 
 
@@ -217,8 +226,14 @@ class _Trial:
                     continue
                 wanted = expected.outputs[spec.name]
                 rows = self._run[spec.name]
+                actual = (
+                    rows[count - 1].reshape(wanted.shape) if is_last else to_sequence(rows, spec)
+                )
+                if spec.dtype in (DType.F16, DType.F64):
+                    exact = self._exact_output(spec, count, wanted.shape)
+                    findings.add_last_place(spec.name, actual, exact)
                 verdict = judge(
-                    rows[count - 1].reshape(wanted.shape) if is_last else to_sequence(rows, spec),
+                    actual,
                     wanted,
                     partial(self._exact_output, spec, count, wanted.shape),
                     partial(self._trace.noise, spec.name, count),
@@ -340,6 +355,10 @@ class _Trial:
             f"self-check: {what} {name!r} differs from {against} by {verdict.error:.3g}{frames} "
             f"(allowed {verdict.limit:.3g}); {where}"
         )
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(f"{number:.3g}") for name, number in numbers.items()}
 
 
 def _like(wanted: Array, rows: Array) -> Array:

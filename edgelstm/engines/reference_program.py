@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
-from edgelstm.engines.numpy_ops import KINDS
+from edgelstm.engines.numpy_ops import KINDS, SCAN
 from edgelstm.errors import ArtifactFormatError, ArtifactVersionError
 from edgelstm.fields import Fields
 from edgelstm.numerics.cells import Cell
@@ -22,11 +22,14 @@ from edgelstm.signature import Signature, StateSpec, TensorSpec
 
 Array = NDArray[Any]
 
-PROGRAM_VERSION = 2
-"""Of the section; since 2 a recurrent node holds its cell (`edgelstm.numerics.documents`)."""
+PROGRAM_VERSION = 3
+"""Of the section; since 2 a recurrent node holds its cell (`edgelstm.numerics.documents`), since 3
+there are Scans, which hold a body."""
 
 MOST_NODES = 100_000
 """No program has more operators."""
+
+_DEEPEST = 8
 
 LARGEST_VALUES_BYTES = 1 << 31
 """All values of one step together are not larger."""
@@ -140,9 +143,39 @@ def _node(fields: Fields, index: int, known: set[str]) -> ProgramNode:
             raise ArtifactFormatError(f"{label} reads the value {name!r}, which nothing computes")
     operands = fields.object("fields").data
     _expect_moderate(operands, label)
+    if op == SCAN:
+        _expect_body(operands, label, depth=0)
     if op not in LEGACY and "cell" in operands:
         operands = {**operands, "cell": _cell(operands["cell"], label)}
     return ProgramNode(op, operands, inputs, outputs, label)
+
+
+def _expect_body(operands: Mapping[str, Any], label: str, depth: int) -> None:
+    """Refuse a body that reads what nothing computes, or operators of no runtime."""
+    wrong = ArtifactFormatError(f"{label} has a malformed body")
+    try:
+        body, length = operands["body"], operands["length"]
+        states, sequences = operands["states"], operands["sequences"]
+        known, nodes, outputs = len(body["inputs"]), body["nodes"], body["outputs"]
+        counts = (length, states, sequences)
+        if depth > _DEEPEST or any(type(n) is not int or not 0 <= n <= MOST_NODES for n in counts):
+            raise wrong
+        if length < 1 or states + sequences > known or len(outputs) < states:
+            raise wrong
+        for node in nodes:
+            ((kind, inner),) = node["op"].items()
+            if kind not in KINDS:
+                raise wrong
+            _expect_moderate(inner, label)
+            if kind == SCAN:
+                _expect_body(inner, label, depth + 1)
+            if not all(n is None or (type(n) is int and 0 <= n < known) for n in node["inputs"]):
+                raise wrong
+            known += len(inner["body"]["outputs"]) if kind == SCAN else 1
+        if not all(type(n) is int and 0 <= n < known for n in outputs):
+            raise wrong
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise wrong from exc
 
 
 def _cell(document: Any, label: str) -> Cell:

@@ -3,105 +3,29 @@
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 import onnx
 import pytest
 
-from edgelstm.errors import EdgeLSTMError, UnsupportedOpError
+from edgelstm.errors import UnsupportedOpError
 from edgelstm_compiler.onnx_backend import EdgeLSTMBackend
-from edgelstm_compiler.onnx_import.ops import OPERATORS
-
-with warnings.catch_warnings():
-    # ONNX computes the cases of all its operators when it lists them, infinities included.
-    warnings.simplefilter("ignore")
-    from onnx.backend.test.loader import load_model_tests
-
-    EVERY_CASE = load_model_tests(kind="node")
+from tests.support.node_cases import EVERY_CASE, outcomes, single_operators
+from tests.support.node_table import committed, rendered, share_of_networks
 
 CASES = [case for case in EVERY_CASE if re.match(r"test_(lstm|gru|rnn|simple_rnn)_", case.name)]
-LOOPS = ("Loop", "Scan")
-NOT_AS_ONNX_RUNTIME = {
-    # The extent that the scale gives before it is rounded; ONNX Runtime takes the rounded one.
-    "test_resize_downsample_scales_linear_align_corners",
-    "test_resize_downsample_scales_cubic_align_corners",
-}
 
 
-def single_operators() -> dict[str, list[object]]:
-    """Cases of one float32 node of an operator that we import, by operator."""
-    found: dict[str, list[object]] = {}
-    for case in EVERY_CASE:
-        graph = case.model.graph
-        infos = [*graph.input, *graph.output]
-        if any(info.type.WhichOneof("value") != "tensor_type" for info in infos):
-            continue
-        kinds = {info.type.tensor_type.elem_type for info in infos}
-        is_float = onnx.TensorProto.FLOAT in kinds and kinds <= KNOWN_TYPES
-        if len(graph.node) == 1 and is_float and graph.node[0].op_type in {*OPERATORS, *LOOPS}:
-            found.setdefault(graph.node[0].op_type, []).append(case)
-    return found
-
-
-KNOWN_TYPES = {
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.INT64,
-    onnx.TensorProto.INT32,
-    onnx.TensorProto.INT16,
-    onnx.TensorProto.INT8,
-    onnx.TensorProto.UINT8,
-    onnx.TensorProto.BOOL,
-}
-SINGLE = single_operators()
-
-
-class ReferenceBackend(EdgeLSTMBackend):
-    """On the reference target: what is looked at here is the import."""
-
-    target = "reference"
-
-
-def as_array(item: object) -> np.ndarray:  # type: ignore[type-arg]
-    """An expected output; some cases of ONNX hold it as a stored tensor."""
-    if isinstance(item, onnx.TensorProto):
-        return np.asarray(onnx.numpy_helper.to_array(item))
-    return np.asarray(item)
-
-
-def outcome(case: object) -> str:
-    """Whether it "passed", or why the case is refused; another number fails an assertion."""
-    for inputs, expected in case.data_sets:  # type: ignore[attr-defined]
-        try:
-            outputs = ReferenceBackend.prepare(case.model).run(  # type: ignore[attr-defined]
-                [np.asarray(item) for item in inputs]
-            )
-        except EdgeLSTMError as error:
-            return str(error)
-        assert len(outputs) == len(expected)
-        for actual, wanted in zip(outputs, map(as_array, expected), strict=True):
-            assert actual.dtype == wanted.dtype
-            np.testing.assert_allclose(actual, wanted, rtol=case.rtol, atol=1e-5)  # type: ignore[attr-defined]
-    return "passed"
-
-
-@pytest.mark.parametrize("operator", sorted(SINGLE))
+@pytest.mark.parametrize("operator", sorted(single_operators()))
 def test_operator(operator: str) -> None:
     """Every case of the operator passes or is refused by name; none gives another number."""
-    for case in SINGLE[operator]:
-        if case.name not in NOT_AS_ONNX_RUNTIME:  # type: ignore[attr-defined]
-            assert outcome(case)
+    assert outcomes(operator)
 
 
-def test_how_many_pass() -> None:
-    """Nine of ten; what is refused are training modes, empty tensors, NaN inputs, powers."""
-    outcomes = [
-        outcome(case)
-        for cases in SINGLE.values()
-        for case in cases
-        if case.name not in NOT_AS_ONNX_RUNTIME  # type: ignore[attr-defined]
-    ]
-    assert outcomes.count("passed") >= 0.9 * len(outcomes)
+def test_the_table_of_operators_is_the_one_that_is_committed() -> None:
+    """After a change: make support-table. Of what networks hold, 95 of 100 cases pass."""
+    assert share_of_networks() >= 0.95
+    assert committed() == rendered()
 
 
 def test_the_suite_has_the_cases_we_rely_on() -> None:

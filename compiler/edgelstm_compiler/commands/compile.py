@@ -33,6 +33,7 @@ from edgelstm_compiler.commands.quantize_options import (
     read_holdout,
 )
 from edgelstm_compiler.commands.recordings import named_warnings
+from edgelstm_compiler.doors.door import door_of, export_model
 from edgelstm_compiler.driver import (
     CompileOptions,
     compile_model,
@@ -113,6 +114,11 @@ QUANTIZE_STAGES = 3
     callback=parse_pairs,
     help="Another option of the target. May be repeated.",
 )
+@click.option(
+    "--python",
+    type=click.Path(dir_okay=False),
+    help="The Python that has the framework, for .pt2, .keras and .h5.  [default: this one]",
+)
 @click.option("--name", help="Prefix of the C symbols.  [default: from the model]")
 @click.option(
     "--rate",
@@ -163,6 +169,7 @@ def compile_command(
     no_carry: bool,
     overlap: dict[str, int],
     cpu: str | None,
+    python: str | None,
     pairs: dict[str, str],
     name: str | None,
     rate_hz: float | None,
@@ -192,6 +199,7 @@ def compile_command(
     Examples:
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode window --hop 60
+      edgelstm compile gait.pt2 --python ~/torch/bin/python
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
       edgelstm compile emg.onnx --check-input trial.csv
@@ -205,6 +213,12 @@ def compile_command(
     quantize = parse_schemes(schemes)
     expect_consistent(quantize, calibrate, calibration, max_error, holdout)
     path = output or Path(f"{model.stem}.edgelstm")
+    source = model
+    if door_of(source) is not None:
+        model = path.with_suffix(".onnx") if str(path) != STANDARD else Path(f"{source.stem}.onnx")
+        check_output(model, [source], ArtifactError)
+        export_model(source, model, python)
+        click.echo(f"exported {source} to {model}", err=True)
     others = (calibration, description_file(model, description))
     protect = [
         *model_files(model),

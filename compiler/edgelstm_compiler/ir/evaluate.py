@@ -15,7 +15,7 @@ from edgelstm.engines.numpy_ops import apply
 from edgelstm.errors import InternalError, InvalidGraphError
 from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.graph import Graph, StepGraph, input_values
-from edgelstm_compiler.ir.ops import Cast
+from edgelstm_compiler.ir.ops import Cast, Scan
 from edgelstm_compiler.ir.types import Array, Node, Op, Value
 
 
@@ -140,6 +140,8 @@ def _run_node(node: Node, known: Mapping[Value, Array], dtype: DType | None) -> 
 def _in_precision(op: Op, dtype: DType | None) -> Op:
     if dtype is not None and isinstance(op, Cast) and op.dtype.is_float:
         return replace(op, dtype=dtype)
+    if dtype is not None and isinstance(op, Scan):
+        return op.with_ops(lambda inner: _in_precision(inner, dtype))
     return op
 
 

@@ -86,3 +86,35 @@ class Program:
     scratch_bytes: int
     macs: int
     shadow_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanKernel(Kernel):
+    """A program once a frame, whose states are handed from frame to frame.
+
+    Call inputs: first states, sequences (T, ...), what stays the same, the body's weights (bytes);
+    call outputs: states after the last frame, rows (T, ...). The inputs of the body's program are a
+    frame of each sequence, then what stays the same; its outputs are the rows.
+    Workspace: `workspace_bytes`: the body's state block, then its scratch.
+
+    Args:
+        states: number of carried values.
+        sequences: number of sequences.
+        length: number of frames.
+        body: the program of one frame.
+    """
+
+    states: int
+    sequences: int
+    length: int
+    body: Program
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the body's state block, padded so that its scratch is aligned."""
+        return -(-len(self.body.state_init) // ALIGNMENT) * ALIGNMENT
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of the workspace."""
+        return self.state_bytes + self.body.scratch_bytes

@@ -32,10 +32,11 @@ from edgelstm.signature import Signature, StateSpec, TensorSpec
 from edgelstm_compiler.ir.cursor import MISFITS, PLAIN_NAME, Cursor
 from edgelstm_compiler.ir.fields import plain, typed
 from edgelstm_compiler.ir.kernel_fields import kernel_fields, make_kernel
-from edgelstm_compiler.ir.kernels import Phase
-from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
+from edgelstm_compiler.ir.kernels import Kernel, Phase
+from edgelstm_compiler.ir.program import Buffer, Call, Program, ScanKernel, Space
 from edgelstm_compiler.ir.types import Array, TensorType
 
+_SCAN_NUMBERS = ("states", "sequences", "length")
 _SPACES = "|".join(space.value for space in Space)
 
 
@@ -70,7 +71,11 @@ def _state_check(signature: Signature) -> str:
 def program_data(program: Program) -> dict[str, Array]:
     """The blocks of bytes that `print_program` names by digest."""
     blocks = (program.weights, program.state_init)
-    return {_digest(block): np.frombuffer(block, np.uint8) for block in blocks}
+    found = {_digest(block): np.frombuffer(block, np.uint8) for block in blocks}
+    for call in program.calls:
+        if isinstance(call.kernel, ScanKernel):
+            found.update(program_data(call.kernel.body))
+    return found
 
 
 def parse_program(text: str, data: Mapping[str, Array]) -> Program:
@@ -117,7 +122,13 @@ def _call(call: Call, phases: dict[tuple[Phase, ...], int]) -> str:
     outputs = ", ".join(map(_buffer, call.outputs))
     inputs = ", ".join(map(_buffer, call.inputs))
     workspace = f" workspace {_buffer(call.workspace)}" if call.workspace else ""
-    fields = json.dumps(kernel_fields(call.kernel, phases), sort_keys=True)
+    kernel = call.kernel
+    if isinstance(kernel, ScanKernel):
+        # The text of the body's program, as a string.
+        numbers = {name: getattr(kernel, name) for name in _SCAN_NUMBERS}
+        fields = json.dumps({**numbers, "body": print_program(kernel.body)}, sort_keys=True)
+    else:
+        fields = json.dumps(kernel_fields(kernel, phases), sort_keys=True)
     note = f"{json.dumps(call.name)} {json.dumps(call.origin)}"
     return f"{outputs} = {call.kernel.kind} {fields} ({inputs}){workspace} # {note}"
 
@@ -226,7 +237,14 @@ class _Parser:
         while cursor.skip(","):
             outputs.append(self.buffer(cursor))
         cursor.expect("=")
-        kernel = make_kernel(cursor.take(r"\w+"), cursor.json(), self.phases)
+        kind, fields = cursor.take(r"\w+"), cursor.json()
+        kernel: Kernel
+        if kind == ScanKernel.__name__:
+            body = parse_program(fields["body"], self.data)
+            numbers = {name: int(fields[name]) for name in _SCAN_NUMBERS}
+            kernel = ScanKernel(**numbers, body=body)
+        else:
+            kernel = make_kernel(kind, fields, self.phases)
         cursor.expect("(")
         inputs: list[Buffer | None] = []
         while not cursor.skip(")"):

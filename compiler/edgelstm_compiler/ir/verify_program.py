@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm.errors import InvalidGraphError
-from edgelstm_compiler.ir.program import ALIGNMENT, NOTES_BYTES, Buffer, Call, Program, Space
+from edgelstm_compiler.ir.program import (
+    ALIGNMENT,
+    NOTES_BYTES,
+    Buffer,
+    Call,
+    Program,
+    ScanKernel,
+    Space,
+)
 from edgelstm_compiler.ir.types import Array
 
 _OWN = (Space.WEIGHTS, Space.STATE, Space.SCRATCH)
@@ -50,6 +58,8 @@ def verify_program(program: Program) -> None:
         for space in (Space.SCRATCH, Space.OUTPUT)
     }
     for call in program.calls:
+        if isinstance(call.kernel, ScanKernel):
+            verify_program(call.kernel.body)
         if call.name in names:
             raise InvalidGraphError(f"call {call.name!r}: the name is used twice")
         names.add(call.name)

@@ -7,8 +7,9 @@ import numpy as np
 from edgelstm.engines.numpy_ops import apply
 from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.kernels import CopyKernel, DenseKernel, OpKernel, RecurrentKernel
-from edgelstm_compiler.ir.program import Buffer, Call, Program, Space
+from edgelstm_compiler.ir.program import Buffer, Call, Program, ScanKernel, Space
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.lowering.scan import run_scan
 from edgelstm_compiler.lowering.unpacking import run_layer
 
 
@@ -51,6 +52,23 @@ class ProgramRunner:
             results[spec.name] = raw.view(spec.dtype.numpy).reshape(spec.model_shape)
         return results
 
+    def step_from(
+        self, inputs: dict[str, Array], states: dict[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """One step from given states; returns outputs and states."""
+        specs = self.program.signature.states
+        block = self._blocks[Space.STATE]
+        places = {
+            spec.name: block[spec.offset_bytes : spec.offset_bytes + spec.nbytes]
+            .view(spec.dtype.numpy)
+            .reshape(spec.shape)
+            for spec in specs
+        }
+        for name, data in states.items():
+            places[name][...] = data
+        outputs = self.step(inputs)
+        return outputs, {name: place.copy() for name, place in places.items()}
+
     def _view(self, buffer: Buffer) -> Array:
         end = buffer.offset_bytes + buffer.type.nbytes
         raw = self._blocks[buffer.space][buffer.offset_bytes : end]
@@ -64,6 +82,8 @@ class ProgramRunner:
                 results = run_layer(kernel, inputs)
             case OpKernel():
                 results = apply(*executed(kernel.op, inputs), inputs)
+            case ScanKernel():
+                results = run_scan(kernel, inputs, ProgramRunner(kernel.body).step_from)
             case CopyKernel():
                 results = [inputs[0].copy()] if inputs[0] is not None else []
             case _:

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError, ModelError
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature
-from edgelstm_compiler.ir.graph import State, StepGraph
+from edgelstm_compiler.ir.graph import State, StepGraph, constant_data
 from edgelstm_compiler.ir.kernels import CopyKernel, LayerKernel, OpKernel, RecurrentKernel
 from edgelstm_compiler.ir.numerics import BytePacking
-from edgelstm_compiler.ir.ops import Reshape
-from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Space
-from edgelstm_compiler.ir.types import Constant, Value
+from edgelstm_compiler.ir.ops import Reshape, Scan
+from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, ScanKernel, Space
+from edgelstm_compiler.ir.types import Constant, TensorType, Value
 from edgelstm_compiler.lowering.bounds.check import StepBounds, find_bounds
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
+from edgelstm_compiler.lowering.scan import select_scan
 from edgelstm_compiler.lowering.select import Selected, select_kernels
 from edgelstm_compiler.lowering.signature import make_signature
 
@@ -106,6 +108,8 @@ class _Lowering:
         self.signature = signature
         self.shares_memory = unit_block is not None
         selected = select_kernels(graph, unit_block, weight_offset, packing)
+        if self.shares_memory:
+            selected = self._with_scans(selected, unit_block, weight_offset, packing)
         self.roots = self._find_roots(selected)
         self.selected = [item for item in selected if not self._is_alias(item)]
         self.constants = {c.value: c for c in graph.constants}
@@ -116,6 +120,27 @@ class _Lowering:
         self.weights: list[bytes] = []
         self.weight_bytes = 0
         self.known_weights: dict[bytes, int] = {}
+
+    def _with_scans(
+        self,
+        selected: Sequence[Selected],
+        unit_block: int | None,
+        weight_offset: int,
+        packing: BytePacking | None,
+    ) -> tuple[Selected, ...]:
+        """The kernels, with programs for the bodies of Scans."""
+
+        def lower_body(graph: StepGraph) -> Program:
+            signature = make_signature(graph)
+            return _Lowering(graph, unit_block, signature, weight_offset, packing).program()
+
+        constants = constant_data(self.graph)
+        return tuple(
+            select_scan(item.node, constants, lower_body)
+            if isinstance(item.node.op, Scan)
+            else item
+            for item in selected
+        )
 
     def program(self) -> Program:
         """The finished program."""
@@ -239,7 +264,7 @@ class _Lowering:
         return {
             index: _Storage(Space.SCRATCH, item.kernel.workspace_bytes, first=index, last=index)
             for index, item in enumerate(self.selected)
-            if isinstance(item.kernel, LayerKernel) and item.kernel.workspace_bytes
+            if isinstance(item.kernel, (LayerKernel, ScanKernel)) and item.kernel.workspace_bytes
         }
 
     def _copies(self) -> _Copies:
@@ -299,10 +324,11 @@ class _Lowering:
         if workspace is not None:
             x = item.inputs[0]
             assert x is not None
-            shape = (workspace.nbytes // x.type.dtype.itemsize,)
+            kind = TensorType(DType.U8, ()) if isinstance(item.kernel, ScanKernel) else x.type
+            shape = (workspace.nbytes // kind.dtype.itemsize,)
             scratch = Buffer(
                 f"{item.node.name}.workspace",
-                x.type.with_shape(shape),
+                kind.with_shape(shape),
                 Space.SCRATCH,
                 workspace.offset_bytes,
             )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
+
+import numpy as np
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.graph import Graph, Output
 from edgelstm_compiler.ir.ops import Concat
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.onnx_import.frames import FrameCountError
-from edgelstm_compiler.onnx_import.tensors import first_non_finite
+from edgelstm_compiler.onnx_import.tensors import first_non_finite, is_other_float
 
 MAX_VALUE_BYTES = 1 << 30
 """A tensor that is computed at run time and larger than this is a wrong shape, not a model."""
@@ -51,6 +53,8 @@ class GraphBuilder:
         self._nodes: list[Node] = []
         self._constants: dict[int, tuple[Array, Value, str]] = {}
         self._wishes: dict[Value, str] = {}
+        # The first array is kept, so that no other one takes its id.
+        self._widened: dict[int, tuple[Array, Array]] = {}
 
     def add_input(self, name: str, kind: TensorType, time: Collection[int] = ()) -> Value:
         """A graph input; its axes `time` count frames."""
@@ -82,6 +86,16 @@ class GraphBuilder:
             self._constants[id(data)] = found
             if any(grows != 0 for grows in growth):
                 self._growth[found[1]] = growth
+        return found[1]
+
+    def in_float32(self, data: Array) -> Array:
+        """Other floats as float32; the same array gives the same one again."""
+        if not is_other_float(data.dtype):
+            return data
+        found = self._widened.get(id(data))
+        if found is None:
+            with np.errstate(over="ignore"):
+                found = self._widened[id(data)] = (data, data.astype(np.float32))
         return found[1]
 
     def emit(
@@ -222,6 +236,12 @@ class GraphBuilder:
             ),
             constants=tuple(constants.values()),
         )
+
+    def needed_for(self, results: Iterable[Value]) -> tuple[list[Node], dict[Value, Array]]:
+        """The nodes that some values need, in order, and the constants that these read."""
+        nodes, needed = self._needed_by(set(results))
+        used = {value: data for data, value, _ in self._constants.values() if value in needed}
+        return nodes, used
 
     def _needed_by(self, results: set[Value]) -> tuple[list[Node], set[Value]]:
         """The nodes that some values need, in order, and everything these nodes read."""

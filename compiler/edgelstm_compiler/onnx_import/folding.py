@@ -228,3 +228,6 @@ _SIZES: dict[str, Callable[[onnx.NodeProto, Arrays], int]] = {
     "NonZero": _non_zero,
 }
 """Operators that are folded, with the size of their result."""
+
+FOLDABLE = frozenset(_SIZES)
+"""Names of the operators that are computed where all of their inputs are known."""

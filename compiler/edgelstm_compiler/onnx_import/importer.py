@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnx
 
+from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
+from edgelstm_compiler.ir.ops import Cast
 from edgelstm_compiler.ir.types import Array, TensorType, Value
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
 from edgelstm_compiler.onnx_import.dependence import depend
@@ -30,6 +33,7 @@ from edgelstm_compiler.onnx_import.frames import (
 from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
+from edgelstm_compiler.onnx_import.other_floats import output_types, widened
 from edgelstm_compiler.onnx_import.read import OnnxModel, opset_of
 from edgelstm_compiler.onnx_import.recognition import recognize
 from edgelstm_compiler.onnx_import.refusals import (
@@ -43,6 +47,7 @@ from edgelstm_compiler.onnx_import.refusals import (
     refuse,
     unsupported_reason,
 )
+from edgelstm_compiler.onnx_import.scan_8 import rows_of_batch, stacked_batch
 from edgelstm_compiler.onnx_import.sequences import (
     Carried,
     TensorList,
@@ -52,7 +57,9 @@ from edgelstm_compiler.onnx_import.sequences import (
 )
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
-from edgelstm_compiler.onnx_import.tensors import to_array
+from edgelstm_compiler.onnx_import.tensors import is_other_float, to_array
+from edgelstm_compiler.onnx_import.trial import Trial
+from edgelstm_compiler.onnx_import.walking import walk_loop, walk_scan
 
 LOOPS = ("Loop", "Scan")
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
@@ -135,7 +142,10 @@ class _Walk:
         for info in inputs:
             kind = TensorType(info.dtype, resolved[info.name])
             axes = [axis for name, axis in self._time if name == info.name]
-            scope[info.name] = self.builder.add_input(info.name, kind, axes)
+            value = self.builder.add_input(info.name, kind, axes)
+            if is_other_float(info.dtype.numpy):
+                value = self._cast(value, DType.F32, f"input '{info.name}'")
+            scope[info.name] = value
         found = self._import_graph(graph, scope, "")
         refusals = [item.refusals for item in found if isinstance(item, Unknown)]
         if refusals:
@@ -144,6 +154,7 @@ class _Walk:
                 raise FrameCountError([row[1:] for row in in_order(all_of_them)])
             raise refuse(all_of_them)
         outputs = []
+        types = output_types(graph)
         for name, item in zip(self._model.outputs, found, strict=True):
             assert not isinstance(item, Unknown)
             if isinstance(item, TensorList):
@@ -157,8 +168,15 @@ class _Walk:
                     raise FrameCountError([(f"output '{name}'", reason)])
                 outputs.append((name, self.builder.constant(name, item.data, f"output '{name}'")))
             else:
-                outputs.append((name, item))
+                is_narrowed = name in types and item.type.dtype is DType.F32
+                where = f"output '{name}'"
+                outputs.append(
+                    (name, self._cast(item, types[name], where) if is_narrowed else item)
+                )
         return outputs
+
+    def _cast(self, value: Value, dtype: DType, origin: str) -> Value:
+        return self.builder.emit(Cast(dtype), (value,), f"{value.name}.{dtype.value}", origin)[0]
 
     def _bound(self, bound: Mapping[str, Array]) -> Mapping[str, Array]:
         infos = {item.name: item for item in self._model.inputs}
@@ -178,12 +196,26 @@ class _Walk:
                 raise ShapeError(f"'{name}' is bound to {TensorType.of(data)}, expected {info}")
         return bound
 
-    def _import_graph(self, graph: onnx.GraphProto, scope: Scope, path: str) -> list[Item]:
-        """Import the nodes that the graph's outputs need; returns what the outputs are."""
+    def _import_graph(
+        self,
+        graph: onnx.GraphProto,
+        scope: Scope,
+        path: str,
+        wanted: Sequence[str] | None = None,
+    ) -> list[Item]:
+        """Import the nodes that some values need; returns what these are.
+
+        Args:
+            graph: the graph.
+            scope: what its nodes may read.
+            path: in front of the numbers of its nodes, for messages.
+            wanted: the values; None: the graph's outputs.
+        """
         scope = dict(scope)
         stored = {tensor.name: tensor for tensor in graph.initializer}
-        live = live_nodes(graph)
-        read: set[str] = {item.name for item in graph.output}
+        wanted = [item.name for item in graph.output] if wanted is None else wanted
+        live = live_nodes(graph, wanted)
+        read: set[str] = set(wanted)
         for index in live:
             read |= node_reads(graph.node[index])
         for name in stored.keys() & read:
@@ -199,7 +231,7 @@ class _Walk:
                 if name and name not in scope:
                     label = describe_node(node, f"{path}{index}")
                     raise ModelError(f"{label}: its output '{name}' is not one of the operator's")
-        return [scope[item.name] for item in graph.output]
+        return [scope[name] for name in wanted]
 
     def _array(self, tensor: onnx.TensorProto) -> Array:
         """The elements; of a tensor that a loop's body reads again and again, the same array."""
@@ -227,6 +259,11 @@ class _Walk:
             if behind:
                 return [self._behind(node, inputs, behind, index)] * len(names)
             carried = [item for item in inputs if not isinstance(item, Unknown)]
+            if not all(item is None or isinstance(item, Known) for item in carried):
+                carried = [
+                    widened(item, self.builder) if isinstance(item, Known) else item
+                    for item in carried
+                ]
             if node.op_type in LOOPS and is_standard(node):
                 return self._import_loop(node, carried, names, scope, index, origin)
             operands = [None if isinstance(item, TensorList) else item for item in carried]
@@ -356,7 +393,10 @@ class _Walk:
         """Compute a node on known inputs, as the graph would compute it where it can."""
         arrays = [item.data if isinstance(item, Known) else None for item in seen.inputs]
         results: Sequence[Operand | None] | None = None
-        if seen.op_type in OPERATORS and not is_direct(node, arrays):
+        narrow = [item.dtype for item in arrays if item is not None and is_other_float(item.dtype)]
+        if narrow and seen.op_type in OPERATORS and not is_foldable(seen.op_type):
+            results = self._in_float32(seen, narrow[0])
+        elif seen.op_type in OPERATORS and not is_direct(node, arrays) and not narrow:
             try:
                 results = _evaluated(seen)
             except RefusedError:
@@ -371,6 +411,20 @@ class _Walk:
         if self._folded_bytes > MAX_TOTAL_FOLDED_BYTES:
             raise ModelError(f"{seen.origin}: the constants of the model grow beyond all measure")
         return results
+
+    def _in_float32(self, seen: OnnxNode, dtype: np.dtype[Any]) -> list[Operand | None]:
+        """A node on known tensors in other floats: computed in float32, results in their type."""
+        if seen.op_type in ("Cast", "CastLike"):
+            return list(OPERATORS[seen.op_type](seen))
+        operands = tuple(
+            widened(item, self.builder) if isinstance(item, Known) else item for item in seen.inputs
+        )
+        return [
+            replace(item, trial=item.trial.astype(dtype))
+            if isinstance(item, Known) and item.trial.dtype == np.float32
+            else item
+            for item in _evaluated(replace(seen, inputs=operands))
+        ]
 
     def _import_loop(
         self,
@@ -400,25 +454,58 @@ class _Walk:
 
         operands = [None if isinstance(item, TensorList) else item for item in inputs]
         seen = self._seen(node, operands, names, index, origin)
-        first = len(self.builder.nodes)
         is_loop = node.op_type == "Loop"
+        start = [item for item in inputs[2:] if item is not None]
         try:
-            if is_loop:
-                states = [item for item in inputs[2:] if item is not None]
-                results = unroll_loop(seen, graph, states, body)
+            importer = _BodyImporter(self, graph, scope, index)
+            if not is_loop and seen.opset < 9:
+                rows = [self._walk(each, graph, (), importer) for each in rows_of_batch(seen)]
+                found = [row for row in rows if row is not None]
+                if len(found) == len(rows):
+                    return list(stacked_batch(seen, found))
             else:
-                count = len(operands) - seen.integer("num_scan_inputs", 0)
-                states = [item for item in operands[:count] if item is not None]
-                results = unroll_scan(seen, graph, body)
-            tensors = [item for item in results if not isinstance(item, TensorList)]
-            carried = [item for item in states if not isinstance(item, TensorList)]
-            if len(tensors) + len(carried) < len(results) + len(states):
-                return list(results)
-            return list(recognize(seen, self.builder.nodes[first:], carried, tensors) or results)
+                walked = self._walk(seen, graph, start, importer)
+                if walked is not None:
+                    return list(walked)
+            return list(
+                unroll_loop(seen, graph, start, body) if is_loop else unroll_scan(seen, graph, body)
+            )
         except RefusedError as refused:
             raise type(refused)(f"{refused}; {EXPORT_THE_LAYER}") from refused
         except _RefusedBodyError:
             return [Unknown(frozenset(refusals))] * len(names)
+
+    def _walk(
+        self,
+        seen: OnnxNode,
+        graph: onnx.GraphProto,
+        start: Sequence[Carried],
+        importer: _BodyImporter,
+    ) -> list[Carried] | None:
+        """What a loop gives as one Scan or cell; None where its turns are no pattern."""
+        try:
+            if seen.op_type == "Loop":
+                walk = walk_loop(seen, graph, start, importer)
+            else:
+                walk = walk_scan(seen, graph, importer)
+        except _RefusedBodyError:
+            # What is refused of carried values may be folded where the turns are laid out.
+            return None
+        if walk is None:
+            return None
+        rolled = walk.rolled
+        return walk.finish(*(recognize(seen, rolled) or (rolled.finals, rolled.rows)))
+
+    def import_apart(
+        self, graph: onnx.GraphProto, scope: Scope, path: str, wanted: Sequence[str] | None = None
+    ) -> tuple[GraphBuilder, list[Item]]:
+        """Import a graph into a builder of its own; its extents are those of now."""
+        outer = self.builder
+        self.builder = GraphBuilder(outer.frames)
+        try:
+            return self.builder, self._import_graph(graph, scope, path, wanted)
+        finally:
+            self.builder = outer
 
     def _import_if(
         self, node: onnx.NodeProto, condition: Item | None, scope: Scope, index: str, origin: str
@@ -446,6 +533,43 @@ class _Walk:
         return self._import_graph(branch, scope, f"{index}.")
 
 
+class _BodyImporter:
+    """Imports the body of a loop for a turn, apart from the graph around it."""
+
+    def __init__(self, walk: _Walk, graph: onnx.GraphProto, scope: Scope, index: str) -> None:
+        self._walk, self._graph, self._scope, self._index = walk, graph, scope, index
+
+    def __call__(self, given: Sequence[Carried], turn: int) -> Trial:
+        """Its nodes and results."""
+        builder, results = self._import(given, turn, None)
+        values = [
+            value
+            for item in results
+            for value in (item.items if isinstance(item, TensorList) else (item,))
+            if isinstance(value, Value)
+        ]
+        nodes, constants = builder.needed_for(values)
+        return Trial(tuple(nodes), constants, tuple(results))
+
+    def count(self, given: Sequence[Carried], turn: int, places: Sequence[int]) -> list[Carried]:
+        """Some of its results."""
+        names = [self._graph.output[place].name for place in places]
+        return self._import(given, turn, names)[1]
+
+    def _import(
+        self, given: Sequence[Carried], turn: int, wanted: Sequence[str] | None
+    ) -> tuple[GraphBuilder, list[Carried]]:
+        scope: Scope = dict(self._scope)
+        scope.update(zip((item.name for item in self._graph.input), given, strict=True))
+        builder, found = self._walk.import_apart(
+            self._graph, scope, f"{self._index}.{turn}.", wanted
+        )
+        results = [item for item in found if not isinstance(item, Unknown)]
+        if len(results) < len(found):
+            raise _RefusedBodyError
+        return builder, results
+
+
 def _evaluated(seen: OnnxNode) -> list[Operand | None]:
     """The outputs of a node on known inputs, by importing it alone and evaluating that."""
     builder = GraphBuilder()
@@ -462,9 +586,9 @@ def _evaluated(seen: OnnxNode) -> list[Operand | None]:
     ]
 
 
-def live_nodes(graph: onnx.GraphProto) -> list[int]:
-    """Indices, in order, of the nodes that the graph's outputs need."""
-    needed = {item.name for item in graph.output}
+def live_nodes(graph: onnx.GraphProto, wanted: Sequence[str]) -> list[int]:
+    """Indices, in order, of the nodes that some values need."""
+    needed = set(wanted)
     live = []
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]

@@ -75,7 +75,9 @@ def unroll_scan(node: OnnxNode, graph: onnx.GraphProto, body: Body) -> list[Carr
         RefusedError: an older form.
     """
     if node.opset < 9:
-        raise RefusedError("Scan before opset 9 (with a batch axis) is not supported")
+        raise RefusedError(
+            "its body is no plain one, and it is Scan of opset 8 (with a batch axis)"
+        )
     sequences = [
         _Sequence.read(node, place, place - len(node.inputs) + node.integer("num_scan_inputs", 0))
         for place in range(len(node.inputs))

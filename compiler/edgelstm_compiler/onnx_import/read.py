@@ -18,6 +18,7 @@ from edgelstm.errors import ModelError, UnsupportedOpError
 from edgelstm.foreign_files import recognize, recognize_bytes
 from edgelstm_compiler.onnx_import.functions import inline_functions
 from edgelstm_compiler.onnx_import.order import describe_node, sort_graph, sub_graphs
+from edgelstm_compiler.onnx_import.other_floats import check_types
 from edgelstm_compiler.onnx_import.tensors import (
     ELEMENT_TYPES,
     attribute_tensors,
@@ -107,6 +108,15 @@ class OnnxModel:
                 ]
                 found[node.output[0]] = tuple(names)
         return found
+
+    @property
+    def is_half(self) -> bool:
+        """Whether an input or output is float16 or bfloat16."""
+        halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+        graph = self.proto.graph
+        return any(
+            item.type.tensor_type.elem_type in halves for item in (*graph.input, *graph.output)
+        )
 
     @property
     def name(self) -> str:
@@ -280,6 +290,7 @@ def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
         sort_graph(body.graph)
         _check_operators(body)
         onnx.checker.check_model(body)
+        check_types(body)
     except ModelError:
         raise
     except Exception as error:
@@ -351,7 +362,8 @@ def input_info(item: onnx.ValueInfoProto) -> InputInfo:
     except KeyError as error:
         raise ModelError(
             f"the input '{item.name}' has elements of type {element_name(tensor.elem_type)}; "
-            "edgelstm reads float32, int64, int32, int16, int8, uint8 and bool"
+            "edgelstm reads float32, float64, float16, int64, int32, int16, int8, uint8 and bool: "
+            "put a Cast from one of them in front"
         ) from error
     if not tensor.HasField("shape"):
         return InputInfo(item.name, dtype, None)

@@ -15,7 +15,7 @@ import numpy as np
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.ops import Concat
 from edgelstm_compiler.onnx_import.folding import check_folded
-from edgelstm_compiler.onnx_import.frames import FramesDecideError, RefusedError
+from edgelstm_compiler.onnx_import.frames import FramesDecideError, RefusedError, product
 from edgelstm_compiler.onnx_import.ops.layout import take_range
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, shape_of
 
@@ -25,10 +25,20 @@ MAX_LENGTH = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorList:
-    """A sequence of tensors, each of them known or a value of the graph."""
+    """A sequence of tensors, each of them known or a value of the graph.
+
+    Args:
+        name: in the model.
+        items: the tensors.
+        split: what it was split from into single places: the tensor, the axis, and whether the
+            axis stays.
+        stacked: the items one behind the other along a new first axis, where that is at hand.
+    """
 
     name: str
     items: tuple[Operand, ...]
+    split: tuple[Operand, int, bool] | None = None
+    stacked: Operand | None = None
 
 
 Carried: TypeAlias = "Operand | TensorList"
@@ -89,7 +99,9 @@ def _split(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
         part = take_range(node, x, axis, range(start, start + size))
         start += size
         items.append(part if keeps else node.reshape(part, (*shape[:axis], *shape[axis + 1 :])))
-    return TensorList(node.outputs[0], tuple(items))
+    is_single = all(size == 1 for size in sizes)
+    split_from = (x, axis, keeps) if is_single else None
+    return TensorList(node.outputs[0], tuple(items), split=split_from)
 
 
 def _construct(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
@@ -124,7 +136,14 @@ def _erase(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
 def _at(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
     """SequenceAt-11."""
     found = _list(node, inputs)
-    return found.items[_position(node, inputs[1], len(found.items))]
+    at = _position(node, inputs[1], len(found.items))
+    if found.split is None or isinstance(found.split[0], Known):
+        return found.items[at]
+    # Taken anew, so that a loop over the list is seen to walk along the tensor.
+    x, axis, keeps = found.split
+    part = take_range(node, x, axis, range(at, at + 1))
+    shape = shape_of(x)
+    return part if keeps else node.reshape(part, (*shape[:axis], *shape[axis + 1 :]))
 
 
 def _length(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
@@ -134,12 +153,15 @@ def _length(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
 
 def _concat(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
     """ConcatFromSequence-11: along an axis, or along a new one."""
-    items = list(_list(node, inputs).items)
+    found = _list(node, inputs)
+    items = list(found.items)
     if not items:
         raise RefusedError("its list is empty; tensors without elements are not supported")
     is_new = bool(node.integer("new_axis", 0))
     rank = len(shape_of(items[0])) + is_new
     axis = node.axis(node.integer("axis", 0), rank)
+    if found.stacked is not None:
+        return _from_stack(node, found.stacked, axis, is_new=is_new)
     if is_new:
         items = [
             node.reshape(item, (*shape_of(item)[:axis], 1, *shape_of(item)[axis:]))
@@ -154,6 +176,19 @@ def _concat(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
         check_folded(sum(item.nbytes for item in known), node.origin)
         return Known(node.outputs[0], np.concatenate(known, axis))
     return items[0] if len(items) == 1 else node.emit(Concat(axis), *items)
+
+
+def _from_stack(node: OnnxNode, stacked: Operand, axis: int, *, is_new: bool) -> Operand:
+    """Rows of one tensor, side by side along an axis: its first axis moves there."""
+    rank = len(shape_of(stacked))
+    order = list(range(1, rank))
+    order.insert(axis, 0)
+    moved = node.transpose(stacked, order)
+    if is_new:
+        return moved
+    extents = node.extents(moved)
+    merged = product(extents[axis : axis + 2])
+    return node.reshape(moved, (*extents[:axis], merged, *extents[axis + 2 :]))
 
 
 def _list(node: OnnxNode, inputs: Sequence[Carried | None]) -> TensorList:
@@ -193,3 +228,6 @@ _OPERATORS: dict[str, _Operator] = {
     "SequenceLength": _length,
     "ConcatFromSequence": _concat,
 }
+
+SEQUENCE_OPERATORS = tuple(_OPERATORS)
+"""Names of the operators on sequences of tensors."""

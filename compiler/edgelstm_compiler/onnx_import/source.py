@@ -211,13 +211,14 @@ class OnnxNode:
 
     def value(self, operand: Operand) -> Value:
         """The graph's value for an operand; a known tensor becomes a constant of the graph."""
-        if isinstance(operand, Known):
-            if isinstance(operand.frames, Repeated):
-                # The same for every frame: the stream takes that of one.
-                growth = operand.frames.growth
-                return self.builder.constant(operand.name, operand.trial, self.origin, growth)
-            return self.builder.constant(operand.name, operand.data, self.origin)
-        return operand
+        if not isinstance(operand, Known):
+            return operand
+        builder = self.builder
+        if isinstance(operand.frames, Repeated):
+            # The same for every frame: the stream takes that of one.
+            data, growth = builder.in_float32(operand.trial), operand.frames.growth
+            return builder.constant(operand.name, data, self.origin, growth)
+        return builder.constant(operand.name, builder.in_float32(operand.data), self.origin)
 
     def emit_all(
         self, op: Op, *operands: Operand | None, growth: Growth | None = None
@@ -234,22 +235,11 @@ class OnnxNode:
             ShapeError: the operator's inputs contradict each other.
         """
         inputs = tuple(None if item is None else self.value(item) for item in operands)
-        self._check_floats(op, inputs)
         return self.builder.emit(op, inputs, self.name, self.origin, growth)
 
     def emit(self, op: Op, *operands: Operand | None, growth: Growth | None = None) -> Value:
         """Add a node with one output (or whose first output matters)."""
         return self.emit_all(op, *operands, growth=growth)[0]
-
-    def _check_floats(self, op: Op, inputs: Sequence[Value | None]) -> None:
-        if op.kind == "Cast":
-            return
-        for item in inputs:
-            if item is not None and item.type.dtype.value in ("f64", "f16"):
-                raise RefusedError(
-                    f"computes in {item.type.dtype.numpy.name} ('{item.name}'); edgelstm computes "
-                    "in float32: export the model in float32"
-                )
 
     def reshape(self, operand: Operand, shape: Sequence[int | Count | None]) -> Operand:
         """The same elements in another shape; nothing where the shape is already that.

@@ -41,6 +41,12 @@ ELEMENT_TYPES: dict[int, np.dtype[np.generic]] = {
 }
 """Element types that are read; the 4 and 8 bit floats, 2 bit integers, texts and others are not."""
 
+OTHER_FLOATS = tuple(
+    ELEMENT_TYPES[code]
+    for code in (onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+)
+"""Floats in which nothing is computed."""
+
 _PACKED = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 """Two elements in a byte."""
 
@@ -52,6 +58,11 @@ _FIELDS: dict[int, str] = {
     onnx.TensorProto.UINT32: "uint64_data",
 }
 """The typed field that holds an element type; all others use `int32_data`."""
+
+
+def is_other_float(dtype: np.dtype[Any]) -> bool:
+    """Whether it is float16, float64 or bfloat16."""
+    return dtype in OTHER_FLOATS
 
 
 def element_name(elem_type: int) -> str:

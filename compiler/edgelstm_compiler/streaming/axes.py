@@ -5,11 +5,41 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 
 from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.ir.ops import Binary, Broadcast, Recurrent
+from edgelstm_compiler.ir.ops import Binary, Broadcast, Recurrent, Scan
 from edgelstm_compiler.ir.ops.recurrent import X
 from edgelstm_compiler.ir.types import Value
 
 _Axis = tuple[Value, int]
+
+
+def walked_values(graph: Graph, cells: Container[str] | None = None) -> list[Value]:
+    """What recurrent layers and Scans walk along, time in front.
+
+    Args:
+        graph: whose.
+        cells: names of those that count; None: all of them.
+    """
+    found: list[Value] = []
+    for node in graph.nodes:
+        if cells is not None and node.name not in cells:
+            continue
+        if isinstance(node.op, Recurrent):
+            found += [value for value in node.inputs[X : X + 1] if value is not None]
+        elif isinstance(node.op, Scan):
+            behind = node.op.states + node.op.sequences
+            found += [v for v in node.inputs[node.op.states : behind] if v is not None]
+    return found
+
+
+def _unbatched(graph: Graph) -> set[Value]:
+    """Sequences of Scans whose second axis is no batch."""
+    return {
+        value
+        for node in graph.nodes
+        if isinstance(node.op, Scan)
+        for place, value in enumerate(node.inputs[node.op.states :])
+        if value is not None and (place > 0 or not node.op.counts_streams())
+    }
 
 
 class AxisClasses:
@@ -30,14 +60,10 @@ class AxisClasses:
                     self._join(
                         (source, tie.input_axis), (node.outputs[tie.output], tie.output_axis)
                     )
-        recurrent = [
-            node.inputs[X]
-            for node in graph.nodes
-            if isinstance(node.op, Recurrent) and (cells is None or node.name in cells)
-        ]
-        frames = [value for value in recurrent if value is not None]
+        frames = walked_values(graph, cells)
         self._time = self._roots((value, 0) for value in frames)
-        self._batch = self._roots((value, 1) for value in frames) - self._time
+        self._batch = self._roots((value, 1) for value in frames if value not in _unbatched(graph))
+        self._batch -= self._time
 
     def time_axes(self, value: Value) -> tuple[int, ...]:
         """Axes of the value that run along time (more than one: frames against frames)."""

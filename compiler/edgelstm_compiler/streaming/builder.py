@@ -97,6 +97,10 @@ class StepBuilder:
         if reduced or stands_for in self._reduced:
             self._reduced.add(value)
 
+    def stand_for(self, value: Value, new: Value) -> None:
+        """Let a value of the step graph be the counterpart of one of the sequence graph."""
+        self._new[value] = new
+
     def mark_reduced(self, value: Value) -> None:
         """The value is an any-time view."""
         self._reduced.add(value)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgelstm_compiler.ir.graph import Graph, StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import Gather, Recurrent, Slice
+from edgelstm_compiler.ir.ops import Gather, Recurrent, Scan, Slice
 from edgelstm_compiler.ir.types import Node, Op, Value
-from edgelstm_compiler.streaming.axes import AxisClasses
+from edgelstm_compiler.streaming.axes import AxisClasses, walked_values
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame, step_selection
 from edgelstm_compiler.streaming.recurrent_rule import step_recurrent
 from edgelstm_compiler.streaming.refusal import CALL_INSTEAD, CannotStepError, refuse
+from edgelstm_compiler.streaming.scan_rule import step_scan
 from edgelstm_compiler.streaming.unrolled import why_nothing_is_carried
 
 Rule = Callable[[Node, StepBuilder], None]
 
 RULES: dict[type[Op], Rule] = {
     Recurrent: step_recurrent,
+    Scan: step_scan,
     Slice: step_selection,
     Gather: step_selection,
 }
@@ -88,10 +90,7 @@ def _step(node: Node, builder: StepBuilder) -> str | None:
 def _sequence_length(graph: Graph, axes: AxisClasses, advice: str) -> int:
     lengths = {
         value.type.shape[axis]
-        for node in graph.nodes
-        if isinstance(node.op, Recurrent)
-        for value in node.inputs[:1]
-        if value is not None
+        for value in walked_values(graph)
         for axis in axes.time_axes(value)[:1]
     }
     if not lengths:

@@ -35,12 +35,13 @@ from edgelstm.engines.numpy_ops.quantized_conversion import (
 from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_softmax
 from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense
 from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
+from edgelstm.engines.numpy_ops.scan import scan
 from edgelstm.engines.numpy_ops.windows import windows
 from edgelstm.errors import InternalError
 from edgelstm.numerics.layer import LAYERS
 from edgelstm.numerics.legacy import LEGACY, modern
 
-__all__ = ["KINDS", "apply", "bound"]
+__all__ = ["KINDS", "SCAN", "apply", "bound"]
 
 Array = NDArray[Any]
 _Operator = Callable[[Mapping[str, Any], Sequence[Array | None]], list[Array]]
@@ -80,7 +81,10 @@ _OPERATORS: dict[str, _Operator] = {
     "IntegerDense": integer_dense,
     "IntegerSoftmax": integer_softmax,
 }
-KINDS = frozenset({*_OPERATORS, *LAYERS})
+SCAN = "Scan"
+"""The operator that holds others: its field `body` has them in `nodes`."""
+
+KINDS = frozenset({*_OPERATORS, *LAYERS, SCAN})
 """Every kind of operator that `apply` knows."""
 
 
@@ -125,6 +129,8 @@ def bound(
     Raises:
         InternalError: no such operator.
     """
+    if kind == SCAN:
+        return partial(scan, fields, apply=apply)
     if kind in LEGACY:
         kind, fields = modern(kind, fields, inputs)
     if kind in LAYERS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
@@ -16,7 +16,7 @@ from edgelstm_compiler.ir.kernels import (
 )
 from edgelstm_compiler.ir.numerics import Float32, Integer
 from edgelstm_compiler.ir.program import Buffer as Place
-from edgelstm_compiler.ir.program import Call, Program, Space
+from edgelstm_compiler.ir.program import Call, Program, ScanKernel, Space
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.entry import batch_functions, batch_stub, batch_table
@@ -34,6 +34,7 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     X,
     Y,
 )
+from edgelstm_targets.tvm_cpu.scanning import scan_functions
 from edgelstm_targets.tvm_cpu.stubs import Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function
 
@@ -61,8 +62,8 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
     Raises:
         CapabilityError: a kernel that this target does not have.
     """
-    calls, kernels = _planned(program)
-    functions = [_function(symbol, call, isa) for symbol, call in kernels.items()]
+    calls, kernels = _planned(program, program.signature.name)
+    functions = _made(kernels, isa)
 
     def frame(*arguments: Buffer) -> None:
         *memory, turn = arguments
@@ -84,12 +85,12 @@ def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
     """
     if program.signature.mode != "stream" or isa.is_bare:
         return None
-    calls, kernels = _planned(program)
+    calls, kernels = _planned(program, program.signature.name)
     many = stream_frame(program, isa, calls)
     if not many.kernels:
         return None
     name = program.signature.name
-    singly = [_function(symbol, kernels[symbol], isa) for symbol in many.singly]
+    singly = _made({symbol: kernels[symbol] for symbol in many.singly}, isa)
     functions = (
         *singly,
         *check_functions(program),
@@ -100,15 +101,28 @@ def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
     return StreamCode(functions, batch_stub(name), batch_table(program, many.work_bytes))
 
 
-def _planned(program: Program) -> tuple[list[PlannedCall], dict[str, Call]]:
-    """The calls of a step, and for each symbol a call that has its kernel."""
+def _made(kernels: Mapping[str, Call], isa: InstructionSet) -> list[Function]:
+    """The functions of kernels by symbol, those of bodies included."""
+    functions: list[Function] = []
+    for symbol, call in kernels.items():
+        if isinstance(call.kernel, ScanKernel):
+            steps, inner = _planned(call.kernel.body, symbol)
+            functions += _made(inner, isa)
+            functions += scan_functions(symbol, call.kernel, steps, isa)
+        else:
+            functions.append(_function(symbol, call, isa))
+    return functions
+
+
+def _planned(program: Program, name: str) -> tuple[list[PlannedCall], dict[str, Call]]:
+    """The calls of a step, and for each symbol (after the name) a call that has its kernel."""
     shared: dict[Hashable, str] = {}
     kernels: dict[str, Call] = {}
     calls = []
     for call in program.calls:
         key, places = _key(call)
         if key not in shared:
-            shared[key] = f"{program.signature.name}_kernel{len(shared)}"
+            shared[key] = f"{name}_kernel{len(shared)}"
             kernels[shared[key]] = call
         arguments = _arguments(call) if isinstance(call.kernel, RecurrentKernel) else None
         calls.append(PlannedCall(call, shared[key], places, arguments))

@@ -18,7 +18,7 @@ from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.cells import CELLS
 from edgelstm_compiler.ir.fields import KINDS
 from edgelstm_compiler.ir.graph import Graph, Output, State, StepGraph, StepInput, StepOutput
-from edgelstm_compiler.ir.ops import Recurrent
+from edgelstm_compiler.ir.ops import Recurrent, Reshape, Unary
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 
 NAMES = st.one_of(
@@ -57,6 +57,8 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(_values(get_args(hint)[0]), max_size=3).map(tuple)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(hint)
+    if hint is Op:
+        return st.one_of([instances(Reshape), instances(Unary)])
     if hint is Recurrent:
         return st.one_of([instances(cell) for cell in CELLS])
     if dataclasses.is_dataclass(hint):

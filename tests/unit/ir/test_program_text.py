@@ -10,7 +10,7 @@ import pytest
 from edgelstm.errors import InvalidGraphError
 from edgelstm_compiler.ir.cells import GRU
 from edgelstm_compiler.ir.graph import StepGraph
-from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.ir.program import Program, ScanKernel
 from edgelstm_compiler.ir.program_text import parse_program, print_program, program_data
 from edgelstm_compiler.ir.text import parse_graph
 from edgelstm_compiler.ir.verify_program import verify_program
@@ -85,7 +85,11 @@ def assert_parses_back(program: Program) -> None:
     assert again.signature == program.signature
     assert (again.weights, again.state_init) == (program.weights, program.state_init)
     for call, found in zip(program.calls, again.calls, strict=True):
-        assert found.kernel == call.kernel
+        if isinstance(call.kernel, ScanKernel):
+            assert isinstance(found.kernel, ScanKernel)
+            assert_parses_back(call.kernel.body)
+        else:
+            assert found.kernel == call.kernel
     verify_program(again)
 
 

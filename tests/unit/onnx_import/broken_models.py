@@ -376,8 +376,8 @@ CASES: dict[str, Broken] = {
     ),
     "float64 input": Broken(
         _changed(_element_type(TensorProto.DOUBLE)),
-        UnsupportedOpError,
-        r"LSTM 'lstm_1': computes in float64 \('X'\)",
+        ModelError,
+        r"element types do not fit.*lstm_1.*inconsistent type",
     ),
     "absurd time extent": Broken(
         _changed(_extent(0, 1 << 50)), ShapeError, "'X' has the shape .*is an extent wrong"

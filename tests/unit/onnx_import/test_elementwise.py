@@ -163,19 +163,10 @@ def test_cast_like() -> None:
     check_node("CastLike", [ints(1, 2), normal(3)])
 
 
-@pytest.mark.parametrize("target", [onnx.TensorProto.BFLOAT16, onnx.TensorProto.UINT16])
-def test_unknown_cast_is_refused(target: int) -> None:
+def test_unknown_cast_is_refused() -> None:
     """Types that graphs do not have are named."""
-    model, _ = one_node("Cast", [normal(2)], to=target)
+    model, _ = one_node("Cast", [normal(2)], to=onnx.TensorProto.UINT16)
     with pytest.raises(UnsupportedOpError, match=r"Cast 'it': cast to .*16"):
-        imported(model)
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float16])
-def test_other_floats_are_refused_with_advice(dtype: Any) -> None:
-    """Computing in float64 or float16 is refused by node and value."""
-    model, _ = one_node("Tanh", [normal(2).astype(dtype)])
-    with pytest.raises(UnsupportedOpError, match=r"Tanh 'it': computes in float.*'i0'.*float32"):
         imported(model)
 
 

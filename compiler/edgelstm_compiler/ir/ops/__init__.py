@@ -36,6 +36,7 @@ from edgelstm_compiler.ir.ops.reduction import (
     Reduction,
     TopKIndices,
 )
+from edgelstm_compiler.ir.ops.scan import Body, BodyNode, Scan
 from edgelstm_compiler.ir.ops.windows import Windows
 from edgelstm_compiler.ir.types import Op
 
@@ -67,6 +68,7 @@ OPERATORS: tuple[type[Op], ...] = (
     ScatterElements,
     GatherND,
     ScatterND,
+    Scan,
     Quantize,
     Dequantize,
     DequantizeWeights,
@@ -83,6 +85,8 @@ __all__ = [
     "ArgReduce",
     "Arithmetic",
     "Binary",
+    "Body",
+    "BodyNode",
     "Broadcast",
     "Cast",
     "Compare",
@@ -113,6 +117,7 @@ __all__ = [
     "Reduce",
     "Reduction",
     "Reshape",
+    "Scan",
     "ScatterElements",
     "ScatterND",
     "Slice",

@@ -1,0 +1,68 @@
+"""Run by the user's Python, which has Keras: a .keras or .h5 file to ONNX, with what it computes.
+
+    python keras_worker.py MODEL.keras MODEL.onnx PROBES.npz
+
+Knows nothing of edgelstm. Exit code 3: a package is missing; its name is the last line.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Any
+
+
+def main() -> int:
+    """Export, and compute the model at two lengths."""
+    source, target, probes = sys.argv[1:4]
+    if importlib.util.find_spec("tensorflow") is not None:
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    elif importlib.util.find_spec("torch") is not None:
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        # By name: other Pythons have them than the one that checks this file.
+        np, keras = map(importlib.import_module, ("numpy", "keras"))
+    except ImportError as error:
+        print(error.name)
+        return 3
+    model = keras.saving.load_model(source, compile=False)
+    rng = np.random.default_rng(0)
+    arrays = {}
+    trials = []
+    for trial, length in enumerate((5, 8)):
+        given = [
+            rng.standard_normal(_shape(x.shape, length)).astype("float32")
+            if "float" in str(x.dtype)
+            else np.zeros(_shape(x.shape, length), str(x.dtype))
+            for x in model.inputs
+        ]
+        try:
+            found = model(given if len(given) > 1 else given[0])
+        except Exception as error:
+            if trial == 0:
+                raise
+            print(f"at another length: {error}", file=sys.stderr)
+            continue
+        trials.append((given, found if isinstance(found, (list, tuple)) else [found]))
+    # Keras exports only what was called once.
+    model.export(target, format="onnx")
+    for trial, (given, found) in enumerate(trials):
+        arrays.update({f"in{trial}_{k}": x for k, x in enumerate(given)})
+        arrays.update(
+            {f"out{trial}_{k}": keras.ops.convert_to_numpy(y) for k, y in enumerate(found)}
+        )
+    np.savez(probes, **arrays)
+    return 0
+
+
+def _shape(shape: Any, length: int) -> list[int]:
+    """A batch of one, and so many frames where that is free."""
+    extents = list(shape)
+    return [
+        1 if extents[0] is None else extents[0],
+        *(length if n is None else n for n in extents[1:]),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

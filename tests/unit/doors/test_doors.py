@@ -1,0 +1,124 @@
+"""Files of PyTorch and Keras: exported in a process of their own, compared, or refused by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from edgelstm.errors import ModelError
+from edgelstm_compiler.doors.door import compare, door_of, export_model
+from edgelstm_compiler.onnx_import import read_model
+from tests.oracle import run_onnxruntime
+from tests.unit.onnx_import.loop_models import counted_loop, model, scan
+from tests.unit.onnx_import.one_node import graph_model, normal
+
+TORCH = os.environ.get("EDGELSTM_TORCH_PYTHON", sys.executable)
+"""A Python that has PyTorch, where this one has none."""
+
+MAKE_LSTM = """
+import sys, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(3, 8, batch_first=True)
+        self.head = torch.nn.Linear(8, 2)
+    def forward(self, x):
+        return self.head(self.lstm(x)[0])
+torch.manual_seed(0)
+free = ({1: torch.export.Dim.AUTO},)
+program = torch.export.export(Net().eval(), (torch.zeros(1, 6, 3),), dynamic_shapes=free)
+torch.export.save(program, sys.argv[1])
+"""
+
+
+def test_doors_are_told_by_their_ending(tmp_path: Path) -> None:
+    """ONNX needs none; a file that is not there has none."""
+    for name, framework in (("m.pt2", "PyTorch"), ("m.keras", "Keras"), ("m.h5", "Keras")):
+        path = tmp_path / name
+        path.write_bytes(b"x")
+        door = door_of(path)
+        assert door is not None
+        assert door.framework == framework
+    assert door_of(tmp_path / "no.pt2") is None
+    assert door_of(tmp_path / "m.onnx") is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "package"), [(".pt2", "torch"), (".keras", "keras"), (".h5", "keras")]
+)
+def test_a_missing_framework_is_named(tmp_path: Path, ending: str, package: str) -> None:
+    """With what to install, and how to name another Python."""
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    path = tmp_path / f"gait{ending}"
+    path.write_bytes(b"x")
+    with pytest.raises(ModelError, match=rf"'{package}'.*pip install {package}.*--python"):
+        export_model(path, tmp_path / "gait.onnx")
+    assert not (tmp_path / "gait.onnx").exists()
+
+
+def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+    """One clear error."""
+    path = tmp_path / "gait.pt2"
+    path.write_bytes(b"x")
+    with pytest.raises(ModelError, match="cannot run /no/python"):
+        export_model(path, tmp_path / "gait.onnx", "/no/python")
+
+
+def test_what_fits_passes() -> None:
+    """The same numbers at two lengths."""
+    made = counted_loop("T")
+    probes = {}
+    for trial, frames in enumerate((5, 8)):
+        x = normal(frames, 2, 3, seed=trial)
+        found = run_onnxruntime(made, {"X": x})
+        probes[f"in{trial}_0"] = x
+        probes |= {f"out{trial}_{k}": y for k, y in enumerate(found.values())}
+    compare(read_model(made), probes, "PyTorch")
+    probes["out1_0"] = probes["out1_0"] + 0.01
+    with pytest.raises(ModelError, match=r"something else.*'Y'.*differs by 0\.01"):
+        compare(read_model(made), probes, "PyTorch")
+
+
+def test_a_length_that_only_looks_free() -> None:
+    """One step exported, and a free axis declared: it shows at the second length."""
+    nodes = [
+        helper.make_node("Gather", ["x", "first"], ["f"], axis=1),
+        helper.make_node("Tanh", ["f"], ["y"]),
+    ]
+    made = graph_model(nodes, {"x": (1, (1, "T", 3))}, ["y"], {"first": np.asarray(0)})
+    probes = {}
+    for trial, frames in enumerate((1, 4)):
+        x = normal(1, frames, 3, seed=trial)
+        probes |= {f"in{trial}_0": x, f"out{trial}_0": np.tanh(x[:, -1])}
+    with pytest.raises(ModelError, match="something else"):
+        compare(read_model(made), probes, "Keras")
+
+
+def test_fixed_lengths_are_compared_at_their_own() -> None:
+    """Of a model with fixed extents nothing is promised at others."""
+    made = model([scan()], frames=5)
+    x = normal(5, 2, 3)
+    found = run_onnxruntime(made, {"X": x})
+    probes = {"in0_0": x, "in1_0": normal(8, 2, 3), "out1_0": np.zeros(1), "out1_1": np.zeros(1)}
+    probes |= {f"out0_{k}": y for k, y in enumerate(found.values())}
+    compare(read_model(made), probes, "Keras")
+
+
+def test_pytorch_program(tmp_path: Path) -> None:
+    """An LSTM with a free number of frames goes from .pt2 to ONNX."""
+    script = "import torch, onnxscript"
+    if subprocess.run([TORCH, "-c", script], capture_output=True, check=False).returncode:
+        pytest.skip("torch and onnxscript are not installed: EDGELSTM_TORCH_PYTHON names a Python")
+    source = tmp_path / "gait.pt2"
+    subprocess.run([TORCH, "-c", MAKE_LSTM, str(source)], check=True, capture_output=True)
+    made = export_model(source, tmp_path / "gait.onnx", TORCH)
+    assert any(node.op_type == "LSTM" for node in made.body.graph.node)
+    assert (tmp_path / "gait.onnx").is_file()
