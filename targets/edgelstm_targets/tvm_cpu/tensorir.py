@@ -93,6 +93,12 @@ def at(buffer: Buffer, index: Expr | int, dtype: str) -> Buffer:
     return flat(builder.bind(address(buffer, index)), dtype)
 
 
+def as_if_other(buffer: Buffer) -> Buffer:
+    """The same memory; what was read from it before is read again, not kept in registers."""
+    pointer = tirx.call_llvm_intrin("handle", "llvm.launder.invariant.group", address(buffer, 0))
+    return flat(builder.bind(pointer), str(buffer.dtype))
+
+
 def local(elements: int, dtype: str = "float32") -> Buffer:
     """Memory of the function's own; small ones become registers."""
     return builder.alloc_buffer((elements,), dtype, scope="local", layout=None)
