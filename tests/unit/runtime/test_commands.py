@@ -118,7 +118,8 @@ class _ToyPeer:
     version = "1.0"
     prepared: Mapping[str, np.ndarray] | None = None
 
-    def __init__(self, model: Path, signature: Signature) -> None:
+    def __init__(self, model: Path, signature: Signature, options: Mapping[str, Any]) -> None:
+        assert not options
         assert model.name == "model.onnx"
         assert signature.name == "leaky"
 
