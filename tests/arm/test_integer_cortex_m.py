@@ -43,9 +43,10 @@ MARGIN = 1.05
 # Target and size of an LSTM (inputs, units): instructions per multiply-accumulate as they are, and
 # what they must stay below in any case.
 COUNTS = {
-    ("cortex-m0plus", 64, 128): (3.93, 4.5),
-    ("cortex-m0plus", 6, 32): (6.68, 7.5),
+    ("cortex-m0plus", 64, 128): (4.05, 4.2),
+    ("cortex-m0plus", 6, 32): (5.44, 5.9),
     ("cortex-m3", 64, 128): (2.59, 3.0),
+    ("cortex-m3", 6, 32): (3.44, 3.7),
     ("cortex-m4", 64, 128): (1.39, 1.6),
     ("cortex-m4", 6, 32): (2.20, 3.0),
     ("cortex-m7", 64, 128): (1.39, 1.6),
@@ -117,7 +118,7 @@ def test_a_step_costs_no_more_than_it_did(target: str, features: int, hidden: in
     assert cost.stack_bytes <= told <= 512
 
 
-@pytest.mark.parametrize(("target", "text"), [("cortex-m4", 2400), ("cortex-m0plus", 2300)])
+@pytest.mark.parametrize(("target", "text"), [("cortex-m4", 2400), ("cortex-m0plus", 1750)])
 def test_code_and_memory_are_small(target: str, text: int) -> None:
     """An LSTM of 6 inputs and 32 units: at most five percent more code than now, and 448 bytes.
 

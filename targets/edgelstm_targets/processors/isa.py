@@ -51,6 +51,12 @@ class InstructionSet:
         """Whether prepared vectors stand in the workspace, those of many columns at once."""
         return False
 
+    @property
+    def has_fma(self) -> bool:
+        """Whether a*b + c of floats is rounded once: since AVX2 and VFPv4."""
+        flag = {"x86_64": "fma", "armv7a": "vfpv4"}.get(self.triple.partition("-")[0])
+        return flag is None or flag in self.requires
+
     def units(self, accumulators: int, unit_block: int) -> int:
         """Units that are computed at once: as many as leave half of the registers free."""
         units = unit_block

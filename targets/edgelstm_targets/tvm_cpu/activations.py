@@ -6,13 +6,15 @@ the first operand of min and max, which then return the second one if it is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
 
 from edgelstm_compiler.ir.activations import Activation, Fn
-from edgelstm_targets.tvm_cpu.tensorir import Expr, constant
+from edgelstm_targets.tvm_cpu.fused_exponential import sigmoid_denominator, tanh_parts
+from edgelstm_targets.tvm_cpu.lane_arithmetic import LaneArithmetic
+from edgelstm_targets.tvm_cpu.tensorir import Expr
 
 # Own fits of x P(x^2) / Q(x^2), P(0) = 1: least relative error by Lawson's iteration, then the
 # neighbouring float32 coefficients with the smallest error over all float32 arguments.
@@ -82,40 +84,38 @@ class Fraction:
 
 
 @dataclass(frozen=True, slots=True)
-class Functions:
-    """Functions of float32 expressions.
-
-    Args:
-        lanes: of the expressions.
-        name: computes an expression once, see `tensorir.name`.
-    """
-
-    lanes: int
-    name: Callable[[Expr], Expr]
-
-    def number(self, value: float) -> Expr:
-        """A constant."""
-        return constant(value, self.lanes)
-
-    def clamp(self, x: Expr, low: float, high: float) -> Expr:
-        """min(max(x, low), high)."""
-        return tirx.min(self.number(high), tirx.max(self.number(low), x))
+class Functions(LaneArithmetic):
+    """Functions of float32 expressions."""
 
     def flush(self, x: Expr) -> Expr:
         """Zero where the magnitude is so small that the next steps would meet denormals."""
-        return self.choose(self.magnitude(x) < self.number(_FLUSH_BELOW), self.number(0.0), x)
+        return self._where_large(x, x)
 
-    def magnitude(self, x: Expr) -> Expr:
-        """|x|."""
-        return tirx.call_llvm_pure_intrin(self._kind("float32"), "llvm.fabs", x)
+    def flushed_quotient(self, x: Fraction) -> Expr:
+        """`flush` of the value, which is divided while that is decided."""
+        if x.denominator is None:
+            return self.flush(x.numerator)
+        return self.flush_by(x, x.value)
+
+    def flush_by(self, size: Fraction, x: Expr) -> Expr:
+        """X, or zero where a fraction of nearly its size says that it is too small."""
+        is_small = self.magnitude(size.numerator) < size.denominator * self.number(_FLUSH_BELOW)
+        return self.choose(is_small, self.number(0.0), x)
+
+    def fraction_of_flushed(self, activation: Activation, x: Expr) -> Fraction:
+        """As `fraction` of `flush(x)`; where f(0) = 0 takes long, no step of it waits for that."""
+        if activation.fn not in (Fn.TANH, Fn.SCALED_TANH):
+            return self.fraction(activation, self.flush(x))
+        result = self.fraction(activation, x)
+        return Fraction(self.name(self._where_large(x, result.numerator)), result.denominator)
+
+    def _where_large(self, x: Expr, value: Expr) -> Expr:
+        is_small = self.magnitude(x) < self.number(_FLUSH_BELOW)
+        return self.choose(is_small, self.number(0.0), value)
 
     def sqrt(self, x: Expr) -> Expr:
         """The square root, correctly rounded; NaN below 0."""
-        return tirx.call_llvm_pure_intrin(self._kind("float32"), "llvm.sqrt", x)
-
-    def choose(self, condition: Expr, yes: Expr, no: Expr) -> Expr:
-        """Lane by lane; both are computed."""
-        return tirx.Select(condition, yes, no)
+        return tirx.call_llvm_pure_intrin(self.kind("float32"), "llvm.sqrt", x)
 
     def apply(self, activation: Activation, x: Expr) -> Expr:
         """The function's value."""
@@ -200,7 +200,7 @@ class Functions:
         """X without its fraction, where |x| < 2^23."""
         bounded = self._where_fraction(x, x, self.number(0.0))
         return self.name(
-            tirx.Cast(self._kind("float32"), tirx.Cast(self._kind("int32"), self.name(bounded)))
+            tirx.Cast(self.kind("float32"), tirx.Cast(self.kind("int32"), self.name(bounded)))
         )
 
     def _where_fraction(self, x: Expr, value: Expr, other: Expr | None = None) -> Expr:
@@ -214,6 +214,8 @@ class Functions:
         |e| <= e + 2 for every e >= -1, and rounding keeps it so: the quotient needs no bound. That
         of the argument keeps products of denominators finite.
         """
+        if self.has_fma:
+            return Fraction(*tanh_parts(self, x))
         twice = self.name(x * self.number(2.0))
         e = self.name(self._exp_minus_one(self.name(self.clamp(twice, -_TANH_BOUND, _TANH_BOUND))))
         return Fraction(e, self.name(e + self.number(2.0)))
@@ -224,9 +226,11 @@ class Functions:
         Not 1/2 + tanh(x/2)/2: the forget gate stands near 1 for long, and what its last bits are
         off is summed up in the cell state. The bound keeps products of denominators finite.
         """
+        if self.has_fma:
+            return Fraction(self.number(1.0), sigmoid_denominator(self, x))
         bounded = self.name(self.clamp(x, -_SIGMOID_BOUND, _SIGMOID_BOUND) * self.number(-1.0))
         shifted, rest = self._exp_parts(bounded)
-        power = self._power_of_two(self._bits(shifted) - self._integer(_ROUNDING_BITS))
+        power = self._power_of_two(self.bits(shifted) - self.integer(_ROUNDING_BITS))
         exp = (rest + self.number(1.0)) * power
         return Fraction(self.number(1.0), self.name(exp + self.number(1.0)))
 
@@ -239,8 +243,8 @@ class Functions:
         shifted, rest = self._exp_parts(self.name(self.clamp(x, _EXP_MIN, _EXP_MAX)))
         series = rest + self.number(1.0)
         # Two factors, because 2^128 and 2^-150 are no float32.
-        power = self.name(self._bits(shifted) - self._integer(_ROUNDING_BITS))
-        lower = self.name(power >> self._integer(1))
+        power = self.name(self.bits(shifted) - self.integer(_ROUNDING_BITS))
+        lower = self.name(power >> self.integer(1))
         result = self.name(series * self._power_of_two(lower))
         result = self.name(result * self._power_of_two(power - lower))
         infinity = self.number(float("inf"))
@@ -254,7 +258,7 @@ class Functions:
     def _exp_minus_one(self, x: Expr) -> Expr:
         """2^n (exp(r) - 1) + (2^n - 1) for moderate x = n ln 2 + r: no cancellation near 0."""
         shifted, rest = self._exp_parts(x)
-        exponent = self._bits(shifted) - self._integer(_ROUNDING_BITS)
+        exponent = self.bits(shifted) - self.integer(_ROUNDING_BITS)
         power = self.name(self._power_of_two(exponent))
         return power * rest + (power - self.number(1.0))
 
@@ -264,20 +268,20 @@ class Functions:
         whole = self.name(shifted - self.number(_ROUNDING))
         r = x - whole * self.number(_LN2_HIGH)
         r = self.name(r - whole * self.number(_LN2_LOW))
-        return shifted, self.name(self._polynomial(r, _EXP) * (r * r) + r)
+        return shifted, self.name(self.polynomial(r, _EXP) * (r * r) + r)
 
     def log(self, x: Expr) -> Expr:
         """Relative error below 2e-7 (absolute near 1); -infinity at 0, NaN below."""
         tiny = x < self.number(_SMALLEST_NORMAL)  # TVM cannot name a vector of bool
         scaled = self.name(self.choose(tiny, x * self.number(_TWO_23), x))
-        bits = self.name(self._bits(scaled))
-        exponent = self.name((bits - self._integer(_SQRT_HALF_BITS)) >> self._integer(23))
-        mantissa = self._float(bits - (exponent << self._integer(23)))
+        bits = self.name(self.bits(scaled))
+        exponent = self.name((bits - self.integer(_SQRT_HALF_BITS)) >> self.integer(23))
+        mantissa = self.from_bits(bits - (exponent << self.integer(23)))
         t = self.name(mantissa - self.number(1.0))
-        e = tirx.Cast(self._kind("float32"), exponent)
+        e = tirx.Cast(self.kind("float32"), exponent)
         e = self.name(e - self.choose(tiny, self.number(23.0), self.number(0.0)))
         square = self.name(t * t)
-        series = self._polynomial(t, _LOG) * (t * square) + e * self.number(_LN2_LOW)
+        series = self.polynomial(t, _LOG) * (t * square) + e * self.number(_LN2_LOW)
         series = series - square * self.number(0.5)
         result = self.name(t + series + e * self.number(_LN2_HIGH))
         result = self.choose(x < self.number(float("inf")), result, x)
@@ -302,30 +306,12 @@ class Functions:
     ) -> Fraction:
         y = self.name(self.clamp(x, -bound, bound))
         square = self.name(y * y)
-        denominator = self.name(self._polynomial(square, q))
+        denominator = self.name(self.polynomial(square, q))
         # y is added last and unrounded: the smallest rounding error of the ways to sum this up.
-        numerator = self.name(self._polynomial(square, p[1:]) * (y * square) + y)
+        numerator = self.name(self.polynomial(square, p[1:]) * (y * square) + y)
         # A quotient of clamped operands is clamped too: rounding is monotonic.
         low = self.number(0.0) - denominator
         return Fraction(self.name(tirx.max(low, tirx.min(denominator, numerator))), denominator)
 
-    def _polynomial(self, x: Expr, coefficients: Sequence[float]) -> Expr:
-        result = self.number(coefficients[-1])
-        for coefficient in reversed(coefficients[:-1]):
-            result = result * x + self.number(coefficient)
-        return result
-
     def _power_of_two(self, exponent: Expr) -> Expr:
-        return self._float((exponent + self._integer(127)) << self._integer(23))
-
-    def _kind(self, dtype: str) -> str:
-        return dtype if self.lanes == 1 else f"{dtype}x{self.lanes}"
-
-    def _integer(self, value: int) -> Expr:
-        return constant(value, self.lanes, "int32")
-
-    def _bits(self, x: Expr) -> Expr:
-        return tirx.reinterpret(self._kind("int32"), x)
-
-    def _float(self, bits: Expr) -> Expr:
-        return tirx.reinterpret(self._kind("float32"), bits)
+        return self.from_bits((exponent + self.integer(127)) << self.integer(23))

@@ -19,17 +19,19 @@ def dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -> Funct
     blocks = -(-kernel.units // kernel.unit_block)
     phase = PackedPhase(only, kernel.unit_block, blocks, 0, isa)
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
-    return tir.define(name, parameters, dense_body(kernel, phase))
+    return tir.define(name, parameters, dense_body(kernel, phase, isa))
 
 
-def activated(kernel: DenseKernel, lanes: int, total: Expr) -> Expr:
+def activated(kernel: DenseKernel, isa: InstructionSet, lanes: int, total: Expr) -> Expr:
     """The outputs of some units in floating point, from their sums."""
     if kernel.activation is None:
         return total
-    return Functions(lanes, tir.name).apply(kernel.activation, total)
+    return Functions(lanes, tir.name, isa.has_fma).apply(kernel.activation, total)
 
 
-def dense_body(kernel: DenseKernel, phase: BlockPhase) -> Callable[[Buffer, Buffer, Buffer], None]:
+def dense_body(
+    kernel: DenseKernel, phase: BlockPhase, isa: InstructionSet
+) -> Callable[[Buffer, Buffer, Buffer], None]:
     """What writes the body of a dense layer, from its phase."""
     blocks = -(-kernel.units // kernel.unit_block)
     lanes = phase.units
@@ -40,7 +42,7 @@ def dense_body(kernel: DenseKernel, phase: BlockPhase) -> Callable[[Buffer, Buff
             block = tir.name(n * phase.block_elements)
             for part in range(phase.parts):
                 (total,) = phase.sums(weights, block, part, streams)
-                total = activated(kernel, lanes, total)
+                total = activated(kernel, isa, lanes, total)
                 first = n * kernel.unit_block + part * lanes
                 count = None
                 if kernel.units % kernel.unit_block:

@@ -12,6 +12,7 @@ from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Unary
 from edgelstm_compiler.ir.types import TensorType
+from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.activations import Functions
 from edgelstm_targets.tvm_cpu.expressions import Element, with_names
 from edgelstm_targets.tvm_cpu.layout import broadcast_index
@@ -43,7 +44,7 @@ def binary(op: Binary, inputs: Sequence[TensorType], output: TensorType) -> Elem
     return element
 
 
-def unary(op: Unary, kind: TensorType) -> Element:
+def unary(op: Unary, kind: TensorType, isa: InstructionSet) -> Element:
     """An element-wise function.
 
     Raises:
@@ -53,7 +54,7 @@ def unary(op: Unary, kind: TensorType) -> Element:
 
         def element(tensors: Sequence[Expr], indices: Sequence[Expr]) -> Expr:
             x = tensors[0](*indices)
-            return with_names(lambda name: Functions(1, name).apply(op.activation, x))
+            return with_names(lambda name: Functions(1, name, isa.has_fma).apply(op.activation, x))
 
         return element
     if op.activation.fn not in _PLAIN or (

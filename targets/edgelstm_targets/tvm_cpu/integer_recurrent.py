@@ -11,7 +11,7 @@ from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.cells.body import write_body
 from edgelstm_targets.tvm_cpu.cells.integers import IntegerNodes
-from edgelstm_targets.tvm_cpu.cells.slots import Slot
+from edgelstm_targets.tvm_cpu.cells.slots import Slot, UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.dot.product import LANES
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase, IntegerVectors, PreparedSection
@@ -22,7 +22,6 @@ from edgelstm_targets.tvm_cpu.quantized_recurrent import load_first
 from edgelstm_targets.tvm_cpu.recurrent import (
     ElementTypes,
     Layer,
-    UnitGroup,
     handed_operand,
 )
 from edgelstm_targets.tvm_cpu.scalar_phase import ScalarPhase

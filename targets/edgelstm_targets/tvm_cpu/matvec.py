@@ -113,6 +113,7 @@ class PackedPhase:
         blocks: how many there are.
         peepholes: peephole vectors of a block.
         isa: the instruction set.
+        tail: units that there are in the block that is computed, if not all.
     """
 
     phase: Phase
@@ -120,16 +121,20 @@ class PackedPhase:
     blocks: int
     peepholes: int
     isa: InstructionSet
+    tail: int | None = None
 
     @property
     def units(self) -> int:
         """Units computed at once: the lanes of all vectors here."""
-        return self.isa.units(self.phase.accumulators, self.unit_block)
+        units = self.isa.units(self.phase.accumulators, self.unit_block)
+        while units > self.isa.lanes and 2 * (self.tail or units) <= units:
+            units //= 2
+        return units
 
     @property
     def parts(self) -> int:
-        """Groups of `units` in a block."""
-        return self.unit_block // self.units
+        """Groups of `units` in a block; those beyond the last unit are left out."""
+        return -(-(self.tail or self.unit_block) // self.units)
 
     @property
     def peephole_offset(self) -> int:
@@ -246,7 +251,9 @@ class PackedPhase:
             for k in range(whole * body, stream.extent):
                 add_row(stream, start, tir.integer(k), k % splits)
         return [
-            tir.name(_tree([tir.load_vector(sums, place(a, s), units) for s in range(splits)]))
+            tir.name(
+                sum_in_pairs([tir.load_vector(sums, place(a, s), units) for s in range(splits)])
+            )
             for a in range(count)
         ]
 
@@ -287,7 +294,8 @@ def _joined(offset: int, sections: Sequence[Section], operands: Sequence[Operand
     return Stream(offset, sum(extents), gates, tuple(factors.values()), tuple(terms))
 
 
-def _tree(terms: list[Expr]) -> Expr:
+def sum_in_pairs(terms: list[Expr]) -> Expr:
+    """The sum of all terms, pair by pair."""
     while len(terms) > 1:
         terms = [sum(terms[i + 1 : i + 2], terms[i]) for i in range(0, len(terms), 2)]
     return terms[0]

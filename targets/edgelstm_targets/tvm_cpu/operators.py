@@ -105,7 +105,7 @@ def operator_function(
         case Binary():
             value = elementwise.binary(op, given, output)
         case Unary():
-            value = elementwise.unary(op, given[0])
+            value = elementwise.unary(op, given[0], isa)
         case Cast():
             value = elementwise.cast(op, given[0])
         case Compare():

@@ -55,7 +55,7 @@ def int8_dense_function(name: str, layer: DenseKernel, isa: InstructionSet) -> F
         phase = int8_dense_phase(layer, isa, weights, work)
 
         def finish(total: Expr) -> Expr:
-            return activated(layer, phase.units, total)
+            return activated(layer, isa, phase.units, total)
 
         sizes = (layer.rows, layer.features, layer.units)
         _walk(phase, layer.unit_block, sizes, (x, weights, y), finish)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tvm import tirx
 
 from edgelstm.numerics.cells import Cell
 from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
+from edgelstm_compiler.ir.numerics import Float32
 from edgelstm_compiler.ir.ops import Direction
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.blocks_at_once import is_at_once, write_at_once
 from edgelstm_targets.tvm_cpu.cells.body import Places, write_body
 from edgelstm_targets.tvm_cpu.cells.floats import FloatNodes
-from edgelstm_targets.tvm_cpu.cells.slots import Slot
+from edgelstm_targets.tvm_cpu.cells.slots import Slot, UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
 from edgelstm_targets.tvm_cpu.projection import (
@@ -70,21 +73,6 @@ class ElementTypes:
     y: str
     states: tuple[str, ...]
     tables: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UnitGroup:
-    """Units of a block that a body is written for.
-
-    Args:
-        lanes: how many.
-        offset: the first of them, from the block's first.
-        is_whole: none of them is padding.
-    """
-
-    lanes: int
-    offset: Expr
-    is_whole: bool
 
 
 def layer_function(
@@ -169,6 +157,16 @@ class Layer:
         return tuple(
             PackedPhase(phase, block, self.blocks, rows, self.isa) for phase in self.kernel.phases
         )
+
+    @property
+    def tail_phases(self) -> tuple[BlockPhase, ...]:
+        """For the last block, where that leaves out half of it or more: no unit stands there."""
+        tail = self.kernel.op.hidden % self.kernel.unit_block
+        if not tail or self.isa.is_bare or not isinstance(self.kernel.numerics, Float32):
+            return ()
+        phases = tuple(replace(phase, tail=tail) for phase in self.float_phases)
+        saved = [p.units * p.parts < self.kernel.unit_block for p in phases]
+        return phases if all(saved) else ()
 
     @property
     def functions(self) -> Sequence[Hashable]:
@@ -309,6 +307,9 @@ class Layer:
             Source.RESET_H: self.handed_operand,
         }
         begin = self.begin(d)
+        if is_at_once(self):
+            write_at_once(self, functions, begin, operands, state, self.y_start(d, b, t))
+            return
         for index, phase in enumerate(self.phases):
             first = projected[index]
             streams = phase.streams(
@@ -319,21 +320,42 @@ class Layer:
                     for section in phase.phase.sections
                 ]
             )
-            with repeat(self.blocks) as i:
-                # Without a cache nothing is nearer than anything else.
-                turned = i if self.isa.is_bare else tirx.Select(is_odd == 1, self.blocks - 1 - i, i)
-                n = tir.name(turned)
-                block = tir.name(begin + n * phase.block_elements)
-                unit = tir.name(n * kernel.unit_block)
-                for part in range(phase.parts):
-                    start = None
-                    if first is not None:
-                        row = phase.phase.accumulators * kernel.unit_block
-                        start = Operand(first.buffer, tir.name(first.start + n * row))
-                    sums = phase.sums(memory.weights, block, part, streams, start)
-                    self.finish_part(index, functions, sums, block, unit, part, state)
+            tails = self.tail_phases
+            whole = self.blocks - (1 if tails else 0)
+            if whole:
+                with repeat(whole) as i:
+                    # Without a cache nothing is nearer than anything else.
+                    turned = i if self.isa.is_bare else tirx.Select(is_odd == 1, whole - 1 - i, i)
+                    n = tir.name(turned)
+                    self.block(index, phase, functions, begin, n, streams, first, state)
+            if tails:
+                last = tir.integer(self.blocks - 1)
+                self.block(index, tails[index], functions, begin, last, streams, first, state)
             begin = begin + phase.block_elements * self.blocks
         self.commit(state, self.y_start(d, b, t))
+
+    def block(
+        self,
+        index: int,
+        phase: BlockPhase,
+        functions: int,
+        begin: Expr,
+        n: Expr,
+        streams: Sequence[Any],
+        first: Operand | None,
+        state: Expr,
+    ) -> None:
+        """Block n of a phase: its sums, which may start from products of the frame, and bodies."""
+        kernel = self.kernel
+        block = tir.name(begin + n * phase.block_elements)
+        unit = tir.name(n * kernel.unit_block)
+        for part in range(phase.parts):
+            start = None
+            if first is not None:
+                row = phase.phase.accumulators * kernel.unit_block
+                start = Operand(first.buffer, tir.name(first.start + n * row))
+            sums = phase.sums(self.memory.weights, block, part, streams, start)
+            self.finish_part(index, functions, sums, block, unit, part, state, phase.units)
 
     @property
     def handed_operand(self) -> Operand | None:
@@ -363,12 +385,13 @@ class Layer:
         unit: Expr,
         part: int,
         state: Expr,
+        lanes: int,
     ) -> None:
         """The cell's body for the units that were summed together.
 
         Without vectors it is a loop over single units: a quarter of the code for a few moves.
         """
-        kernel, lanes = self.kernel, self.phases[index].units
+        kernel = self.kernel
         is_whole, first = kernel.op.hidden == kernel.padded_hidden, part * lanes
         if lanes == 1 or self.isa.lanes > 1 or not self.isa.is_bare:
             group = UnitGroup(lanes, tir.integer(first), is_whole)
@@ -408,22 +431,23 @@ class Layer:
                 Slot(memory.weights, peephole + i * kernel.unit_block)
                 for i in range(phase.peepholes)
             ],
+            self.isa.has_fma,
         )
         names = kernel.cell.handed
         handed = {name: Slot(memory.work, padded * (1 + i) + first) for i, name in enumerate(names)}
         new_h = Slot(memory.work, first)
-        places = self.places(state + first, count, new_h, handed)
+        places = self.places(state + first, count, None if group.is_in_place else new_h, handed)
         write_body(kernel.cell, index, nodes, sums, places)
 
     def places(
-        self, at: Expr, count: Expr | None, new_h: Slot, handed: Mapping[str, Slot]
+        self, at: Expr, count: Expr | None, new_h: Slot | None, handed: Mapping[str, Slot]
     ) -> Places:
         """Memory of a group of units: products still read the old h, other states are in place.
 
         Args:
             at: element of the states at which the group begins.
             count: how many of its units exist, or None for all.
-            new_h: where the first state goes for now.
+            new_h: where the first state goes for now; None: in its place.
             handed: what phases hand on.
         """
         names = self.kernel.cell.state_names
@@ -431,7 +455,8 @@ class Layer:
             name: Slot(buffer, at, count)
             for name, buffer in zip(names, self.memory.states, strict=True)
         }
-        return Places({**states, **handed}, {**states, **handed, names[0]: new_h})
+        new = {names[0]: new_h} if new_h is not None else {}
+        return Places({**states, **handed}, {**states, **handed, **new})
 
 
 def handed_operand(cell: Cell) -> int | None:

@@ -160,10 +160,14 @@ class ScalarPhase:
         whole = groups // body if groups > body else 0
         if whole:
             with tir.loop(product.times(whole)) as i:
+                near = product.near(rows, gates, i * body, body)
                 for step in range(body):
-                    product.add_group(sums, gates, rows, prepared.vector, i * body + step)
-        for k in range(whole * body, groups):
-            product.add_group(sums, gates, rows, prepared.vector, tir.integer(k))
+                    product.add_group(sums, gates, near, prepared.vector, i * body + step)
+        for first in range(whole * body, groups, body):
+            count = min(body, groups - first)
+            near = product.near(rows, gates, tir.integer(first), count)
+            for k in range(first, first + count):
+                product.add_group(sums, gates, near, prepared.vector, tir.integer(k))
         return [sums[gate] for gate in range(gates)]
 
     def _first(self, prepared: ScalarSection) -> Expr:

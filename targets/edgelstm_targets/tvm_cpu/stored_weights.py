@@ -34,7 +34,7 @@ def stored_dense_function(name: str, kernel: DenseKernel, isa: InstructionSet) -
     blocks = -(-kernel.units // kernel.unit_block)
     phase = StoredPhase(only, kernel.unit_block, blocks, 0, isa, compact_form(kernel))
     parameters = [Parameter(key, "float32") for key in ("x", "weights", "y")]
-    return tir.define(name, parameters, dense_body(kernel, phase))
+    return tir.define(name, parameters, dense_body(kernel, phase, isa))
 
 
 def half_to_float(bits: Expr, lanes: int) -> Expr:

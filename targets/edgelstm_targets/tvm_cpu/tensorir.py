@@ -93,6 +93,18 @@ def at(buffer: Buffer, index: Expr | int, dtype: str) -> Buffer:
     return flat(builder.bind(address(buffer, index)), dtype)
 
 
+def as_if_other(buffer: Buffer, index: Expr | int = 0) -> Buffer:
+    """The same memory from an element on, under an address that LLVM takes for another.
+
+    What was read from it before is read again, not kept in registers; and addresses are that one
+    and a constant, not an earlier one and a larger constant.
+    """
+    pointer = tirx.call_llvm_intrin(
+        "handle", "llvm.launder.invariant.group", address(buffer, index)
+    )
+    return flat(builder.bind(pointer), str(buffer.dtype))
+
+
 def local(elements: int, dtype: str = "float32") -> Buffer:
     """Memory of the function's own; small ones become registers."""
     return builder.alloc_buffer((elements,), dtype, scope="local", layout=None)

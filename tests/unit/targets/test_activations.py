@@ -105,6 +105,22 @@ def test_relative_functions(fn, reference, bound):
             np.testing.assert_allclose(y[~normal], rounded[~normal], rtol=0.2, atol=1e-43)
 
 
+@pytest.mark.parametrize(
+    ("fn", "reference", "bound"),
+    [(Fn.TANH, np.tanh, 4e-7), (Fn.SIGMOID, sigmoid, 3e-7)],
+    ids=fn_name,
+)
+def test_small_results_of_bounded_functions(fn, reference, bound):
+    """Relative error from the smallest normal argument to where the sigmoid ends."""
+    x = np.random.default_rng(2).uniform(-29, 29, CHUNK).astype(np.float32)
+    x[::2] = np.clip(subset()[::2], -29, 29)
+    x = np.where(np.abs(x) < 2.0**-120, np.float32(0.5), x)
+    exact = reference(x.astype(np.float64))
+    for isa, native in function(fn).items():
+        (y,) = native.step(x)
+        assert (np.abs(y - exact) / np.abs(exact)).max() <= bound, isa
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("fn", "reference", "bound", "low", "high"), BOUNDED[:2], ids=fn_name)
 def test_bounded_functions_over_float32(fn, reference, bound, low, high):

@@ -135,10 +135,10 @@ def test_compilation_is_fast():
     result = stream(layers=1)
     begin = 0.0
     for program in (result, stream()):
-        begin, result = time.perf_counter(), program
+        begin, result = time.process_time(), program
         for stage in target.stages(target.options({}))[:2]:
             result = stage.run(result)
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 3
 
 
 @tvm

@@ -85,6 +85,12 @@ CASES = [
     Case(LSTM, input_forget=True),
     Case(LSTM, input_forget=True, peepholes=True, hidden=21),
     Case(LSTM, hidden=300, features=70, steps=2),
+    # All units at once with AVX-512; ends of a block that narrower vectors leave out elsewhere.
+    *(Case(cell, h_, h, direction=BOTH, batch=2, steps=4, in_place=False)
+      for cell, h_, h in ((LSTM, 6, 24), (GRU, 1, 8), (GRU, 20, 32), (RNN, 6, 40), (RNN, 2, 29))),
+    *(Case(GRU, 6, h, steps=4, linear_before_reset=True) for h in (20, 32)),
+    *(Case(LSTM, 6, h, steps=1, in_place=True, peepholes=True) for h in (4, 24, 31)),
+    Case(LSTM, 3, 32, y=False, steps=5, clip=0.4),
     Case(LSTM, direction=BOTH, activations=(SIGMOID, TANH, RELU, TANH, SIGMOID, TANH)),
     *(Case(RNN, activations=(a,)) for a in ELEVEN),
     *(Case(LSTM, activations=(a, b, c)) for a, b, c in zip(ELEVEN, ELEVEN[3:] + ELEVEN[:3],

@@ -144,7 +144,7 @@ class BatchDense:
     def _outputs(self, lanes: int, total: Expr) -> Expr:
         if isinstance(self.kernel.numerics, Integer):
             return integer_outputs(self.kernel, self.isa, lanes, self.table, tir.name(total))
-        return activated(self.kernel, lanes, tir.name(total))
+        return activated(self.kernel, self.isa, lanes, tir.name(total))
 
 
 def buffer_types(kernel: DenseKernel) -> dict[str, str]:

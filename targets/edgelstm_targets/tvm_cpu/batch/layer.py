@@ -20,6 +20,7 @@ from edgelstm_targets.tvm_cpu.batch.restored import RestoredPhase
 from edgelstm_targets.tvm_cpu.batch.shape import BatchSet
 from edgelstm_targets.tvm_cpu.batch.tile import FloatTile, Tile
 from edgelstm_targets.tvm_cpu.batch.walk import lines, odd_lines, vector_room, write_tiles
+from edgelstm_targets.tvm_cpu.cells.slots import UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase
 from edgelstm_targets.tvm_cpu.integer_recurrent import IntegerPhase
@@ -29,7 +30,6 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     Arguments,
     Layer,
     Memory,
-    UnitGroup,
     handed_operand,
     repeat,
 )

@@ -27,6 +27,28 @@ from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.tensorir import Expr
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flushed(Fraction):
+    """A flushed value: `numerator` is its vector.
+
+    Args:
+        raw: the value before; functions of it need not wait until it is flushed.
+    """
+
+    raw: Expr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture(Fraction):
+    """A mixture with a quotient: `numerator` is its vector, which has to wait for the division.
+
+    Args:
+        estimate: nearly the same as a fraction, whose size is known before.
+    """
+
+    estimate: Fraction
+
+
 @dataclass(frozen=True, slots=True)
 class FloatNodes:
     """Nodes for one group of units; every value is a `Fraction`.
@@ -36,17 +58,24 @@ class FloatNodes:
         activations: this direction's functions, in ONNX order.
         clip: bound of what gates apply their function to, or None.
         peepholes: rows of P.
+        has_fma: see `Functions`.
     """
 
     lanes: int
     activations: Sequence[Activation]
     clip: float | None
     peepholes: Sequence[Slot]
+    has_fma: bool
 
     @property
     def functions(self) -> Functions:
         """Functions of the group's vectors."""
-        return Functions(self.lanes, tir.name)
+        return Functions(self.lanes, tir.name, self.has_fma)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether more operations are well spent where fewer of them follow one another."""
+        return self.lanes > 1
 
     def total(self, value: Expr) -> Fraction:
         """The sum."""
@@ -64,7 +93,7 @@ class FloatNodes:
 
     def keeps(self, made: Let, reader: Let | Store, phase: CellPhase) -> bool:
         """Sums and copies are kept, and factors of products whose divisions can be shared."""
-        if isinstance(made.node, (Peephole, GatedSum, Flush, Narrow)):
+        if isinstance(made.node, (Peephole, GatedSum, Flush, Narrow, Lerp)):
             return True
         consumer = reader.node if isinstance(reader, Let) else None
         if isinstance(consumer, Scale):
@@ -76,6 +105,8 @@ class FloatNodes:
 
     def named(self, value: Fraction) -> Fraction:
         """The quotient, computed once."""
+        if isinstance(value, Flushed):
+            return Flushed(tir.name(value.value), raw=value.raw)
         return Fraction(tir.name(value.value))
 
     def gate(self, node: Gate, total: Fraction) -> Fraction:
@@ -103,8 +134,13 @@ class FloatNodes:
 
     def lerp(self, _: Lerp, z: Fraction, n: Fraction, h: Fraction) -> Fraction:
         """(1 - z)*n + z*h."""
-        rest = self.functions.number(1.0) - z.value
-        return Fraction(rest * n.value + z.value * h.value)
+        if n.denominator is None or not self.is_parallel:
+            rest = self.functions.number(1.0) - z.value
+            return Fraction(rest * n.value + z.value * h.value)
+        numerator, denominator = tir.name(n.numerator), tir.name(n.denominator)
+        rest, kept = tir.name(self.functions.number(1.0) - z.value), tir.name(z.value * h.value)
+        estimate = Fraction(rest * numerator + kept * denominator, denominator)
+        return Mixture(rest * (numerator / denominator) + kept, estimate=estimate)
 
     def scale(self, _: Scale, unit: Fraction, value: Fraction) -> Fraction:
         """u*v, with one division."""
@@ -112,11 +148,21 @@ class FloatNodes:
 
     def apply(self, node: Apply, value: Fraction) -> Fraction:
         """The function; as in ONNX Runtime, clip does not bound a state on its way to h."""
-        return self.functions.fraction(self.activations[node.function], value.value)
+        activation = self.activations[node.function]
+        if isinstance(value, Flushed):
+            return self.functions.fraction_of_flushed(activation, value.raw)
+        return self.functions.fraction(activation, value.value)
 
     def flush(self, _: Flush, value: Fraction) -> Fraction:
         """Zero where the next steps would meet denormals."""
-        return Fraction(self.functions.flush(value.value))
+        if isinstance(value, Mixture):
+            return Fraction(self.functions.flush_by(value.estimate, value.numerator))
+        if value.denominator is not None and self.is_parallel:
+            numerator, denominator = tir.name(value.numerator), tir.name(value.denominator)
+            return Fraction(self.functions.flushed_quotient(Fraction(numerator, denominator)))
+        raw = tir.name(value.value)
+        flushed = self.functions.flush(raw)
+        return Flushed(flushed, raw=raw) if self.is_parallel else Fraction(flushed)
 
     def narrow(self, _: Narrow, value: Fraction) -> Fraction:
         """The value."""

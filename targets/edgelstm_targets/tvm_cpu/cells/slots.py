@@ -50,3 +50,20 @@ class Slot:
             tir.store_vector(self.buffer, self.start, whole, lanes)
         with tir.when(count < lanes), tir.loop(tirx.max(count, tir.integer(0))) as i:
             tir.store(self.buffer, self.start + i, staged[i])
+
+
+@dataclass(frozen=True, slots=True)
+class UnitGroup:
+    """Units of a block that a body is written for.
+
+    Args:
+        lanes: how many.
+        offset: the first of them, from the block's first.
+        is_whole: none of them is padding.
+        is_in_place: the new h is written where the old one is, which nothing else reads.
+    """
+
+    lanes: int
+    offset: Expr
+    is_whole: bool
+    is_in_place: bool = False

@@ -61,13 +61,32 @@ class Multiply(ScalarProduct):
         first, *rest = values
         return sum(rest, first)
 
+    def near(self, rows: Rows, gates: int, group: Expr, count: int) -> Rows:
+        """At an address of their own, which reaches all of them.
+
+        Of one that reaches less LLVM would add a constant for every load, an instruction more.
+        """
+        group = tir.name(group)
+        at = rows.start * _WORD + group * (gates * K_GROUP)
+        other = tir.as_if_other(tir.flat(rows.data, self._weight), at)
+        return Rows(other.data, tir.integer(0), group, count)
+
+    @property
+    def _weight(self) -> str:
+        return "uint8" if self.is_counted else "int8"
+
     def add_group(self, sums: Buffer, gates: int, rows: Rows, vector: Vector, group: Expr) -> None:
         """Element by element: one that all gates are through with frees its register."""
-        bytes_ = tir.flat(rows.data, "uint8" if self.is_counted else "int8")
-        first = rows.start * _WORD + group * (gates * K_GROUP)
-        elements = vector.start - (group + 1) * K_GROUP
+        bytes_ = tir.flat(rows.data, self._weight)
+        first = rows.start * _WORD + (group - rows.first) * (gates * K_GROUP)
+        elements, buffer = vector.start - (group + 1) * K_GROUP, vector.buffer
+        if self.is_counted:
+            # A Cortex-M0+ reaches 32 words, an M3 all that there are.
+            last = rows.first + rows.count
+            buffer = tir.as_if_other(buffer, vector.start - last * K_GROUP)
+            elements = (last - 1 - group) * K_GROUP
         for i in range(K_GROUP):
-            factor = tir.name(tirx.Cast("int32", vector.buffer[elements + i]))
+            factor = tir.name(tirx.Cast("int32", buffer[elements + i]))
             for gate in range(gates):
                 weight = tirx.Cast("int32", bytes_[first + (gate * K_GROUP + i)])
                 tir.store(sums, gate, sums[gate] + weight * factor)

@@ -24,11 +24,15 @@ class Rows:
 
     Args:
         data: pointer to all weights.
-        start: word at which those of the section begin.
+        start: word at which those of the section begin, or of group `first`.
+        first: the group that stands there.
+        count: groups that are read from there.
     """
 
     data: Expr
     start: Expr
+    first: Expr | int = 0
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,11 @@ class ScalarProduct:
     def add_group(self, sums: Buffer, gates: int, rows: Rows, vector: Vector, group: Expr) -> None:
         """Add a group of the vector, times the weights of all gates, to the gates' sums."""
         raise NotImplementedError
+
+    def near(self, rows: Rows, gates: int, group: Expr, count: int) -> Rows:
+        """The weights as `count` groups from this one on are read best."""
+        del gates, group, count
+        return rows
 
     def prepare(
         self, work: Buffer, start: int, extent: int, element: Callable[[Expr], Expr]

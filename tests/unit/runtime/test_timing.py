@@ -1,0 +1,95 @@
+"""What a timed step is: one of a native loop, whole; on a device one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgelstm.timing import StepTimer, random_frames
+from tests.unit.runtime.toy_models import leaky_reference
+
+STEP_NS = 2_000
+
+
+def _busy(ns: float) -> int:
+    end = perf_counter_ns() + ns
+    while perf_counter_ns() < end:
+        pass
+    return 0
+
+
+class _DeviceStep:
+    """A step whose state stays elsewhere; it takes longer than one of a block."""
+
+    def __call__(self) -> int:
+        return _busy(10 * STEP_NS)
+
+    def settle(self, fetch: bool = True) -> None:
+        del fetch
+
+
+class _Kernel:
+    """Steps of a known length; a call of any function costs as much again."""
+
+    def __init__(self, step: Callable[[], int]) -> None:
+        self.step = step
+        self.lengths: list[int] = []
+
+    def bind(self, blocks: Any) -> Callable[[], int]:
+        del blocks
+        return self.step
+
+    def bind_run(self, blocks: Any, inputs: Any, outputs: Any, n_steps: int) -> Callable[[], int]:
+        assert inputs.size == n_steps * 8
+        assert outputs.size == n_steps * 8
+        del blocks
+
+        def run() -> int:
+            self.lengths.append(n_steps)
+            return _busy((1 + n_steps) * STEP_NS)
+
+        return run
+
+    def read_weights(self, repeats: int) -> int | None:
+        _busy(repeats * STEP_NS)
+        return repeats
+
+
+def timer(step: Callable[[], int]) -> tuple[StepTimer, _Kernel]:
+    """A timer of such steps."""
+    artifact, kernel = leaky_reference(), _Kernel(step)
+    fake: Any = SimpleNamespace(
+        signature=artifact.signature,
+        session=artifact.session,
+        manifest=artifact.manifest,
+        container=artifact.container,
+        kernel=kernel,
+    )
+    return StepTimer(fake, random_frames(artifact.signature, 3)), kernel
+
+
+def test_nothing_is_taken_off_a_native_step() -> None:
+    """The fastest sample is no shorter than the step; long loops leave little of the one call."""
+    timed, kernel = timer(lambda: _busy(STEP_NS))
+    found = timed.time_step(0.01)
+    assert STEP_NS <= found.minimum <= found.median <= found.p99
+    assert found.minimum < 1.1 * STEP_NS
+    # More steps than there are frames: they come again.
+    assert kernel.lengths[-1] * STEP_NS >= 100_000
+
+
+def test_a_step_on_a_device_is_a_call() -> None:
+    """A block of frames there is no row of steps."""
+    timed, _ = timer(_DeviceStep())
+    assert timed.time_step(0.01).minimum >= 10 * STEP_NS
+    assert timed.time_run(0.01) == pytest.approx(STEP_NS, rel=0.5)
+
+
+def test_reading_is_timed_in_many_short_samples() -> None:
+    """One of them may be stretched by another process; their median is not."""
+    timed, _ = timer(lambda: 0)
+    assert timed.time_read() == pytest.approx(STEP_NS, rel=0.5)
