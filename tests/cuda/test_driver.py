@@ -28,7 +28,6 @@ from edgelstm.errors import (
     TargetUnavailableError,
     ToolchainError,
 )
-from edgelstm_compiler.driver import compile_model
 from tests import models
 from tests.cuda.emulated import Compiled, EmulatedGpu, compile_for
 
@@ -352,14 +351,6 @@ def test_a_newer_gpu_takes_the_ptx(artifact: Artifact, gpu: EmulatedGpu) -> None
     gpu.prepare((12, 0))
     artifact.session()
     assert "cuModuleLoadData ptx" in gpu.notes()
-
-
-def test_other_engines_have_one_stream(gpu: EmulatedGpu) -> None:
-    """Asking them for many is refused."""
-    model = models.stacked_model(ops=("LSTM",), steps=None)
-    artifact = compile_model(model, target="reference", check=False)
-    with pytest.raises(CapabilityError, match="one stream a session"):
-        artifact.session(streams=2)
 
 
 def test_loading_takes_no_package_of_cuda(

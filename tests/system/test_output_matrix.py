@@ -210,6 +210,10 @@ STATE = Case(
 
 READ_ONLY = {
     ("bench", "artifact"),
+    ("compile", "python"),
+    ("run", "decode"),
+    ("doctor", "artifacts"),
+    ("doctor", "folder"),
     ("bench", "model"),
     ("calibrate", "files"),
     ("calibrate", "model"),
