@@ -13,7 +13,7 @@ from edgelstm.errors import CapabilityError, OutputError
 from edgelstm.io.columns import split_names
 from edgelstm.monitor import fairness_report
 from edgelstm.monitor.fairness import audit_model, read_groups
-from edgelstm.outputs import check_output, write_output
+from edgelstm.outputs import STANDARD, check_output, write_output
 
 
 @click.command("audit")
@@ -36,10 +36,17 @@ from edgelstm.outputs import check_output, write_output
 @click.option(
     "-o",
     "--output",
-    default=Path("audit.html"),
+    default="audit.html",
     show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The report; the data behind it stands beside, .csv and .json.",
+    metavar="FILE.html",
+    help="The report; - is standard output.",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="FILE",
+    help="The data behind it too: figures of groups as CSV; those and every recording where the "
+    "name ends in .json. Again for both.",
 )
 @click.option("--label-column", default="label", show_default=True, help="Of the recordings.")
 @click.option("--labels", default="", metavar="A,B,...", help="Classes, where ARTIFACT has none.")
@@ -53,7 +60,8 @@ def audit_command(
     artifact: Path,
     recordings: Path,
     table: Path,
-    output: Path,
+    output: str,
+    data: tuple[str, ...],
     label_column: str,
     labels: str,
     output_name: str,
@@ -72,10 +80,7 @@ def audit_command(
     edgelstm audit tug.edgelstm --recordings trials/ --groups people.csv -o audit.html
     """
     read = [artifact, table, *recordings.iterdir()]
-    beside = [output, output.with_suffix(".csv"), output.with_suffix(".json")]
-    if len(set(beside)) < len(beside):
-        raise click.BadParameter("the report is HTML: name it FILE.html", param_hint="--output")
-    for path in beside:
+    for path in (output, *data):
         check_output(path, read, OutputError)
     model = load(artifact)
     if model.signature.mode != "stream":
@@ -94,21 +99,28 @@ def audit_command(
         rate_hz=rate,
         seed=seed,
     )
-    data = fairness_report.to_json(found, model.name)
-    write_output(beside[0], fairness_report.to_html(found, model.name).encode())
-    write_output(beside[1], fairness_report.to_csv(found).encode())
-    write_output(beside[2], (json.dumps(data, indent=1) + "\n").encode())
+    figures = fairness_report.to_json(found, model.name)
+    write_output(output, fairness_report.to_html(found, model.name).encode(), read)
+    for path in data:
+        is_json = path.lower().endswith(".json")
+        text = json.dumps(figures, indent=1) + "\n" if is_json else fairness_report.to_csv(found)
+        write_output(path, text.encode(), read)
+    is_taken = STANDARD in (output, *data)
     if as_json:
-        print_json(data)
+        print_json(figures, err=is_taken)
         return
     for result in found.results:
         title = f"{result.attribute} = {result.group}" if result.attribute else result.group
         figure = result.accuracy
         say(
             f"{title}: {figure.value:.1%} of {result.samples} samples right "
-            f"({figure.low:.1%} to {figure.high:.1%}), {result.people} people"
+            f"({figure.low:.1%} to {figure.high:.1%}), {result.people} people",
+            err=is_taken,
         )
     if found.smallest is not None:
         small = found.smallest
-        say(f"smallest group: {small.attribute} = {small.group}, {small.people} people")
-    say(f"report: {output}")
+        say(
+            f"smallest group: {small.attribute} = {small.group}, {small.people} people",
+            err=is_taken,
+        )
+    say(f"report: {output}", err=is_taken)
