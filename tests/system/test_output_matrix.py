@@ -209,6 +209,9 @@ STATE = Case(
 )
 
 READ_ONLY = {
+    ("audit", "artifact"),
+    ("audit", "recordings"),
+    ("audit", "table"),
     ("bench", "artifact"),
     ("compile", "python"),
     ("run", "decode"),
@@ -230,6 +233,7 @@ READ_ONLY = {
     ("export-c", "model"),
     ("export-c", "source"),
     ("inspect", "file"),
+    ("report-patient", "store"),
     ("report", "artifact"),
     ("report", "calibrate"),
     ("report", "files"),

@@ -222,10 +222,12 @@ class Database:
 
     def _insert_event(self, event: Event) -> None:
         self._open().execute(
-            "INSERT INTO events (stream_id, artifact_id, time, sample, kind, text, data) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO events "
+            "(stream_id, session_id, artifact_id, time, sample, kind, text, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
                 self._stream(event.stream) if event.stream else None,
+                self._session(event.stream) if event.stream else None,
                 self._artifact,
                 event.time,
                 event.sample,

@@ -99,7 +99,42 @@ CREATE TABLE checkpoints (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_VERSION_2 = """
+ALTER TABLE patients ADD COLUMN salt TEXT NOT NULL DEFAULT '';
+UPDATE patients SET salt = lower(hex(randomblob(16)));
+ALTER TABLE events ADD COLUMN session_id INTEGER;
+UPDATE events SET session_id = coalesce(
+  (SELECT max(s.id) FROM sessions s
+    WHERE s.stream_id = events.stream_id AND s.started <= events.time),
+  (SELECT min(s.id) FROM sessions s WHERE s.stream_id = events.stream_id));
+CREATE INDEX events_by_session ON events (session_id, time);
+ALTER TABLE trials ADD COLUMN is_automatic INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX trials_by_session ON trials (session_id, started);
+CREATE TABLE measures (
+  trial_id INTEGER NOT NULL REFERENCES trials (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  value REAL NOT NULL,
+  unit TEXT NOT NULL,
+  PRIMARY KEY (trial_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE measurement_errors (
+  measure TEXT PRIMARY KEY,
+  sem REAL NOT NULL,
+  source TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY,
+  time REAL NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  digest TEXT NOT NULL
+) STRICT;
+"""
+"""Trials with their measures, events by session, the audit log."""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 """Version n is reached by the first n scripts."""
 
 VERSION = len(MIGRATIONS)
@@ -169,7 +204,8 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 def patient_id(connection: sqlite3.Connection, pseudonym: str) -> int:
     """The row of a patient, made where there is none."""
     connection.execute(
-        "INSERT OR IGNORE INTO patients (pseudonym, created) VALUES (?, ?)",
+        "INSERT OR IGNORE INTO patients (pseudonym, created, salt) "
+        "VALUES (?, ?, lower(hex(randomblob(16))))",
         (pseudonym, time.time()),
     )
     row = connection.execute("SELECT id FROM patients WHERE pseudonym = ?", (pseudonym,)).fetchone()
