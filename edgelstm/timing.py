@@ -7,9 +7,11 @@ counts and no number is better than what a caller in C sees.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -130,15 +132,21 @@ class StepTimer:
         return float(np.median(_repeat(self._run, duration_s))) / self._steps
 
     def time_python_step(self, duration_s: float = 0.3) -> float:
-        """Median of `session.step(frame)` (call mode: `session.call`), in loops in Python."""
+        """Median of `session.step(frame)` (call mode: `session.call`), in loops in Python.
+
+        Loops are as long as native ones: longer ones would all of them meet other processes.
+        """
         samples = self._samples()
         call = getattr(self._session, self._mode.entry)
+        once = _time_once(partial(call, samples[0]))
+        size = min(len(samples), math.ceil(_BLOCK_NS / max(once, 1)))
+        parts = cycle([samples[i : i + size] for i in range(0, len(samples) - size + 1, size)])
 
         def feed() -> None:
-            for sample in samples:
+            for sample in next(parts):
                 call(sample)
 
-        return float(np.median(_repeat(feed, duration_s))) / len(samples)
+        return float(np.median(_repeat(feed, duration_s))) / size
 
     def time_python_run(self, duration_s: float = 0.3) -> float | None:
         """Median of `session.run(all frames)`; None where the mode has no blocks."""
