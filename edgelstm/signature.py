@@ -16,6 +16,10 @@ LARGEST_BLOCK_BYTES = 1 << 40
 """No manifest speaks of a larger block; what is allocated has a limit of its own (`memory.py`)."""
 
 _MOST_FRAMES = 1 << 32
+_MOST_SMOOTHED = 1 << 16
+
+SMOOTHINGS = ("mean", "vote")
+"""What may be made of the newest answers of a window model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +274,17 @@ class WindowPlan:
         kernel: what the code computes. Where it is a stream, a step of one window, and as many
             windows as are open at once are stepped side by side; where it is a call, a whole one.
         carries: a window begins with the state that the one before it ended with.
+        smoothing: "mean" or "vote" of the newest answers, see `edgelstm.sessions.smoothing`; "" for
+            answers as they are.
+        smoothed: of how many answers.
     """
 
     frames: int
     hop: int
     kernel: Signature
     carries: bool = False
+    smoothing: str = ""
+    smoothed: int = 1
 
     @property
     def slots(self) -> int:
@@ -289,6 +298,8 @@ class WindowPlan:
             "hop": self.hop,
             "kernel": self.kernel.to_json(),
             "carries": self.carries,
+            "smoothing": self.smoothing,
+            "smoothed": self.smoothed,
         }
 
     def without_limits(self) -> WindowPlan:
@@ -312,7 +323,11 @@ class WindowPlan:
             hop=fields.integer("hop", 1, _MOST_FRAMES),
             kernel=kernel,
             carries=fields.flag("carries", False),
+            smoothing=fields.text("smoothing", ""),
+            smoothed=fields.integer("smoothed", 1, _MOST_SMOOTHED, 1),
         )
+        if plan.smoothing not in ("", *SMOOTHINGS):
+            fields.refuse("smoothing", f"one of {', '.join(SMOOTHINGS)}")
         if plan.carries and plan.hop != plan.frames:
             fields.refuse("hop", "the length of the window, across which the state is carried")
         return plan

@@ -136,6 +136,7 @@ def compile_model(
     window: int | None = None,
     hop: int | None = None,
     carry_across_windows: bool = False,
+    smooth: str | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -173,6 +174,7 @@ def compile_model(
         hop: frames from the beginning of one window to that of the next.
         carry_across_windows: a window begins with the state that the one before it ended with, as
             stateful layers do; with `hop` equal to `window`.
+        smooth: "mean:K" or "vote:K": what is made of the newest K answers.
         shapes: extents of inputs with free dimensions, by name.
         constants: inputs to fix, by name: control inputs (a sampling rate), weights.
         name: C identifier part of the symbols; None: from the model.
@@ -211,7 +213,7 @@ def compile_model(
             result is not what it computes (MismatchError).
         TargetError: the target is not there or cannot do it.
     """
-    windows = Windows(window, hop, carry_across_windows)
+    windows = Windows(window, hop, carry_across_windows, smooth)
     options = CompileOptions(
         target=target,
         mode=mode or ("window" if windows else "stream"),

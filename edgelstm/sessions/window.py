@@ -20,6 +20,7 @@ from edgelstm.engines.base import Kernel
 from edgelstm.errors import StreamError
 from edgelstm.samples import Frame, Result, by_name, convert_blocks, convert_sample, refusal_error
 from edgelstm.sessions.base import Array, Session, SessionMode
+from edgelstm.sessions.smoothing import Smoothing
 from edgelstm.sessions.window_ways import Staggered, Whole, WindowWay, opened_windows
 from edgelstm.signature import Signature, WindowPlan
 from edgelstm.snapshot import Snapshot
@@ -74,6 +75,7 @@ class WindowSession(Session):
         "_marks",
         "_next",
         "_plan",
+        "_smoothing",
         "_way",
         "_windows",
     )
@@ -95,6 +97,11 @@ class WindowSession(Session):
         self._way: WindowWay | None = way(
             kernel, signature, self._state_init, scratch_bytes, model_id
         )
+        self._smoothing = None
+        if self._plan.smoothing:
+            self._smoothing = Smoothing(
+                self._plan.smoothing, self._plan.smoothed, signature.outputs
+            )
         self._at = self._fed = self._next = 0
         self._bad = np.zeros(self._plan.slots, np.int64)
         self._marks: NDArray[np.int64] | None = None
@@ -165,7 +172,11 @@ class WindowSession(Session):
             return None
         bad = int(self._bad[closing % plan.slots])
         self._windows = (Window(self._fed - plan.frames, self._fed - 1, bad),)
-        return self._as_result([array.copy() for array in way.answer(closing)])
+        answers = way.answer(closing)
+        if self._smoothing is not None:
+            rows = self._smoothing.apply([array[None] for array in answers])
+            return self._as_result([array[0] for array in rows])
+        return self._as_result([array.copy() for array in answers])
 
     def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
@@ -231,7 +242,7 @@ class WindowSession(Session):
             np.concatenate(kept) if kept else np.empty((0, *spec.shape), spec.dtype.numpy)
             for kept, spec in zip(walk.rows, self._signature.outputs, strict=True)
         ]
-        return answers, done
+        return answers if self._smoothing is None else self._smoothing.apply(answers), done
 
     def _feed_complete(self, walk: _Walk, count: int) -> int:
         """Windows that begin and end among the frames, if there are enough to do them at once.
@@ -334,6 +345,8 @@ class WindowSession(Session):
         """Begin a new stream: its first window begins with the next frame."""
         with self._turn:
             self._expect_way().reset()
+            if self._smoothing is not None:
+                self._smoothing.reset()
             self._at = self._next = 0
             self._bad[:] = 0
 
@@ -342,6 +355,7 @@ class WindowSession(Session):
         with self._turn:
             way = self._expect_way()
             head = _HEAD.pack(self._at, self._fed) + self._bad.tobytes()
+            head += b"" if self._smoothing is None else self._smoothing.state()
             return Snapshot(self._model_id, head + way.state())
 
     def _restore(self, snapshot: Snapshot | bytes | bytearray | memoryview) -> None:
@@ -360,7 +374,10 @@ class WindowSession(Session):
         bad = np.frombuffer(snapshot.state, np.int64, self._bad.size, _HEAD.size)
         if not 0 <= at <= fed or (bad < 0).any():
             raise StreamError(f"the snapshot of {name!r} counts its frames wrongly")
-        state = way.expect_state(snapshot.state[size:])
+        end = size + (0 if self._smoothing is None else self._smoothing.state_bytes)
+        state = way.expect_state(snapshot.state[end:])
+        if self._smoothing is not None:
+            self._smoothing.restore(snapshot.state[size:end])
         self._at, self._fed, self._next = at, fed, 0
         self._bad[:] = bad
         begun = [w for w in self._opened() if w * self._plan.hop < at]

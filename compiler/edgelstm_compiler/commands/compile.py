@@ -81,6 +81,11 @@ QUANTIZE_STAGES = 3
     is_flag=True,
     help="A window begins with the state that the one before it ended with (stateful layers).",
 )
+@click.option(
+    "--smooth",
+    metavar="mean:K|vote:K",
+    help="Answer with the mean or the vote of the newest K windows.",
+)
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
     "--shape",
@@ -162,6 +167,7 @@ def compile_command(
     window: int | None,
     hop: int | None,
     carry_across_windows: bool,
+    smooth: str | None,
     target: str,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
@@ -245,7 +251,7 @@ def compile_command(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
     request = make_request(carry, no_carry, overlap)
-    windows = Windows(window, hop, carry_across_windows)
+    windows = Windows(window, hop, carry_across_windows, smooth)
     chosen = CompileOptions(
         mode=mode or ("window" if windows else "stream"),
         windows=windows,
@@ -266,6 +272,7 @@ def compile_command(
             window=window,
             hop=hop,
             carry_across_windows=carry_across_windows,
+            smooth=smooth,
             shapes=shapes,
             constants=constants,
             name=name,

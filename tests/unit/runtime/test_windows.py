@@ -237,6 +237,7 @@ def test_a_window_program_needs_its_hop() -> None:
         ({"hop": 5, "window": 11}, "windows of 12 frames and no others"),
         ({"hop": 0}, "one frame at least"),
         ({"hop": 5, "mode": "stream"}, "--mode window"),
+        ({"hop": 5, "smooth": "median:3"}, "mean:K or vote:K"),
     ],
 )
 def test_contradictions_are_named(asked: dict[str, Any], message: str) -> None:
@@ -251,3 +252,24 @@ def test_free_time_needs_the_length_of_a_window() -> None:
     """The model takes any."""
     with pytest.raises(ModelError, match="--window W"):
         compile_model(lstm_model(steps=None, outputs=("Y_h",)), target="reference", hop=5)
+
+
+@pytest.mark.parametrize("smooth", ["mean:3", "vote:3"])
+def test_answers_are_smoothed_over_the_newest(smooth: str) -> None:
+    """In any pieces, across a snapshot, and from the beginning after a reset."""
+    model = lstm_model(steps=W, outputs=("Y_h",))
+    plain = compile_model(model, target="reference", hop=5, check=False)
+    artifact = compile_model(model, target="reference", hop=5, smooth=smooth, check=False)
+    frames = recording()
+    raw = fed(plain, frames, 1)[0]["Y_h"]
+    if smooth.startswith("vote"):
+        raw = (raw == raw.max(axis=-1, keepdims=True)).astype(np.float32)
+    wanted = np.stack([raw[max(i - 2, 0) : i + 1].mean(axis=0) for i in range(len(raw))])
+    session = opened(artifact)
+    first = fed(artifact, frames[:33], 2, session)[0]["Y_h"]
+    other = opened(artifact)
+    other.restore(bytes(session.snapshot()))
+    rest = fed(artifact, frames[33:], 3, other)[0]["Y_h"]
+    np.testing.assert_allclose(np.concatenate([first, rest]), wanted, atol=1e-6)
+    other.reset()
+    np.testing.assert_allclose(fed(artifact, frames, 4, other)[0]["Y_h"], wanted, atol=1e-6)

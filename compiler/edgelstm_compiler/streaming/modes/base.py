@@ -25,11 +25,13 @@ class Windows:
         frames: of one window; None: as many as the model has.
         hop: frames from the beginning of one window to that of the next.
         carries: a window begins with the state that the one before it ended with.
+        smooth: "mean:K" or "vote:K", of the newest K answers; None: answers as they are.
     """
 
     frames: int | None = None
     hop: int | None = None
     carries: bool = False
+    smooth: str | None = None
 
     def __bool__(self) -> bool:
         return self != Windows()
@@ -112,5 +114,6 @@ def expect_no_windows(mode: str, windows: Windows | None) -> None:
     """
     if windows:
         raise ModelError(
-            f"--window, --hop and --carry-across-windows are for --mode window, not for {mode}"
+            "--window, --hop, --carry-across-windows and --smooth are for --mode window, not for "
+            f"{mode}"
         )

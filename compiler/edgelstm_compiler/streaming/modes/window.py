@@ -15,7 +15,7 @@ from edgelstm.admission import element_ranges
 from edgelstm.artifact import Artifact
 from edgelstm.container import Container, canonical_json
 from edgelstm.errors import ModelError
-from edgelstm.signature import Signature, TensorSpec, WindowPlan
+from edgelstm.signature import SMOOTHINGS, Signature, TensorSpec, WindowPlan
 from edgelstm_compiler.binding import Binding, bind_window
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
@@ -45,6 +45,7 @@ class Window:
         for value, option in ((windows.frames, "--window"), (windows.hop, "--hop")):
             if value is not None and value < 1:
                 raise ModelError(f"{option} {value}: windows have one frame at least")
+        _smoothing(windows.smooth)
         return replace(self, windows=windows)
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
@@ -87,7 +88,8 @@ class Window:
                 f"--carry-across-windows with --hop {hop}: windows of {frames} frames overlap or "
                 f"are apart; the state is carried where --hop is {frames}"
             )
-        plan = WindowPlan(frames, hop, kernel, self.windows.carries)
+        smoothing = _smoothing(self.windows.smooth)
+        plan = WindowPlan(frames, hop, kernel, self.windows.carries, *smoothing)
         signature = _facing(kernel, binding, plan)
         manifest = {
             name: entry for name, entry in artifact.manifest.items() if name not in _ABOUT_STREAMS
@@ -100,6 +102,7 @@ class Window:
             "window": frames,
             "hop": hop,
             **({"carry_across_windows": True} if self.windows.carries else {}),
+            **({"smooth": self.windows.smooth} if self.windows.smooth else {}),
         }
         return Artifact(Container(manifest, dict(artifact.container.sections)))
 
@@ -138,6 +141,16 @@ def is_window_program(graph: StepGraph, binding: Binding) -> bool:
     """Whether a model of fixed length is a window: all it says, it says with the last frame."""
     is_sequence = not binding.free_time and binding.carried is None
     return is_sequence and all(output.time_axis is None for output in graph.outputs)
+
+
+def _smoothing(asked: str | None) -> tuple[str, int]:
+    """What "mean:5" says."""
+    if asked is None:
+        return "", 1
+    kind, _, count = asked.partition(":")
+    if kind not in SMOOTHINGS or not count.isdecimal() or not 1 <= int(count) <= 65536:
+        raise ModelError(f"--smooth {asked}: mean:K or vote:K, of the newest K answers (mean:5)")
+    return kind, int(count)
 
 
 def _steps(graph: Graph) -> StepGraph | None:
@@ -229,6 +242,7 @@ def _identity(kernel: str, plan: WindowPlan) -> str:
         "frames": plan.frames,
         "hop": plan.hop,
         "carries": plan.carries,
+        "smoothing": [plan.smoothing, plan.smoothed],
     }
     return hashlib.sha256(b"edgelstm windows 1\n" + canonical_json(content)).hexdigest()
 
