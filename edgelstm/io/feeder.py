@@ -17,6 +17,7 @@ from edgelstm.io.replay import BadSamplePolicy, Replay
 from edgelstm.sessions import Session
 
 _ROW = "row"
+_MOST_FAULTS = 10_000
 _INVALID = np.uint8(SampleFlag.INVALID)
 BEHIND = "behind a sample that ended the run"
 
@@ -113,6 +114,8 @@ class Feeder:
         return Fed(rows, _join(collector.outputs), flags, replay.was_bad, error)
 
     def _faults(self, block: Block) -> dict[int, Fault]:
+        if len(self.faults) > _MOST_FAULTS:
+            self.faults.clear()  # those that stages dropped are never asked for
         invalid = np.flatnonzero(block.flags & _INVALID)
         faults = {}
         for i in invalid.tolist():

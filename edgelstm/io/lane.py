@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -107,6 +107,8 @@ class Lane:
     _chain: Chain | None = None
     _assign: AssignInputs | None = None
     _channels: Channels | None = None
+    _mapping: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    _suppressed: int = -1
     _quality: Quality = field(default_factory=Quality)
     _anchor: float | None = None
     _committed: int = -1
@@ -164,8 +166,8 @@ class Lane:
 
     @property
     def mapping(self) -> Mapping[str, Sequence[str]]:
-        """Which columns feed which input; empty where frames come as inputs."""
-        return {} if self._assign is None else self._assign.mapping
+        """Which columns feed which input, once that is known."""
+        return self._mapping if self._assign is None else self._assign.mapping
 
     def resume(self, checkpoint: Checkpoint) -> str:
         """Go on where an earlier run stopped; what there is to say about it.
@@ -176,8 +178,12 @@ class Lane:
             StreamError: the checkpoint is damaged, or of another model.
         """
         last = checkpoint.last_sample
-        self._ordering = Ordering(self.counters, last)
         self._committed = last
+        if self.is_replay and self._decoder is not None:
+            # What a decoder remembers comes out of the outputs: they are made again, unsaid.
+            self._suppressed = last
+            return f"goes on behind sample {last}"
+        self._ordering = Ordering(self.counters, last)
         gap_s = max(time.time() - checkpoint.time, 0.0)
         is_old = not self.is_replay and gap_s > self.options.restart_gap_s
         if not is_old:
@@ -222,6 +228,7 @@ class Lane:
         self._feeder.faults.update(faults)
         chain = self._chain
         if chain is None or delivery.channels != self._channels:
+            self._mapping = delivery.mapping
             chain = self._make_chain(delivery.channels)
         return self._predict(chain.feed(block))
 
@@ -243,7 +250,8 @@ class Lane:
     def checkpoint(self, is_clean: bool = False) -> Checkpoint | None:
         """Where the stream stands; None where it stands where the last one was taken."""
         last = self._ordering.last
-        if self.error is not None or last < 0 or (last == self._committed and not is_clean):
+        is_old = last < 0 or last < self._suppressed
+        if self.error is not None or is_old or (last == self._committed and not is_clean):
             return None
         self._committed = last
         return Checkpoint(
@@ -326,15 +334,36 @@ class Lane:
 
     def _predict(self, blocks: Sequence[Block]) -> list[Predictions]:
         out = []
-        for block in [part for each in blocks for part in cut_at_resets(each)]:
+        for block in self._stretches(blocks):
             if block.flags[0] & SampleFlag.RESET:
                 self._begin_anew()
+            told = len(self.events)
             predictions = self._predict_block(block)
-            if predictions is not None:
+            if self._is_suppressed(block):
+                del self.events[told:]
+            elif predictions is not None:
+                self.counters.predictions += len(predictions)
                 out.append(predictions)
             if self.error is not None:
                 break
         return out
+
+    def _stretches(self, blocks: Sequence[Block]) -> Iterator[Block]:
+        """The blocks cut where the model begins anew, and behind what an earlier run has said."""
+        for block in [part for each in blocks for part in cut_at_resets(each)]:
+            newest = np.maximum.accumulate(block.sequence)
+            cut = int(np.searchsorted(newest, self._suppressed, "right"))
+            if self._suppressed >= 0 and 0 < cut < len(block):
+                yield block.part(slice(0, cut))
+                yield block.part(slice(cut, len(block)))
+            else:
+                yield block
+
+    def _is_suppressed(self, block: Block) -> bool:
+        """Whether an earlier run has said what there is to say; false from there on."""
+        if self._suppressed >= 0 and block.sequence.max() > self._suppressed:
+            self._suppressed = -1
+        return self._suppressed >= 0
 
     def _begin_anew(self) -> None:
         """A gap that is too long: the state is of another time."""
@@ -385,7 +414,6 @@ class Lane:
         inputs = {}
         if self.options.keeps_inputs:
             inputs = {name: values[rows] for name, values in block.frames.items()}
-        self.counters.predictions += len(rows)
         return Predictions(
             self.name,
             self.identity,

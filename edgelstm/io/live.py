@@ -41,6 +41,7 @@ class Delivery:
         channels: of the group; None where the frames are those of the inputs already.
         faults: why samples are `INVALID`, by their sequence number.
         refused: what was no sample, by reason.
+        mapping: columns of each input, where frames are those of the inputs already.
     """
 
     stream: str
@@ -48,6 +49,7 @@ class Delivery:
     channels: Channels | None = None
     faults: Mapping[int, str] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
+    mapping: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgelstm.errors import OutputError
 from edgelstm.io.checkpoint import Checkpoint
@@ -304,7 +304,7 @@ def _part(delivery: Delivery, part: slice, n: int) -> Delivery:
     if part.stop - part.start == n or delivery.block is None:
         return delivery
     faults = delivery.faults if part.start == 0 else {}
-    return Delivery(delivery.stream, delivery.block.part(part), delivery.channels, faults)
+    return replace(delivery, block=delivery.block.part(part), faults=faults)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[None]]) -> None:

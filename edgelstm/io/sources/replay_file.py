@@ -162,10 +162,9 @@ class ReplayFile:
             flags,
         )
         faults = {first + i: fault.reason for i, fault in batch.faults.items()}
-        channels = None
         if not self._context.is_alone:
-            channels = Channels(tuple(source.mapping[GROUP]))
-        return Delivery("", block, channels, faults)
+            return Delivery("", block, Channels(tuple(source.mapping[GROUP])), faults)
+        return Delivery("", block, None, faults, mapping=source.mapping)
 
     def _stamps(self, batch: Batch, name: str | None) -> NDArray[np.float64]:
         if batch.times is None:

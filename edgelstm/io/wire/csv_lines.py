@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from edgelstm.io.columns import plain_name
-from edgelstm.io.numbers import NotANumberError, is_number, parse_float
+from edgelstm.io.numbers import Decimal, NotANumberError, is_number, parse_float
 from edgelstm.io.wire.base import (
     BAD_BYTE,
     CUT_AT_START,
@@ -44,6 +44,9 @@ class CsvLines:
         self._decimal = decimal
         self._names: tuple[str, ...] = self._given
         self._has_header = False
+        self._header: list[str] = []
+        self._width = 0
+        self._kept: list[int] | None = None
         self._lines = LineStream()
 
     @property
@@ -74,7 +77,7 @@ class CsvLines:
         return self._read([line.rstrip(b"\r") for line in data.split(b"\n")], {})
 
     def _read(self, lines: Sequence[bytes], faults: Mapping[int, str]) -> Rows:
-        rows = RowList(len(self._names))
+        rows = RowList(len(self._names) if self._kept is not None or not self._has_header else 0)
         for i, line in enumerate(lines):
             reason = faults.get(i)
             if reason == CUT_AT_START:
@@ -96,6 +99,9 @@ class CsvLines:
                 except ValueError:
                     pass  # an empty cell, or half a number
                 else:
+                    if self._kept is None:
+                        self._kept = list(range(len(cells)))
+                        self._width = len(cells)
                     return
         self._read_slowly(line, rows)
 
@@ -111,6 +117,10 @@ class CsvLines:
         if not self._delimiter or is_first:
             self._find_layout(text)
         cells = self._cells(text)
+        if self._has_header and self._kept is None:
+            self._leave_out_texts(cells)
+        if self._kept is not None and len(cells) == self._width:
+            cells = [cells[i] for i in self._kept]
         try:
             row = [parse_float(cell, "," if self._decimal == "," else ".") for cell in cells]
         except NotANumberError:
@@ -134,7 +144,7 @@ class CsvLines:
             return bool(text) and self._plain(text) == [plain_name(name) for name in self._given]
         names = self._cells(text) if self._delimiter else self._split(text, _delimiter_of(text))
         if self._has_header:
-            return tuple(names) == self._names
+            return names == self._header
         if self._names and any(name not in self._wanted for name in map(plain_name, names)):
             return False
         if not all(re.match(r"[^\W\d]|_", name) and not is_number(name) for name in names):
@@ -145,8 +155,25 @@ class CsvLines:
             return False
         self._delimiter = self._delimiter or _delimiter_of(text)
         self._names = tuple(names)
+        self._header = names
+        self._width = len(names)
         self._has_header = True
         return True
+
+    def _leave_out_texts(self, cells: Sequence[str]) -> None:
+        """The first row shows which columns hold text, such as labels: no model takes them.
+
+        Text in a column that the model takes is a fault of its row.
+        """
+        if len(cells) != self._width:
+            return
+        decimal: Decimal = "," if self._decimal == "," else "."
+        self._kept = [
+            i
+            for i, (name, cell) in enumerate(zip(self._header, cells, strict=True))
+            if is_number(cell, decimal) or plain_name(name) in self._wanted
+        ]
+        self._names = tuple(self._header[i] for i in self._kept)
 
     def _plain(self, text: str) -> list[str]:
         return [plain_name(name) for name in self._split(text, _delimiter_of(text))]
