@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-calls support-table fuzz-onnx fuzz-artifacts format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-calls support-table fuzz-onnx fuzz-artifacts soak-live bench-live format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -69,6 +69,14 @@ fuzz-calls: $(VENV)/.dev-ready
 # README's support table and OPERATORS.md, from the models that prove them.
 support-table: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.support
+
+# 24 hours of live samples with all that goes wrong, by hand: takes minutes.
+soak-live: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.soak.live
+
+# Delays of live runs against bare readers, and 50 patients over MQTT.
+bench-live: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.bench.live
 
 # Artifacts with something wrong in them and right checksums, and frames for the agent.
 fuzz-artifacts: $(VENV)/.dev-ready
