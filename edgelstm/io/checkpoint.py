@@ -38,8 +38,21 @@ class Checkpoint:
     is_clean: bool = False
 
 
-def policy_to_json(replay: Replay, anchor: float | None) -> str:
-    """What a replay remembers besides the session's state."""
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a stream remembers besides `Replay`.
+
+    Args:
+        anchor: time since 1970 at which a recording's stamps are 0; None where they say it.
+        recent: see `Quality.recent`.
+    """
+
+    anchor: float | None = None
+    recent: str = ""
+
+
+def policy_to_json(replay: Replay, remembered: Remembered) -> str:
+    """What a replay and its stream remember besides the session's state."""
     good = {
         name: {
             "dtype": frame.dtype.str,
@@ -48,11 +61,18 @@ def policy_to_json(replay: Replay, anchor: float | None) -> str:
         }
         for name, frame in replay.last_good.items()
     }
-    return json.dumps({"since_reset": replay.since_reset, "last_good": good, "anchor": anchor})
+    return json.dumps(
+        {
+            "since_reset": replay.since_reset,
+            "last_good": good,
+            "anchor": remembered.anchor,
+            "recent": remembered.recent,
+        }
+    )
 
 
-def restore_policy(text: str, replay: Replay) -> float | None:
-    """Have a replay remember it; the anchor of its time.
+def restore_policy(text: str, replay: Replay) -> Remembered:
+    """Have a replay remember it; what the stream is to remember.
 
     Raises:
         RecordingError: it is something else.
@@ -62,7 +82,7 @@ def restore_policy(text: str, replay: Replay) -> float | None:
         replay.since_reset = int(data["since_reset"])
         replay.last_good = {name: _frame(item) for name, item in data["last_good"].items()}
         anchor = data.get("anchor")
-        return None if anchor is None else float(anchor)
+        return Remembered(None if anchor is None else float(anchor), str(data.get("recent", "")))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise RecordingError(f"the store holds a damaged checkpoint ({exc})") from exc
 

@@ -13,7 +13,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import RecordingError, StreamError
 from edgelstm.io.assign import AssignInputs
 from edgelstm.io.block import Block, SampleFlag
-from edgelstm.io.checkpoint import Checkpoint, policy_to_json, restore_policy
+from edgelstm.io.checkpoint import Checkpoint, Remembered, policy_to_json, restore_policy
 from edgelstm.io.counters import Counters
 from edgelstm.io.decoding.lane_decoder import LaneDecoder
 from edgelstm.io.feeder import Feeder
@@ -188,7 +188,9 @@ class Lane:
         is_old = not self.is_replay and gap_s > self.options.restart_gap_s
         if not is_old:
             self._feeder.session.restore(checkpoint.snapshot)
-            self._anchor = restore_policy(checkpoint.policy, self._feeder.replay)
+            remembered = restore_policy(checkpoint.policy, self._feeder.replay)
+            self._anchor = remembered.anchor
+            self._quality.restore(remembered.recent)
         if self.is_replay:
             return f"goes on behind sample {last}"
         self._begin_at = last + 1
@@ -259,7 +261,7 @@ class Lane:
             self.model.model_id,
             last,
             bytes(self._feeder.session.snapshot()),
-            policy_to_json(self._feeder.replay, self._anchor),
+            policy_to_json(self._feeder.replay, Remembered(self._anchor, self._quality.recent)),
             time.time(),
             is_clean,
         )

@@ -21,6 +21,15 @@ class Quality:
     def __init__(self) -> None:
         self._recent = np.ones(0, np.bool_)
 
+    @property
+    def recent(self) -> str:
+        """The last samples, 1 for a measured one: what is kept with the state of a stream."""
+        return "".join("1" if good else "0" for good in self._recent.tolist())
+
+    def restore(self, recent: str) -> None:
+        """Go on behind the samples of an earlier run."""
+        self._recent = np.array([sign == "1" for sign in recent[-QUALITY_SAMPLES:]], np.bool_)
+
     def of(self, flags: NDArray[np.uint8], was_bad: NDArray[np.bool_]) -> NDArray[np.float32]:
         """For every sample the share of measured ones among the last ones."""
         is_made = ((flags & _MADE) != 0) | was_bad

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from tests.live.harness import (
     Wire,
     csv_lines,
     samples,
+    wait_until,
 )
 from tests.unit.runtime.toy_models import leaky_expected, leaky_native, needs_cc
 
@@ -179,3 +182,56 @@ def test_a_csv_with_a_text_column_is_read(tmp_path: Path) -> None:
         live.wait_for(10)
     wire.close()
     np.testing.assert_array_equal(live.column("y"), leaky_expected(values))
+
+
+@pytest.mark.tvm
+@needs_mosquitto
+@pytest.mark.skipif("EDGELSTM_REALTIME" not in os.environ, reason="by hand: EDGELSTM_REALTIME=1")
+@pytest.mark.parametrize("speed", [20.0, 1.0])
+def test_phone_and_watch_at_their_own_pace(
+    corpus: Path, tug: Artifact, tmp_path: Path, speed: float
+) -> None:
+    """The phone by serial and the watch by MQTT, together, as fast as they were and 20 times."""
+    paho = pytest.importorskip("paho.mqtt.client")
+    pytest.importorskip("serial", reason="needs pyserial: pip install -e '.[serial]'")
+    folder = corpus / "data" / "imu_sp_sw_har"
+    tables = [_columns(next(folder.rglob(f"s02_01_{kind}.csv")))[1] for kind in ("sp", "sw")]
+    broker, wire = Broker(tmp_path), Wire()
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    names = ",".join(f"c{k}" for k in range(6))
+    inputs = [
+        f"serial:{wire.path}?start=keep&name=phone&time=t&columns={names},t",
+        f"mqtt://127.0.0.1:{broker.port}/watch?format=csv&name=watch&time=t&columns={names},t",
+    ]
+    sends = [
+        lambda line: wire.write(line + b"\n"),
+        lambda line: client.publish("watch", line, qos=1),
+    ]
+    due = []
+    for k, rows in enumerate(tables):
+        stamps = np.maximum.accumulate([int(row[6]) for row in rows])
+        due += [
+            (int(at), k, ",".join(row[:7]).encode()) for at, row in zip(stamps, rows, strict=True)
+        ]
+    due.sort(key=lambda item: item[0])
+    with Live(tug, inputs, rate_hz=RATE_HZ) as live:
+        wait_until(lambda: live.kinds().count("connected") == 2)
+        start = time.monotonic()
+        for stamp, k, line in due:
+            time.sleep(max(start + (stamp - due[0][0]) / 1000 / speed - time.monotonic(), 0))
+            sends[k](line)
+        live.wait_for(len(due))
+    client.loop_stop()
+    broker.stop()
+    wire.close()
+    assert live.kept is not None
+    (name,) = [spec.name for spec in tug.signature.outputs]
+    for stream, rows in zip(("phone", "watch"), tables, strict=True):
+        own = [part for part in live.kept.parts if part.stream == stream]
+        with tug.session() as session:
+            expected = session.run(_frames(rows))
+        np.testing.assert_array_equal(np.concatenate([p.outputs[name] for p in own]), expected)
+        counters = live.counters(stream)
+        assert counters.seen == counters.fed + counters.dropped.total() == len(rows)

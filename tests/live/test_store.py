@@ -79,6 +79,26 @@ def test_a_recording_that_grew_is_gone_on_with(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_stored(store, "walk.csv"), leaky_expected(values))
 
 
+def test_what_predictions_are_worth_goes_on_too(tmp_path: Path) -> None:
+    """Behind a resume, quality still knows of the samples before it that were not measured."""
+    values = samples(120)
+    lines = csv_lines(values).splitlines(keepends=True)
+    lines[95] = b",1\n"
+    stores = [tmp_path / "whole.db", tmp_path / "parts.db"]
+    for store, counts in zip(stores, ((120,), (100, 120)), strict=True):
+        for count in counts:
+            (tmp_path / "walk.csv").write_bytes(b"x[0],x[1]\n" + b"".join(lines[:count]))
+            inputs = [f"file:{tmp_path}/walk.csv"]
+            with Live(leaky_native(), inputs, [f"store:{store}"]) as live:
+                live.finish()
+    found = []
+    for store in stores:
+        with contextlib.closing(open_store(store)) as connection:
+            found.append(read_predictions(connection, "walk.csv").quality)
+    np.testing.assert_array_equal(found[1], found[0])
+    assert found[0][110] < 1
+
+
 def _start(model: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [*command_heeding_signals(), "run", str(model), *arguments]
     return subprocess.Popen(
