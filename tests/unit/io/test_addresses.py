@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgelstm.errors import RecordingError
-from edgelstm.io.address import Options, parse_address, parse_seconds
+from edgelstm.errors import RecordingError, TargetUnavailableError
+from edgelstm.io import registry
+from edgelstm.io.address import Address, Options, parse_address, parse_seconds
 from edgelstm.io.registry import is_source_address
 from tests.unit.runtime.command_line import invoke
 from tests.unit.runtime.toy_models import leaky_reference
@@ -97,3 +102,61 @@ def test_a_wrong_address_is_a_users_mistake(tmp_path: Path, address: str) -> Non
     assert result.exit_code == RecordingError.exit_code
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "option", "module", "extra"),
+    [
+        ("serial:/dev/ttyUSB0", "-i", "serial", "serial"),
+        ("mqtt://host/imu", "-i", "aiomqtt", "mqtt"),
+        ("lsl:name=IMU", "-i", "pylsl", "lsl"),
+        ("ble:AA:BB:CC:DD:EE:FF?characteristic=2a37&format=struct:<h", "-i", "bleak", "ble"),
+        ("mqtt://host/out", "-o", "aiomqtt", "mqtt"),
+        ("lsl:name=out", "-o", "pylsl", "lsl"),
+        ("parquet:out.parquet", "-o", "pyarrow", "parquet"),
+        ("prometheus://:9464", "-o", "prometheus_client", "prometheus"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    option: str,
+    module: str,
+    extra: str,
+) -> None:
+    """The extra is one of this project's."""
+    monkeypatch.setitem(sys.modules, module, None)
+    leaky_reference().save(tmp_path / "leaky.edgelstm")
+    (tmp_path / "walk.csv").write_text("a,b\n1,2\n")
+    source = ["-i", f"file:{tmp_path}/walk.csv"] if option == "-o" else []
+    result = invoke("run", tmp_path / "leaky.edgelstm", *source, option, address)
+    assert result.exit_code == TargetUnavailableError.exit_code
+    assert f"need the package {module}" in result.stderr
+    assert f"[{extra}]" in result.stderr
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert extra in project["project"]["optional-dependencies"]
+
+
+def test_schemes_of_other_packages_are_found_by_entry_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The value is a function like those of the schemes here."""
+    entry = EntryPoint("knee", f"{__name__}:_open_knee", registry.SOURCE_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    assert is_source_address("knee:left")
+    opened: Any = registry.open_source("knee:left?rate=5", "context")  # type: ignore[arg-type]
+    assert opened == ("left", {"rate": "5"}, "context")
+
+
+def test_a_scheme_of_a_broken_package_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of edgelstm's."""
+    entry = EntryPoint("knee", "no_such_package.knee:open_source", registry.SOURCE_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(TargetUnavailableError, match="comes from 'no_such_package'"):
+        registry.open_source("knee:left", "context")  # type: ignore[arg-type]
+
+
+def _open_knee(address: Address, context: object) -> tuple[str, dict[str, str], object]:
+    return address.path, dict(address.options), context
