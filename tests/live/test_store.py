@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -361,3 +363,25 @@ def test_a_commit_is_made_every_half_second(tmp_path: Path) -> None:
             time.sleep(0.02)
     assert all(rows == last for rows, last in seen)
     assert 3 <= len(set(seen)) <= 5
+
+
+def test_a_terminal_shows_how_far_a_replay_is_and_how_long_it_takes(tmp_path: Path) -> None:
+    """One line that is written over, with a share and the seconds that are left."""
+    model = tmp_path / "leaky.edgelstm"
+    leaky_native().save(model)
+    recording = _recording(tmp_path / "walk.csv", samples(300))
+    master, slave = os.openpty()
+    arguments = ["-i", f"file:{recording}", "--rate", "100", "--realtime", "--speed", "2"]
+    command = [*command_heeding_signals(), "run", str(model), *arguments]
+    output = ["-o", f"file:{tmp_path}/out.ndjson"]
+    with subprocess.Popen([*command, *output], stderr=slave, stdin=slave) as process:
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(master, 4096):
+                shown += data
+        assert process.wait(20) == 0
+    os.close(master)
+    text = shown.decode()
+    assert re.search(r"\rwalk\.csv: \d+ %, \d+ s left, \d+ in, \d+/s", text), text
+    assert "walk.csv: 300 in = 300 fed + 0 dropped" in text

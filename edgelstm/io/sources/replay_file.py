@@ -77,7 +77,7 @@ class ReplayFile:
             )
         self._size = os.path.getsize(self._path)
         self._source: Recording | None = None
-        self._done = 0
+        self._done = 0.0
         self._scale: float | None = None
 
     @property
@@ -100,9 +100,11 @@ class ReplayFile:
                     now = time.monotonic()
                     yield delivery if block is None else _arrived(delivery, block, now)
                     continue
+                before, played = self._done, 0
                 async for part in pace.parts(block):
+                    played += len(part)
+                    self._done = before + (done - before) * played / len(block)
                     yield dataclasses.replace(delivery, block=part)
-                self._done = done
 
     def _deliveries(self, stack: ExitStack) -> Iterator[tuple[Delivery, int]]:
         first, shift = 0, 0.0
