@@ -145,7 +145,7 @@ _FORMAT = click.Choice(list(FORMATS))
 @click.option(
     "--queue-policy",
     type=click.Choice([policy.value for policy in QueuePolicy]),
-    help="Live: for more than that.  [default: recordings wait, sensors lose the oldest]",
+    help="Live: for more than that.  [default: files, pipes and TCP wait, others lose the oldest]",
 )
 @time_options
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")

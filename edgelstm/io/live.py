@@ -92,6 +92,11 @@ class LiveSource(Protocol):
         ...
 
     @property
+    def can_wait(self) -> bool:
+        """Whether its sender waits while nothing is read, so that nothing need be lost."""
+        ...
+
+    @property
     def is_many(self) -> bool:
         """Whether it gives several streams, whose names come with their samples."""
         ...

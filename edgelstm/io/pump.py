@@ -36,7 +36,7 @@ class PumpOptions:
 
     Args:
         queue_samples: that each source may have waiting.
-        queue_policy: for more; None: recordings wait, live sources lose the oldest.
+        queue_policy: for more; None: senders wait if they can, others lose their oldest.
         silence_s: without a sample for so long, there is no prediction; 0: never said.
     """
 
@@ -138,7 +138,7 @@ class Pump:
 
     async def _read(self, index: int, source: LiveSource) -> None:
         policy = self.options.queue_policy or (
-            QueuePolicy.BLOCK if source.is_replay else QueuePolicy.DROP_OLDEST
+            QueuePolicy.BLOCK if source.can_wait else QueuePolicy.DROP_OLDEST
         )
 
         def counters(stream: str) -> Counters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,10 +18,16 @@ import numpy as np
 import pytest
 
 from edgelstm.errors import OutputError
+from edgelstm.io.address import Options, parse_address
+from edgelstm.io.counters import Counters
+from edgelstm.io.inlet import Inlet, Ready
 from edgelstm.io.lane import RESERVED
+from edgelstm.io.numbering import Numbering
+from edgelstm.io.settings import QueuePolicy
 from edgelstm.io.sinks.store import database, schema
 from edgelstm.io.sinks.store.read import read_predictions
 from edgelstm.io.sinks.store.schema import open_store
+from edgelstm.io.wire.base import Rows
 from tests.live.harness import Live, Wire, csv_lines, samples, wait_until
 from tests.system.launch import command_heeding_signals
 from tests.unit.runtime.toy_models import leaky_expected, leaky_native, needs_cc
@@ -385,3 +392,35 @@ def test_a_terminal_shows_how_far_a_replay_is_and_how_long_it_takes(tmp_path: Pa
     text = shown.decode()
     assert re.search(r"\rwalk\.csv: \d+ %, \d+ s left, \d+ in, \d+/s", text), text
     assert "walk.csv: 300 in = 300 fed + 0 dropped" in text
+
+
+def test_a_pipe_that_is_faster_than_the_model_loses_nothing(tmp_path: Path) -> None:
+    """Who writes into standard input waits: far more samples than a queue holds are all fed."""
+    model, store = tmp_path / "leaky.edgelstm", tmp_path / "ward.db"
+    leaky_native().save(model)
+    values = samples(30_000)
+    process = _start(model, "-i", "stdin:", "-o", f"store:{store}", "--queue", "500")
+    _, errors = process.communicate(csv_lines(values).decode(), timeout=60)
+    assert process.returncode == 0, errors
+    assert "30000 in = 30000 fed + 0 dropped" in errors
+    np.testing.assert_array_equal(_stored(store, "stdin"), leaky_expected(values))
+
+
+def test_a_sensor_that_is_faster_than_the_model_loses_the_oldest() -> None:
+    """Counted by reason, where its sender cannot wait; the newest are kept."""
+    counters = Counters()
+
+    async def fill() -> list[int]:
+        inlet = Inlet(0, 100, QueuePolicy.DROP_OLDEST, Ready(), lambda stream: counters)
+        numbers = Numbering(Options(parse_address("udp://:1"))).stream()
+        for part in np.split(samples(4000).astype(np.float64), 80):
+            await inlet.put(numbers.delivery(Rows(part), ("0", "1"), False, 0.0))
+        found: list[int] = []
+        while (delivery := inlet.get()) is not None:
+            assert delivery.block is not None
+            found += delivery.block.sequence.tolist()
+        return found
+
+    assert asyncio.run(fill()) == list(range(3900, 4000))
+    assert counters.seen == 4000
+    assert dict(counters.dropped) == {"queue full": 3900}

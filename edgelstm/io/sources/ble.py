@@ -126,6 +126,7 @@ class BleSource:
     """
 
     is_replay = False
+    can_wait = False
     is_many = False
     progress: float | None = None
 

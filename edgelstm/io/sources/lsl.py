@@ -44,6 +44,7 @@ class LslSource:
     """
 
     is_replay = False
+    can_wait = False
     is_many = False
     progress: float | None = None
 

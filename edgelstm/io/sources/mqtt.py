@@ -43,6 +43,7 @@ class MqttSource:
     """
 
     is_replay = False
+    can_wait = False
     progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext) -> None:

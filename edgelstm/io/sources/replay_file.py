@@ -52,6 +52,7 @@ class ReplayFile:
     """
 
     is_replay = True
+    can_wait = True
     is_many = False
 
     def __init__(self, address: Address, context: SourceContext) -> None:

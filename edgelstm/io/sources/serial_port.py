@@ -46,6 +46,7 @@ class SerialSource:
     """
 
     is_replay = False
+    can_wait = False
     is_many = False
     progress: float | None = None
 

@@ -35,6 +35,7 @@ class StandardInput:
     """
 
     is_replay = False
+    can_wait = True
     is_many = False
     progress: float | None = None
 

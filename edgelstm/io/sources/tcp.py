@@ -45,6 +45,7 @@ class TcpClient:
     """
 
     is_replay = False
+    can_wait = True
     is_many = False
     progress: float | None = None
 
@@ -101,6 +102,7 @@ class TcpServer:
     """
 
     is_replay = False
+    can_wait = True
     is_many = False
     progress: float | None = None
 

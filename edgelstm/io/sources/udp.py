@@ -38,6 +38,7 @@ class UdpSource(asyncio.DatagramProtocol):
     """
 
     is_replay = False
+    can_wait = False
     is_many = False
     progress: float | None = None
 
