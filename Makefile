@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-calls support-table fuzz-onnx fuzz-artifacts soak-live bench-live format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table fuzz-onnx fuzz-artifacts soak-live bench-live format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -58,6 +58,10 @@ fuzz: $(VENV)/.dev-ready
 # Random models on the number of frames; altered ONNX files: see tests/fuzz/README.md.
 fuzz-frames: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.fuzz.frame_counts --count 2000
+
+# Random causal networks as streams, beside ONNX Runtime on the whole sequence.
+fuzz-streams: $(VENV)/.dev-ready
+	EDGELSTM_FUZZ_STREAMS=3000 EDGELSTM_FUZZ_NATIVE_STREAMS=300 $(BIN)/pytest $(PYTEST_ARGS) tests/stream/test_random_networks.py
 
 fuzz-onnx: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.fuzz.onnx_mutations --count 5000

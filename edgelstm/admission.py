@@ -97,9 +97,12 @@ def what_is_taken(spec: TensorSpec) -> str:
 
 def return_codes(signature: Signature) -> list[str]:
     """What step and run of compiled code return, in lines of C comments."""
-    lines = ["Returns 0."]
+    lines = [
+        "Returns a bit mask of the outputs that are new: bit i for output i, in the order of the",
+        "output block (of a run of several steps: 0).",
+    ]
     if any(is_restricted(spec) for spec in signature.inputs):
-        lines = ["Returns 0, or 1 + i if input i holds what it does not take; nothing was changed:"]
+        lines += ["Returns -1 - i if input i holds what it does not take; nothing was changed:"]
         lines += [
             f"  input {index} takes {what_is_taken(spec)}"
             for index, spec in enumerate(signature.inputs)
@@ -109,7 +112,7 @@ def return_codes(signature: Signature) -> list[str]:
         limit = signature.state_limit
         beyond = f"beyond {limit:.9g}, infinite" if math.isfinite(limit) else "infinite"
         lines += [
-            f"Returns -1 - n if a state would be {beyond} or NaN after the next frame: n frames",
-            "are done (0 of a single step), and the state is the one after them.",
+            f"Returns INT32_MIN + n if a state would be {beyond} or NaN after the next frame: n",
+            "frames are done (0 of a single step), and the state is the one after them.",
         ]
     return lines

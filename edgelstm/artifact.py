@@ -3,7 +3,7 @@
 The manifest is a JSON object:
 
 ```
-format        1
+format        2; 1 where compiled code returns no mask of new outputs
 edgelstm      version that compiled it
 signature     Signature.to_json()
 target        {"name", "engine", "options": {...}, "facts": {...}}

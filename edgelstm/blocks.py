@@ -23,8 +23,8 @@ def pack_inputs(signature: Signature, values: Mapping[str, Array]) -> bytes:
     return _pack(signature.inputs, values, signature.input_bytes)
 
 
-def pack_outputs(signature: Signature, values: Mapping[str, Array]) -> bytes:
-    """The output block that holds these values, zeros between them."""
+def pack_outputs(signature: Signature, values: Mapping[str, Array | None]) -> bytes:
+    """The output block that holds these values, zeros between them and where nothing is new."""
     return _pack(signature.outputs, values, signature.output_bytes)
 
 
@@ -38,15 +38,18 @@ def unpack_outputs(signature: Signature, block: bytes) -> dict[str, Array]:
     return {spec.name: _view(spec, block) for spec in signature.outputs}
 
 
-def outputs_by_name(signature: Signature, result: Any) -> dict[str, Array]:
+def outputs_by_name(signature: Signature, result: Any) -> dict[str, Array | None]:
     """What `step` or `call` of a session gave, by name also where there is one output only."""
     return dict(result) if isinstance(result, dict) else {signature.outputs[0].name: result}
 
 
-def _pack(specs: Sequence[TensorSpec], values: Mapping[str, Array], size: int) -> bytes:
+def _pack(specs: Sequence[TensorSpec], values: Mapping[str, Array | None], size: int) -> bytes:
     block = bytearray(size)
     for spec in specs:
-        raw = np.ascontiguousarray(values[spec.name], spec.dtype.numpy).tobytes()
+        value = values[spec.name]
+        if value is None:
+            continue
+        raw = np.ascontiguousarray(value, spec.dtype.numpy).tobytes()
         block[spec.offset_bytes : spec.offset_bytes + spec.nbytes] = raw
     return bytes(block)
 

@@ -37,7 +37,7 @@ from edgelstm.foreign_files import recognize_bytes
 from edgelstm.outputs import Protected, write_output
 
 MAGIC = b"\x89ELSTM\x1a\n"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SECTION_ALIGNMENT = 64
 PAGE_ALIGNMENT = 4096
 PAGE_ALIGNED_SECTIONS = frozenset({"weights"})

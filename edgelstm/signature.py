@@ -9,6 +9,15 @@ from typing import Any, TypeAlias
 from edgelstm.dtypes import DType
 from edgelstm.fields import Fields
 
+CLOCK = "clock.frame"
+"""State (int32) that counts the steps, of models that are late, slower than their input, or go on
+behind the last frame."""
+
+END = "clock.end"
+"""State (int32): frames of the recording, `NO_END` before that is known."""
+
+NO_END = (1 << 30) + (1 << 24)
+
 Mode: TypeAlias = str
 """Name of a mode, see `edgelstm.sessions`."""
 
@@ -48,6 +57,7 @@ class TensorSpec:
             are rounded towards zero): runs of elements, in order, as (elements, smallest, largest);
             empty: any value of the type.
         chunk_axis: which axis of `shape` counts frames; None where a step holds one of them.
+        tail: steps behind the last frame in which this output still comes, see `Session.finish`.
     """
 
     name: str
@@ -63,6 +73,7 @@ class TensorSpec:
     limit: float = math.inf
     ranges: tuple[tuple[int, float, float], ...] = ()
     chunk_axis: int | None = None
+    tail: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -89,6 +100,8 @@ class TensorSpec:
             data["ranges"] = [list(run) for run in self.ranges]
         if self.chunk_axis is not None:
             data["chunk_axis"] = self.chunk_axis
+        if self.tail:
+            data["tail"] = self.tail
         return data
 
     @classmethod
@@ -127,6 +140,7 @@ class TensorSpec:
             limit=_limit(fields, "limit"),
             ranges=ranges,
             chunk_axis=chunk_axis,
+            tail=fields.count("tail", 0, _MOST_FRAMES),
         )
 
 
@@ -186,6 +200,8 @@ class Signature:
             because no limit of the inputs is known that keeps the states finite.
         state_limit: the largest magnitude of a state that is kept; infinity: any finite number.
         window: what a window model does with its frames; None in the other modes.
+        most_frames: a stream ends behind so many frames, because the model has a table of no more;
+            None: it never does.
     """
 
     name: str
@@ -199,6 +215,7 @@ class Signature:
     checks_states: bool = False
     state_limit: float = math.inf
     window: WindowPlan | None = None
+    most_frames: int | None = None
 
     @property
     def of_kernel(self) -> Signature:
@@ -223,7 +240,19 @@ class Signature:
                 data["state_limit"] = self.state_limit
         if self.window is not None:
             data["window"] = self.window.to_json()
+        if self.most_frames is not None:
+            data["most_frames"] = self.most_frames
         return data
+
+    @property
+    def tail(self) -> int:
+        """Steps behind the last frame in which some output still comes."""
+        return max((spec.tail for spec in self.outputs), default=0)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether steps are counted: some output does not come in every one, or behind the last."""
+        return self.window is None and any(state.name == CLOCK for state in self.states)
 
     def without_limits(self) -> Signature:
         """The same with nothing said of what is refused: what artifacts of one model share."""
@@ -258,6 +287,7 @@ class Signature:
             checks_states=fields.flag("checks_states", False),
             state_limit=_limit(fields, "state_limit"),
             window=WindowPlan.from_json(fields.object("window")) if "window" in fields else None,
+            most_frames=fields.optional_count("most_frames"),
         )
 
 

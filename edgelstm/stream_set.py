@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgelstm.engines.base import Kernel
 from edgelstm.engines.stepwise_streams import StepwiseRunner
-from edgelstm.errors import StreamError
+from edgelstm.errors import CapabilityError, StreamError
 from edgelstm.memory import Block, allocate_block
 from edgelstm.pace import Pace
 from edgelstm.samples import Frame, Result
@@ -113,6 +113,11 @@ class StreamSet:
         check_states: bool = True,
         threads: int = 1,
     ) -> None:
+        if signature.is_late:
+            raise CapabilityError(
+                f"outputs of {signature.name!r} come later than their frames or slower, and many "
+                "streams give one of each for every frame: open a session for each stream"
+            )
         if streams < 1 or not mode_of(signature.mode).takes_many:
             raise StreamError(f"{streams} streams of a {signature.mode} model")
         if threads < 1:

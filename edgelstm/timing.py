@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgelstm.admission import nearest_taken
 from edgelstm.artifact import Artifact
-from edgelstm.engines.base import Blocks, StateKeeper, StepFunction
+from edgelstm.engines.base import Blocks, StateKeeper, StepFunction, tells_news
 from edgelstm.errors import TargetUnavailableError
 from edgelstm.memory import allocate_block
 from edgelstm.sessions import Session, mode_of
@@ -202,28 +202,34 @@ class StepTimer:
             size_in, size_out = steps * signature.input_bytes, steps * signature.output_bytes
             run = kernel.bind_run(blocks, packed[:size_in], room[:size_out], steps)
             # Whoever holds the function holds the memory that it works on.
-            return _Holding(run, (blocks, packed, room))
+            return _Holding(run, (blocks, packed, room), tells_news=tells_news(kernel))
 
         steps = 1
         while steps < most and _time_once(bind(steps)) < _BLOCK_NS:
             steps = min(2 * steps, most)
         step = kernel.bind(blocks)
-        single = _Holding(step, (blocks, packed, room)) if isinstance(step, StateKeeper) else None
+        held = (blocks, packed, room)
+        single = (
+            _Holding(step, held, tells_news=tells_news(kernel))
+            if isinstance(step, StateKeeper)
+            else None
+        )
         return bind(steps), steps, single
 
 
 class _Holding:
     """A bound run together with its memory."""
 
-    __slots__ = ("_memory", "_run")
+    __slots__ = ("_memory", "_run", "_tells_news")
 
-    def __init__(self, run: StepFunction, memory: object) -> None:
+    def __init__(self, run: StepFunction, memory: object, *, tells_news: bool) -> None:
         self._run = run
         self._memory = memory
+        self._tells_news = tells_news
 
     def __call__(self) -> int:
         code = self._run()
-        if code:
+        if code < 0 or (code and not self._tells_news):
             raise TargetUnavailableError(f"the timed step returned {code}: cannot time this model")
         return code
 

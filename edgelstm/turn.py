@@ -10,7 +10,7 @@ from typing import NoReturn
 from edgelstm.errors import BusyError
 
 _TAKERS = frozenset(
-    {"step", "run", "call", "reset", "snapshot", "restore", "close", "join", "leave"}
+    {"step", "run", "call", "reset", "snapshot", "restore", "close", "join", "leave", "finish"}
 )
 """Methods that hold a turn while they run."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.dtypes import DType
+from edgelstm.signature import END
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
 from edgelstm_compiler.ir.cells import GRU, LSTM, RNN
 from edgelstm_compiler.ir.evaluate import evaluate
@@ -306,26 +307,39 @@ def step_through(
     pieces: Sequence[int],
     dtype: DType | None = None,
 ) -> dict[str, Array]:
-    """Whole-sequence outputs of a step graph that is fed in pieces of so many frames.
+    """Whole-sequence outputs of a step graph that is fed in pieces of so many frames, to the end.
 
-    Each piece starts from the states that the one before left; any-time outputs are the last.
+    Each piece starts from the states that the one before left; any-time outputs are the last. What
+    comes behind the last frame is fetched as sessions do: the end is told, a frame is fed.
     """
     states: dict[str, Array] = {}
-    shown: list[dict[str, Array]] = []
-    at = 0
-    for length in pieces:
-        carried = dict(states)
-        for frame in range(at, at + length):
-            result = evaluate(graph, frame_of(graph, inputs, frame), dtype=dtype, states=carried)
-            carried = {name: np.array(data) for name, data in result.states.items()}
-            shown.append(result.outputs)
-        states = carried
-        at += length
+    shown: dict[str, list[Array]] = {out.name: [] for out in graph.outputs}
+    total = sum(pieces)
+    behind = max((out.tail for out in graph.outputs), default=0)
+
+    def step(frame: Mapping[str, Array], place: int) -> None:
+        nonlocal states
+        result = evaluate(graph, frame, dtype=dtype, states=states)
+        states = {name: np.array(data) for name, data in result.states.items()}
+        for out in graph.outputs:
+            late = place - out.delay
+            is_due = late >= 0 and late % out.stride == 0 and place < total + out.tail
+            if is_due or out.time_axis is None:
+                shown[out.name].append(result.outputs[out.name])
+
+    for place in range(total):
+        step(frame_of(graph, inputs, place), place)
+    if behind:
+        states[END] = np.full(1, total, np.int32)
+    last = frame_of(graph, inputs, total - 1)
+    for place in range(total, total + behind):
+        step(last, place)
     return {
-        out.name: shown[-1][out.name]
+        out.name: shown[out.name][-1]
         if out.time_axis is None
-        else np.concatenate([frame[out.name] for frame in shown], out.time_axis)
+        else np.concatenate(shown[out.name], out.time_axis)
         for out in graph.outputs
+        if shown[out.name]
     }
 
 

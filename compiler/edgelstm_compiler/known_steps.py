@@ -128,7 +128,7 @@ def step_blocks(teller: Artifact, given: Mapping[str, Array], steps: int) -> Kno
                 return f"step {step} is refused: {error}"
             by_name = outputs_by_name(signature, result)
             for name, x in by_name.items():
-                if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+                if x is not None and x.dtype.kind == "f" and not np.isfinite(x).all():
                     return f"output {name!r} of step {step} is NaN or infinite"
             inputs.append(pack_inputs(signature, frame))
             outputs.append(pack_outputs(signature, by_name))

@@ -13,30 +13,53 @@ from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.ir.types import Array
 
 
-def run_pieces(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """The rows over pieces of unequal length, two cuts near the end."""
+def run_pieces(
+    session: Session,
+    frames: Mapping[str, Array],
+    count: int,
+    cuts: Sequence[int] | None = None,
+) -> dict[str, Array]:
+    """The rows over pieces of unequal length; where none are given, two cuts are near the end."""
     signature = session.signature
-    cuts = sorted({0, count // 3, max(count - 2, 0), max(count - 1, 0), count})
+    if cuts is None:
+        cuts = (count // 3, max(count - 2, 0), max(count - 1, 0))
     pieces = [
         by_name(session.advance_all({n: x[a:b] for n, x in frames.items()}), signature)
-        for a, b in itertools.pairwise(cuts)
+        for a, b in itertools.pairwise(sorted({0, *cuts, count}))
     ]
+    return joined(pieces, signature)
+
+
+def joined(pieces: Sequence[Mapping[str, Array]], signature: Signature) -> dict[str, Array]:
+    """The rows of several results, one after another."""
     return {
         spec.name: np.concatenate([piece[spec.name] for piece in pieces])
         for spec in signature.outputs
     }
 
 
+def rows_behind(session: Session) -> dict[str, Array]:
+    """What still comes when the recording is over."""
+    return by_name(session.finish(), session.signature)
+
+
 def step_through(session: Session, frames: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """Every output of every step or call, (n, *frame shape), one at a time."""
+    """Every new output of every step or call, (n, *frame shape), one at a time."""
     outputs = session.signature.outputs
-    rows = {spec.name: np.empty((count, *spec.shape), spec.dtype.numpy) for spec in outputs}
+    rows: dict[str, list[Array]] = {spec.name: [] for spec in outputs}
     names = [spec.name for spec in session.signature.inputs]
     for index in range(count):
         result = session.advance({name: frames[name][index] for name in names})
         for spec in outputs:
-            rows[spec.name][index] = result[spec.name] if isinstance(result, dict) else result
-    return rows
+            found = result[spec.name] if isinstance(result, dict) else result
+            if found is not None:
+                rows[spec.name].append(np.array(found))
+    return {
+        spec.name: np.stack(rows[spec.name])
+        if rows[spec.name]
+        else np.empty((0, *spec.shape), spec.dtype.numpy)
+        for spec in outputs
+    }
 
 
 def read_states(session: Session) -> dict[str, Array]:
@@ -80,7 +103,8 @@ def to_sequence(rows: Array, spec: TensorSpec) -> Array:
         last: Array = rows[-1]
         return last.reshape(spec.model_shape)
     chunks: list[Array] = list(rows.reshape(rows.shape[0], *spec.model_shape))
-    return np.concatenate(chunks, axis=spec.time_axis)
+    none = np.take(np.zeros(spec.model_shape, rows.dtype), [], spec.time_axis)
+    return np.concatenate([none, *chunks], axis=spec.time_axis)
 
 
 def _held(x: Array, count: int) -> Array:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgelstm.dtypes import DType
+from edgelstm.sessions.due import due_rows
+from edgelstm.signature import END
 from edgelstm_compiler.comparison import relative_error
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.evaluate import evaluate
@@ -80,6 +82,10 @@ class StepTrace:
         """In float64, for each output (count, *shape in the graph)."""
         return self._run("float64", count)[0]
 
+    def whole(self, count: int) -> dict[str, Array]:
+        """In float64, the rows that come of a recording of so many frames, to its end."""
+        return self._run("to the end", count)[0]
+
     def states(self, count: int) -> dict[str, Array]:
         """In float64, the states after so many frames."""
         return self._run("float64", count)[1]
@@ -127,16 +133,27 @@ class StepTrace:
         rng = np.random.default_rng(len(kind) + ord(kind[-1])) if "rounded" in kind else None
         rows: dict[str, list[Array]] = {output.name: [] for output in self.graph.outputs}
         states: Mapping[str, Array] | None = None
+        is_ended = kind == "to the end"
+        tail = max((out.tail for out in self.graph.outputs), default=0) if is_ended else 0
         with np.errstate(all="ignore"):
-            for index in range(count):
-                frame = self.frame(index)
+            for index in range(count + tail):
+                frame = self.frame(min(index, count - 1))
+                if index == count:
+                    states = {**(states or {}), END: np.full(1, count, np.int32)}
                 if rng is not None:
                     frame = {name: _rounded(x, rng) for name, x in frame.items()}
                 result = evaluate(self.graph, frame, dtype=dtype, states=states)
                 states = result.states
                 for name, collected in rows.items():
                     collected.append(result.outputs[name])
-        return {name: np.stack(items) for name, items in rows.items()}, dict(states or {})
+        stacked = {name: np.stack(items) for name, items in rows.items()}
+        if is_ended:
+            outputs = self.graph.outputs
+            stacked = {
+                out.name: stacked[out.name][due_rows(out, 0, count + tail, count)]
+                for out in outputs
+            }
+        return stacked, dict(states or {})
 
 
 def _rounded(x: Array, rng: np.random.Generator) -> Array:

@@ -18,7 +18,7 @@ from edgelstm_compiler.session_rows import to_sequence
 from edgelstm_compiler.step_trace import StepTrace, open_heads
 
 LENGTHS = (9, 23)
-"""Numbers of frames compared where time is free."""
+"""Numbers of frames compared where time is free, behind those that nothing comes of."""
 
 RECORDED = 64
 """Frames of a recording that are compared where time is free."""
@@ -51,7 +51,9 @@ def choose_inputs(
         The inputs; None where the model gives nothing finite on whatever is drawn.
     """
     is_free = bool(binding.free_time)
-    lengths: Sequence[int | None] = LENGTHS if is_free else (None,)
+    outputs = artifact.signature.outputs
+    longer = max((spec.warm_up + spec.stride - 1 for spec in outputs), default=0)
+    lengths: Sequence[int | None] = [n + longer for n in LENGTHS] if is_free else (None,)
     if recordings:
         if is_free:
             lengths = _recorded_lengths(artifact.signature, recordings)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import ModelError, StreamError
+from edgelstm.errors import MismatchError, ModelError, StreamError
+from edgelstm.sessions.due import row_of_prefix
 from edgelstm.signature import TensorSpec
 from edgelstm_compiler.check_inputs import Domain, default_domain
 from edgelstm_compiler.comparison import (
@@ -24,7 +25,7 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.selfcheck import Oracle
-from edgelstm_compiler.session_rows import step_through, to_sequence
+from edgelstm_compiler.session_rows import joined, rows_behind, run_pieces, to_sequence
 
 PREFIXES = 12
 """How many prefixes of a sequence are computed anew for an any-time output."""
@@ -148,7 +149,10 @@ def verify_stream(
     frames: Mapping[str, Array],
     tolerance: float | None = None,
 ) -> Verification:
-    """A stream, stepped frame by frame, beside the model over the whole sequence.
+    """A stream, fed in random chunks and to its end, beside the model over the whole sequence.
+
+    Rows that come later than their frame, by the delay that the signature tells, are compared with
+    the model's row of that frame.
 
     A model of one fixed length is compared over windows of that length, from fresh states each.
     An any-time output is compared at up to `PREFIXES` lengths of the sequence, where the length is
@@ -166,7 +170,7 @@ def verify_stream(
     """
     oracle = Oracle(model)
     specs = {spec.name: spec for spec in artifact.signature.inputs}
-    outputs = artifact.signature.outputs
+    signature, outputs = artifact.signature, artifact.signature.outputs
     total = next(iter(frames.values())).shape[0]
     fixed = fixed_length(model, artifact)
     window = total if fixed is None else fixed
@@ -183,24 +187,48 @@ def verify_stream(
     against = ""
     for start in range(0, total - window + 1, window):
         block = {name: x[start : start + window] for name, x in frames.items()}
-        rows = step_through(artifact.session(), block, window)
+        session, cuts = artifact.session(), random_cuts(window, start)
+        rows = joined([run_pieces(session, block, window, cuts), rows_behind(session)], signature)
         for length in prefix_lengths(artifact, window, is_free=fixed is None):
             inputs = {name: to_sequence(block[name][:length], spec) for name, spec in specs.items()}
-            expected = oracle.run(inputs)
+            try:
+                expected = oracle.run(inputs)
+            except ModelError:
+                if length == window:
+                    raise
+                continue  # too short for the model
             against = expected.against
             for spec in outputs:
                 if spec.time_axis is None:
-                    chosen = [length - 1]
+                    last = len(rows[spec.name]) - 1
+                    chosen = [last if length == window else row_of_prefix(spec, length)]
                 elif length == window:
-                    chosen = list(range(length))
+                    chosen = list(range(len(rows[spec.name])))
                 else:
                     continue
+                if min(chosen, default=0) < 0:
+                    continue  # nothing is said yet
                 wanted = _rows_of(expected.outputs[spec.name], spec)
-                steps = [start + step for step in chosen]
+                if len(wanted) != len(chosen):
+                    raise MismatchError(
+                        f"output {spec.name!r} has {len(chosen)} rows after {length} frames, the "
+                        f"model has {len(wanted)}"
+                    )
+                steps = [start + step * spec.stride + spec.delay for step in chosen]
                 pieces.append(Piece(spec.name, rows[spec.name][chosen], wanted, inputs, steps))
     by_name = {spec.name: spec for spec in outputs}
     decider = _Decider(oracle, lambda name, exact, piece: _rows_of(exact[name], by_name[name]))
     return _judged(against, total, pieces, tolerance, decider)
+
+
+def random_cuts(frames: int, seed: int) -> list[int]:
+    """Where a recording is cut into chunks of 1 to 40 frames."""
+    rng = np.random.default_rng(seed)
+    cuts, at = [], 0
+    while at < frames:
+        at += int(rng.choice((1, 1, 2, 3, 7, 40)))
+        cuts.append(min(at, frames))
+    return cuts
 
 
 @dataclass(frozen=True, slots=True)

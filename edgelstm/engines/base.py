@@ -22,6 +22,27 @@ StepFunction = Callable[[], int]
 """
 
 
+MOST_BITS = 31
+"""Outputs whose bits compiled code returns; those behind them have none."""
+
+NOT_FINITE = -(1 << 31)
+"""What compiled code returns where a state would not be finite, plus the frames that were done."""
+
+
+def all_outputs(signature: Signature) -> int:
+    """The mask that compiled code returns where every output is new."""
+    return (1 << min(len(signature.outputs), MOST_BITS)) - 1
+
+
+def code_of(returned: int) -> int:
+    """What compiled code returned, as a `StepFunction` says it."""
+    if returned >= 0:
+        return 0
+    if returned < NOT_FINITE // 2:
+        return -1 - (returned - NOT_FINITE)
+    return -returned
+
+
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """The memory of one session: all that a step may write.
@@ -63,6 +84,24 @@ class Kernel(Protocol):
     def read_weights(self, repeats: int) -> int | None:
         """Merely read all weights so often, for measuring; the bytes read, None if not offered."""
         ...
+
+
+@runtime_checkable
+class TellsNews(Protocol):
+    """A kernel of code that returns which outputs are new, and negative numbers where it refuses.
+
+    `code_of` says what they mean.
+    """
+
+    @property
+    def tells_news(self) -> bool:
+        """Whether it does: code of artifacts before format 2 returns what `StepFunction` says."""
+        ...
+
+
+def tells_news(kernel: object) -> bool:
+    """Whether what a kernel's steps return is for `code_of`."""
+    return isinstance(kernel, TellsNews) and kernel.tells_news
 
 
 @runtime_checkable

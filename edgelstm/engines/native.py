@@ -9,7 +9,9 @@ int32_t NAME_run(const void *weights, void *state, void *scratch, const void *in
 int64_t NAME_read(const void *weights, int64_t bytes, int64_t repeats);  optional: only reads
 const int64_t NAME_sizes[5];      optional: bytes of weights, state, scratch, input, output
 ```
-Step and run return what `edgelstm.engines.base.StepFunction` says; `run` looks at all inputs first.
+Step returns the bit mask of the outputs that are new, run 0; both return a negative number where
+they refuse, see `engines.base.code_of` (before format 2: what `StepFunction` says). `run` looks at
+all inputs first.
 Code without sizes (of older artifacts) runs with what the manifest says, and guards behind it.
 Weights, state and scratch start at a multiple of 64 bytes; inputs and outputs need the alignment of
 their elements only.
@@ -40,6 +42,9 @@ from edgelstm.memory import Block, address_of, view_aligned
 from edgelstm.signature import Signature
 
 CODE_PREFIX = "code/"
+NEWS_FORMAT = 2
+"""From this format on code returns a mask of new outputs, and negative numbers where it refuses."""
+
 STREAMS_PREFIX = "streams/"
 """Sections with code that steps many streams at once, of the same instruction set."""
 ISA_VARIABLE = "EDGELSTM_ISA"
@@ -149,7 +154,15 @@ class NativeEngine:
         weights = view_aligned(container.section("weights"))
         sizes = memory_sizes(container.manifest, signature)
         many = container.sections.get(f"{STREAMS_PREFIX}{variant.isa}")
-        return NativeKernel(library, signature, weights, variant.isa, sizes, many)
+        return NativeKernel(
+            library,
+            signature,
+            weights,
+            variant.isa,
+            sizes,
+            many,
+            tells_news=returns_news(container),
+        )
 
 
 class NativeKernel:
@@ -163,6 +176,7 @@ class NativeKernel:
         sizes: bytes of weights, state, scratch, input and output as the manifest has them.
         many: the shared object that steps many streams at once, if there is one; loaded when a
             session asks for it.
+        tells_news: see `TellsNews`.
 
     Raises:
         ArtifactFormatError: the code lacks a function, or is for other sizes.
@@ -179,6 +193,7 @@ class NativeKernel:
         "_signature",
         "_sizes",
         "_step",
+        "_tells_news",
         "_weights",
         "_weights_pointer",
     )
@@ -191,9 +206,11 @@ class NativeKernel:
         isa: str,
         sizes: Sequence[int],
         many: memoryview | None = None,
+        *,
+        tells_news: bool = True,
     ) -> None:
         self._library, self._signature, self._sizes = library, signature, tuple(sizes)
-        self._many = many
+        self._many, self._tells_news = many, tells_news
         self._batch: BatchCode | None = None
         name = signature.name
         step, run = (library.address(f"{name}_{function}") for function in ("step", "run"))
@@ -215,6 +232,11 @@ class NativeKernel:
         self._weights = weights
         self._weights_pointer = _pointer(weights)
         self._facts = {"engine": "native", "isa": isa}
+
+    @property
+    def tells_news(self) -> bool:
+        """Whether it returns a mask of new outputs."""
+        return self._tells_news
 
     @property
     def needs_guards(self) -> bool:
@@ -288,6 +310,11 @@ class _LongFunction(_ctypes.CFuncPtr):
 
     _flags_ = _ctypes.FUNCFLAG_CDECL
     _restype_ = ctypes.c_int64
+
+
+def returns_news(container: Container) -> bool:
+    """Whether code of this artifact returns which outputs are new; see `TellsNews`."""
+    return int(container.manifest.get("format", 1)) >= NEWS_FORMAT
 
 
 def memory_sizes(manifest: Mapping[str, Any], signature: Signature) -> tuple[int, ...]:

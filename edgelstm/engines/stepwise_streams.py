@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.base import Blocks
+from edgelstm.engines.base import Blocks, code_of, tells_news
 from edgelstm.engines.stream_threads import StreamThreads
 from edgelstm.memory import Block, allocate_block
 from edgelstm.signature import Signature
@@ -73,7 +73,9 @@ class StepwiseRunner:
     def _run_one(self, place: int, x: Block, y: Block, codes: Codes) -> int:
         frames = np.ascontiguousarray(x[:, place])
         room = np.zeros((len(x), self._signature.output_bytes), np.uint8)
-        codes[place] = code = self._kernel.bind_run(self._blocks[place], frames, room, len(x))()
+        returned = self._kernel.bind_run(self._blocks[place], frames, room, len(x))()
+        code = code_of(returned) if tells_news(self._kernel) else returned
+        codes[place] = code
         done = len(x) if code == 0 else max(0, -1 - code)
         y[:done, place] = room[:done]
         return int(code != 0)

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused, takes
+from edgelstm.blocks import outputs_by_name
 from edgelstm.errors import NonFiniteStateError, RecordingError, StreamError
 from edgelstm.io.base import Array, Batch, Sink, Source
 from edgelstm.io.columns import element_names
+from edgelstm.io.late_rows import LateRows, Lines
 from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
 from edgelstm.sessions import Session
@@ -77,10 +79,15 @@ class Replay:
     model_ns: int = 0
     since_reset: int = 0
     last_good: dict[str, Array] = field(default_factory=dict)
+    _late: LateRows | None = field(init=False)
     _pace: Pace = field(default_factory=Pace)
     _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     _bad_so_far: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     _told: int = 0
+
+    def __post_init__(self) -> None:
+        signature = self.session.signature
+        self._late = LateRows(signature) if signature.is_late else None
 
     @property
     def bad_frames(self) -> int:
@@ -107,6 +114,31 @@ class Replay:
                 self.take(batch if len(batch) == part.stop - part.start else batch.part(part))
                 self.sink.flush()
                 progress()
+        self._end()
+        self.sink.flush()
+
+    def _end(self) -> None:
+        """The stream is over: what still comes of it is written."""
+        if self._late is None or not self.since_reset:
+            return
+        start = perf_counter_ns()
+        result = self.session.finish()
+        self.model_ns += perf_counter_ns() - start
+        self._late.add(outputs_by_name(self.session.signature, result), {}, 0)
+        self._write(self._late.ready(is_over=True))
+        self._late.begin()
+
+    def _restart(self) -> None:
+        """A new stream begins with the next frame."""
+        self._end()
+        self.session.reset()
+        self.since_reset = 0
+
+    def _write(self, lines: Lines | None) -> None:
+        if lines is not None:
+            outputs, kept = lines
+            self.sink.write(outputs, kept)
+            self.frames_out += len(next(iter(outputs.values())))
 
     @property
     def was_bad(self) -> NDArray[np.bool_]:
@@ -151,8 +183,7 @@ class Replay:
         else:
             for part, is_bad in _stretches(bad):
                 if is_bad:
-                    self.session.reset()
-                    self.since_reset = 0
+                    self._restart()
                     self._told = int(self._bad_so_far[part[-1]])
                 else:
                     self._feed(batch, part)
@@ -214,16 +245,17 @@ class Replay:
             self._told = int(so_far[fed - 1])
         self.frames_run += fed
         self.since_reset += fed
-        answered = self.session.answered(fed)
+        answered = self.session.answered(fed) if self._late is None else None
         of = chosen[:fed] if answered is None else chosen[answered]
         kept = dict(batch.kept)
         if not is_whole or len(of) < len(chosen):
             kept = {name: [values[i] for i in of] for name, values in kept.items()}
-        outputs = self.session.signature.outputs
-        if len(of):
-            by_name = {outputs[0].name: result} if len(outputs) == 1 else result
-            self.sink.write(by_name, kept | dict(self.session.about_answers()))
-        self.frames_out += len(of)
+        outputs = outputs_by_name(self.session.signature, result)
+        if self._late is not None:
+            self._late.add(outputs, kept, fed)
+            self._write(self._late.ready())
+        elif len(of):
+            self._write((outputs, kept | dict(self.session.about_answers())))
         return fed
 
     def _overflow(self, batch: Batch, chosen: NDArray[np.int64], fed: int) -> None:
@@ -238,8 +270,7 @@ class Replay:
         self._count(batch, index, OVERFLOW)
         self._bad_so_far[index:] += 1
         if self.policy is BadSamplePolicy.RESET:
-            self.session.reset()
-            self.since_reset = 0
+            self._restart()
             self._told = int(self._bad_so_far[index])
         elif self.policy is BadSamplePolicy.HOLD:
             good = self.last_good
@@ -275,8 +306,7 @@ class Replay:
         if self.reset_every is None:
             return sys.maxsize
         if self.since_reset >= self.reset_every:
-            self.session.reset()
-            self.since_reset = 0
+            self._restart()
         return self.reset_every - self.since_reset
 
     def _stop_at(self, batch: Batch, index: int, reason: str | None = None) -> None:

@@ -186,6 +186,12 @@ class StreamRun:
         options = self.options
         if options.state_path is None:
             return None
+        if self.model.signature.is_late:
+            raise RecordingError(
+                f"--state-file counts predictions as frames, and outputs of {self.model.name!r} "
+                "come later than their frames or slower: leave it out, and keep "
+                "session.snapshot() in a program of your own"
+            )
         _expect_apart(options.state_path, options)
         state = read_state(options.state_path)
         if not options.is_resumed:

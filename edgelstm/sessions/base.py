@@ -15,7 +15,15 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.base import Blocks, Kernel, NeedsGuards, StateKeeper
+from edgelstm.engines.base import (
+    Blocks,
+    Kernel,
+    NeedsGuards,
+    StateKeeper,
+    all_outputs,
+    code_of,
+    tells_news,
+)
 from edgelstm.errors import InternalError, NonFiniteStateError, StreamError
 from edgelstm.memory import allocate_block
 from edgelstm.samples import Frame, Result, by_name, convert_sample, refusal_error
@@ -93,6 +101,7 @@ class Session(ABC):
 
     __slots__ = (
         "_blocks",
+        "_fine",
         "_inputs",
         "_kernel",
         "_model_id",
@@ -103,6 +112,7 @@ class Session(ABC):
         "_signature",
         "_state_init",
         "_step",
+        "_tells_news",
         "_turn",
     )
 
@@ -131,6 +141,8 @@ class Session(ABC):
         self._outputs = [view(self._blocks.outputs, spec) for spec in signature.outputs]
         self._result = self._as_result(self._outputs)
         self._step = kernel.bind(self._blocks)
+        self._tells_news = tells_news(kernel)
+        self._fine = all_outputs(signature) if self._tells_news else 0
         keeper: object = self._step
         self._settle = keeper.settle if isinstance(keeper, StateKeeper) else _state_is_here
         self._prepare()
@@ -176,6 +188,13 @@ class Session(ABC):
         """
         with self._turn:
             self._refuse_method("call")
+
+    def finish(self) -> Result:
+        """Tell that the recording is over, and get what still comes; nothing, but of streams."""
+        with self._turn:
+            self._expect_open()
+            empty = [np.empty((0, *x.shape), x.dtype) for x in self._outputs]
+            return self._as_result(empty)
 
     @abstractmethod
     def advance(self, values: Mapping[str, Any]) -> Result:
@@ -358,6 +377,10 @@ class Session(ABC):
             done,
             outputs,
         )
+
+    def _code(self, returned: int) -> int:
+        """What a step or run returned, as engines say it."""
+        return code_of(returned) if self._tells_news else returned
 
     def _refuse(self, code: int, arrays: list[Array], is_block: bool = False) -> NoReturn:
         specs = self._signature.inputs

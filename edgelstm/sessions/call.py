@@ -36,7 +36,7 @@ class CallSession(Session):
         with self._turn:
             self._expect_open()
             self._fill(inputs)
-            code = self._step()
+            code = self._code(self._step())
             if code:
                 self._refuse(code, self._inputs)
             return self._as_result([output.copy() for output in self._outputs])

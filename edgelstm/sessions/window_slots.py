@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.base import Blocks, Kernel
+from edgelstm.engines.base import Blocks, Kernel, code_of, tells_news
 from edgelstm.memory import Block, allocate_block
 from edgelstm.signature import Signature
 
@@ -204,6 +204,7 @@ class SteppedSlots:
         self, kernel: Kernel, signature: Signature, slots: int, state_bytes: int, scratch_bytes: int
     ) -> None:
         self._kernel, self._output_bytes = kernel, signature.output_bytes
+        self._tells_news = tells_news(kernel)
         scratch = allocate_block(scratch_bytes)
         self._blocks = [
             Blocks(
@@ -223,7 +224,8 @@ class SteppedSlots:
         for slot in range(used):
             result = np.empty((count, size), np.uint8)
             run = self._kernel.bind_run(self._blocks[slot], inputs, result, count)
-            codes[slot] = run()
+            returned = run()
+            codes[slot] = code_of(returned) if self._tells_news else returned
             rows[:, slot] = result
         return codes if codes.any() else None
 

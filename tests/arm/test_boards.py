@@ -55,7 +55,7 @@ int main(void)
     for (frame = 0; frame < FRAMES; ++frame) {{
         const unsigned char *in = (const unsigned char *)trial + frame * TUG_PHASE_INPUT_BYTES;
         int best = 0;
-        if (tug_phase_step(tug_phase_weights, &state, &scratch, in, &out) != 0) {{
+        if (tug_phase_step(tug_phase_weights, &state, &scratch, in, &out) < 0) {{
             return 1;
         }}
         for (k = 1; k < 5; ++k) {{
@@ -98,7 +98,7 @@ int main(void)
     __asm volatile("mov %0, sp" : "=r"(top));
     net_init(&state, &scratch);
     paint(top - 64); /* below the frames of paint() and used() themselves */
-    code = net_step(net_weights, &state, &scratch, in, out);
+    code = net_step(net_weights, &state, &scratch, in, out) < 0;
     step = 64 + used(top - 64);
     paint(top - 64);
     code |= net_run(net_weights, &state, &scratch, in, out, 3);

@@ -67,7 +67,7 @@ int main(void)
     for (step = 0; step < STEPS; ++step) {
         fill(in, NET_INPUT_BYTES);
         memcpy(before, state, NET_STATE_BYTES);
-        code = net_step(weights, state, scratch, in, out);
+        code = net_step(weights, state, scratch, in, out) < 0;
         if (code != 0 && memcmp(before, state, NET_STATE_BYTES) != 0) {
             return 3; /* refused, and changed all the same */
         }
@@ -118,7 +118,7 @@ int main(void)
 {
     int before = calls, code;
     net_init(&state, &scratch);
-    code = net_step(net_weights, &state, &scratch, in, out);
+    code = net_step(net_weights, &state, &scratch, in, out) < 0;
     code |= net_run(net_weights, &state, &scratch, in, out, 50);
     code |= net_selftest(&state, &scratch);
     net_reset(&state);

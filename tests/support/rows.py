@@ -236,13 +236,12 @@ ROWS = (
         ),
     ),
     Row(
-        "attention (also the operators of ONNX and com.microsoft), softmax, pooling or Flatten "
-        "over time",
+        "attention of frames to frames (also the operators of ONNX and com.microsoft), softmax "
+        "over time that is shown, Flatten over time",
         "refused, with the reason",
         "yes",
         (
-            Case(behind_lstm("Softmax", axis=0), MIXES),
-            Case(behind_lstm("ReduceMax", axes=[0]), MIXES),
+            Case(behind_lstm("Softmax", axis=0), "needs all frames"),
             Case(
                 node(
                     "Attention",
@@ -257,15 +256,35 @@ ROWS = (
         ),
     ),
     Row(
-        "Conv, ConvTranspose, pooling, Pad, Resize, every Reduce*, ranking, logic, computed "
+        "Conv, Max/Average/Lp pooling, Pad with a constant, Slice and Concat with constants along "
+        "time: any kernel, stride, dilation and padding",
+        "rings of the newest frames; the output's rate and delay are told, `finish()` gives its "
+        "end",
+        "yes",
+        (
+            Case(node("Conv", normal(1, 3, 9), normal(4, 3, 3, seed=1))),
+            Case(node("MaxPool", normal(1, 3, 9), kernel_shape=[2], strides=[2])),
+        ),
+    ),
+    Row(
+        "Sum, Mean, Max, Min, Prod, L1, L2, LogSumExp, ArgMax, ArgMin, CumSum, global pooling and "
+        "attention pooling over time",
+        "any-time outputs of a finite state",
+        "yes",
+        (
+            Case(behind_lstm("ReduceMax", axes=[0])),
+            Case(behind_lstm("ReduceMean", axes=[0])),
+            Case(behind_lstm("ReduceLogSumExp", axes=[0])),
+            Case(behind_lstm("ArgMax", axis=0)),
+        ),
+    ),
+    Row(
+        "ConvTranspose, Resize, ranking, logic, computed "
         "indices, Einsum and the other operators that "
         "[OPERATORS.md](compiler/edgelstm_compiler/onnx_import/OPERATORS.md) lists",
         "per frame, where they do not reach along time; else refused, with the reason",
         "yes",
-        (
-            Case(node("Conv", normal(1, 3, 9), normal(4, 3, 3, seed=1)), NOTHING),
-            Case(node("TopK", normal(2, 6), np.array([3]), outputs=2, opset=11), NOTHING),
-        ),
+        (Case(node("TopK", normal(2, 6), np.array([3]), outputs=2, opset=11), NOTHING),),
     ),
     Row(
         "sequences of tensors of known length",

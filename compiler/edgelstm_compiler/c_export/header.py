@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from edgelstm.admission import return_codes
 from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
+from edgelstm.engines.base import MOST_BITS
 from edgelstm.memory import ALIGNMENT
+from edgelstm.sessions.chunks import chunk_frames
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.c_export.borders import Border, borders, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
@@ -48,6 +50,8 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
         time=compile_mode(signature.mode).about_time(signature),
         floats=where_floats_are(artifact).value,
         macros=macros,
+        timing=_time_macros(signature),
+        finish=_finish(signature),
         state_offsets=_state_macros(signature),
         scales=_border_macros(signature, found),
         alignment=ALIGNMENT,
@@ -77,6 +81,38 @@ def _block_type(kind: str, name: str, size: int, says: str) -> str:
         upper=name.upper(),
         name=name,
         kind=kind,
+    )
+
+
+def _time_macros(signature: Signature) -> str:
+    """When each output is new."""
+    upper = signature.name.upper()
+    lines = [
+        "/* FRAMES: that a step takes. TAIL: steps behind the last frame in which something comes.",
+        "   Of each output: its BIT in what a step returns, frames from one value to the next",
+        "   (STRIDE), and frames by which it is late (DELAY). */",
+        f"#define {upper}_FRAMES {chunk_frames(signature)}",
+        f"#define {upper}_TAIL {signature.tail}",
+    ]
+    fields = identifiers(spec.name for spec in signature.outputs)
+    for index, (field, spec) in enumerate(zip(fields, signature.outputs, strict=True)):
+        name = f"{upper}_{field.upper()}"
+        if index < MOST_BITS:
+            lines.append(f"#define {name}_BIT {index}")
+        lines += [f"#define {name}_STRIDE {spec.stride}", f"#define {name}_DELAY {spec.delay}"]
+    return "\n".join([*lines, ""])
+
+
+def _finish(signature: Signature) -> str:
+    if not signature.tail:
+        return ""
+    name = signature.name
+    return fill(
+        __package__,
+        "finish.h",
+        name=name,
+        upper=name.upper(),
+        indent=" " * len(f"int32_t {name}_finish("),
     )
 
 

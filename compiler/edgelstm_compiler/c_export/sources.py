@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgelstm.artifact import STATE_SECTION, Artifact
-from edgelstm.signature import TensorSpec
+from edgelstm.engines.base import MOST_BITS
+from edgelstm.signature import CLOCK, END, NO_END, TensorSpec
 from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.names import identifiers, word_count, words
 from edgelstm_compiler.templates import fill
@@ -21,7 +22,35 @@ def model_source(artifact: Artifact) -> str:
         table = fill(__package__, "first_state.c", count=word_count(len(first)), words=words(first))
         value = "(uint8_t)(first_state[i / 4] >> (8 * (i % 4)))"
         reset = fill(__package__, "reset.c", upper=upper, value=value)
-    return fill(__package__, "model.c", name=name, upper=upper, table=table, reset=reset)
+    return fill(
+        __package__,
+        "model.c",
+        name=name,
+        upper=upper,
+        table=table,
+        reset=reset,
+        finish=_finish(artifact),
+    )
+
+
+def _is_new(index: int) -> str:
+    return f"((new >> {index}) & 1) && " if index < MOST_BITS else ""
+
+
+def _finish(artifact: Artifact) -> str:
+    """NAME_finish, of models in which something comes behind the last frame."""
+    signature = artifact.signature
+    if not signature.tail:
+        return ""
+    places = {spec.name: spec.offset_bytes for spec in signature.states}
+    return fill(
+        __package__,
+        "finish.c",
+        name=artifact.name,
+        clock=places[CLOCK],
+        end=places[END],
+        unknown=NO_END,
+    )
 
 
 def selftest_source(artifact: Artifact, golden: Golden) -> str:
@@ -30,7 +59,8 @@ def selftest_source(artifact: Artifact, golden: Golden) -> str:
     signature = artifact.signature
     fields = identifiers(spec.name for spec in signature.outputs)
     checks = "\n".join(
-        _check(field, spec) for field, spec in zip(fields, signature.outputs, strict=True)
+        _check(index, field, spec)
+        for index, (field, spec) in enumerate(zip(fields, signature.outputs, strict=True))
     )
     compares = sorted({spec.dtype.c_name for spec in signature.outputs})
     functions = "\n".join(_compare(kind, golden.tolerance) for kind in compares)
@@ -64,12 +94,12 @@ def example_source(artifact: Artifact) -> str:
     return fill(__package__, "example.c", name=artifact.name)
 
 
-def _check(field: str, spec: TensorSpec) -> str:
+def _check(index: int, field: str, spec: TensorSpec) -> str:
     start = f"&out.{field}" + "[0]" * len(spec.shape)
     count = spec.nbytes // spec.dtype.itemsize
     wanted = f"expected + {spec.offset_bytes}"
     return (
-        f"        if (!equal_{spec.dtype.c_name}({start}, {wanted}, {count})) {{\n"
+        f"        if ({_is_new(index)}!equal_{spec.dtype.c_name}({start}, {wanted}, {count})) {{\n"
         f"            return 1 + step;\n        }}"
     )
 

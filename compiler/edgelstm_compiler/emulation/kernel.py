@@ -13,7 +13,7 @@ from edgelstm.artifact import STATE_SECTION, WEIGHTS_SECTION, Artifact
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.code_sizes import SIZES, expect_sizes
-from edgelstm.engines.native import CODE_PREFIX, memory_sizes
+from edgelstm.engines.native import CODE_PREFIX, memory_sizes, returns_news
 from edgelstm.errors import ArtifactFormatError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
 from edgelstm_compiler.elf import X86_64
@@ -101,6 +101,7 @@ class EmulatedKernel:
         found = self._machine.numbers(f"{self._name}_sizes", len(SIZES))
         if found is not None:
             expect_sizes(found, memory_sizes(artifact.manifest, artifact.signature), chosen)
+        self._tells_news = returns_news(artifact.container)
         weights = bytes(artifact.container.section(WEIGHTS_SECTION))
         self._weights = self._machine.allocate(len(weights))
         self._machine.write(self._weights, weights)
@@ -108,6 +109,11 @@ class EmulatedKernel:
         self._state = self._machine.allocate(sizes["state_bytes"])
         self._scratch = self._machine.allocate(sizes["scratch_bytes"])
         self._room: dict[str, tuple[int, int]] = {}
+
+    @property
+    def tells_news(self) -> bool:
+        """Whether the code returns a mask of new outputs."""
+        return self._tells_news
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -74,6 +74,7 @@ class StepOutput:
         stride: input frames per output frame.
         delay: frames by which the output lags.
         warm_up: frames before it is defined.
+        tail: steps behind the last frame in which it still gives something.
     """
 
     name: str
@@ -83,11 +84,16 @@ class StepOutput:
     stride: int = 1
     delay: int = 0
     warm_up: int = 0
+    tail: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepGraph:
-    """One chunk of a network: the step of a stream, or a whole call (mode "call", no states)."""
+    """One chunk of a network: the step of a stream, or a whole call (mode "call", no states).
+
+    Args:
+        most_frames: after how many frames the stream ends; None: never.
+    """
 
     name: str
     mode: Mode
@@ -96,6 +102,7 @@ class StepGraph:
     nodes: tuple[Node, ...]
     constants: tuple[Constant, ...]
     states: tuple[State, ...] = ()
+    most_frames: int | None = None
 
 
 AnyGraph = TypeVar("AnyGraph", Graph, StepGraph)

@@ -46,7 +46,7 @@ def print_program(program: Program) -> str:
     rate = "-" if signature.rate_hz is None else json.dumps(signature.rate_hz)
     lines = [
         f"program {json.dumps(signature.name)} mode={signature.mode} rate_hz={rate} "
-        f"macs={program.macs}{_state_check(signature)}",
+        f"macs={program.macs}{_state_check(signature)}{_end(signature)}",
         f"memory input={signature.input_bytes} output={signature.output_bytes} "
         f"scratch={program.scratch_bytes} weights=@{_digest(program.weights)} "
         f"state=@{_digest(program.state_init)}"
@@ -108,13 +108,18 @@ def _place(spec: TensorSpec | StateSpec) -> str:
     return f"{json.dumps(spec.name)}: {kind} at {spec.offset_bytes}"
 
 
+def _end(signature: Signature) -> str:
+    return "" if signature.most_frames is None else f" most_frames={signature.most_frames}"
+
+
 def _tensor(spec: TensorSpec) -> str:
     time = "-" if spec.time_axis is None else spec.time_axis
+    tail = f" tail={spec.tail}" if spec.tail else ""
     limit = f" limit={spec.limit!r}" if math.isfinite(spec.limit) else ""
     ranges = f" ranges={json.dumps(spec.ranges)}" if spec.ranges else ""
     return (
         f"{_place(spec)} model={list(spec.model_shape)} time={time} unit={json.dumps(spec.unit)} "
-        f"stride={spec.stride} delay={spec.delay} warm_up={spec.warm_up}{limit}{ranges}"
+        f"stride={spec.stride} delay={spec.delay} warm_up={spec.warm_up}{tail}{limit}{ranges}"
     )
 
 
@@ -153,6 +158,7 @@ class _Parser:
         self.inputs: list[TensorSpec] = []
         self.outputs: list[TensorSpec] = []
         self.states: list[StateSpec] = []
+        self.most_frames: int | None = None
         self.phases: dict[int, tuple[Phase, ...]] = {}
         self.buffers: dict[tuple[Any, ...], Buffer] = {}
         self.calls: list[Call] = []
@@ -169,6 +175,7 @@ class _Parser:
             self.checks_states = bool(cursor.skip("checks_states"))
             if cursor.skip("state_limit="):
                 self.state_limit = float(cursor.json())
+            self.most_frames = int(cursor.take(r"\d+")) if cursor.skip("most_frames=") else None
         elif cursor.skip("memory "):
             sizes = [cursor.number(key) for key in ("input=", "output=", "scratch=")]
             blocks = [self.block(cursor, key) for key in ("weights=@", "state=@")]
@@ -213,6 +220,7 @@ class _Parser:
         cursor.expect("unit=")
         unit = cursor.json()
         stride, delay, warm_up = (cursor.number(key) for key in ("stride=", "delay=", "warm_up="))
+        tail = int(cursor.take(r"\d+")) if cursor.skip("tail=") else 0
         limit = float(cursor.json()) if cursor.skip("limit=") else math.inf
         ranges = typed(
             tuple[tuple[int, float, float], ...], cursor.json() if cursor.skip("ranges=") else []
@@ -230,6 +238,7 @@ class _Parser:
             warm_up,
             limit,
             ranges,
+            tail=tail,
         )
 
     def call(self, cursor: Cursor) -> None:
@@ -282,6 +291,7 @@ class _Parser:
             rate_hz,
             self.checks_states,
             self.state_limit,
+            most_frames=self.most_frames,
         )
         calls = tuple(self.calls)
         return Program(signature, calls, weights, state_init, scratch_bytes, macs, self.shadow)

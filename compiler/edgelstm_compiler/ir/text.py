@@ -44,6 +44,8 @@ def print_graph(graph: Graph | StepGraph) -> str:
     """The graph as text; `graph_data` gives what does not fit into it."""
     head = "graph" if isinstance(graph, Graph) else "step"
     mode = f" mode={graph.mode}" if isinstance(graph, StepGraph) else ""
+    if isinstance(graph, StepGraph) and graph.most_frames is not None:
+        mode += f" most frames={graph.most_frames}"
     lines = [f"{head} {json.dumps(graph.name)}{mode}"]
     if isinstance(graph, Graph):
         lines += [f"in {_typed(value)}" for value in graph.inputs]
@@ -66,6 +68,7 @@ def print_graph(graph: Graph | StepGraph) -> str:
         lines += [
             f"out {json.dumps(out.name)} = {_ref(out.value)}{_axes(out.time_axis, out.batch_axis)}"
             f" stride={out.stride} delay={out.delay} warm_up={out.warm_up}"
+            f"{f' tail={out.tail}' if out.tail else ''}"
             for out in graph.outputs
         ]
     return "\n".join(lines) + "\n"
@@ -153,6 +156,7 @@ class _Parser:
         self.values: dict[str, Value] = {}
         self.inputs: list[StepInput] = []
         self.constants: list[Constant] = []
+        self.most_frames: int | None = None
         self.states: list[tuple[str, TensorType, Array, Value, str]] = []
         self.nodes: list[Node] = []
         self.outputs: list[StepOutput] = []
@@ -166,6 +170,7 @@ class _Parser:
             if stage == "step":
                 cursor.expect("mode=")
                 mode = cursor.take(rf"(?:{'|'.join(MODES)})\b")
+                self.most_frames = cursor.number("frames=") if cursor.skip("most ") else None
             self.head = (stage, name, mode)
         elif cursor.skip("in "):
             value = self.define(cursor)
@@ -192,7 +197,7 @@ class _Parser:
             axes = cursor.axes()
             numbers = [
                 int(cursor.take(r"\d+")) if cursor.skip(key) else default
-                for key, default in (("stride=", 1), ("delay=", 0), ("warm_up=", 0))
+                for key, default in (("stride=", 1), ("delay=", 0), ("warm_up=", 0), ("tail=", 0))
             ]
             self.outputs.append(StepOutput(name, value, *axes, *numbers))
         else:
@@ -263,6 +268,7 @@ class _Parser:
             nodes,
             constants,
             states,
+            self.most_frames,
         )
 
 

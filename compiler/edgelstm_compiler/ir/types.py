@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.time import Time
 
 Array = NDArray[Any]
 
@@ -106,6 +107,28 @@ class Op:
     ) -> tuple[Tie, ...]:
         """Axes that pass through unmixed: every slice along them is computed independently."""
         raise NotImplementedError
+
+    def moves(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Axes beside the ties that are time where the input's is, but moved, thinned or mixed.
+
+        `time` says by how much.
+        """
+        del inputs, outputs
+        return ()
+
+    def time(self, time: Time, index: int, axis: int, inputs: Sequence[TensorType | None]) -> Time:
+        """How the output that `ties` or `moves` lead to stands to the frames.
+
+        Args:
+            time: of the input.
+            index: of the input.
+            axis: of the input that is time.
+            inputs: types of all inputs over some number of frames.
+        """
+        del index, axis, inputs
+        return time
 
     def resized(self, output_axis: int, extent: int) -> Op:
         """The operator for another extent of that axis of its outputs, where its fields name it."""

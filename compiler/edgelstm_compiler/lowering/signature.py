@@ -50,6 +50,7 @@ def make_signature(
         rate_hz=rate_hz,
         checks_states=bounds.limits.checks_states,
         state_limit=bounds.limits.state_limit,
+        most_frames=graph.most_frames,
     )
 
 
@@ -79,7 +80,9 @@ def _place(
         at = align(at, tensor.dtype.itemsize)
         widest = max(widest, tensor.dtype.itemsize)
         timing = (
-            (item.stride, item.delay, item.warm_up) if isinstance(item, StepOutput) else (1, 0, 0)
+            (item.stride, item.delay, item.warm_up, item.tail)
+            if isinstance(item, StepOutput)
+            else (1, 0, 0, 0)
         )
         specs.append(
             TensorSpec(
@@ -92,6 +95,7 @@ def _place(
                 stride=timing[0],
                 delay=timing[1],
                 warm_up=timing[2],
+                tail=timing[3],
             )
         )
         at += tensor.nbytes

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.graph import Graph, Output
-from edgelstm_compiler.ir.ops import Concat
+from edgelstm_compiler.ir.ops import Concat, CumSum, Windows
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.onnx_import.frames import FrameCountError
 from edgelstm_compiler.onnx_import.tensors import first_non_finite, is_other_float
@@ -142,8 +142,10 @@ class GraphBuilder:
         shape stays what it was.
         """
         types = [None if value is None else value.type for value in inputs]
-        ties = op.ties(types, [value.type for value in outputs])
-        through = {(tie.input, tie.input_axis) for tie in ties}
+        results = [value.type for value in outputs]
+        ties = op.ties(types, results)
+        moves = op.moves(types, results) if isinstance(op, (Windows, CumSum)) else ()
+        through = {(tie.input, tie.input_axis) for tie in (*ties, *moves)}
         is_lost = any(
             grows != 0 and (place, axis) not in through
             for place, value in enumerate(inputs)
@@ -162,6 +164,11 @@ class GraphBuilder:
             grows = 0 if source is None else self.growth(source)[tie.input_axis]
             if grows != 0 or found[tie.output][tie.output_axis] is None:
                 found[tie.output][tie.output_axis] = grows
+        for tie in moves:
+            source = inputs[tie.input]
+            grows = 0 if source is None else self.growth(source)[tie.input_axis]
+            if grows != 0:
+                found[tie.output][tie.output_axis] = _moved(op, tie.input_axis, grows)
         if isinstance(op, Concat):
             parts = [0 if value is None else self.growth(value)[op.axis] for value in inputs]
             known = [part for part in parts if part is not None]
@@ -272,3 +279,11 @@ def check_weights(name: str, data: Array, reader: str) -> None:
             f"{reader}: the constant '{name}' holds {data[where]} at {list(where)}; "
             "the training diverged or the file is damaged"
         )
+
+
+def _moved(op: Op, axis: int, grows: int | None) -> int | None:
+    """Growth of an axis that a kernel moves along; every few elements are no straight line."""
+    if not isinstance(op, Windows) or grows is None:
+        return grows
+    spread, stride = op.spread[axis - 2], op.stride[axis - 2]
+    return grows * spread // stride if grows * spread % stride == 0 else None

@@ -349,6 +349,7 @@ class QuantizedBuilder:
             tuple(self.nodes),
             tuple(self._constants),
             tuple(states),
+            self.graph.most_frames,
         )
 
     def _output(self, out: StepOutput, integer: bool) -> StepOutput:

@@ -213,7 +213,7 @@ def _run(
     shapes = {out.name: out.value.type.shape for out in graph.outputs}
     single = artifact.session()
     whole, rows = (
-        {name: x.reshape(steps, *shapes[name]) for name, x in found.items()}
+        {name: x.reshape(len(x), *shapes[name]) for name, x in found.items()}
         for found in (run_pieces(session, frames, steps), step_through(single, frames, steps))
     )
     after = read_states(session)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgelstm.engines.numpy_ops import bound
+from edgelstm.sessions.due import due_rows
 from edgelstm_compiler.ir.fields import executed
 from edgelstm_compiler.ir.graph import StepGraph, StepInput
 from edgelstm_compiler.ir.types import Array
@@ -69,7 +70,11 @@ class Replay:
             values = self.step(chunk)
             for name, value in names.items():
                 rows[name].append(values[value])
-        return {name: np.stack(row) for name, row in rows.items()}
+        stacked = {name: np.stack(row) for name, row in rows.items()}
+        for out in self.graph.outputs:
+            data = stacked[out.name]
+            stacked[out.name] = data[due_rows(out, 0, len(data), None)]
+        return stacked
 
 
 def chunks(graph: StepGraph, recording: Recording) -> list[dict[str, Array]]:

@@ -144,7 +144,7 @@ class Runner:
         result = session.advance_all(frames)
         rows = result if isinstance(result, dict) else {signature.outputs[0].name: result}
         shapes = {out.name: out.value.type.shape for out in self._graph.outputs}
-        return {name: np.array(x).reshape(len(pieces), *shapes[name]) for name, x in rows.items()}
+        return {name: np.array(x).reshape(len(x), *shapes[name]) for name, x in rows.items()}
 
 
 def runs_native(artifact: Artifact) -> bool:

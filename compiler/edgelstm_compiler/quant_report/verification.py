@@ -82,7 +82,8 @@ def _step(restored: Restored, runner: Runner, recording: Recording) -> dict[str,
         result = session.advance(frame)
         for name, collected in rows.items():
             value = result[name] if isinstance(result, dict) else result
-            collected.append(np.array(value).reshape(shapes[name]))
+            if value is not None:
+                collected.append(np.array(value).reshape(shapes[name]))
     return {name: runner.to_floats(name, np.stack(items)) for name, items in rows.items()}
 
 

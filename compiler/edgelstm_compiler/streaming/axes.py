@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 
 from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.ir.ops import Binary, Broadcast, Recurrent, Scan
+from edgelstm_compiler.ir.ops import Binary, Broadcast, CumSum, Recurrent, Scan, Windows
 from edgelstm_compiler.ir.ops.recurrent import X
-from edgelstm_compiler.ir.types import Value
+from edgelstm_compiler.ir.types import Op, Value
 
 _Axis = tuple[Value, int]
 
@@ -42,6 +42,36 @@ def _unbatched(graph: Graph) -> set[Value]:
     }
 
 
+def walked_axes(
+    graph: Graph, cells: Container[str] | None = None
+) -> tuple[list[_Axis], list[_Axis]]:
+    """Axes that are time for sure, and beside them batch.
+
+    Recurrent layers and Scans say it; where there are none, what moves along a single axis:
+    convolutions and pooling over one spatial axis, running sums.
+    """
+    frames = walked_values(graph, cells)
+    if frames or cells is not None:
+        unbatched = _unbatched(graph)
+        batch = [(value, 1) for value in frames if value not in unbatched]
+        return [(value, 0) for value in frames], batch
+    frames = [value for value in _read_by(graph, Windows) if value.type.rank == 3]
+    if frames:
+        return [(value, 2) for value in frames], [(value, 0) for value in frames]
+    return [
+        (x, node.op.axis)
+        for node in graph.nodes
+        if isinstance(node.op, CumSum)
+        for x in node.inputs[:1]
+        if x is not None
+    ], []
+
+
+def _read_by(graph: Graph, kind: type[Op]) -> list[Value]:
+    first = [node.inputs[0] for node in graph.nodes if isinstance(node.op, kind)]
+    return [value for value in first if value is not None]
+
+
 class AxisClasses:
     """Axes joined by the ties of the operators they run through (union-find).
 
@@ -54,16 +84,17 @@ class AxisClasses:
         self._parent: dict[_Axis, _Axis] = {}
         for node in graph.nodes:
             types = [value.type if value is not None else None for value in node.inputs]
-            for tie in node.op.ties(types, [value.type for value in node.outputs]):
+            results = [value.type for value in node.outputs]
+            moves = node.op.moves(types, results) if cells is None else ()
+            for tie in (*node.op.ties(types, results), *moves):
                 source = node.inputs[tie.input] if tie.input < len(node.inputs) else None
                 if source is not None:
                     self._join(
                         (source, tie.input_axis), (node.outputs[tie.output], tie.output_axis)
                     )
-        frames = walked_values(graph, cells)
-        self._time = self._roots((value, 0) for value in frames)
-        self._batch = self._roots((value, 1) for value in frames if value not in _unbatched(graph))
-        self._batch -= self._time
+        time, batch = walked_axes(graph, cells)
+        self._time = self._roots(time)
+        self._batch = self._roots(batch) - self._time
 
     def time_axes(self, value: Value) -> tuple[int, ...]:
         """Axes of the value that run along time (more than one: frames against frames)."""

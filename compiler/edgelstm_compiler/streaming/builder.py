@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgelstm_compiler.ir.graph import Graph, State, constant_data
+from edgelstm_compiler.ir.ops import Reshape, Where
+from edgelstm_compiler.ir.time import Newest, Time
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.streaming.axes import AxisClasses
+from edgelstm_compiler.streaming.clock import Clock
+from edgelstm_compiler.streaming.history import History
 from edgelstm_compiler.streaming.refusal import CannotStepError
+
+if TYPE_CHECKING:
+    from edgelstm_compiler.streaming.weights_rule import Weights
 
 
 class StepBuilder:
@@ -16,15 +25,32 @@ class StepBuilder:
     Attributes:
         axes: which axes are time and batch in the sequence graph.
         steps: number of frames in the sequence graph.
+        clock: what step it is, and which values have an element in it.
+        history: what is kept of earlier elements.
+        most_frames: after how many the stream ends; None: never.
+        weights: what stands for weights over time, see `weights_rule.py`.
+        maxima: the largest of all frames of a value.
+        counted: sums over time, with the time of their terms, the terms a frame, and all of them.
     """
 
-    def __init__(self, graph: Graph, axes: AxisClasses, steps: int) -> None:
+    def __init__(
+        self, graph: Graph, axes: AxisClasses, steps: int, *, drains: bool = False
+    ) -> None:
         self.axes = axes
         self.steps = steps
+        self.clock = Clock(self, drains=drains)
+        self.history = History(self, graph)
         self._data = constant_data(graph)
         self._new: dict[Value, Value] = {}
-        self._reduced: set[Value] = set()
+        self._times: dict[Value, Time] = {}
+        self._newest: dict[Value, Newest] = {}
         self._names: set[str] = set()
+        self._node_names = {node.name for node in graph.nodes}
+        self._origin = ""
+        self.most_frames: int | None = None
+        self.weights: dict[Value, Weights] = {}
+        self.maxima: dict[Value, Value] = {}
+        self.counted: dict[Value, tuple[Time, int, int]] = {}
         self._constants: dict[Value, Constant] = {}
         self.nodes: list[Node] = []
         self.states: list[State] = []
@@ -48,7 +74,53 @@ class StepBuilder:
 
     def is_reduced(self, value: Value) -> bool:
         """Whether the value is the newest frame's view of something (any-time)."""
-        return value in self._reduced
+        return value in self._newest
+
+    def newest(self, value: Value) -> Newest | None:
+        """How an any-time value stands to the frames."""
+        return self._newest.get(value)
+
+    def time_of(self, value: Value) -> Time | None:
+        """How a value along time stands to the frames; None where it is not along time.
+
+        Raises:
+            CannotStepError: it repeats something so often that nobody knows at which rate.
+        """
+        if value in self._times:
+            return self._times[value]
+        axis = self.time_axis(value)
+        if axis is None:
+            return None
+        if value.type.shape[axis] != self.steps:
+            raise CannotStepError(
+                f"{value.name!r} has {value.type.shape[axis]} frames of the {self.steps}, and does "
+                "not come from frames"
+            )
+        return Time()
+
+    def is_repeated(self, value: Value) -> bool:
+        """Whether a value along time is the same in every frame, as far as its nodes tell."""
+        return value not in self._times and self.time_axis(value) is not None
+
+    def set_time(self, value: Value, time: Time) -> None:
+        """Say how a value along time stands to the frames.
+
+        Raises:
+            CannotStepError: it has another number of elements than that makes.
+        """
+        axis = self.time_axis(value)
+        assert axis is not None
+        extent = value.type.shape[axis]
+        if extent != time.count(self.steps) and self.steps > 1:
+            raise CannotStepError(
+                f"{value.name!r} has {extent} frames of {self.steps}, expected "
+                f"{time.count(self.steps)}"
+            )
+        self._times[value] = time
+
+    def set_newest(self, value: Value, newest: Newest) -> None:
+        """Say that the value is an any-time view."""
+        self._newest[value] = newest
 
     def frame_type(self, value: Value) -> TensorType:
         """The type of the value for one frame."""
@@ -67,6 +139,8 @@ class StepBuilder:
         """
         if value is None or value in self._new:
             return None if value is None else self._new[value]
+        if value in self.weights:
+            raise self.weights[value].refusal()
         data = self._data[value]
         axis = self.time_axis(value)
         if axis is not None:
@@ -91,19 +165,65 @@ class StepBuilder:
         self._new[value] = new
         return new
 
-    def alias(self, value: Value, stands_for: Value, *, reduced: bool = False) -> None:
-        """Let `value` be what `stands_for` is."""
-        self._new[value] = self._new[stands_for]
-        if reduced or stands_for in self._reduced:
-            self._reduced.add(value)
-
     def stand_for(self, value: Value, new: Value) -> None:
-        """Let a value of the step graph be the counterpart of one of the sequence graph."""
+        """Let a value of the step graph be the counterpart of `value`.
+
+        Raises:
+            CannotStepError: it has another type.
+        """
+        if new.type != self.frame_type(value):
+            raise CannotStepError(
+                f"{value.name!r} is {new.type} for one frame, expected {self.frame_type(value)}"
+            )
         self._new[value] = new
 
-    def mark_reduced(self, value: Value) -> None:
-        """The value is an any-time view."""
-        self._reduced.add(value)
+    def stand_for_newest(self, value: Value, new: Value, newest: Newest) -> None:
+        """Let a value of the step graph be an any-time view."""
+        self.stand_for(value, new)
+        self.set_newest(value, newest)
+
+    def carried_value(self, name: str, init: Array) -> Value:
+        """What a state holds at the start of a step."""
+        return Value(self.fresh_name(f"{name}_in"), Constant.of("", init).value.type)
+
+    def compute(self, op: Op, *inputs: Value | None, name: str = "") -> Value:
+        """The one result of a further node, which the sequence graph does not have."""
+        types = op.infer([value.type if value is not None else None for value in inputs])
+        base = name or f"stream.{op.kind.lower()}"
+        value = Value(self.fresh_name(base), types[0])
+        self.nodes.append(Node(op, inputs, (value,), self.fresh_node_name(base), self._origin))
+        return value
+
+    def choose(self, condition: Value, a: Value, b: Value) -> Value:
+        """`a` where a truth value (1,) holds, else `b` of the same shape, or repeated."""
+        chosen = self.compute(Where(), condition, a, b)
+        return chosen if a.type.rank else self.compute(Reshape(()), chosen)
+
+    def limit_frames(self, frames: int) -> None:
+        """The stream ends behind so many frames, at the latest."""
+        self.most_frames = min(frames, self.most_frames or frames)
+
+    def begin(self, node: Node) -> None:
+        """What is added now comes from this node."""
+        self._origin = node.origin
+
+    def fresh_node_name(self, name: str) -> str:
+        """A name of a node that is not taken, and now is."""
+        candidate, count = name, 1
+        while candidate in self._node_names:
+            count += 1
+            candidate = f"{name}.{count}"
+        self._node_names.add(candidate)
+        return candidate
+
+    def fresh_state(self, name: str) -> str:
+        """A name of a state that is not taken."""
+        taken = {state.name for state in self.states}
+        candidate, count = name, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}.{count}"
+        return candidate
 
     def emit(self, node: Node, op: Op, inputs: tuple[Value | None, ...]) -> Node:
         """The node's counterpart, defining its outputs.

@@ -1,19 +1,15 @@
-"""Operators in a stream: those that treat every frame alike, and those that pick the newest."""
+"""Operators in a stream that treat every frame alike; operands of different delay are aligned."""
 
 from __future__ import annotations
 
-from edgelstm_compiler.ir.ops import (
-    Broadcast,
-    Gather,
-    LayerNorm,
-    MatMul,
-    Reshape,
-    Slice,
-    Softmax,
-)
-from edgelstm_compiler.ir.types import Node, Value
+from collections.abc import Mapping
+
+from edgelstm_compiler.ir.ops import Broadcast, LayerNorm, MatMul, Reshape, Softmax
+from edgelstm_compiler.ir.time import Newest, Time, aligned
+from edgelstm_compiler.ir.types import Node, Tie, Value
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.refusal import CannotStepError
+from edgelstm_compiler.streaming.tables import table_of
 
 
 def step_per_frame(node: Node, builder: StepBuilder) -> None:
@@ -26,98 +22,90 @@ def step_per_frame(node: Node, builder: StepBuilder) -> None:
     """
     axes = {value: builder.time_axis(value) for value in node.outputs}
     timed = any(axis is not None for axis in axes.values())
-    types = [value.type if value is not None else None for value in node.inputs]
-    ties = node.op.ties(types, [value.type for value in node.outputs])
-    reduced = False
-    for index, value in enumerate(node.inputs):
-        if value is None:
-            continue
-        reduced |= builder.is_reduced(value)
-        axis = builder.time_axis(value)
-        for place, output in enumerate(node.outputs):
-            followed = any(
-                (tie.input, tie.input_axis, tie.output, tie.output_axis)
-                == (index, axis, place, axes[output])
-                for tie in ties
-            )
-            if axis is not None and not followed and builder.steps > 1:
-                raise CannotStepError(_why_mixed(node))
-    for place, output in enumerate(node.outputs):
-        # Time that begins here: only repeating one value makes frames without mixing any.
-        begins = axes[output] is not None and (place, axes[output]) not in {
-            (tie.output, tie.output_axis) for tie in ties
-        }
-        if begins and builder.steps > 1 and not isinstance(node.op, Broadcast):
-            raise CannotStepError(_why_mixed(node))
-    if timed and reduced and builder.steps > 1:
+    _expect_unmixed(node, builder, axes)
+    newest = [found for v in node.inputs if v is not None and (found := builder.newest(v))]
+    if timed and newest and builder.steps > 1:
         raise CannotStepError("it gives every frame what is known only after the last one")
+    times = [
+        builder.time_of(value)
+        for value in node.inputs
+        if value is not None and builder.constant(value) is None and not builder.is_repeated(value)
+    ]
+    moving = [time for time in times if time is not None]
+    target = _target(node, moving, builder)
+    view = max(newest, key=lambda item: item.delay, default=None)
+    inputs = tuple(_operand(value, target, view, builder) for value in node.inputs)
     op = node.op
     for value in node.outputs:
         axis = axes[value]
         if axis is not None:
             op = op.resized(axis, 1)
-    builder.emit(node, op, tuple(builder.use(value) for value in node.inputs))
-    if reduced:
-        for value in node.outputs:
-            builder.mark_reduced(value)
+    builder.emit(node, op, inputs)
+    for value in node.outputs:
+        if axes[value] is not None and target is not None:
+            builder.set_time(value, target)
+        if view is not None:
+            first = max(item.later(view.delay).first for item in newest)
+            builder.set_newest(value, Newest(view.delay, first))
 
 
-def step_selection(node: Node, builder: StepBuilder) -> None:
-    """Slice or Gather: along time only the newest frame (or all) can be taken.
-
-    Raises:
-        CannotStepError: other frames are taken.
-    """
-    frames = node.inputs[0]
-    assert frames is not None
-    axis = builder.time_axis(frames)
-    if axis is None or axis != getattr(node.op, "axis", None):
-        step_per_frame(node, builder)
-    elif isinstance(node.op, Slice):
-        _slice_frames(node, node.op, frames, builder)
-    elif isinstance(node.op, Gather):
-        _gather_frames(node, frames, builder)
-
-
-def _slice_frames(node: Node, op: Slice, frames: Value, builder: StepBuilder) -> None:
-    if op.count == builder.steps and op.step == 1:
-        builder.alias(node.outputs[0], frames)
-    elif op.count == 1 and op.start == builder.steps - 1:
-        builder.alias(node.outputs[0], frames, reduced=True)
-    else:
-        last = op.start + op.step * (op.count - 1)
-        stride = f", every {abs(op.step)}." if abs(op.step) > 1 and op.count > 1 else ""
-        places = f"frames {_place(op.start, builder)} to {_place(last, builder)}{stride}"
-        if op.count == 1:
-            places = f"frame {_place(op.start, builder)}"
-        raise CannotStepError(
-            f"it takes the {places}: a stream has no fixed beginning, only its newest frame "
-            "or all of them can be taken"
-        )
+def _expect_unmixed(node: Node, builder: StepBuilder, axes: Mapping[Value, int | None]) -> None:
+    if builder.steps == 1:
+        return
+    types = [value.type if value is not None else None for value in node.inputs]
+    ties = node.op.ties(types, [value.type for value in node.outputs])
+    for index, value in enumerate(node.inputs):
+        axis = None if value is None else builder.time_axis(value)
+        if axis is not None and not all(
+            Tie(index, axis, place, found) in ties
+            for place, found in enumerate(axes.values())
+            if found is not None
+        ):
+            raise CannotStepError(_why_mixed(node))
+        if axis is not None and any(found is None for found in axes.values()):
+            raise CannotStepError(_why_mixed(node))
+    for place, axis in enumerate(axes.values()):
+        # Time that begins here: only repeating one value makes frames without mixing any.
+        begins = axis is not None and (place, axis) not in {
+            (tie.output, tie.output_axis) for tie in ties
+        }
+        if begins and not isinstance(node.op, Broadcast):
+            raise CannotStepError(_why_mixed(node))
 
 
-def _place(frame: int, builder: StepBuilder) -> str:
-    """A frame by its place, counted from the nearer end: the length may be one that was tried."""
-    behind = builder.steps - 1 - frame
-    if behind == 0:
-        return "-1 (the newest)"
-    return str(frame) if frame <= behind else str(-1 - behind)
+def _target(node: Node, moving: list[Time], builder: StepBuilder) -> Time | None:
+    """When all operands are there."""
+    tables = [t for v in node.inputs if v is not None and (t := table_of(v, builder))]
+    if tables and not moving and builder.steps > 1:
+        moving = [Time()]
+    if not moving:
+        return None
+    target = aligned(moving)
+    if target is None:
+        rates = " and ".join(str(stride) for stride in sorted({time.stride for time in moving}))
+        raise CannotStepError(f"its operands have one frame in {rates}: frames of different rates")
+    for table in tables:
+        target = table.needs(target, builder.steps)
+    return target
 
 
-def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:
-    indices = builder.constant(node.inputs[1])
-    if (
-        indices is None
-        or indices.size != 1
-        or int(indices.reshape(-1)[0]) not in (-1, builder.steps - 1)
-    ):
-        raise CannotStepError(
-            "it takes frames by index: in a stream only the newest frame can be taken"
-        )
-    (output,) = node.outputs
-    source = builder.use(frames)
-    builder.emit(node, Reshape(output.type.shape), (source,))
-    builder.mark_reduced(output)
+def _operand(
+    value: Value | None, target: Time | None, view: Newest | None, builder: StepBuilder
+) -> Value | None:
+    if value is None or builder.steps == 1:
+        return builder.use(value)
+    newest = builder.newest(value)
+    if newest is not None and view is not None:
+        return builder.history.later(value, newest, view.delay)
+    if target is None:
+        return builder.use(value)
+    table = table_of(value, builder)
+    if table is not None:
+        return table.row(builder, target)
+    time = None if builder.is_repeated(value) else builder.time_of(value)
+    if builder.constant(value) is not None or time is None:
+        return builder.use(value)
+    return builder.history.lagged(value, target.delay)
 
 
 def _why_mixed(node: Node) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from edgelstm_compiler.ir.graph import State
 from edgelstm_compiler.ir.ops import Direction, Recurrent
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
+from edgelstm_compiler.ir.time import newest_of
 from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.refusal import CannotStepError
@@ -36,6 +37,8 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
     # Of a single frame its result is a frame: a step over layers that hand on their final state.
     if builder.is_reduced(frames) and builder.steps > 1:
         raise CannotStepError("it reads the last frame's result as its sequence")
+    time = builder.time_of(frames)
+    assert time is not None
     for weights in (padded[place] for place in (W, R, B, P)):
         if weights is not None and (
             builder.is_reduced(weights) or builder.time_axis(weights) is not None
@@ -46,9 +49,13 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
             )
     if builder.steps == 1 and any(builder.axes.time_axes(y)[-1:] > (0,) for y in node.outputs[1:]):
         raise CannotStepError("its units, or its batch, are the sequence of another layer")
-    _check_lengths(padded[SEQUENCE_LENS], builder)
+    _check_lengths(padded[SEQUENCE_LENS], builder, frames.type.shape[0])
     outputs = node.outputs[1:]
+    later = time.fed()
     inputs = [builder.use(value) for value in padded]
+    if builder.steps > 1 and not builder.is_repeated(frames):
+        inputs[X] = builder.history.lagged(frames, later.delay)
+    has = builder.clock.has(later)
     inputs[SEQUENCE_LENS] = None
     carried = []
     states = op.cell().state_names
@@ -58,13 +65,14 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
         inputs[place] = read
         carried.append((name, read, _initial(padded[place], output.type, builder)))
     cell = builder.emit(node, op, tuple(inputs))
-    for (name, read, init), write in zip(carried, cell.outputs[1:], strict=True):
+    builder.set_time(node.outputs[0], later)
+    for output, (name, read, init), new in zip(outputs, carried, cell.outputs[1:], strict=True):
+        write = new if has is None else builder.choose(has, new, read)
         builder.states.append(State(name, read.type, init, read, write))
-    for output in outputs:
-        builder.mark_reduced(output)
+        builder.stand_for_newest(output, write, newest_of(later))
 
 
-def _check_lengths(lengths: Value | None, builder: StepBuilder) -> None:
+def _check_lengths(lengths: Value | None, builder: StepBuilder, steps: int) -> None:
     if lengths is None:
         return
     data = builder.constant(lengths)
@@ -73,9 +81,9 @@ def _check_lengths(lengths: Value | None, builder: StepBuilder) -> None:
             "its sequence_lens are an input: in a stream every frame counts. Remove the input, "
             "or use --mode call"
         )
-    if not np.all(data == builder.steps):
+    if not np.all(data == steps):
         raise CannotStepError(
-            f"its constant sequence_lens {data.tolist()} end before the {builder.steps} frames"
+            f"its constant sequence_lens {data.tolist()} end before the {steps} frames"
         )
 
 

@@ -36,7 +36,16 @@ def call_instead(shapes: str) -> str:
 
 
 class CannotStepError(Exception):
-    """One node cannot be stepped; collected by the conversion into a StreamabilityError."""
+    """One node cannot be stepped; collected by the conversion into a StreamabilityError.
+
+    Args:
+        reason: why.
+        origin: the node, where it is another one than that at which it shows.
+    """
+
+    def __init__(self, reason: str, origin: str = "") -> None:
+        super().__init__(reason)
+        self.origin = origin
 
 
 CALL_INSTEAD = call_instead("")

@@ -6,9 +6,11 @@ import numpy as np
 
 from edgelstm_compiler.ir.graph import State
 from edgelstm_compiler.ir.ops import Reshape, Scan
+from edgelstm_compiler.ir.time import Time, aligned, newest_of
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.refusal import CannotStepError
+from edgelstm_compiler.streaming.tables import table_of
 
 
 def step_scan(node: Node, builder: StepBuilder) -> None:
@@ -36,6 +38,9 @@ def step_scan(node: Node, builder: StepBuilder) -> None:
             raise CannotStepError(
                 f"it reads all of {value.name!r} in every frame, and a stream never has all frames"
             )
+    sequences = [value for value in node.inputs[count:behind] if value is not None]
+    time = _together(sequences, builder)
+    has = None if time is None else builder.clock.has(time)
     layout = _Layout(node, builder)
     values: list[Value] = []
     carried = []
@@ -44,9 +49,8 @@ def step_scan(node: Node, builder: StepBuilder) -> None:
         read = Value(builder.fresh_name(f"{node.name}.state{place}_in"), kind)
         values.append(read)
         carried.append((f"{node.name}.state{place}", read, _initial(value, kind, builder)))
-    for value in node.inputs[count:behind]:
-        frame = builder.use(value)
-        assert frame is not None
+    for value in sequences:
+        frame = _frame(value, time, builder)
         values.append(layout.add(Reshape(frame.type.shape[1:]), (frame,))[0])
     for value in node.inputs[behind:]:
         held = builder.use(value)
@@ -56,14 +60,46 @@ def step_scan(node: Node, builder: StepBuilder) -> None:
         given = tuple(None if number is None else values[number] for number in each.inputs)
         values += layout.add(each.op, given)
     results = [values[number] for number in op.body.outputs]
-    for (name, read, init), write in zip(carried, results[:count], strict=True):
+    finals = []
+    for (name, read, init), new in zip(carried, results[:count], strict=True):
+        write = new if has is None else builder.choose(has, new, read)
         builder.states.append(State(name, read.type, init, read, write))
-    for output, final in zip(node.outputs[:count], results[:count], strict=True):
-        builder.stand_for(output, final)
-        builder.mark_reduced(output)
+        finals.append(write)
+    for output, final in zip(node.outputs[:count], finals, strict=True):
+        builder.stand_for_newest(output, final, newest_of(time or Time()))
     for output, row in zip(node.outputs[count:], results[count:], strict=True):
         framed = layout.add(Reshape((1, *row.type.shape)), (row,))[0]
         builder.stand_for(output, framed)
+        if time is not None:
+            builder.set_time(output, time)
+
+
+def _together(sequences: list[Value], builder: StepBuilder) -> Time | None:
+    """When a frame of each sequence is there, and no step before the first; None: they repeat."""
+    times = [
+        builder.time_of(value)
+        for value in sequences
+        if builder.constant(value) is None and not builder.is_repeated(value)
+    ]
+    moving = [time for time in times if time is not None]
+    if not moving:
+        return None
+    found = aligned(moving)
+    if found is None:
+        raise CannotStepError("it walks along sequences of different rates")
+    return found.fed()
+
+
+def _frame(value: Value, time: Time | None, builder: StepBuilder) -> Value:
+    is_still = builder.constant(value) is not None or builder.is_repeated(value)
+    if time is not None and not is_still and builder.steps > 1:
+        return builder.history.lagged(value, time.delay)
+    table = table_of(value, builder)
+    if table is not None and time is not None and builder.steps > 1:
+        return table.row(builder, time)
+    frame = builder.use(value)
+    assert frame is not None
+    return frame
 
 
 class _Layout:

@@ -14,7 +14,8 @@ import numpy as np
 from tvm import tirx
 
 from edgelstm.dtypes import DType
-from edgelstm.signature import Signature, TensorSpec
+from edgelstm.engines.base import MOST_BITS, NOT_FINITE, all_outputs
+from edgelstm.signature import CLOCK, END, Signature, TensorSpec
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
@@ -54,10 +55,12 @@ def entry_functions(
     def step(*arguments: Buffer) -> None:
         *memory, code = arguments
         _check(signature, memory[3], None, code)
+        new = _new_outputs(signature, memory[1])
         first = next_turn(memory[2], tirx.const(1, "int64"))
         pointers = [tir.address(block, 0) for block in memory]
-        with _undone_unless_kept(program, memory, tir.integer(-1), code):
+        with _undone_unless_kept(program, memory, tir.integer(NOT_FINITE), code):
             tir.call(f"{name}_frame", *pointers, first)
+        tir.store(code, 0, new)
 
     def run(*arguments: Buffer) -> None:
         *memory, count, code = arguments
@@ -70,12 +73,14 @@ def entry_functions(
                 for block, stride in zip(memory, strides, strict=True)
             ]
             turn = first + tirx.Cast("int32", i)
-            with _undone_unless_kept(program, memory, tir.integer(-1) - _short(i), code):
+            undone = tir.integer(NOT_FINITE) + _short(i)
+            with _undone_unless_kept(program, memory, undone, code):
                 tir.call(f"{name}_frame", *pointers, turn)
 
     reads = [] if isa.is_bare else [_read(name, isa)]
     return [
         *check_functions(program),
+        *_news(signature),
         _turn(name),
         tir.define(f"{name}_frame", [*blocks, turn], frame),
         tir.define(f"{name}_step{INNER}", [*blocks, code], step),
@@ -108,14 +113,56 @@ def stubs(name: str, isa: InstructionSet) -> tuple[Stub, ...]:
     return (*entries, Stub(f"{name}_read", (POINTER, INT64, INT64), INT64))
 
 
+def _new_outputs(signature: Signature, state: Buffer) -> Expr:
+    """The bit mask of the outputs that are new after the step that begins now."""
+    if not signature.is_late:
+        return tir.integer(all_outputs(signature))
+    places = _counters(signature)
+    found = tir.local(1, "int32")
+    counters = [tir.address(state, place) for place in places]
+    tir.call(f"{signature.name}_news", *counters, tir.address(found, 0))
+    return tir.name(found[0])
+
+
+def _counters(signature: Signature) -> list[int]:
+    """Where the number of the step stands in the state block, and behind it that of the last."""
+    places = {spec.name: spec.offset_bytes for spec in signature.states}
+    return [places[name] for name in (CLOCK, END) if name in places]
+
+
+def _news(signature: Signature) -> list[Function]:
+    """The function that `_new_outputs` calls."""
+    if not signature.is_late:
+        return []
+    has_end = len(_counters(signature)) > 1
+
+    def body(*arguments: Buffer) -> None:
+        step, found = arguments[0][0], arguments[-1]
+        tir.store(found, 0, tir.integer(0))
+        for index, spec in enumerate(signature.outputs[:MOST_BITS]):
+            late = step - tir.integer(spec.delay if spec.time_axis is not None else spec.warm_up)
+            due = [late >= 0]
+            if spec.time_axis is not None and spec.stride > 1:
+                due.append(tirx.truncmod(late, tir.integer(spec.stride)) == 0)
+            if has_end:
+                due.append(step < arguments[1][0] + tir.integer(spec.tail))
+            with tir.when(tirx.all(*due)):
+                tir.store(found, 0, found[0] + tir.integer(1 << index))
+
+    parameters = [Parameter("step", "int32")]
+    if has_end:
+        parameters.append(Parameter("end", "int32"))
+    return [tir.define(f"{signature.name}_news", [*parameters, Parameter("found", "int32")], body)]
+
+
 def _check(signature: Signature, block: Buffer, steps: Expr | None, code: Buffer) -> None:
-    """Leave the function with 1 + i if input i is refused in any of the steps."""
+    """Leave the function with -1 - i if input i is refused in any of the steps."""
     found = tir.local(1, "int32")
 
     def refuse_if(index: int, function: str, *arguments: Expr) -> None:
         tir.call(f"{signature.name}_{function}", *arguments, tir.address(found, 0))
         with tir.when(found[0] != 0):
-            tir.store(code, 0, tir.integer(1 + index))
+            tir.store(code, 0, tir.integer(-1 - index))
             tir.leave()
 
     for index, spec in enumerate(signature.inputs):

@@ -50,7 +50,7 @@ def test_the_manifest_says_where_it_comes_from() -> None:
     """The documented entries are all there."""
     artifact = leaky_reference(options={"a": 1}, target_options={"cpu": "x"}, header="/* h */")
     assert artifact.manifest == {
-        "format": 1,
+        "format": 2,
         "edgelstm": edgelstm.__version__,
         "signature": LEAKY.to_json(),
         "target": {

@@ -145,7 +145,7 @@ def test_appended_bytes_are_found() -> None:
 def test_newer_format_asks_for_an_upgrade() -> None:
     """The version is readable in every version, and says what to do."""
     image = write_image({"anything": "else"}, version=FORMAT_VERSION + 1)
-    with pytest.raises(ArtifactVersionError, match=r"format version 2.*upgrade edgelstm"):
+    with pytest.raises(ArtifactVersionError, match=r"format version 3.*upgrade edgelstm"):
         Container.parse(image, origin="new.edgelstm")
 
 

@@ -66,7 +66,7 @@ import sys
 from edgelstm.artifact import Artifact
 from tests.unit.runtime.toy_models import LEAKY_C, compile_c, leaky_native
 import numpy as np
-source = LEAKY_C.replace("(void)t;\\n  if (!finite_f(x, 2)) return 1;",
+source = LEAKY_C.replace("(void)t;\\n  if (!finite_f(x, 2)) return -1;",
                          "((volatile char *)t)[100] = 1;")
 assert source != LEAKY_C
 isa = next(iter(leaky_native().container.manifest["target"]["facts"]["isas"]))["section"]

@@ -48,13 +48,13 @@ static void advance(const float *w, float *s, const float *x, float *y) {
 }
 int32_t leaky_step(const void *w, void *s, void *t, const void *x, void *y) {
   (void)t;
-  if (!finite_f(x, 2)) return 1;
+  if (!finite_f(x, 2)) return -1;
   advance(w, s, x, y);
-  return 0;
+  return 1;
 }
 int32_t leaky_run(const void *w, void *s, void *t, const void *x, void *y, int64_t n) {
   (void)t;
-  if (!finite_f(x, 2 * (int)n)) return 1;
+  if (!finite_f(x, 2 * (int)n)) return -1;
   for (int64_t i = 0; i < n; ++i) advance(w, s, (const float *)x + 2 * i, (float *)y + 2 * i);
   return 0;
 }
@@ -84,13 +84,13 @@ static void advance(struct state *s, const struct in *x, struct out *y) {
 }
 int32_t pair_step(const void *w, void *s, void *t, const void *x, void *y) {
   (void)w; (void)t;
-  if (bad(x)) return 2;
+  if (bad(x)) return -2;
   advance(s, x, y);
-  return 0;
+  return 3;
 }
 int32_t pair_run(const void *w, void *s, void *t, const void *x, void *y, int64_t n) {
   (void)w; (void)t;
-  for (int64_t i = 0; i < n; ++i) if (bad((const struct in *)x + i)) return 2;
+  for (int64_t i = 0; i < n; ++i) if (bad((const struct in *)x + i)) return -2;
   for (int64_t i = 0; i < n; ++i)
     advance(s, (const struct in *)x + i, (struct out *)y + i);
   return 0;

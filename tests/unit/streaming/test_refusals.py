@@ -118,11 +118,9 @@ def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Slice(0, 0, 1, 1), frames)[0]
 
 
-@refused(
-    "half of the frames", "Slice 'slice2'", "takes the frames 1 to -1 (the newest), every 2.: "
-)
+@refused("two of the frames", "Slice 'slice2'", "takes the frames 1 to -3, every 2.: ")
 def _(b: GraphBuilder, frames: Value) -> Value:
-    return b.node(Slice(0, 1, 2, 3), frames)[0]
+    return b.node(Slice(0, 1, 2, 2), frames)[0]
 
 
 @refused("reversed frames", "Slice 'slice2'", "takes the frames -1 (the newest) to 0: ")
@@ -156,18 +154,6 @@ def _(b: GraphBuilder, frames: Value) -> Value:
 @refused("an index from an input", "Gather 'gather2'", "takes frames by index")
 def _(b: GraphBuilder, frames: Value) -> Value:
     return b.node(Gather(0), frames, b.input("at", dtype=np.int64))[0]
-
-
-@refused("constants that vary in time", "Binary 'binary2'", "'c3' differs from frame to frame")
-def _(b: GraphBuilder, frames: Value) -> Value:
-    return b.node(Binary(Arithmetic.ADD), frames, b.random(T, 1, H))[0]
-
-
-@refused("zeros of either sign", "Binary 'binary2'", "'c3' differs from frame to frame")
-def _(b: GraphBuilder, frames: Value) -> Value:
-    signs = np.zeros((T, 1, 1), np.float32)
-    signs[1] = -0.0
-    return b.node(Binary(Arithmetic.DIV), frames, b.constant(signs))[0]
 
 
 @refused("sequence_lens as an input", "RNN 'rnn2'", "sequence_lens are an input")
@@ -222,9 +208,9 @@ def _(b: GraphBuilder, frames: Value) -> Value:
     return y
 
 
-@refused("joined along time", "Concat 'concat2'", "Concat mixes frames along time")
+@refused("joined along time", "Concat 'concat2'", "puts one sequence behind another")
 def _(b: GraphBuilder, frames: Value) -> Value:
-    return b.node(Concat(0), frames, b.random(1, 1, H))[0]
+    return b.node(Concat(0), frames, frames)[0]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -326,7 +312,7 @@ def test_a_layer_over_the_last_frame_is_refused() -> None:
         (last,) = b.node(Slice(0, T - 1, 1, 1), frames)
         return b.cell(LSTM, last, 2)[0]
 
-    with pytest.raises(StreamabilityError, match="different lengths: 1, 6"):
+    with pytest.raises(StreamabilityError, match="reads the last frame's result as its sequence"):
         to_steps(model(build))
 
 

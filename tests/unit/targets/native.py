@@ -8,6 +8,7 @@ import tempfile
 
 import numpy as np
 
+from edgelstm.engines.base import code_of
 from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.processors.x86 import X86_64_DOT
@@ -79,7 +80,7 @@ class Native:
         else:
             code = self._run(*pointers, ctypes.c_int64(steps))
         assert (target[size:] == 0xA5).all(), "wrote beyond the output"
-        return code, target[:size].tobytes()
+        return code_of(code), target[:size].tobytes()
 
     def step(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """One step on arrays."""

@@ -173,7 +173,8 @@ static void step(@name@_state *state, @name@_scratch *scratch, frame *now, const
     static @name@_output out;
     const @name@_port *port = now->port;
     uint32_t start = port->ticks ? port->ticks(port->context) : 0;
-    int32_t code = @name@_step(@name@_weights, state, scratch, in, &out);
+    int32_t new = @name@_step(@name@_weights, state, scratch, in, &out);
+    int32_t code = new < 0 ? new : 0;
     uint32_t stop = port->ticks ? port->ticks(port->context) : 0;
     answer_step(now, code, stop - start, (const uint8_t *)&out);
 }

@@ -9,10 +9,13 @@
      static @name@_scratch scratch;
      @name@_input in;
      @name@_output out;
+     int32_t new;
      @name@_init(&state, &scratch);
      for (;;) {
          ...fill in...
-         if (@name@_step(@name@_weights, &state, &scratch, &in, &out) == 0) ...use out...
+         new = @name@_step(@name@_weights, &state, &scratch, &in, &out);
+         if (new < 0) ...the input was refused...
+         else ...use the outputs whose bit is set in new...
      }
 */
 #ifndef EDGELSTM_@upper@_H
@@ -25,7 +28,7 @@ extern "C" {
 #endif
 
 @macros@
-@state_offsets@@scales@
+@timing@@state_offsets@@scales@
 /* Start of weights, state and scratch: a multiple of @upper@_ALIGNMENT bytes. */
 #if defined(__GNUC__) || defined(__clang__)
 #define @upper@_ALIGNED __attribute__((aligned(@alignment@)))
@@ -61,7 +64,7 @@ int32_t @name@_step(const void *weights, void *state, void *scratch, const void 
 int32_t @name@_run(const void *weights, void *state, void *scratch, const void *in, void *out,
 @indent@int64_t n_steps);
 
-/* CRC-32 of the weights; @upper@_WEIGHTS_CRC32 if the flash is intact. */
+@finish@/* CRC-32 of the weights; @upper@_WEIGHTS_CRC32 if the flash is intact. */
 uint32_t @name@_checksum(void);
 
 /* @name@_selftest.c, if you link it: checksum, then known inputs and outputs from a fresh state.

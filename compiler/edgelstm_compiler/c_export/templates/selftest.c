@@ -19,13 +19,14 @@ int32_t @name@_selftest(@name@_state *state, @name@_scratch *scratch)
     static @name@_output out;
     const unsigned char *in = (const unsigned char *)inputs;
     const unsigned char *expected = (const unsigned char *)outputs;
-    int32_t step;
+    int32_t step, new;
     if (@name@_checksum() != @upper@_WEIGHTS_CRC32) {
         return -1;
     }
     @name@_init(state, scratch);
     for (step = 0; step < STEPS; ++step) {
-        if (@name@_step(@name@_weights, state, scratch, in, &out) != 0) {
+        new = @name@_step(@name@_weights, state, scratch, in, &out);
+        if (new < 0) {
             return 1 + step;
         }
 @checks@

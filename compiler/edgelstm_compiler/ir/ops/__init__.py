@@ -10,7 +10,15 @@ from edgelstm_compiler.ir.ops.indexing import (
     ScatterElements,
     ScatterND,
 )
-from edgelstm_compiler.ir.ops.layout import Broadcast, Concat, Gather, Reshape, Slice, Transpose
+from edgelstm_compiler.ir.ops.layout import (
+    Broadcast,
+    Concat,
+    Gather,
+    Reshape,
+    Slice,
+    Taken,
+    Transpose,
+)
 from edgelstm_compiler.ir.ops.linear import Dense, MatMul
 from edgelstm_compiler.ir.ops.logic import (
     Compare,
@@ -123,6 +131,7 @@ __all__ = [
     "Slice",
     "Softmax",
     "Storage",
+    "Taken",
     "TopKIndices",
     "Transpose",
     "Unary",

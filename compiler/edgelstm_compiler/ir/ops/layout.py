@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from edgelstm.dtypes import DType
+from edgelstm_compiler.ir.time import Time
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
 
@@ -91,6 +93,14 @@ class Broadcast(Op):
         return replace(self, shape=_with(self.shape, output_axis, extent))
 
 
+class Taken(Enum):
+    """Which frames a slice along time takes."""
+
+    ONWARD = "all but a few at the ends"
+    NEWEST = "a few near the end"
+    OTHERS = "others"
+
+
 @dataclass(frozen=True, slots=True)
 class Slice(Op):
     """Every step-th element along one axis, `count` of them from `start` (>= 0)."""
@@ -120,6 +130,41 @@ class Slice(Op):
             for axis in range(outputs[0].rank)
             if axis != self.axis or is_whole
         )
+
+    def moves(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Its own axis where frames go on being taken; not where the first or last are picked."""
+        del outputs
+        taken = self.taken(_only(inputs))
+        return (Tie(0, self.axis, 0, self.axis),) if taken is Taken.ONWARD else ()
+
+    def taken(self, x: TensorType) -> Taken:
+        """What it takes of a sequence, at any length of it: decided by the larger part.
+
+        Of frames a slice takes all but a few at the ends, or a few at one end.
+        """
+        extent = x.shape[self.axis]
+        if self.step < 0 and self.count > 1:
+            return Taken.OTHERS
+        step = max(self.step, 1)
+        if self.count > 1 and 2 * (self.count - 1) * step >= extent - 1:
+            return Taken.ONWARD
+        is_newest = 2 * self.start >= extent and (step == 1 or self.count == 1)
+        return Taken.NEWEST if is_newest else Taken.OTHERS
+
+    def behind(self, x: TensorType) -> int:
+        """Elements behind the last one that it takes."""
+        return x.shape[self.axis] - 1 - (self.start + self.step * (self.count - 1))
+
+    def time(self, time: Time, index: int, axis: int, inputs: Sequence[TensorType | None]) -> Time:
+        """Frames are left away; of those behind the last one only whole steps."""
+        del index
+        if axis != self.axis:
+            return time
+        step = max(self.step, 1)
+        left = self.behind(_only(inputs))
+        return time.without(self.start, max(0, left - (step - 1)), step).expected()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +227,20 @@ class Concat(Op):
             for axis in range(outputs[0].rank)
             if axis != self.axis
         )
+
+    def moves(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Its own axis: what stands before and behind a sequence pads it."""
+        del outputs
+        return tuple(Tie(index, self.axis, 0, self.axis) for index in range(len(inputs)))
+
+    def time(self, time: Time, index: int, axis: int, inputs: Sequence[TensorType | None]) -> Time:
+        """The other operands pad it."""
+        if axis != self.axis:
+            return time
+        extents = [0 if x is None else x.shape[axis] for x in inputs]
+        return time.padded(sum(extents[:index]), sum(extents[index + 1 :]))
 
 
 def equal_axes(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:

@@ -28,6 +28,13 @@ class Softmax(Op):
         del inputs
         return tuple(Tie(0, axis, 0, axis) for axis in range(outputs[0].rank) if axis != self.axis)
 
+    def moves(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Its own axis: a share for every element."""
+        del inputs, outputs
+        return (Tie(0, self.axis, 0, self.axis),)
+
 
 @dataclass(frozen=True, slots=True)
 class LogSoftmax(Softmax):

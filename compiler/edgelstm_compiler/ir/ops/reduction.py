@@ -121,6 +121,13 @@ class CumSum(Op):
         """Every other axis."""
         return _all_but((self.axis,), outputs[0].rank)
 
+    def moves(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Its own axis: a sum for every element."""
+        del inputs, outputs
+        return (Tie(0, self.axis, 0, self.axis),)
+
 
 def _all_but(axes: Sequence[int], rank: int) -> tuple[Tie, ...]:
     return tuple(Tie(0, axis, 0, axis) for axis in range(rank) if axis not in axes)

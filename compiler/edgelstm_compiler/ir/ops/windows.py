@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgelstm_compiler.ir.time import Time
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
 
@@ -68,3 +69,20 @@ class Windows(Op):
             Tie(0, 1, 0, rank + 1),
             *(Tie(0, s + 2, 0, s + 1) for s in alone),
         )
+
+    def moves(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """A window a position: spatial axes stay what they are."""
+        del inputs, outputs
+        return tuple(Tie(0, s + 2, 0, s + 1) for s in range(len(self.kernel)))
+
+    def reach(self, s: int) -> int:
+        """Elements from the first that a window covers to the last, along a spatial axis."""
+        return self.dilation[s] * (self.kernel[s] - 1) + 1
+
+    def time(self, time: Time, index: int, axis: int, inputs: Sequence[TensorType | None]) -> Time:
+        """A window is there when its last element is."""
+        del index, inputs
+        s = axis - 2
+        return time.windowed(self.reach(s), self.stride[s], self.begin[s], self.end[s])

@@ -27,7 +27,6 @@ from edgelstm_compiler.onnx_import.source import (
     OnnxNode,
     Operand,
     Results,
-    growth_of,
     shape_of,
     type_of,
 )
@@ -181,14 +180,17 @@ def _take_slice(
     node: OnnxNode, x: Operand, axis: int, start: Count, end: Count, step: int
 ) -> Operand:
     """One axis of a slice."""
-    if isinstance(x, Value) and (start, end.at_one >= TO_THE_END) == (Count(-1), True):
-        x = node.builder.with_last_of(x, axis)
     extent, frames = node.extents(x)[axis], node.builder.frames
     if extent is not None and extent.is_fixed and start.is_fixed and end.is_fixed:
         place = clamped_range(start.at_one, end.at_one, step, extent.at_one)
+        if step > 1 and len(place) > 1 and place.stop < extent.at_one:
+            return _take_onward(node, x, axis, place, Count(place.stop - place.start))
         return take_range(node, x, axis, place)
     places = f"[{describe_count(start)}:{_describe_end(end)}{f':{step}' if step != 1 else ''}]"
     if extent is None:
+        short = _short_of(start, end, step, shape_of(x)[axis])
+        if short is not None and not isinstance(x, Known):
+            return _take_onward(node, x, axis, short, None)
         raise FramesDecideError(f"it takes {places} of an axis that grows with the frames")
     if step < 0:
         place = clamped_range(start.at(frames), end.at(frames), step, extent.at(frames))
@@ -201,29 +203,52 @@ def _take_slice(
         if bounds is not None:
             first, stop = bounds
             place = range(first.at(frames), stop.at(frames), step)
-            return take_range(node, x, axis, place, stop - first if step == 1 else None)
+            return _take_onward(node, x, axis, place, stop - first)
+        bounds = _long_bounds(start, end, extent)
+        if bounds is not None and not isinstance(x, Known):
+            first, stop = bounds
+            place = range(first.at(frames), stop.at(frames), step)
+            return _take_onward(node, x, axis, place, stop - first)
     reason = (
         f"it takes the places {places} of {describe_count(extent)}, T being the number of frames: "
         "which frames these are changes while they come, and a stream has no fixed beginning; "
         "[-1:] (the newest) and all of them can be streamed"
     )
-    if step == 1 and end.at_one >= TO_THE_END and start.at_one < 0 and start.is_fixed:
-        return _take_tail(node, x, axis, start.at_one, reason)
     raise FramesDecideError(reason)
 
 
-def _take_tail(node: OnnxNode, x: Operand, axis: int, start: int, reason: str) -> Operand:
-    """The last so many frames: refused, unless only the newest of them is needed."""
-    if isinstance(x, Known):
-        raise FramesDecideError(reason)
-    count = min(-start, shape_of(x)[axis])
-    growth = tuple(
-        None if place == axis else g for place, g in enumerate(growth_of(x, node.builder))
+def _short_of(start: Count, end: Count, step: int, extent: int) -> range | None:
+    """What is taken of an axis of this many places, whatever it grows by, by its ends."""
+    is_open = end.at_one >= TO_THE_END
+    if not (start.is_fixed and end.is_fixed) or step < 1 or (end.at_one >= 0 and not is_open):
+        return None
+    return clamped_range(start.at_one, end.at_one, step, extent)
+
+
+def _take_onward(
+    node: OnnxNode, x: Operand, axis: int, place: range, count: Count | None
+) -> Operand:
+    """Cut off the ends, then take every few: which of them come last depends on the frames."""
+    x = take_range(node, x, axis, range(place.start, place.stop), count)
+    if place.step == 1:
+        return x
+    return take_range(
+        node, x, axis, range(0, len(range(place.start, place.stop)), place.step), None
     )
-    cut = Slice(axis, shape_of(x)[axis] - count, 1, count)
-    tail = node.emit(cut, x, growth=growth)
-    node.builder.defer(tail, x, axis, (node.origin, reason))
-    return tail
+
+
+def _long_bounds(start: Count, end: Count, extent: Count) -> tuple[Count, Count] | None:
+    """Begin and end where only a few frames at the ends are left away, or taken at the last one.
+
+    A recording of fewer frames than that is one for which a stream has no output yet.
+    """
+    if not (start.is_fixed and end.is_fixed) or extent.slope < 1:
+        return None
+    is_open = end.at_one >= TO_THE_END
+    if not is_open and end.at_one >= 0:
+        return None
+    first = start if start.at_one >= 0 else start + extent
+    return first, extent if is_open else end + extent
 
 
 def _describe_end(end: Count) -> str:

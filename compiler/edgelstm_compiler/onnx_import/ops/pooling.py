@@ -14,8 +14,9 @@ from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.convolution import Spatial, read_spatial
 from edgelstm_compiler.onnx_import.ops.elementwise import FLOAT32_MAX, ImportFunction, check_float
+from edgelstm_compiler.onnx_import.ops.layout import take_range
 from edgelstm_compiler.onnx_import.ops.reduction import Reducer, reduce_max, reduce_mean
-from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, shape_of
+from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, growth_of, shape_of
 
 
 def import_max_pool(node: OnnxNode) -> Results:
@@ -32,9 +33,16 @@ def import_average_pool(node: OnnxNode) -> Results:
     x, spatial, grown = _read(node)
     windows = _windows(node, x, spatial, grown, 0.0)
     total = _reduced(node, windows, len(spatial.kernel), Reduction.SUM)
-    counts = _counts(
-        spatial, shape_of(x)[2:], shape_of(total)[2:], bool(node.integer("count_include_pad", 0))
-    )
+    with_padding = bool(node.integer("count_include_pad", 0))
+    growth = growth_of(x, node.builder)[2:]
+    if not with_padding and any(
+        behind and (stride > 1 or (before and grows != 0))
+        for stride, before, behind, grows in zip(
+            spatial.stride, spatial.begin, spatial.end, growth, strict=True
+        )
+    ):
+        return [composing.divide(node, total, _counted(node, x, spatial, grown))]
+    counts = _counts(spatial, shape_of(x)[2:], shape_of(total)[2:], with_padding)
     return [composing.divide(node, total, composing.array(node, "counts", counts))]
 
 
@@ -101,6 +109,16 @@ def _reduced(node: OnnxNode, windows: Operand, rank: int, reduction: Reduction) 
     return node.transpose(
         composing.without_axes(node, result, axes), (0, rank + 1, *range(1, rank + 1))
     )
+
+
+def _counted(node: OnnxNode, x: Operand, spatial: Spatial, grown: tuple[int, ...]) -> Operand:
+    """The same numbers out of the windows themselves: the last ones depend on the length."""
+    channel = take_range(node, x, 1, range(1))
+    zero = composing.array(node, "zero", np.zeros((), np.float32))
+    zeros = composing.multiply(node, channel, zero)
+    ones = composing.add(node, zeros, composing.array(node, "one", np.ones((), np.float32)))
+    windows = _windows(node, ones, spatial, grown, 0.0)
+    return _reduced(node, windows, len(spatial.kernel), Reduction.SUM)
 
 
 def _counts(

@@ -23,9 +23,9 @@ void setup() {
 void loop() {
   // Fill `in` with a sample of your sensor here.
   const unsigned long start = micros();
-  const long refused = @name@_step(@name@_weights, &state, &scratch, &in, &out);
+  const long result = @name@_step(@name@_weights, &state, &scratch, &in, &out);
   const unsigned long taken = micros() - start;
-  Serial.print(refused);
+  Serial.print(result);
   Serial.print(" microseconds: ");
   Serial.println(taken);
   delay(1000);
