@@ -7,7 +7,7 @@ nothing. Refusals that reach an output are collected into one error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.ops import Cast
 from edgelstm_compiler.ir.types import Array, TensorType, Value
+from edgelstm_compiler.onnx_import.bodies import BodyImporter, Item, RefusedBodyError, Unknown
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
 from edgelstm_compiler.onnx_import.dependence import depend
 from edgelstm_compiler.onnx_import.folding import fold, is_direct, is_foldable
@@ -31,6 +32,7 @@ from edgelstm_compiler.onnx_import.frames import (
     explain,
 )
 from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
+from edgelstm_compiler.onnx_import.nodes import live_nodes, read_attributes
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 from edgelstm_compiler.onnx_import.order import describe_node, node_reads, sub_graphs
 from edgelstm_compiler.onnx_import.other_floats import output_types, widened
@@ -58,27 +60,12 @@ from edgelstm_compiler.onnx_import.sequences import (
 from edgelstm_compiler.onnx_import.shapes import resolve_shapes
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand
 from edgelstm_compiler.onnx_import.tensors import is_other_float, to_array
-from edgelstm_compiler.onnx_import.trial import Trial
 from edgelstm_compiler.onnx_import.walking import walk_loop, walk_scan
 
 LOOPS = ("Loop", "Scan")
 MAX_TOTAL_FOLDED_BYTES = 1 << 31
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unknown:
-    """A value behind refused nodes.
-
-    Args:
-        refusals: what stands in its way.
-        is_extent: it depends on their shapes only, and would be known otherwise.
-    """
-
-    refusals: frozenset[Refusal]
-    is_extent: bool = False
-
-
-Item: TypeAlias = "Carried | Unknown"
 Scope: TypeAlias = "dict[str, Item]"
 
 
@@ -106,10 +93,6 @@ def import_graph(
     walk = _Walk(model, shapes or {}, time)
     outputs = walk.import_main(shapes or {}, bound or {})
     return walk.builder.finish(model.name, outputs)
-
-
-class _RefusedBodyError(Exception):
-    """A node inside a loop is refused."""
 
 
 class _Walk:
@@ -449,7 +432,7 @@ class _Walk:
                 if isinstance(item, Unknown):
                     refusals.update(item.refusals)
             if refusals:
-                raise _RefusedBodyError
+                raise RefusedBodyError
             return [item for item in found if not isinstance(item, Unknown)]
 
         operands = [None if isinstance(item, TensorList) else item for item in inputs]
@@ -457,7 +440,7 @@ class _Walk:
         is_loop = node.op_type == "Loop"
         start = [item for item in inputs[2:] if item is not None]
         try:
-            importer = _BodyImporter(self, graph, scope, index)
+            importer = BodyImporter(self, graph, scope, index)
             if not is_loop and seen.opset < 9:
                 rows = [self._walk(each, graph, (), importer) for each in rows_of_batch(seen)]
                 found = [row for row in rows if row is not None]
@@ -472,7 +455,7 @@ class _Walk:
             )
         except RefusedError as refused:
             raise type(refused)(f"{refused}; {EXPORT_THE_LAYER}") from refused
-        except _RefusedBodyError:
+        except RefusedBodyError:
             return [Unknown(frozenset(refusals))] * len(names)
 
     def _walk(
@@ -480,7 +463,7 @@ class _Walk:
         seen: OnnxNode,
         graph: onnx.GraphProto,
         start: Sequence[Carried],
-        importer: _BodyImporter,
+        importer: BodyImporter,
     ) -> list[Carried] | None:
         """What a loop gives as one Scan or cell; None where its turns are no pattern."""
         try:
@@ -488,7 +471,7 @@ class _Walk:
                 walk = walk_loop(seen, graph, start, importer)
             else:
                 walk = walk_scan(seen, graph, importer)
-        except _RefusedBodyError:
+        except RefusedBodyError:
             # What is refused of carried values may be folded where the turns are laid out.
             return None
         if walk is None:
@@ -533,43 +516,6 @@ class _Walk:
         return self._import_graph(branch, scope, f"{index}.")
 
 
-class _BodyImporter:
-    """Imports the body of a loop for a turn, apart from the graph around it."""
-
-    def __init__(self, walk: _Walk, graph: onnx.GraphProto, scope: Scope, index: str) -> None:
-        self._walk, self._graph, self._scope, self._index = walk, graph, scope, index
-
-    def __call__(self, given: Sequence[Carried], turn: int) -> Trial:
-        """Its nodes and results."""
-        builder, results = self._import(given, turn, None)
-        values = [
-            value
-            for item in results
-            for value in (item.items if isinstance(item, TensorList) else (item,))
-            if isinstance(value, Value)
-        ]
-        nodes, constants = builder.needed_for(values)
-        return Trial(tuple(nodes), constants, tuple(results))
-
-    def count(self, given: Sequence[Carried], turn: int, places: Sequence[int]) -> list[Carried]:
-        """Some of its results."""
-        names = [self._graph.output[place].name for place in places]
-        return self._import(given, turn, names)[1]
-
-    def _import(
-        self, given: Sequence[Carried], turn: int, wanted: Sequence[str] | None
-    ) -> tuple[GraphBuilder, list[Carried]]:
-        scope: Scope = dict(self._scope)
-        scope.update(zip((item.name for item in self._graph.input), given, strict=True))
-        builder, found = self._walk.import_apart(
-            self._graph, scope, f"{self._index}.{turn}.", wanted
-        )
-        results = [item for item in found if not isinstance(item, Unknown)]
-        if len(results) < len(found):
-            raise _RefusedBodyError
-        return builder, results
-
-
 def _evaluated(seen: OnnxNode) -> list[Operand | None]:
     """The outputs of a node on known inputs, by importing it alone and evaluating that."""
     builder = GraphBuilder()
@@ -584,25 +530,3 @@ def _evaluated(seen: OnnxNode) -> list[Operand | None]:
         else item
         for place, item in enumerate(results)
     ]
-
-
-def live_nodes(graph: onnx.GraphProto, wanted: Sequence[str]) -> list[int]:
-    """Indices, in order, of the nodes that some values need."""
-    needed = set(wanted)
-    live = []
-    for index in reversed(range(len(graph.node))):
-        node = graph.node[index]
-        if not needed.isdisjoint(node.output):
-            live.append(index)
-            needed |= node_reads(node)
-    return live[::-1]
-
-
-def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes by name; graphs are left out."""
-    kinds = onnx.AttributeProto
-    return {
-        item.name: onnx.helper.get_attribute_value(item)
-        for item in node.attribute
-        if item.type not in (kinds.GRAPH, kinds.GRAPHS)
-    }
