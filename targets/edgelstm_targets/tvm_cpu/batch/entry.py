@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from edgelstm_compiler.ir.columns import MOST_COLUMNS, lines
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.batch.shape import MOST_COLUMNS
 from edgelstm_targets.tvm_cpu.batch.streams import ColumnBlock
-from edgelstm_targets.tvm_cpu.batch.walk import lines
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.entry import BITS, bits_of, checked_runs
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT64, POINTER, Stub, Table
