@@ -77,7 +77,7 @@ class BatchDense:
                 if isinstance(tile, ByteTile):
                     work = self.work.of(column)
                     own = self._phase(work)
-                    sections = tile.sections_of(work, held, place)
+                    sections = tile.sections_of(held, place)
                     (total,) = own.sums(self.weights, block, part, sections)
                 value = tir.name(self._outputs(lanes, total))
                 Slot(self.y.of(column), first, count).store(value, lanes)

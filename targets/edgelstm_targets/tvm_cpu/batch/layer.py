@@ -120,15 +120,24 @@ class BatchLayer:
     def _finisher(
         self, index: int, functions: int, d: Expr, tile: Tile, block: Expr, n: Expr, part: Expr
     ) -> Callable[[Expr, Buffer, Expr], None]:
-        """What becomes of the sums of one column."""
+        """What becomes of the sums of one column; writes what is the same for all of them."""
+        own = self._phases(self._template)[index]
+        beside = None
+        if isinstance(own, Int8Phase):
+            beside = own.beside(self._template.memory.weights, block, part).named()
 
         def finish(column: Expr, held: Buffer, place: Expr) -> None:
             layer = self.of(column)
             phase = self._phases(layer)[index]
             lanes = phase.units
+            weights = layer.memory.weights
             if isinstance(tile, ByteTile):
-                sections = tile.sections_of(layer.memory.work, held, place)
-                sums = phase.sums(layer.memory.weights, block, part, sections)
+                sections = tile.sections_of(held, place)
+                if beside is not None:
+                    assert isinstance(phase, Int8Phase)
+                    sums = phase.scaled_sums(weights, block, part, sections, beside)
+                else:
+                    sums = phase.sums(weights, block, part, sections)
             else:
                 at = place * tile.held_elements
                 count = phase.phase.accumulators
