@@ -159,11 +159,17 @@ class StreamSet:
         """Which places are taken."""
         return self._active.copy()
 
-    def step(self, frames: Frame) -> Result:
+    def is_active(self, stream: int) -> bool:
+        """Whether a place is taken."""
+        return bool(self._active[self._expect_place(stream)])
+
+    def step(self, frames: Frame, *, only: NDArray[np.bool_] | None = None) -> Result:
         """Feed one frame of every stream.
 
         Args:
             frames: `(streams, *frame)`, or a dict of such arrays by name.
+            only: which of the active streams are fed, `(streams,)`; the others stand still, and
+                their rows of the outputs are zeros. None: all of them.
 
         Returns:
             `(streams, *output)`, one array or a dict by name.
@@ -185,7 +191,10 @@ class StreamSet:
                 blocks = one_frame(frames, self._signature, len(self))
                 for place, block in zip(self._inputs, blocks, strict=True):
                     place[...] = block
-            codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
+            if only is None:
+                codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
+            else:
+                codes = self._step_only(runner, only)
             if codes is not None:
                 self._out.reshape(len(self), -1)[codes != 0] = 0
             result = named([each.copy() for each in self._outputs], self._signature.outputs)
@@ -194,6 +203,22 @@ class StreamSet:
                     codes, self._inputs, self._signature, result, is_block=False
                 )
             return result
+
+    def _step_only(self, runner: Runner, only: NDArray[np.bool_]) -> Codes | None:
+        """One frame of some of the active streams."""
+        if only.shape != self._active.shape or only.dtype != np.bool_:
+            raise StreamError(
+                f"only= has {only.dtype} {only.shape}, expected bool {self._active.shape}"
+            )
+        active, chosen = self._active, self._active & only
+        self._out.reshape(len(self), -1)[~chosen] = 0
+        runner.set_active(chosen)
+        self._active = chosen
+        try:
+            return self._run_checked(runner, self._inputs, self._in, self._out, 1)
+        finally:
+            self._active = active
+            runner.set_active(active)
 
     def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
