@@ -15,6 +15,7 @@ its queue. It begins when every active stream has a frame, or `wait_ms` after th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.errors import OverrunError, RefusedStreamsError, StreamError
+from edgelstm.gathered_frames import Gathered, Waiting, converted
 from edgelstm.latency import LatencyHistogram
-from edgelstm.samples import Frame, Result, by_name, convert_sample
+from edgelstm.samples import Frame, Result
 from edgelstm.snapshot import Snapshot
 from edgelstm.stream_set import StreamSet
 
+Array = NDArray[Any]
 Overload = Literal["refuse", "drop-oldest", "wait"]
 """What happens to a frame whose stream's queue is full: it is refused; the oldest one in the queue
 is given up for it; or its `step` waits for room (and `feed` refuses)."""
@@ -80,15 +83,6 @@ class BatcherCounts:
     largest_s: float
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """A frame on its way: what was given, when, and who waits for the result."""
-
-    frame: list[Any]
-    since_s: float
-    future: asyncio.Future[Result] | None
-
-
 class Batcher:
     """Gathers frames of the streams of a set; belongs to one event loop.
 
@@ -116,12 +110,11 @@ class Batcher:
         self._specs = streams.signature.inputs
         self._wait_s, self._most, self._overload = wait_ms / 1000, queue, overload
         count = len(streams)
-        self._queues: list[deque[_Waiting]] = [deque() for _ in range(count)]
-        self._next: dict[int, _Waiting] = {}
-        self._room = {
-            spec.name: np.zeros((count, *spec.shape), spec.dtype.numpy) for spec in self._specs
-        }
-        self._active = int(streams.active.sum())
+        self._queues: list[deque[Waiting]] = [deque() for _ in range(count)]
+        self._next, self._fed = (Gathered(self._specs, count) for _ in range(2))
+        self._is_active: list[bool] = streams.active.tolist()
+        self._active = sum(self._is_active)
+        self._clock = time.monotonic
         self._alarm: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -186,6 +179,7 @@ class Batcher:
         """Take a free place; see `StreamSet.join`."""
         async with self._turn:
             place = self._set.join()
+            self._is_active[place] = True
             self._active += 1
             return place
 
@@ -193,14 +187,15 @@ class Batcher:
         """Give a place back; frames of the stream that are still waiting are given up."""
         async with self._turn:
             self._set.leave(stream)
-            self._active = int(self._set.active.sum())
-            given_up = [*self._queues[stream]]
+            self._active -= self._is_active[stream]
+            self._is_active[stream] = False
+            given_up = [waiting.future for waiting in self._queues[stream]]
             self._queues[stream].clear()
-            if stream in self._next:
-                given_up.insert(0, self._next.pop(stream))
-            for waiting in given_up:
+            if stream in self._next.futures:
+                given_up.insert(0, self._next.futures.pop(stream))
+            for future in given_up:
                 self._counts["left"] += 1
-                _fail(waiting, StreamError(f"stream {stream} left before its frame was fed"))
+                _fail(future, StreamError(f"stream {stream} left before its frame was fed"))
             self._ring_if_full()
         await self._tell()
 
@@ -222,9 +217,11 @@ class Batcher:
         is_through = False
         while not is_through and self._failure is None:
             async with self._changed:
-                await self._changed.wait_for(lambda: not self._next or self._failure is not None)
+                await self._changed.wait_for(
+                    lambda: not self._next.futures or self._failure is not None
+                )
             async with self._turn:  # behind a native step that is on its way
-                is_through = not self._next
+                is_through = not self._next.futures
         if self._failure is not None:
             raise self._failure
 
@@ -260,18 +257,20 @@ class Batcher:
     def _take(self, stream: int, frame: Frame, future: asyncio.Future[Result] | None) -> None:
         if self._closed or self._failure is not None:
             raise StreamError("the batcher is closed") from self._failure
-        if not (0 <= stream < len(self._queues) and self._set.is_active(stream)):
+        if not (0 <= stream < len(self._is_active) and self._is_active[stream]):
             raise StreamError(f"stream {stream} is not active: join() gives the number of one")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(self._converted(frame), loop.time(), future)
-        if stream not in self._next:
+        gathered = self._next
+        if stream not in gathered.futures:
+            gathered.take(stream, frame, self._clock(), future)
             self._counts["frames"] += 1
-            self._next[stream] = waiting
-            if len(self._next) == 1:
-                self._start(loop)
-            self._ring_if_full()
+            count = len(gathered.futures)
+            if count == 1:
+                self._start(gathered.since_s[stream])
+            if count >= self._active:
+                self._due.set()
             return
         queue = self._queues[stream]
+        arrays = [array.copy() for array in converted(frame, self._specs)]
         if len(queue) >= self._most:
             self._counts["overrun"] += 1
             full = OverrunError(
@@ -280,35 +279,25 @@ class Batcher:
             )
             if self._overload != "drop-oldest" or not queue:
                 raise full
-            _fail(queue.popleft(), full)
+            _fail(queue.popleft().future, full)
         self._counts["frames"] += 1
-        queue.append(waiting)
-
-    def _converted(self, frame: Frame) -> list[Any]:
-        specs = self._specs
-        if len(specs) == 1 and type(frame) is np.ndarray:
-            spec = specs[0]
-            if frame.dtype == spec.dtype.numpy and frame.shape == spec.shape:
-                return [frame.copy()]
-        return [
-            np.array(convert_sample(data, spec))
-            for data, spec in zip(by_name(frame, specs), specs, strict=True)
-        ]
+        queue.append(Waiting(arrays, self._clock(), future))
 
     def _has_room(self, stream: int) -> bool:
-        return stream not in self._next or len(self._queues[stream]) < self._most
+        return stream not in self._next.futures or len(self._queues[stream]) < self._most
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The first frame of a step came."""
+    def _start(self, since_s: float) -> None:
+        """The first frame of a step came then."""
+        loop = asyncio.get_running_loop()
         if self._task is None:
             self._task = loop.create_task(self._work())
         if self._alarm is not None:
             self._alarm.cancel()
-        first = next(iter(self._next.values()))
-        self._alarm = loop.call_at(first.since_s + self._wait_s, self._due.set)
+        left_s = since_s + self._wait_s - self._clock()
+        self._alarm = loop.call_later(max(0.0, left_s), self._due.set)
 
     def _ring_if_full(self) -> None:
-        if self._next and len(self._next) >= self._active:
+        if self._next.futures and len(self._next.futures) >= self._active:
             self._due.set()
 
     async def _work(self) -> None:
@@ -317,7 +306,7 @@ class Batcher:
             while True:
                 await self._due.wait()
                 self._due.clear()
-                if self._next:
+                if self._next.futures:
                     async with self._turn:
                         await self._feed_next()
                     await self._tell()
@@ -325,49 +314,55 @@ class Batcher:
                     return
         except BaseException as exc:
             self._failure = exc
-            for waiting in [*self._next.values(), *(w for q in self._queues for w in q)]:
-                _fail(waiting, StreamError(f"the batcher failed: {exc}"))
+            waiting = [each.future for queue in self._queues for each in queue]
+            for future in (*self._fed.futures.values(), *self._next.futures.values(), *waiting):
+                _fail(future, StreamError(f"the batcher failed: {exc}"))
             await self._tell()
             if not isinstance(exc, Exception):
                 raise
 
     async def _feed_next(self) -> None:
-        loop = asyncio.get_running_loop()
-        taken, self._next = self._next, {}
-        if not taken:
+        if not self._next.futures:
             return
+        self._fed, self._next = self._next, self._fed
+        fed, following = self._fed, self._next
+        following.futures.clear()
         # Frames that wait in queues are the next ones; those that come meanwhile follow them.
-        for stream in taken:
+        for stream in fed.futures:
             if self._queues[stream]:
-                self._next[stream] = self._queues[stream].popleft()
-        if self._next:
-            self._start(loop)
+                waiting = self._queues[stream].popleft()
+                frame = {s.name: a for s, a in zip(self._specs, waiting.frame, strict=True)}
+                following.take(stream, frame, waiting.since_s, waiting.future)
+        if following.futures:
+            self._start(min(following.since_s[stream] for stream in following.futures))
             self._ring_if_full()
-        places = np.fromiter(taken, np.intp, len(taken))
-        for index, spec in enumerate(self._specs):
-            self._room[spec.name][places] = [waiting.frame[index] for waiting in taken.values()]
-        chosen = np.zeros(len(self._set), np.bool_)
+        places = np.fromiter(fed.futures, np.intp, len(fed.futures))
+        chosen = np.zeros(len(self._is_active), np.bool_)
         chosen[places] = True
-        result, refused = await loop.run_in_executor(self._pool, self._run, chosen)
-        now = loop.time()
-        since = np.fromiter((waiting.since_s for waiting in taken.values()), np.float64, len(taken))
+        loop = asyncio.get_running_loop()
+        result, refused = await loop.run_in_executor(self._pool, self._run, fed.rooms, chosen)
+        latencies_s = self._clock() - np.array(fed.since_s)[places]
         self._batches += 1
-        self._fill += len(taken) / max(1, self._active)
+        self._fill += len(places) / max(1, self._active)
         self._counts["refused"] += len(refused)
-        self._counts["results"] += len(taken) - len(refused)
-        self._latencies.add(now - since)
-        self._deliver(taken, places, result, refused, now - since)
+        self._counts["results"] += len(places) - len(refused)
+        self._latencies.add(latencies_s)
+        self._deliver(fed.futures, places, result, refused, latencies_s)
+        fed.futures.clear()
 
-    def _run(self, chosen: NDArray[np.bool_]) -> tuple[Result, Mapping[int, StreamError]]:
+    def _run(
+        self, rooms: list[Array], chosen: NDArray[np.bool_]
+    ) -> tuple[Result, Mapping[int, StreamError]]:
         """The native step, in the thread of the batcher."""
+        frames = {spec.name: room for spec, room in zip(self._specs, rooms, strict=True)}
         try:
-            return self._set.step(self._room, only=chosen), {}
+            return self._set.step(frames if len(rooms) > 1 else rooms[0], only=chosen), {}
         except RefusedStreamsError as exc:
             return exc.outputs, exc.refused
 
     def _deliver(
         self,
-        taken: dict[int, _Waiting],
+        futures: Mapping[int, asyncio.Future[Result] | None],
         places: NDArray[np.intp],
         result: Result,
         refused: Mapping[int, StreamError],
@@ -378,13 +373,13 @@ class Batcher:
                 return {name: array[which] for name, array in result.items()}
             return result[which]
 
-        for stream, waiting in taken.items():
-            if waiting.future is None or waiting.future.done():
+        for stream, future in futures.items():
+            if future is None or future.done():
                 continue
             if stream in refused:
-                waiting.future.set_exception(refused[stream])
+                future.set_exception(refused[stream])
             else:
-                waiting.future.set_result(rows(stream))
+                future.set_result(rows(stream))
         if self._readers:
             batch = Batch(places, rows(places), refused, latencies_s)
             for reader in self._readers:
@@ -394,9 +389,11 @@ class Batcher:
         """Do something with a stream that has no frame waiting."""
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: stream not in self._next or self._closed)
+                await self._changed.wait_for(
+                    lambda: stream not in self._next.futures or self._closed
+                )
             async with self._turn:
-                if stream not in self._next or self._closed:
+                if stream not in self._next.futures or self._closed:
                     return act()
 
     async def _tell(self) -> None:
@@ -404,6 +401,6 @@ class Batcher:
             self._changed.notify_all()
 
 
-def _fail(waiting: _Waiting, error: StreamError) -> None:
-    if waiting.future is not None and not waiting.future.done():
-        waiting.future.set_exception(error)
+def _fail(future: asyncio.Future[Result] | None, error: StreamError) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)
