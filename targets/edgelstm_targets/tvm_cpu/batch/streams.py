@@ -68,12 +68,15 @@ class StreamFrame:
         kernels: of many columns.
         singly: symbols of kernels of single steps, which are called stream by stream.
         work_bytes: of the workspace.
+        together: names of the calls that take all streams of a group at once; the others are made
+            stream by stream.
     """
 
     frame: Function
     kernels: tuple[Function, ...]
     singly: tuple[str, ...]
     work_bytes: int
+    together: tuple[str, ...]
 
 
 def stream_frame(
@@ -146,6 +149,11 @@ def stream_frame(
         tuple(functions),
         tuple(dict.fromkeys(singly)),
         work_bytes,
+        tuple(
+            planned.call.name
+            for planned, symbol in zip(calls, batched, strict=True)
+            if symbol is not None
+        ),
     )
 
 
