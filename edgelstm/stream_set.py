@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.base import Kernel
+from edgelstm.engines.many_streams import ManyStreams, Runner
 from edgelstm.engines.stepwise_streams import StepwiseRunner
 from edgelstm.errors import CapabilityError, StreamError
 from edgelstm.memory import Block, allocate_block
@@ -33,50 +34,6 @@ from edgelstm.stream_frames import (
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
-
-
-class Runner(Protocol):
-    """Memory for the streams, and what moves them on."""
-
-    @property
-    def checks_frames(self) -> bool:
-        """Whether it refuses frames that the model does not take by itself."""
-        ...
-
-    def run(self, inputs: Block, outputs: Block, n_frames: int) -> Codes | None:
-        """Feed frames `[frame][stream][input block]`; outputs come in the same order.
-
-        Returns:
-            For each place what a step returns; None where all streams were fed.
-        """
-        ...
-
-    def write_state(self, stream: int, state: Block) -> None:
-        """Set the state block of one stream, or of several from that one on."""
-        ...
-
-    def read_state(self, stream: int) -> Block:
-        """The state block of one stream."""
-        ...
-
-    def set_active(self, active: NDArray[np.bool_]) -> None:
-        """Which streams are moved on."""
-        ...
-
-    def close(self) -> None:
-        """End what runs between calls."""
-        ...
-
-
-@runtime_checkable
-class ManyStreams(Protocol):
-    """A kernel that steps many streams at once."""
-
-    def bind_streams(
-        self, streams: int, state_bytes: int, *, check_states: bool, threads: int
-    ) -> Runner:
-        """Memory for that many streams."""
-        ...
 
 
 class StreamSet:
@@ -164,11 +121,13 @@ class StreamSet:
         """Which places are taken."""
         return self._active.copy()
 
-    def step(self, frames: Frame) -> Result:
+    def step(self, frames: Frame, *, only: NDArray[np.bool_] | None = None) -> Result:
         """Feed one frame of every stream.
 
         Args:
             frames: `(streams, *frame)`, or a dict of such arrays by name.
+            only: which of the active streams are fed, `(streams,)`; the others stand still, and
+                their rows of the outputs are zeros. None: all of them.
 
         Returns:
             `(streams, *output)`, one array or a dict by name.
@@ -190,7 +149,10 @@ class StreamSet:
                 blocks = one_frame(frames, self._signature, len(self))
                 for place, block in zip(self._inputs, blocks, strict=True):
                     place[...] = block
-            codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
+            if only is None:
+                codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
+            else:
+                codes = self._step_only(runner, only)
             if codes is not None:
                 self._out.reshape(len(self), -1)[codes != 0] = 0
             result = named([each.copy() for each in self._outputs], self._signature.outputs)
@@ -199,6 +161,20 @@ class StreamSet:
                     codes, self._inputs, self._signature, result, is_block=False
                 )
             return result
+
+    def _step_only(self, runner: Runner, only: NDArray[np.bool_]) -> Codes | None:
+        """One frame of some of the active streams."""
+        if only.shape != self._active.shape or only.dtype != np.bool_:
+            raise StreamError(
+                f"only= has {only.dtype} {only.shape}, expected bool {self._active.shape}"
+            )
+        chosen = self._active & only
+        self._out.reshape(len(self), -1)[~chosen] = 0
+        runner.set_active(chosen)
+        try:
+            return self._run_checked(runner, self._inputs, self._in, self._out, 1, chosen)
+        finally:
+            runner.set_active(self._active)
 
     def run(self, frames: Frame) -> Result:
         """Feed a block of frames; the same as `step` for each of them.
@@ -243,15 +219,22 @@ class StreamSet:
         return result
 
     def _run_checked(
-        self, runner: Runner, blocks: list[Array], x: Block, y: Block, count: int
+        self,
+        runner: Runner,
+        blocks: list[Array],
+        x: Block,
+        y: Block,
+        count: int,
+        active: NDArray[np.bool_] | None = None,
     ) -> Codes | None:
         """Run frames; streams whose frames are refused are left out."""
         if runner.checks_frames:
             return runner.run(x, y, count)
-        codes = refused_codes(blocks, self._signature.inputs, self._active)
+        active = self._active if active is None else active
+        codes = refused_codes(blocks, self._signature.inputs, active)
         if codes is None:
             return runner.run(x, y, count)
-        with _only(runner, self._active & (codes == 0), self._active):
+        with _only(runner, active & (codes == 0), active):
             later = runner.run(x, y, count)
         return codes if later is None else np.where(codes != 0, codes, later)
 

@@ -296,7 +296,9 @@ def compile_read_model(
     progress("lowering")
     takes = backend.capabilities()
     named = _named(step_graph, model, options)
-    program = lower(named, takes.unit_block, options.rate_hz, takes.weight_offset, takes.packing)
+    program = lower(
+        named, takes.unit_block, options.rate_hz, takes.weight_offset, takes.packing, takes.columns
+    )
     if binding.carried is not None:
         told = with_chunks(program.signature, named, binding.graph, binding.carried.carried)
         program = dataclasses.replace(program, signature=told)
@@ -406,7 +408,9 @@ def admit(graph: StepGraph, target: Target) -> None:
     takes = target.capabilities()
     if graph.mode not in takes.modes:
         raise CapabilityError(f"target {target.name!r} has no mode {graph.mode!r}")
-    program = lower(graph, takes.unit_block, None, takes.weight_offset, takes.packing)
+    program = lower(
+        graph, takes.unit_block, None, takes.weight_offset, takes.packing, takes.columns
+    )
     verify_program(program)
     target.stages(target.options({}))[0].run(program)
 

@@ -32,7 +32,7 @@ def run_held_weights(
     try:
         takes = find_target(str(artifact.manifest["target"]["name"])).capabilities()
         packed = [
-            lower(g, takes.unit_block, None, takes.weight_offset, takes.packing)
+            lower(g, takes.unit_block, None, takes.weight_offset, takes.packing, takes.columns)
             for g in (graph, opened)
         ]
         held = bytes(artifact.container.section(WEIGHTS_SECTION))

@@ -50,6 +50,7 @@ class Capabilities:
         packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
         has_float: it computes in floating point; else int8-full models take and give integers.
         has_wide_h: int8-full layers may give an h of 16 bits.
+        columns: most elements of a batch, or rows, that its layers take together.
     """
 
     unit_block: int | None
@@ -58,6 +59,7 @@ class Capabilities:
     packing: BytePacking | None = None
     has_float: bool = True
     has_wide_h: bool = True
+    columns: int = 1
 
 
 @dataclass(frozen=True, slots=True)

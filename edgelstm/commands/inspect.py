@@ -22,7 +22,7 @@ from edgelstm.commands.report import (
     say,
 )
 from edgelstm.container import MAGIC
-from edgelstm.engines.native import CODE_PREFIX, code_variants
+from edgelstm.engines.native import CODE_PREFIX, STREAMS_PREFIX, code_variants
 from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavailableError
 from edgelstm.footprint import footprints
 from edgelstm.foreign_files import is_onnx, recognize
@@ -131,6 +131,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "memory": manifest["memory"],
         "devices": _describe_devices(artifact),
         "kernels": _describe_kernels(manifest),
+        "columns": _describe_columns(manifest),
         "sections": artifact.sizes,
     }
 
@@ -156,9 +157,32 @@ def _describe_isas(artifact: Artifact) -> list[dict[str, Any]]:
             "requires": list(variant.requires),
             "bytes": artifact.sizes[variant.section],
             "obstacle": variant.obstacle(),
+            "streams": _describe_streams(artifact, variant.isa),
         }
         for variant in code_variants(artifact.container)
     ]
+
+
+def _describe_streams(artifact: Artifact, isa: str) -> dict[str, Any] | None:
+    """The code that steps many streams at once, and the layers that gain by it."""
+    section = f"{STREAMS_PREFIX}{isa}"
+    if section not in artifact.sizes:
+        return None
+    facts = artifact.manifest["target"].get("facts", {}).get("isas") or []
+    told = next((each.get("streams") for each in facts if each["section"].endswith(isa)), None)
+    told = told if isinstance(told, dict) else {}
+    together = told.get("together")
+    return {
+        "bytes": artifact.sizes[section],
+        "most": told.get("most"),
+        "together": [str(name) for name in together] if isinstance(together, list) else [],
+    }
+
+
+def _describe_columns(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """How many elements of a batch, or rows, go through which layers together."""
+    columns = manifest["target"].get("facts", {}).get("columns")
+    return columns if isinstance(columns, dict) else {}
 
 
 def _describe_devices(artifact: Artifact) -> list[dict[str, Any]]:
@@ -253,10 +277,18 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
     if report["isas"]:
         say("code, best first:")
         rows = [
-            [isa["isa"], format_bytes(isa["bytes"]), isa["obstacle"] or "ok"]
+            [
+                isa["isa"],
+                format_bytes(isa["bytes"]),
+                _streams_text(isa["streams"]) if report["mode"] == "stream" else "",
+                isa["obstacle"] or "ok",
+            ]
             for isa in report["isas"]
         ]
-        print_table(["instruction set", "size", "here"], rows)
+        print_table(["instruction set", "size", "many streams", "here"], rows)
+    if report["columns"]:
+        say("elements of a batch, or rows, that go through a layer together:")
+        print_facts(sorted(report["columns"].items()))
     if report["kernels"]:
         _print_kernels(report["kernels"])
     say("memory:")
@@ -268,6 +300,14 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
         print_facts([(name, "unknown" if n is None else n) for name, n in amounts])
     say("sections:")
     print_facts([(name, format_bytes(size)) for name, size in report["sections"].items()])
+
+
+def _streams_text(streams: Mapping[str, Any] | None) -> str:
+    """How many streams go through which layers together."""
+    if streams is None:
+        return "one by one"
+    together = ", ".join(streams["together"])
+    return f"{streams['most']} at once in {together} ({format_bytes(streams['bytes'])})"
 
 
 def _print_carried(found: Mapping[str, Any]) -> None:

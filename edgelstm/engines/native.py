@@ -276,7 +276,7 @@ class NativeKernel:
     def bind_streams(
         self, streams: int, state_bytes: int, *, check_states: bool, threads: int
     ) -> BatchRunner | StepwiseRunner:
-        """Memory for many streams; see `edgelstm.stream_set.ManyStreams`."""
+        """Memory for many streams; see `ManyStreams`."""
         del check_states  # compiled code looks at every state that has to be looked at
         if self._batch is None and self._many is not None:
             name = self._signature.name

@@ -24,12 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.code_sizes import expect_sizes
+from edgelstm.engines.many_streams import Codes
 from edgelstm.engines.shared_object import Library
 from edgelstm.engines.stream_threads import Part, StreamThreads
 from edgelstm.memory import ALIGNMENT, Block, address_of, allocate_block
 from edgelstm.signature import Signature
-
-Codes = NDArray[np.int32]
 
 _VERSION = 1
 _NUMBERS = 7

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.base import Blocks, code_of, tells_news
+from edgelstm.engines.many_streams import Codes
 from edgelstm.engines.stream_threads import StreamThreads
 from edgelstm.memory import Block, allocate_block
 from edgelstm.signature import Signature
@@ -16,8 +17,6 @@ from edgelstm.signature import Signature
 if TYPE_CHECKING:
     from edgelstm.engines.base import Kernel
     from edgelstm.engines.stream_threads import Part
-
-Codes = NDArray[np.int32]
 
 
 class StepwiseRunner:

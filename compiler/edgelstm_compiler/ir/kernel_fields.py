@@ -41,6 +41,8 @@ def kernel_fields(kernel: Kernel, phases: dict[tuple[Phase, ...], int]) -> dict[
     fields: dict[str, Any] = {}
     for name in field_names(type(kernel)):
         value = getattr(kernel, name)
+        if name == "columns" and value == 1:
+            continue  # most kernels, and all of older texts
         if name == "phases":
             fields[name] = phases.setdefault(value, len(phases))
         elif isinstance(value, Numerics):

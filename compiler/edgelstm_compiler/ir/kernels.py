@@ -17,7 +17,8 @@ from enum import StrEnum
 from edgelstm.numerics.cells import Cell, CellPhase, Matrix, Term
 from edgelstm.numerics.cells import X as FRAME
 from edgelstm_compiler.ir.activations import Activation
-from edgelstm_compiler.ir.numerics import FLOAT32, Numerics
+from edgelstm_compiler.ir.columns import DenseColumns, RecurrentColumns
+from edgelstm_compiler.ir.numerics import FLOAT32, Float32, Numerics
 from edgelstm_compiler.ir.ops.recurrent import Recurrent
 from edgelstm_compiler.ir.types import Op
 
@@ -130,6 +131,8 @@ class RecurrentKernel(Kernel):
     Workspace: `workspace_bytes`.
     Frames at and beyond sequence_lens[b] leave the state alone and give zeros in y; a length of 0
     gives zeros in the final states too, whatever the initial ones (as ONNX Runtime does).
+    Where `columns` is above 1, so many elements of the batch go through the layer together; there
+    are no sequence_lens then.
     """
 
     op: Recurrent
@@ -140,6 +143,7 @@ class RecurrentKernel(Kernel):
     unit_block: int
     phases: tuple[Phase, ...]
     numerics: Numerics = FLOAT32
+    columns: int = 1
 
     @property
     def cell(self) -> Cell:
@@ -160,6 +164,8 @@ class RecurrentKernel(Kernel):
     @property
     def workspace_bytes(self) -> int:
         """Bytes of the workspace."""
+        if self.columns > 1:
+            return RecurrentColumns(self).total_bytes(self.columns)
         return self.numerics.recurrent_workspace(self)
 
 
@@ -168,7 +174,8 @@ class DenseKernel(Kernel):
     """activation(x @ w + b) for `rows` vectors, on packed weights.
 
     Call inputs: x (rows, K), packed weights (flat); in integers its table, or None. Call outputs:
-    y (rows, N). In integers the activation stands in the numerics.
+    y (rows, N). In integers the activation stands in the numerics. Where `columns` is above 1, so
+    many rows are computed together.
     """
 
     rows: int
@@ -177,6 +184,7 @@ class DenseKernel(Kernel):
     activation: Activation | None
     unit_block: int
     numerics: Numerics = FLOAT32
+    columns: int = 1
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -186,6 +194,8 @@ class DenseKernel(Kernel):
     @property
     def workspace_bytes(self) -> int:
         """Bytes of the workspace; 0: none."""
+        if self.columns > 1 and not isinstance(self.numerics, Float32):
+            return DenseColumns(self).total_bytes(self.columns)
         return self.numerics.dense_workspace(self)
 
 

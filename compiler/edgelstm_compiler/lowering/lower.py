@@ -49,6 +49,7 @@ def lower(
     rate_hz: float | None = None,
     weight_offset: int = 0,
     packing: BytePacking | None = None,
+    columns: int = 1,
 ) -> Program:
     """Choose kernels, pack weights, plan memory.
 
@@ -59,6 +60,7 @@ def lower(
         rate_hz: sampling rate for the signature.
         weight_offset: what is added to int8 weights for dot products (0, or 128: unsigned).
         packing: of int8-full; None: in blocks of unit_block with that offset.
+        columns: most elements of a batch, or rows, that a layer takes together.
 
     Raises:
         CapabilityError: compiled code would use integers as indices that nothing bounds.
@@ -75,7 +77,7 @@ def lower(
     if unit_block is not None:
         _expect_bounded(bounds)
     signature = make_signature(graph, rate_hz, bounds)
-    return _Lowering(graph, unit_block, signature, weight_offset, packing).program()
+    return _Lowering(graph, unit_block, signature, weight_offset, packing, columns).program()
 
 
 def _expect_bounded(bounds: StepBounds) -> None:
@@ -103,13 +105,14 @@ class _Lowering:
         signature: Signature,
         weight_offset: int,
         packing: BytePacking | None,
+        columns: int,
     ) -> None:
         self.graph = graph
         self.signature = signature
         self.shares_memory = unit_block is not None
-        selected = select_kernels(graph, unit_block, weight_offset, packing)
+        selected = select_kernels(graph, unit_block, weight_offset, packing, columns)
         if self.shares_memory:
-            selected = self._with_scans(selected, unit_block, weight_offset, packing)
+            selected = self._with_scans(selected, unit_block, weight_offset, packing, columns)
         self.roots = self._find_roots(selected)
         self.selected = [item for item in selected if not self._is_alias(item)]
         self.constants = {c.value: c for c in graph.constants}
@@ -127,12 +130,14 @@ class _Lowering:
         unit_block: int | None,
         weight_offset: int,
         packing: BytePacking | None,
+        columns: int,
     ) -> tuple[Selected, ...]:
         """The kernels, with programs for the bodies of Scans."""
 
         def lower_body(graph: StepGraph) -> Program:
             signature = make_signature(graph)
-            return _Lowering(graph, unit_block, signature, weight_offset, packing).program()
+            options = (weight_offset, packing, columns)
+            return _Lowering(graph, unit_block, signature, *options).program()
 
         constants = constant_data(self.graph)
         return tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,8 @@ from edgelstm_compiler.lowering.layer_rows import (
 
 RECURRENT_OPS = (Recurrent, Int8Recurrent, IntegerRecurrent)
 DENSE_OPS = (Dense, Int8Dense, IntegerDense)
+LEAST_COLUMNS = 2
+"""With fewer, weights are read in the order of single steps."""
 LAYER_OPS = (*RECURRENT_OPS, *DENSE_OPS)
 
 
@@ -79,6 +81,7 @@ def select_kernels(
     unit_block: int | None,
     weight_offset: int = 0,
     packing: BytePacking | None = None,
+    columns: int = 1,
 ) -> tuple[Selected, ...]:
     """The kernel of every node, in order.
 
@@ -87,13 +90,14 @@ def select_kernels(
         unit_block: units per block of packed weights; None leaves every operator as it is.
         weight_offset: what is added to int8 weights for dot products.
         packing: of int8-full; None: in blocks of unit_block with that offset.
+        columns: most elements of a batch, or rows, that a layer takes together.
 
     Raises:
         CapabilityError: weights to pack that are not constants, or not float32.
     """
     if unit_block is None:
         return tuple(_as_operator(node) for node in graph.nodes)
-    layers = _Layers(graph, unit_block, weight_offset, packing)
+    layers = _Layers(graph, unit_block, weight_offset, packing, columns)
     return tuple(
         layers.select(node) if isinstance(node.op, LAYER_OPS) else _as_operator(node)
         for node in graph.nodes
@@ -136,10 +140,12 @@ class _Layers:
         unit_block: int,
         weight_offset: int,
         packing: BytePacking | None,
+        columns: int,
     ) -> None:
         self._data = constant_data(graph)
         self._stored = _stored_weights(graph, self._data)
         self._unit_block = unit_block
+        self._columns = columns
         self._weight_offset = weight_offset
         self._bounded = bounded_values(graph)
         self._packing = packing or BytePacking(unit_block, (weight_offset,))
@@ -159,11 +165,13 @@ class _Layers:
         kernel: LayerKernel
         if is_dense:
             features, units = x.type.shape[-1], node.outputs[0].type.shape[-1]
-            kernel = DenseKernel(
-                x.type.size // features, features, units, _activation(node), block, numerics
-            )
+            rows_of_x = x.type.size // features
+            kernel = DenseKernel(rows_of_x, features, units, _activation(node), block, numerics)
+            kernel = replace(kernel, columns=self._together(rows_of_x))
         else:
             kernel = _recurrent_kernel(node, x, block, numerics)
+            if Operands.of(node.inputs).lengths is None:
+                kernel = replace(kernel, columns=self._together(kernel.batch))
         packed = pack_layer(form_of(kernel), kernel.phases, rows)
         if isinstance(numerics, Float32):
             packed = packed.view(np.float32)
@@ -174,6 +182,13 @@ class _Layers:
         weights = Constant.of(f"{node.name}.weights", packed)
         inputs = (x, weights.value, *_more_inputs(node))
         return Selected(kernel, inputs, node.outputs, (weights,), count_macs(node), node)
+
+    def _together(self, count: int) -> int:
+        """How many columns of so many go through a layer together: groups of about one size."""
+        if self._columns == 1 or count < LEAST_COLUMNS:
+            return 1
+        groups = -(-count // self._columns)
+        return -(-count // groups)
 
     def _numerics(self, node: Node, x: Value, rows: LayerRows) -> Numerics:
         match node.op:

@@ -114,7 +114,12 @@ def _why_not(target: Target, scheme: Scheme, op: Op, options: QuantizeOptions) -
         quantized = quantize_graph(graph, calibration, scheme, options)
         takes = target.capabilities()
         result: Any = lower(
-            quantized.graph, takes.unit_block, None, takes.weight_offset, takes.packing
+            quantized.graph,
+            takes.unit_block,
+            None,
+            takes.weight_offset,
+            takes.packing,
+            takes.columns,
         )
         for stage in target.stages(target.options({})):
             result = stage.run(result)

@@ -10,6 +10,7 @@ from edgelstm.dtypes import DType
 from edgelstm.engines.cpu_features import cpu_flags, machine
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler import elf
+from edgelstm_compiler.ir.columns import MOST_COLUMNS
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.processors.isa import InstructionSet
@@ -66,6 +67,7 @@ class ArmTarget:
             modes=("stream", "call", "window") if processor.machine else ("stream", "call"),
             packing=processor.packing,
             has_float=processor.has_float,
+            columns=MOST_COLUMNS if processor.machine else 1,
         )
 
     def options(self, raw: Mapping[str, str]) -> ArmOptions:

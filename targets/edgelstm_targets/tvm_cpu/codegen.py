@@ -49,11 +49,13 @@ class StreamCode:
         functions: all of them.
         stub: the C function in front of them.
         table: the numbers beside it.
+        together: names of the calls that take many streams at once.
     """
 
     functions: tuple[Function, ...]
     stub: Stub
     table: Table
+    together: tuple[str, ...]
 
 
 def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, ...]:
@@ -98,7 +100,9 @@ def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
         many.frame,
         *batch_functions(program, many.work_bytes),
     )
-    return StreamCode(functions, batch_stub(name), batch_table(program, many.work_bytes))
+    return StreamCode(
+        functions, batch_stub(name), batch_table(program, many.work_bytes), many.together
+    )
 
 
 def _made(kernels: Mapping[str, Call], isa: InstructionSet) -> list[Function]:

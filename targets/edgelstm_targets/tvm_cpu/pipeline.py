@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm.install_hint import install_hint
 from edgelstm_compiler import elf
+from edgelstm_compiler.ir.columns import MOST_COLUMNS
 from edgelstm_compiler.ir.kernels import LayerKernel
 from edgelstm_compiler.ir.numerics import Int8, Integer
 from edgelstm_compiler.ir.program import Program
@@ -52,12 +53,12 @@ class Objects:
     Args:
         program: the program.
         compiled: of steps.
-        streams: of steps of many streams, with the symbols that callers see.
+        streams: of steps of many streams, and what it was compiled from.
     """
 
     program: Program
     compiled: tuple[Compiled, ...]
-    streams: tuple[tuple[Compiled, tuple[str, ...]], ...] = ()
+    streams: tuple[tuple[Compiled, StreamCode], ...] = ()
 
 
 def code_stages(
@@ -132,7 +133,7 @@ def _compile(lowered: Lowered) -> Objects:
     streams = tuple(
         (
             compile_functions(code.functions, [code.stub], isa, code.table),
-            (code.stub.name, code.table.name),
+            code,
         )
         for isa, code in lowered.streams
     )
@@ -164,18 +165,38 @@ def _link(objects: Objects) -> Emission:
         sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code
         isas.append(_facts(each, section, symbols[:2]))
         linker = used.name
-    for each, names in objects.streams:
+    for each, code in objects.streams:
         _expect_no_library(each)
         section = f"{STREAMS_PREFIX}{each.isa.name}"
-        sections[section], _ = link(each.code, names, linkers)
+        sections[section], _ = link(each.code, [code.stub.name, code.table.name], linkers)
         facts = next(facts for facts in isas if facts["section"].endswith(f"/{each.isa.name}"))
-        facts["streams"] = {"section": section, **elf.memory_of_code(each.code)}
+        facts["streams"] = {
+            "section": section,
+            "most": MOST_COLUMNS,
+            "together": list(code.together),
+            **elf.memory_of_code(each.code),
+        }
     return Emission(
         engine="native",
         sections=sections,
         header=c_header(objects.program),
-        facts={"isas": isas, "linker": linker, "tvm": tvm_version()},
+        facts={
+            "isas": isas,
+            "linker": linker,
+            "tvm": tvm_version(),
+            **_columns(objects.program),
+        },
     )
+
+
+def _columns(program: Program) -> dict[str, Any]:
+    """Which layers take how many elements of a batch, or rows, at once; nothing where none does."""
+    columns = {
+        call.name: call.kernel.columns
+        for call in program.calls
+        if isinstance(call.kernel, LayerKernel) and call.kernel.columns > 1
+    }
+    return {"columns": columns} if columns else {}
 
 
 def _expect_no_library(compiled: Compiled) -> None:

@@ -87,6 +87,26 @@ class FloatVectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside the weights of some units, decoded.
+
+    Args:
+        biases: for each accumulator.
+        scales: for each section, or for the last one alone where that has those of all.
+    """
+
+    biases: list[Expr]
+    scales: list[list[Expr]]
+
+    def named(self) -> Beside:
+        """The same, computed once here."""
+        return Beside(
+            [tir.name(bias) for bias in self.biases],
+            [[tir.name(scale) for scale in scales] for scales in self.scales],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Int8Phase(BytePhase):
     """A phase whose sums are scaled to float32.
 
@@ -158,9 +178,28 @@ class Int8Phase(BytePhase):
     ) -> list[Expr]:
         """For each accumulator bias + the scaled products, as float32."""
         assert first is None
-        units, lines, ratio = self.units, self.lines, self.form.codes.ratio
+        return self.scaled_sums(weights, block, part, streams, self.beside(weights, block, part))
+
+    def beside(self, weights: Buffer, block: Expr, part: int) -> Beside:
+        """Biases and scales of some units, as they are needed for every vector."""
+        scaled = self.phase.sections if self.form.codes.ratio is None else self.phase.sections[-1:]
+        return Beside(
+            self.lines.biases(weights, block, part),
+            [self.lines.scales(weights, block, part, section) for section in scaled],
+        )
+
+    def scaled_sums(
+        self,
+        weights: Buffer,
+        block: Expr,
+        part: int,
+        streams: Sequence[PreparedSection],
+        beside: Beside,
+    ) -> list[Expr]:
+        """As `sums`, with biases and scales that are known already."""
+        units, ratio = self.units, self.form.codes.ratio
         words = tir.flat(weights.data, "int32")
-        totals = lines.biases(weights, block, part)
+        totals = list(beside.biases)
         # Sums that have the same scale are added before they are scaled.
         joined: dict[tuple[int, int], Expr] = {}
         # The longest first: weights loaded before its loop would have to leave the registers.
@@ -174,8 +213,7 @@ class Int8Phase(BytePhase):
                     number = number * tir.constant(2.0**ratio, units)
                 joined[place] = joined[place] + number if place in joined else number
             if ratio is None or prepared is order[-1]:
-                packed = section if ratio is None else streams[-1].section
-                scales = lines.scales(weights, block, part, packed)
+                scales = beside.scales[prepared.index if ratio is None else -1]
                 for (accumulator, index), number in joined.items():
                     # Not left to LLVM, which may fuse the product inside the bias instead: steps of
                     # one stream and of many must round alike, or a quantized h differs in a step.

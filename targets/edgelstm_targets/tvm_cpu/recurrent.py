@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,6 +81,7 @@ def layer_function(
     arguments: Arguments,
     isa: InstructionSet,
     layer: type[Layer],
+    write: Callable[[Memory], None] | None = None,
 ) -> Function:
     """The function of a recurrent kernel.
 
@@ -95,6 +96,7 @@ def layer_function(
         arguments: which buffers there are.
         isa: the instruction set.
         layer: what writes the body.
+        write: another way to write it, on the function's buffers.
     """
     states, types = kernel.cell.state_names, layer.element_types(kernel)
     carried = list(zip(states, types.states, arguments.initial, strict=True))
@@ -126,7 +128,10 @@ def layer_function(
             turn,
             given.get("tables"),
         )
-        layer(kernel, arguments, isa, memory).write()
+        if write is not None:
+            write(memory)
+        else:
+            layer(kernel, arguments, isa, memory).write()
 
     return tir.define(name, parameters, body)
 

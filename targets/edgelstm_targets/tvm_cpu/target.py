@@ -11,6 +11,7 @@ from typing import Any
 from edgelstm.engines.cpu_features import cpu_flags
 from edgelstm.errors import CapabilityError, TargetUnavailableError
 from edgelstm_compiler import elf
+from edgelstm_compiler.ir.columns import MOST_COLUMNS
 from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.processors.isa import InstructionSet
@@ -57,7 +58,7 @@ class HostTarget:
 
     def capabilities(self) -> Capabilities:
         """Blocks of 16 units, both modes."""
-        return Capabilities(HOST.unit_block, weight_offset=HOST.weight_offset)
+        return Capabilities(HOST.unit_block, weight_offset=HOST.weight_offset, columns=MOST_COLUMNS)
 
     def options(self, raw: Mapping[str, str]) -> HostOptions:
         """Parse options given as text.

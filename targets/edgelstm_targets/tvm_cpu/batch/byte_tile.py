@@ -64,22 +64,19 @@ class ByteTile:
             if vector.rows is not None:
                 tir.store(notes, self.notes + 2 * index + 1, vector.rows)
 
-    def sections_of(self, work: Buffer, held: Buffer, place: Expr) -> list[PreparedSection]:
+    def sections_of(self, held: Buffer, place: Expr) -> list[PreparedSection]:
         """The sections of one column with their sums.
 
         Args:
-            work: the column's memory.
             held: sums of a tile.
             place: of the column in the tile.
         """
-        notes, lanes = tir.flat(work.data, "int32"), self.phase.units
+        lanes = self.phase.units
         found, at = [], 0
-        for index, each in enumerate(self.sections):
+        for each in self.sections:
             sums = []
             for _ in each.section.gates:
                 total = tir.load_vector(held, place * self.held_elements + at, lanes)
-                if each.vector.correction is not None:
-                    total = total - tir.broadcast(notes[self.notes + 2 * index], lanes)
                 sums.append(tir.name(total))
                 at += lanes
             found.append(
@@ -115,9 +112,19 @@ class ByteTile:
         start = tir.name(block + phase.section_offset(prepared.index) + shift)
         tails = [phase.tail(words, block, section, shift + gate * width) for gate in range(gates)]
         sums = tir.local(len(columns) * gates * partial * lanes, "int32")
+        notes = tir.flat(self.memory.buffer.data, "int32")
+        stride = self.memory.stride_bytes // _WORD
         zero = tir.constant(0, lanes, "int32")
-        for place in range(len(columns) * gates * partial):
-            tir.store_vector(sums, place * lanes, zero, lanes)
+        for number, column in enumerate(columns):
+            first = zero
+            if prepared.vector.correction is not None:
+                # What is too much in the end is taken off in the beginning.
+                assert partial == 1
+                too_much = notes[column * stride + (self.notes + 2 * index)]
+                first = tir.name(zero - tir.broadcast(too_much, lanes))
+            for place in range(gates * partial):
+                at_place = (number * gates * partial + place) * lanes
+                tir.store_vector(sums, at_place, first, lanes)
 
         def places(column: int, gate: int) -> list[int]:
             first = (column * gates + gate) * partial
@@ -169,8 +176,6 @@ class ByteTile:
         if prepared.vector.rows is None:
             add_row(vectors)
         else:
-            notes = tir.flat(self.memory.buffer.data, "int32")
-            stride = self.memory.stride_bytes // _WORD
             rows = tir.integer(1)
             for column in columns:
                 rows = tirx.max(rows, notes[column * stride + (self.notes + 2 * index + 1)])

@@ -64,8 +64,9 @@ class Layout:
             return buffer
         if kind is Kind.COLUMN:
             return tir.behind(buffer, column * (self.stride_bytes // size))
-        offset = self.offsets[column]
-        return tir.behind(buffer, tir.name(tirx.truncdiv(offset, tirx.const(size, "int64"))))
+        # A shift: 32-bit processors have no division of 64 bits.
+        bits = tirx.const(size.bit_length() - 1, "int64")
+        return tir.behind(buffer, tir.name(self.offsets[column] >> bits))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from edgelstm_compiler.ir.columns import DenseColumns
 from edgelstm_compiler.ir.kernels import DenseKernel
 from edgelstm_compiler.ir.numerics import Int8, Integer, Stored
 from edgelstm_compiler.lowering.compact_layout import compact_form
@@ -14,7 +15,7 @@ from edgelstm_targets.tvm_cpu.batch.byte_tile import ByteTile
 from edgelstm_targets.tvm_cpu.batch.restored import RestoredPhase
 from edgelstm_targets.tvm_cpu.batch.shape import BatchSet
 from edgelstm_targets.tvm_cpu.batch.tile import ColumnMemory, FloatTile, Tile
-from edgelstm_targets.tvm_cpu.batch.walk import lines, odd_lines, vector_room, write_tiles
+from edgelstm_targets.tvm_cpu.batch.walk import write_tiles
 from edgelstm_targets.tvm_cpu.cells.slots import Slot
 from edgelstm_targets.tvm_cpu.dense import activated
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase
@@ -26,32 +27,6 @@ from edgelstm_targets.tvm_cpu.quantized_dense import (
     integer_outputs,
 )
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
-
-_WORD = 4
-_LINE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class DenseWork:
-    """The workspace of one column of a dense layer: x as products read it, and its notes."""
-
-    kernel: DenseKernel
-
-    @property
-    def notes(self) -> int:
-        """Word at which the notes stand."""
-        return vector_room(self.kernel.features) // _WORD
-
-    @property
-    def stride_bytes(self) -> int:
-        """From one column to the next."""
-        return odd_lines(_WORD * self.notes + _LINE)
-
-    @property
-    def shared_bytes(self) -> int:
-        """In front of all columns: a restored block."""
-        rows = self.kernel.features + 1
-        return lines(rows * self.kernel.unit_block * _WORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +77,7 @@ class BatchDense:
                 if isinstance(tile, ByteTile):
                     work = self.work.of(column)
                     own = self._phase(work)
-                    sections = tile.sections_of(work, held, place)
+                    sections = tile.sections_of(held, place)
                     (total,) = own.sums(self.weights, block, part, sections)
                 value = tir.name(self._outputs(lanes, total))
                 Slot(self.y.of(column), first, count).store(value, lanes)
@@ -136,7 +111,7 @@ class BatchDense:
             own = self._phase(work)
             assert isinstance(own, BytePhase)
             prepared = own.streams([Operand(self.x.of(column), tir.integer(0))])
-            tile = ByteTile(own, self.work, tuple(prepared), DenseWork(self.kernel).notes)
+            tile = ByteTile(own, self.work, tuple(prepared), DenseColumns(self.kernel).notes)
             tile.keep(work, prepared)
             found.append(tile)
         return found[0]

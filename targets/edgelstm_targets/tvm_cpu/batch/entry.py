@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from edgelstm_compiler.ir.columns import MOST_COLUMNS, lines
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.tvm_cpu import tensorir as tir
-from edgelstm_targets.tvm_cpu.batch.shape import MOST_COLUMNS
 from edgelstm_targets.tvm_cpu.batch.streams import ColumnBlock
-from edgelstm_targets.tvm_cpu.batch.walk import lines
 from edgelstm_targets.tvm_cpu.copying import copy_elements
 from edgelstm_targets.tvm_cpu.entry import BITS, bits_of, checked_runs
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT64, POINTER, Stub, Table
@@ -66,19 +65,20 @@ def batch_functions(program: Program, work_bytes: int) -> list[Function]:
 
     def whole(*arguments: Buffer) -> None:
         *memory, places, codes, n_places, n_frames, strides, result = arguments
-        groups = tir.name(tirx.truncdiv(n_places + (MOST_COLUMNS - 1), _long(MOST_COLUMNS)))
+        total = tir.name(tirx.Cast("int32", n_places))
+        groups = tir.name(tirx.truncdiv(total + (MOST_COLUMNS - 1), tir.integer(MOST_COLUMNS)))
         # Groups of about the same size: a small one would read all weights for few streams.
-        size = tir.name(tirx.truncdiv(n_places + groups - 1, tirx.max(groups, _long(1))))
+        size = tir.name(tirx.truncdiv(total + groups - 1, tirx.max(groups, tir.integer(1))))
         tir.store(result, 0, _long(0))
         with tir.loop(groups) as group:
             first = tir.name(group * size)
-            count = tir.name(tirx.max(_long(0), tirx.min(size, n_places - first)))
+            count = tir.name(tirx.max(tir.integer(0), tirx.min(size, total - first)))
             tir.call(
                 f"{name}_batch_group",
                 *(tir.address(block, 0) for block in memory),
                 tir.address(places, first),
                 tir.address(codes, first),
-                count,
+                tirx.Cast("int64", count),
                 n_frames,
                 tir.address(strides, 0),
                 tir.address(result, 0),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgelstm_compiler.ir.columns import MOST_COLUMNS, DenseColumns, RecurrentColumns
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.columns import Kind, Layout, StreamColumns
-from edgelstm_targets.tvm_cpu.batch.dense import BatchDense, DenseWork, buffer_types
-from edgelstm_targets.tvm_cpu.batch.layer import BatchLayer, WorkLayout
-from edgelstm_targets.tvm_cpu.batch.shape import MOST_COLUMNS, for_columns
+from edgelstm_targets.tvm_cpu.batch.dense import BatchDense, buffer_types
+from edgelstm_targets.tvm_cpu.batch.layer import BatchLayer
+from edgelstm_targets.tvm_cpu.batch.shape import for_columns
 from edgelstm_targets.tvm_cpu.batch.tile import ColumnMemory
 from edgelstm_targets.tvm_cpu.layers import LAYERS
 from edgelstm_targets.tvm_cpu.recurrent import Arguments, Memory, repeat
@@ -37,8 +38,7 @@ class RecurrentOfStreams:
     @property
     def work_bytes(self) -> int:
         """Of the workspaces of all columns."""
-        layout = WorkLayout(self.kernel)
-        return layout.shared_bytes + MOST_COLUMNS * layout.stride_bytes
+        return RecurrentColumns(self.kernel).total_bytes(MOST_COLUMNS)
 
     def function(self, name: str, isa: InstructionSet) -> Function:
         """Its parameters: the buffers of the first column, workspace, state offsets, count."""
@@ -62,7 +62,7 @@ class RecurrentOfStreams:
         )
         own = [Parameter(key, dtype) for key, dtype, present in optional if present]
         kinds = {each.name: kind for each, kind in zip(own, self.kinds, strict=True)}
-        layout = WorkLayout(kernel)
+        layout = RecurrentColumns(kernel)
 
         def body(*values: Buffer) -> None:
             *buffers, work, offsets, count = values
@@ -109,13 +109,12 @@ class DenseOfStreams:
     @property
     def work_bytes(self) -> int:
         """Of the workspaces of all columns."""
-        layout = DenseWork(self.kernel)
-        return layout.shared_bytes + MOST_COLUMNS * layout.stride_bytes
+        return DenseColumns(self.kernel).total_bytes(MOST_COLUMNS)
 
     def function(self, name: str, isa: InstructionSet) -> Function:
         """Its parameters: the buffers of the first column, workspace, state offsets, count."""
         kernel, types = self.kernel, buffer_types(self.kernel)
-        layout = DenseWork(kernel)
+        layout = DenseColumns(kernel)
 
         def body(x: Buffer, weights: Buffer, *rest: Buffer) -> None:
             *tables, y, work, _, count = rest

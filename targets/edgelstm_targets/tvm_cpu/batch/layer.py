@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from tvm import tirx
 
+from edgelstm_compiler.ir.columns import RecurrentColumns
 from edgelstm_compiler.ir.kernels import RecurrentKernel, Source
 from edgelstm_compiler.ir.ops import Direction
 from edgelstm_targets.tvm_cpu import tensorir as tir
@@ -19,7 +20,7 @@ from edgelstm_targets.tvm_cpu.batch.columns import Columns
 from edgelstm_targets.tvm_cpu.batch.restored import RestoredPhase
 from edgelstm_targets.tvm_cpu.batch.shape import BatchSet
 from edgelstm_targets.tvm_cpu.batch.tile import FloatTile, Tile
-from edgelstm_targets.tvm_cpu.batch.walk import lines, odd_lines, vector_room, write_tiles
+from edgelstm_targets.tvm_cpu.batch.walk import write_tiles
 from edgelstm_targets.tvm_cpu.cells.slots import UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
 from edgelstm_targets.tvm_cpu.integer_phase import BytePhase
@@ -35,56 +36,6 @@ from edgelstm_targets.tvm_cpu.recurrent import (
 )
 from edgelstm_targets.tvm_cpu.stored_weights import StoredPhase
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
-
-_WORD = 4
-_LINE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class WorkLayout:
-    """The workspace of one column: that of a single step, then what only columns need.
-
-    Args:
-        kernel: whose.
-    """
-
-    kernel: RecurrentKernel
-
-    @property
-    def x(self) -> int:
-        """Word at which x stands as products read it; h follows."""
-        return lines(self.kernel.workspace_bytes) // _WORD
-
-    @property
-    def h(self) -> int:
-        """Word at which h stands; directly behind x where both are float32."""
-        return self.x + self.kernel.features
-
-    @property
-    def byte_starts(self) -> tuple[int, int]:
-        """Bytes at which x and h stand where they are quantized: any way has room there."""
-        start = self.x * _WORD
-        return start, start + vector_room(self.kernel.features)
-
-    @property
-    def notes(self) -> int:
-        """Word at which the notes of quantized vectors stand."""
-        return (self.byte_starts[1] + vector_room(self.kernel.padded_hidden)) // _WORD
-
-    @property
-    def stride_bytes(self) -> int:
-        """From one column to the next: an odd number of lines, so that caches take them all."""
-        return odd_lines(_WORD * self.notes + _LINE)
-
-    @property
-    def shared_bytes(self) -> int:
-        """In front of all columns: a restored block."""
-        phases = self.kernel.phases
-        rows = max(
-            phase.accumulators + sum(s.extent * len(s.gates) for s in phase.sections)
-            for phase in phases
-        )
-        return lines(rows * self.kernel.unit_block * _WORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +120,24 @@ class BatchLayer:
     def _finisher(
         self, index: int, functions: int, d: Expr, tile: Tile, block: Expr, n: Expr, part: Expr
     ) -> Callable[[Expr, Buffer, Expr], None]:
-        """What becomes of the sums of one column."""
+        """What becomes of the sums of one column; writes what is the same for all of them."""
+        own = self._phases(self._template)[index]
+        beside = None
+        if isinstance(own, Int8Phase):
+            beside = own.beside(self._template.memory.weights, block, part).named()
 
         def finish(column: Expr, held: Buffer, place: Expr) -> None:
             layer = self.of(column)
             phase = self._phases(layer)[index]
             lanes = phase.units
+            weights = layer.memory.weights
             if isinstance(tile, ByteTile):
-                sections = tile.sections_of(layer.memory.work, held, place)
-                sums = phase.sums(layer.memory.weights, block, part, sections)
+                sections = tile.sections_of(held, place)
+                if beside is not None:
+                    assert isinstance(phase, Int8Phase)
+                    sums = phase.scaled_sums(weights, block, part, sections, beside)
+                else:
+                    sums = phase.sums(weights, block, part, sections)
             else:
                 at = place * tile.held_elements
                 count = phase.phase.accumulators
@@ -240,8 +200,8 @@ class BatchLayer:
         return tir.name((d * self.kernel.batch + element) * self.kernel.op.hidden)
 
     @property
-    def _layout(self) -> WorkLayout:
-        return WorkLayout(self.kernel)
+    def _layout(self) -> RecurrentColumns:
+        return RecurrentColumns(self.kernel)
 
     @property
     def _template(self) -> Layer:
@@ -256,7 +216,7 @@ class BatchLayer:
         return tuple(_for_columns(phase, self._layout) for phase in layer.phases)
 
 
-def _for_columns(phase: BlockPhase, layout: WorkLayout) -> BlockPhase:
+def _for_columns(phase: BlockPhase, layout: RecurrentColumns) -> BlockPhase:
     x, h = layout.byte_starts
     match phase:
         case Int8Phase():

@@ -6,8 +6,6 @@ from dataclasses import dataclass, fields
 
 from edgelstm_targets.processors.isa import InstructionSet
 
-MOST_COLUMNS = 64
-"""Columns that go through a layer together: what they carry stays in the caches."""
 _MOST_IN_TILE = 12
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from edgelstm_compiler.ir.columns import lines, odd_lines
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 from edgelstm_compiler.ir.program import Buffer as Place
 from edgelstm_compiler.ir.program import Call, Program, Space
@@ -12,7 +13,6 @@ from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.columns import Kind
 from edgelstm_targets.tvm_cpu.batch.kernels import DenseOfStreams, RecurrentOfStreams
-from edgelstm_targets.tvm_cpu.batch.walk import lines, odd_lines
 from edgelstm_targets.tvm_cpu.recurrent import Arguments
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
@@ -68,12 +68,15 @@ class StreamFrame:
         kernels: of many columns.
         singly: symbols of kernels of single steps, which are called stream by stream.
         work_bytes: of the workspace.
+        together: names of the calls that take all streams of a group at once; the others are made
+            stream by stream.
     """
 
     frame: Function
     kernels: tuple[Function, ...]
     singly: tuple[str, ...]
     work_bytes: int
+    together: tuple[str, ...]
 
 
 def stream_frame(
@@ -146,6 +149,11 @@ def stream_frame(
         tuple(functions),
         tuple(dict.fromkeys(singly)),
         work_bytes,
+        tuple(
+            planned.call.name
+            for planned, symbol in zip(calls, batched, strict=True)
+            if symbol is not None
+        ),
     )
 
 

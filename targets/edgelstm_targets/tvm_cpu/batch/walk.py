@@ -1,4 +1,4 @@
-"""All columns through one block of weights, tile by tile; and how their memory is laid out."""
+"""All columns through one block of weights, tile by tile."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from tvm import tirx
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.tile import Tile
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
-
-_LINE = 64
 
 
 def write_tiles(
@@ -47,19 +45,3 @@ def write_tiles(
                 tile.write(weights, block, shift, columns, held)
         with tir.loop(tirx.min(tir.integer(most), left)) as j:
             finish(tir.name(first + j), held, j)
-
-
-def lines(nbytes: int) -> int:
-    """Rounded up to whole lines of 64 bytes."""
-    return -(-nbytes // _LINE) * _LINE
-
-
-def odd_lines(nbytes: int) -> int:
-    """Rounded up to an odd number of lines."""
-    size = lines(nbytes)
-    return size if size // _LINE % 2 else size + _LINE
-
-
-def vector_room(extent: int) -> int:
-    """Bytes that a quantized vector takes at most."""
-    return lines(4 * (-(-extent // 16) * 16))
