@@ -10,19 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-import numpy as np
 import onnx
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
-from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import Graph
 from edgelstm_compiler.ir.ops import Cast
 from edgelstm_compiler.ir.types import Array, TensorType, Value
 from edgelstm_compiler.onnx_import.bodies import BodyImporter, Item, RefusedBodyError, Unknown
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
 from edgelstm_compiler.onnx_import.dependence import depend
-from edgelstm_compiler.onnx_import.folding import fold, is_direct, is_foldable
+from edgelstm_compiler.onnx_import.folding import is_foldable
 from edgelstm_compiler.onnx_import.frames import (
     UNKNOWN_COUNT,
     Dependence,
@@ -31,6 +29,7 @@ from edgelstm_compiler.onnx_import.frames import (
     RefusedError,
     explain,
 )
+from edgelstm_compiler.onnx_import.known_nodes import compute_known
 from edgelstm_compiler.onnx_import.loops import unroll_loop, unroll_scan
 from edgelstm_compiler.onnx_import.nodes import live_nodes, read_attributes
 from edgelstm_compiler.onnx_import.ops import OPERATORS
@@ -374,40 +373,11 @@ class _Walk:
 
     def _compute(self, node: onnx.NodeProto, seen: OnnxNode) -> Sequence[Operand | None]:
         """Compute a node on known inputs, as the graph would compute it where it can."""
-        arrays = [item.data if isinstance(item, Known) else None for item in seen.inputs]
-        results: Sequence[Operand | None] | None = None
-        narrow = [item.dtype for item in arrays if item is not None and is_other_float(item.dtype)]
-        if narrow and seen.op_type in OPERATORS and not is_foldable(seen.op_type):
-            results = self._in_float32(seen, narrow[0])
-        elif seen.op_type in OPERATORS and not is_direct(node, arrays) and not narrow:
-            try:
-                results = _evaluated(seen)
-            except RefusedError:
-                if not is_foldable(seen.op_type):
-                    raise
-        if results is None:
-            if not is_foldable(seen.op_type):
-                raise RefusedError(unsupported_reason(node))
-            folded = fold(node, seen.opset, arrays, seen.origin)
-            results = [Known(name, data) for name, data in zip(seen.outputs, folded, strict=False)]
+        results = compute_known(node, seen, self.builder)
         self._folded_bytes += sum(item.data.nbytes for item in results if isinstance(item, Known))
         if self._folded_bytes > MAX_TOTAL_FOLDED_BYTES:
             raise ModelError(f"{seen.origin}: the constants of the model grow beyond all measure")
         return results
-
-    def _in_float32(self, seen: OnnxNode, dtype: np.dtype[Any]) -> list[Operand | None]:
-        """A node on known tensors in other floats: computed in float32, results in their type."""
-        if seen.op_type in ("Cast", "CastLike"):
-            return list(OPERATORS[seen.op_type](seen))
-        operands = tuple(
-            widened(item, self.builder) if isinstance(item, Known) else item for item in seen.inputs
-        )
-        return [
-            replace(item, trial=item.trial.astype(dtype))
-            if isinstance(item, Known) and item.trial.dtype == np.float32
-            else item
-            for item in _evaluated(replace(seen, inputs=operands))
-        ]
 
     def _import_loop(
         self,
@@ -514,19 +484,3 @@ class _Walk:
         if branch is None:
             raise ModelError(f"{origin}: the {wanted} is missing")
         return self._import_graph(branch, scope, f"{index}.")
-
-
-def _evaluated(seen: OnnxNode) -> list[Operand | None]:
-    """The outputs of a node on known inputs, by importing it alone and evaluating that."""
-    builder = GraphBuilder()
-    results = OPERATORS[seen.op_type](replace(seen, builder=builder))[: len(seen.outputs)]
-    values = {f"{place}": item for place, item in enumerate(results) if isinstance(item, Value)}
-    if not values:
-        return list(results)
-    computed = evaluate(builder.finish("fold", list(values.items()), check_finite=False), {})
-    return [
-        Known(seen.outputs[place] or seen.name, computed.outputs[f"{place}"])
-        if isinstance(item, Value)
-        else item
-        for place, item in enumerate(results)
-    ]
