@@ -177,7 +177,7 @@ def part(net: Network, x: Tensor) -> Tensor:
     extent = x.shape[axis]
     rest = (x.shape[:axis], x.shape[axis + 1 :])
     match int(net.rng.integers(4)):
-        case 0 if rank:
+        case 0:
             start, end, step = net.one_of((0, 1 << 40, 2), (-1, -(1 << 40), -1), (-1, 1 << 40, 1))
             taken = np.zeros(extent)[slice(start, end if step > 0 else None, step)].size
             bounds = [net.constant(np.array([k])) for k in (start, end, axis, step)]
