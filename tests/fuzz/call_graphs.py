@@ -152,7 +152,7 @@ def movement(net: Network, x: Tensor) -> Tensor:
     """Axes in another order, some merged, some added or dropped."""
     rank = len(x.shape)
     match int(net.rng.integers(4)):
-        case 0:
+        case 0 if rank:
             perm = [int(a) for a in net.rng.permutation(rank)]
             shape = tuple(x.shape[a] for a in perm)
             return Tensor(net.add("Transpose", x.name, perm=perm), shape)

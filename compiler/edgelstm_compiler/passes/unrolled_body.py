@@ -192,7 +192,7 @@ class Roller:
             for v in node.outputs
         }
         counterpart: dict[Value, Value] = {}
-        waiting = list(self.copies.nodes[0])
+        used: set[Node] = set()
         mapped: dict[Value, Place] = {}
 
         def is_it(own: Value | None, other: Value | None) -> bool:
@@ -212,17 +212,19 @@ class Roller:
             same = next(
                 (
                     each
-                    for each in waiting
+                    for each in self.copies.nodes[0]
                     if each.op == node.op and all(map(is_it, each.inputs, node.inputs))
                 ),
                 None,
             )
             if same is None:
                 return None
-            waiting.remove(same)
+            # One node may be two of the body, which read the same zero there.
+            used.add(same)
             counterpart.update(zip(node.outputs, same.outputs, strict=True))
-            mapped.update((value, Place(number, k)) for k, value in enumerate(same.outputs))
-        return None if waiting else mapped
+            for k, value in enumerate(same.outputs):
+                mapped.setdefault(value, Place(number, k))
+        return mapped if len(used) == len(self.copies.nodes[0]) else None
 
     def _known_from_zeros(self) -> dict[int, Array]:
         """What the body computes from initial zeros and constants alone, by number."""
