@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +17,8 @@ from edgelstm.io.checkpoint import Checkpoint, Remembered, policy_to_json, resto
 from edgelstm.io.counters import Counters
 from edgelstm.io.decoding.lane_decoder import LaneDecoder
 from edgelstm.io.feeder import Feeder
-from edgelstm.io.fusion import Fusion, Sensor
+from edgelstm.io.fusion import Fusion
+from edgelstm.io.lane_options import LaneOptions, model_identity
 from edgelstm.io.lane_stages import (
     BeginBehind,
     cut_at_resets,
@@ -30,49 +31,15 @@ from edgelstm.io.live import Channels, Delivery
 from edgelstm.io.named_outputs import NamedOutputs
 from edgelstm.io.numbering import GROUP
 from edgelstm.io.ordering import Ordering
-from edgelstm.io.predictions import UNTRUSTED, Event, Field, ModelIdentity, Predictions
+from edgelstm.io.predictions import UNTRUSTED, Event, ModelIdentity, Predictions
 from edgelstm.io.quality import Quality
-from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.stage import Chain, Stage
-from edgelstm.io.time_settings import TimeSettings
-from edgelstm.signature import TensorSpec
 
 RESERVED = 1_000_000
 """Numbers that a run which was killed may have used behind its last checkpoint."""
 
 _EPOCH = 1e8
 """Stamps beyond this are seconds since 1970, not since the device began."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneOptions:
-    """How samples of a stream are treated.
-
-    Args:
-        columns: names that the user gave.
-        policy: for samples that the model does not take.
-        reset_every: begin anew after so many samples.
-        rate_hz: of the model or as given.
-        keeps_inputs: predictions carry what was fed.
-        restart_gap_s: a live stream goes on with its old state if it stood still no longer.
-        stages: made for every stream, between its sensor and the model's inputs.
-        time: what is asked of time, units and decoding.
-        sensors: several that feed the stream together; empty where one does.
-    """
-
-    columns: Sequence[str] = ()
-    policy: BadSamplePolicy = BadSamplePolicy.HOLD
-    reset_every: int | None = None
-    rate_hz: float | None = None
-    keeps_inputs: bool = False
-    restart_gap_s: float = 10.0
-    stages: Callable[[str, Counters], Sequence[Stage]] = lambda name, counters: ()
-    time: TimeSettings = field(default_factory=TimeSettings)
-    sensors: Sequence[Sensor] = ()
-
-
-def _fields(specs: Sequence[TensorSpec]) -> tuple[Field, ...]:
-    return tuple((spec.name, spec.shape, spec.dtype.numpy.str) for spec in specs)
 
 
 @dataclass(slots=True)
@@ -120,14 +87,7 @@ class Lane:
     def __post_init__(self) -> None:
         model = self.model
         self._named = NamedOutputs(model.signature, model.description)
-        specs = self._named.signature.outputs
-        self.identity = ModelIdentity(
-            model.name,
-            model.model_id,
-            _fields(specs),
-            self._named.kept,
-            _fields(model.signature.inputs),
-        )
+        self.identity = model_identity(model, self._named)
         self._feeder = Feeder(
             model.session(), self.options.policy, self.counters, self.options.reset_every
         )

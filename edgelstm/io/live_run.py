@@ -14,7 +14,8 @@ from edgelstm.errors import CapabilityError, RecordingError
 from edgelstm.interruption import STOP_SIGNALS, Interrupted
 from edgelstm.io.counters import Counters
 from edgelstm.io.fusion import Sensor
-from edgelstm.io.lane import Lane, LaneOptions
+from edgelstm.io.lane import Lane
+from edgelstm.io.lane_options import LaneOptions
 from edgelstm.io.live import LiveSink, LiveSource, SinkContext, SourceContext
 from edgelstm.io.predictions import Event
 from edgelstm.io.pump import Pump, PumpOptions
@@ -68,9 +69,23 @@ class LiveRun:
                 f"{self.model.name!r} was compiled with --mode call, and a live run takes streams: "
                 "compile it with --mode stream, or give it recordings (-i FILE)"
             )
+        self._expect_prompt()
         asyncio.run(self._serve_with_signals())
         if self._signal is not None and self.pump is not None and self.pump.is_interrupted:
             raise Interrupted(self._signal)
+
+    def _expect_prompt(self) -> None:
+        """Every prediction is of the sample that it comes with: its key says so.
+
+        Raises:
+            CapabilityError: outputs come later, or slower.
+        """
+        if self.model.signature.is_late:
+            raise CapabilityError(
+                f"outputs of {self.model.name!r} come later than their samples, or slower, and a "
+                "live run keeps each prediction under the number of its sample: give it recordings "
+                "(-i FILE -o FILE), or compile a model whose outputs keep step"
+            )
 
     async def _serve_with_signals(self) -> None:
         self._listen()
@@ -86,6 +101,7 @@ class LiveRun:
 
     async def serve(self) -> None:
         """The same as `run` in an event loop that is there already; it answers no signals."""
+        self._expect_prompt()
         writer = Writer()
         self._loop = asyncio.get_running_loop()
         sources = self._open_sources()

@@ -21,7 +21,8 @@ COUNTER_NAMES = frozenset(
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _WRAPS = (1 << 8, 1 << 16, 1 << 32)
 _MOST_BEHIND = 1000
-"""A counter that falls by no more than this repeats or brings late samples; else it began anew."""
+"""A counter that falls by no more than this, or not to half, brings late samples: a connection
+that is ending beside the next one. Else it began anew."""
 
 GROUP = "channels"
 """Name of the only group of columns in a block whose inputs are not assigned yet."""
@@ -176,7 +177,7 @@ class StreamNumbering:
             if wrap and count + wrap - last <= max(wrap // 4, 8):
                 self._wrap = wrap
                 self._base += wrap
-            elif last - count <= _MOST_BEHIND:
+            elif last - count <= _MOST_BEHIND or count > last // 2:
                 return self._base + count  # late, or repeated
             else:
                 self._base = self._next - count  # the sender began anew

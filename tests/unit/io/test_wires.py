@@ -147,6 +147,7 @@ def test_flat_names_of_nested_json() -> None:
         ([7, 7, 8], [7, 7, 8]),
         ([254, 0, 255, 1], [254, 256, 255, 257]),
         ([9000, 9001, 0, 1], [9000, 9001, 9002, 9003]),
+        ([9000, 9001, 7000, 9002], [9000, 9001, 7000, 9002]),
     ],
 )
 def test_numbers_of_a_sensor_never_begin_anew(counts: list[int], expected: list[int]) -> None:
