@@ -24,7 +24,8 @@ def compiled(tmp_path: Path, model: onnx.ModelProto, *options: str) -> tuple[Pat
     """The ONNX file, the artifact, and what compile said on standard error."""
     path, artifact = tmp_path / "m.onnx", tmp_path / "m.edgelstm"
     onnx.save(model, path)
-    made = invoke("compile", path, "-o", artifact, *REFERENCE, *options)
+    mode = () if "--mode" in options else ("--mode", "stream")
+    made = invoke("compile", path, "-o", artifact, *REFERENCE, *mode, *options)
     assert made.exit_code == 0, made.stderr
     return path, artifact, made.stderr
 

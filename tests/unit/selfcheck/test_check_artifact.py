@@ -76,7 +76,7 @@ def test_a_run_that_forgets_what_hardly_matters_is_seen(steps: int | str) -> Non
         steps=steps,
         more={"tiny": np.asarray(np.float32(1e-5))},
     )
-    artifact = compile_model(model, target="reference", check=False)
+    artifact = compile_model(model, target="reference", mode="stream", check=False)
     with pytest.raises(MismatchError, match="run in pieces is not step"):
         check_artifact(forgetful(artifact), *parts(model))
 

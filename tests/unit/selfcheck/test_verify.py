@@ -28,7 +28,7 @@ def windowed(tmp_path: Path, outputs: tuple[str, ...], steps: int) -> tuple[Path
     names = ("", "Y_h") if outputs == ("Y_h",) else outputs
     model = one_layer("LSTM", features=3, outputs=names, shown=outputs[0], steps=steps)
     onnx.save(model, path)
-    made = invoke("compile", path, "-o", artifact, "--target", "reference")
+    made = invoke("compile", path, "-o", artifact, "--mode", "stream", "--target", "reference")
     assert made.exit_code == 0, made.stderr
     return path, artifact
 
