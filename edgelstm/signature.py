@@ -58,6 +58,7 @@ class TensorSpec:
             empty: any value of the type.
         chunk_axis: which axis of `shape` counts frames; None where a step holds one of them.
         tail: steps behind the last frame in which this output still comes, see `Session.finish`.
+        reach: frames of the input that a row of this output depends on; 0: all so far.
     """
 
     name: str
@@ -74,6 +75,7 @@ class TensorSpec:
     ranges: tuple[tuple[int, float, float], ...] = ()
     chunk_axis: int | None = None
     tail: int = 0
+    reach: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -102,6 +104,8 @@ class TensorSpec:
             data["chunk_axis"] = self.chunk_axis
         if self.tail:
             data["tail"] = self.tail
+        if self.reach:
+            data["reach"] = self.reach
         return data
 
     @classmethod
@@ -141,6 +145,7 @@ class TensorSpec:
             ranges=ranges,
             chunk_axis=chunk_axis,
             tail=fields.count("tail", 0, _MOST_FRAMES),
+            reach=fields.count("reach", 0, _MOST_FRAMES),
         )
 
 

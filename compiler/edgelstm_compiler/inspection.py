@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgelstm.commands.time_line import draw
 from edgelstm.errors import CapabilityError, ModelError, UnsupportedOpError
 from edgelstm.printable import printable
 from edgelstm.sessions import mode_of
@@ -13,6 +14,7 @@ from edgelstm.signature import Mode
 from edgelstm_compiler.assembly import describe_layers
 from edgelstm_compiler.driver import CompileOptions, admit, bind, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.notes import carried_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
@@ -120,6 +122,7 @@ def _measure(graph: StepGraph) -> dict[str, Any]:
     layers = describe_layers(graph)
     return {
         "mode": graph.mode,
+        "time": {spec.name: draw(spec) for spec in make_signature(graph).outputs},
         "layers": layers,
         "params": sum(layer["params"] for layer in layers),
         "macs": sum(layer["macs"] for layer in layers),
@@ -144,6 +147,8 @@ def _as_text(report: dict[str, Any]) -> str:
         return "\n".join(printable(line, keep="") for line in lines)
     if report["streamable"]:
         lines.append(f"streams: yes, {report['streams_as']}")
+        lines.append("  each output sees =, stands for o and comes with |:")
+        lines += [f"    {name}: {drawn}" for name, drawn in report["time"].items()]
         lines += [f"  warning: {text}" for text in report.get("warnings", [])]
     elif report["not_streamable"]:
         advice = f" ({report['advice']})" if report["advice"] else ""

@@ -21,6 +21,7 @@ from edgelstm.commands.report import (
     print_table,
     say,
 )
+from edgelstm.commands.time_line import draw
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, STREAMS_PREFIX, code_variants
 from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavailableError
@@ -123,6 +124,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "description": artifact.description.to_json() if artifact.description else None,
         "inputs": [_describe_tensor(spec) for spec in signature.inputs],
         "outputs": [_describe_tensor(spec) for spec in signature.outputs],
+        "time": _describe_time(artifact),
         "states": [_describe_state(spec) for spec in signature.states],
         "checks_states": signature.checks_states,
         "layers": layers,
@@ -221,6 +223,15 @@ def _describe_tensor(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
+def _describe_time(artifact: Artifact) -> dict[str, str]:
+    """Receptive field, delay and rate of each output of a stream, drawn."""
+    signature = artifact.signature
+    if signature.window is not None or not mode_of(signature.mode).has_blocks:
+        return {}
+    rate = artifact.description.rate_hz or signature.rate_hz
+    return {spec.name: draw(spec, rate) for spec in signature.outputs}
+
+
 def _describe_state(spec: StateSpec) -> dict[str, Any]:
     return {"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)}
 
@@ -263,6 +274,9 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             say(f"{kind}:")
             rows = [[t["name"], t["dtype"], _shape(t), _remarks(t)] for t in report[kind]]
             print_table(["name", "type", "shape", ""], rows)
+    if report["time"]:
+        say("frames that each output sees (=), stands for (o) and comes with (|):")
+        print_facts(list(report["time"].items()))
     if report["description"] is not None:
         _print_description(report["description"])
     if report["layers"]:

@@ -27,6 +27,7 @@ REASONS = (
     "neither time nor batch",  # the same, with time free
     "fixed beginning",  # a slice of a sequence that earlier slices have left short
     "nothing is left",
+    "Slice mixes frames",  # of a sequence that slices have left a single frame
     "do not fit into",  # slices and kernels have left less than the next kernel covers
 )
 """Why a network of these is refused, rightly."""

@@ -75,6 +75,7 @@ class StepOutput:
         delay: frames by which the output lags.
         warm_up: frames before it is defined.
         tail: steps behind the last frame in which it still gives something.
+        reach: frames of the input that a row depends on; 0: all so far.
     """
 
     name: str
@@ -85,6 +86,7 @@ class StepOutput:
     delay: int = 0
     warm_up: int = 0
     tail: int = 0
+    reach: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

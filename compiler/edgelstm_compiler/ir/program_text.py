@@ -115,6 +115,7 @@ def _end(signature: Signature) -> str:
 def _tensor(spec: TensorSpec) -> str:
     time = "-" if spec.time_axis is None else spec.time_axis
     tail = f" tail={spec.tail}" if spec.tail else ""
+    tail += f" reach={spec.reach}" if spec.reach else ""
     limit = f" limit={spec.limit!r}" if math.isfinite(spec.limit) else ""
     ranges = f" ranges={json.dumps(spec.ranges)}" if spec.ranges else ""
     return (
@@ -221,6 +222,7 @@ class _Parser:
         unit = cursor.json()
         stride, delay, warm_up = (cursor.number(key) for key in ("stride=", "delay=", "warm_up="))
         tail = int(cursor.take(r"\d+")) if cursor.skip("tail=") else 0
+        reach = int(cursor.take(r"\d+")) if cursor.skip("reach=") else 0
         limit = float(cursor.json()) if cursor.skip("limit=") else math.inf
         ranges = typed(
             tuple[tuple[int, float, float], ...], cursor.json() if cursor.skip("ranges=") else []
@@ -239,6 +241,7 @@ class _Parser:
             limit,
             ranges,
             tail=tail,
+            reach=reach,
         )
 
     def call(self, cursor: Cursor) -> None:

@@ -39,6 +39,9 @@ from edgelstm_compiler.ir.types import Array, Constant, Node, TensorType, Value
 
 INLINE_ELEMENTS = 16
 
+_TIMING = (("stride=", 1), ("delay=", 0), ("warm_up=", 0), ("tail=", 0), ("reach=", 0))
+"""Numbers of an output, with what they are where the text leaves them out."""
+
 
 def print_graph(graph: Graph | StepGraph) -> str:
     """The graph as text; `graph_data` gives what does not fit into it."""
@@ -69,6 +72,7 @@ def print_graph(graph: Graph | StepGraph) -> str:
             f"out {json.dumps(out.name)} = {_ref(out.value)}{_axes(out.time_axis, out.batch_axis)}"
             f" stride={out.stride} delay={out.delay} warm_up={out.warm_up}"
             f"{f' tail={out.tail}' if out.tail else ''}"
+            f"{f' reach={out.reach}' if out.reach else ''}"
             for out in graph.outputs
         ]
     return "\n".join(lines) + "\n"
@@ -197,7 +201,7 @@ class _Parser:
             axes = cursor.axes()
             numbers = [
                 int(cursor.take(r"\d+")) if cursor.skip(key) else default
-                for key, default in (("stride=", 1), ("delay=", 0), ("warm_up=", 0), ("tail=", 0))
+                for key, default in _TIMING
             ]
             self.outputs.append(StepOutput(name, value, *axes, *numbers))
         else:

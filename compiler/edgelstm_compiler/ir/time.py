@@ -18,11 +18,15 @@ class Time:
         stride: frames from one element to the next.
         delay: the step that has element 0.
         slack: see above.
+        last: the newest frame that element 0 depends on.
+        reach: frames that an element depends on, the newest one included; None: all before it.
     """
 
     stride: int = 1
     delay: int = 0
     slack: int = -1
+    last: int = 0
+    reach: int | None = 1
 
     def count(self, frames: int) -> int:
         """Elements of a recording of so many frames."""
@@ -56,6 +60,8 @@ class Time:
             self.stride * step,
             self.delay + self.stride * first,
             self.slack - self.stride * (first + last),
+            self.last + self.stride * first,
+            self.reach,
         )
 
     def padded(self, before: int, behind: int) -> Time:
@@ -64,16 +70,25 @@ class Time:
             self.stride,
             self.delay - self.stride * before,
             self.slack + self.stride * (before + behind),
+            self.last - self.stride * before,
+            self.reach,
         )
 
     def windowed(self, reach: int, step: int, before: int, behind: int) -> Time:
         """Windows of `reach` elements, every `step`, over the padded value."""
         padded = self.padded(before, behind)
+        more = self.stride * (reach - 1)
         return Time(
             self.stride * step,
-            padded.delay + self.stride * (reach - 1),
-            padded.slack - self.stride * (reach - 1),
+            padded.delay + more,
+            padded.slack - more,
+            padded.last + more,
+            None if self.reach is None else self.reach + more,
         )
+
+    def remembering(self) -> Time:
+        """What depends on all elements so far."""
+        return replace(self, reach=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +98,27 @@ class Newest:
     Args:
         delay: after step t it is that of the recording cut behind frame t - delay.
         first: the step in which it is first defined.
+        reach: frames that it depends on; None: all so far.
     """
 
     delay: int = 0
     first: int = 0
+    reach: int | None = None
 
     def later(self, delay: int) -> Newest:
         """The same, so many steps behind as `delay` says."""
-        return Newest(delay, self.first + delay - self.delay)
+        return replace(self, delay=delay, first=self.first + delay - self.delay)
 
 
 def newest_of(time: Time, elements: int = 1) -> Newest:
     """The view of what has been seen of a value, which needs so many elements."""
     return Newest(time.tail, max(0, time.delay + time.stride * (elements - 1)))
+
+
+def picked_of(time: Time, elements: int) -> Newest:
+    """The newest elements of a value, and nothing before them."""
+    reach = None if time.reach is None else time.reach + time.stride * (elements - 1)
+    return replace(newest_of(time, elements), reach=reach)
 
 
 def aligned(times: list[Time]) -> Time | None:
@@ -104,4 +127,9 @@ def aligned(times: list[Time]) -> Time | None:
     if len(strides) != 1:
         return None
     slack = min(time.slack for time in times)
-    return Time(strides.pop(), max(time.delay for time in times), slack).expected()
+    last = max(time.last for time in times)
+    reaches = [None if time.reach is None else time.last - time.reach + 1 for time in times]
+    oldest = [reach for reach in reaches if reach is not None]
+    reach = last - min(oldest) + 1 if len(oldest) == len(times) else None
+    delay = max(time.delay for time in times)
+    return Time(strides.pop(), delay, slack, last, reach).expected()

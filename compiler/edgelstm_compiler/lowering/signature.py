@@ -80,9 +80,9 @@ def _place(
         at = align(at, tensor.dtype.itemsize)
         widest = max(widest, tensor.dtype.itemsize)
         timing = (
-            (item.stride, item.delay, item.warm_up, item.tail)
+            (item.stride, item.delay, item.warm_up, item.tail, item.reach)
             if isinstance(item, StepOutput)
-            else (1, 0, 0, 0)
+            else (1, 0, 0, 0, 0)
         )
         specs.append(
             TensorSpec(
@@ -96,6 +96,7 @@ def _place(
                 delay=timing[1],
                 warm_up=timing[2],
                 tail=timing[3],
+                reach=timing[4],
             )
         )
         at += tensor.nbytes

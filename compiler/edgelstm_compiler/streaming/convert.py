@@ -143,13 +143,23 @@ def _shown(output: Output, builder: StepBuilder) -> StepOutput:
         new = builder.use(value)
         assert new is not None
         seen = newest or Newest()
-        tail = seen.delay
-        return StepOutput(output.name, new, axis, batch, 1, seen.delay, seen.first, tail)
+        tail, reach = seen.delay, seen.reach or 0
+        return StepOutput(output.name, new, axis, batch, 1, seen.delay, seen.first, tail, reach)
     time = builder.time_of(value)
     assert time is not None
     fed = time.fed()
     new = builder.history.lagged(value, fed.delay)
-    return StepOutput(output.name, new, axis, batch, fed.stride, fed.delay, fed.delay, fed.tail)
+    return StepOutput(
+        output.name,
+        new,
+        axis,
+        batch,
+        fed.stride,
+        fed.delay,
+        fed.delay,
+        fed.tail,
+        fed.reach or 0,
+    )
 
 
 def _step(node: Node, builder: StepBuilder) -> tuple[str, str] | None:

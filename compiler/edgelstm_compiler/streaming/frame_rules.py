@@ -46,7 +46,10 @@ def step_per_frame(node: Node, builder: StepBuilder) -> None:
             builder.set_time(value, target)
         if view is not None:
             first = max(item.later(view.delay).first for item in newest)
-            builder.set_newest(value, Newest(view.delay, first))
+            reaches = [item.reach for item in newest]
+            known = [reach for reach in reaches if reach is not None]
+            reach = max(known) if len(known) == len(reaches) else None
+            builder.set_newest(value, Newest(view.delay, first, reach))
 
 
 def _expect_unmixed(node: Node, builder: StepBuilder, axes: Mapping[Value, int | None]) -> None:

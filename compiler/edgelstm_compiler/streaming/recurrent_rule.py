@@ -65,7 +65,7 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
         inputs[place] = read
         carried.append((name, read, _initial(padded[place], output.type, builder)))
     cell = builder.emit(node, op, tuple(inputs))
-    builder.set_time(node.outputs[0], later)
+    builder.set_time(node.outputs[0], later.remembering())
     for output, (name, read, init), new in zip(outputs, carried, cell.outputs[1:], strict=True):
         write = new if has is None else builder.choose(has, new, read)
         builder.states.append(State(name, read.type, init, read, write))

@@ -148,7 +148,7 @@ def step_cum_sum(node: Node, builder: StepBuilder) -> None:
     zeros = np.zeros(source.type.shape, source.type.dtype.numpy)
     total = carried(builder, f"{node.name}.sum", zeros, time, merge)
     builder.stand_for(node.outputs[0], exclusive[0] if op.is_exclusive else total)
-    builder.set_time(node.outputs[0], time)
+    builder.set_time(node.outputs[0], time.remembering())
 
 
 def fed(builder: StepBuilder, x: Value) -> tuple[Time, Value]:

@@ -71,7 +71,7 @@ def step_scan(node: Node, builder: StepBuilder) -> None:
         framed = layout.add(Reshape((1, *row.type.shape)), (row,))[0]
         builder.stand_for(output, framed)
         if time is not None:
-            builder.set_time(output, time)
+            builder.set_time(output, time.remembering())
 
 
 def _together(sequences: list[Value], builder: StepBuilder) -> Time | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgelstm_compiler.ir.ops import Gather, Reshape, Slice, Taken
-from edgelstm_compiler.ir.time import newest_of
+from edgelstm_compiler.ir.time import picked_of
 from edgelstm_compiler.ir.types import Node, Value
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame
@@ -69,7 +69,7 @@ def _newest(output: Value, frames: Value, count: int, behind: int, builder: Step
     assert time is not None
     axis = builder.time_axis(frames)
     assert axis is not None
-    seen = newest_of(time, count + behind)
+    seen = picked_of(time, count + behind)
     ticks = builder.clock.has(time)
     if ticks is None and count + behind == 1:
         source = builder.use(frames)
@@ -107,7 +107,7 @@ def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:
         kept = builder.history.held(frames, 1 + behind, time)
         source = builder.compute(Slice(axis, 0, 1, 1), kept)
     taken = builder.compute(Reshape(output.type.shape), source, name=node.name)
-    builder.stand_for_newest(output, taken, newest_of(time, 1 + behind))
+    builder.stand_for_newest(output, taken, picked_of(time, 1 + behind))
 
 
 def _why_not_taken(op: Slice, frames: Value) -> str:
