@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgelstm.artifact import Artifact
+from edgelstm.engines.base import code_of
 from edgelstm.engines.shared_object import load_shared_object
 from edgelstm.memory import ALIGNMENT
 from tests.fuzz.artifacts import LEVELS, random_artifacts
@@ -116,7 +117,7 @@ def run_model(artifact: Artifact, level: str, *, at_end: bool, seed: int) -> byt
     for function, more in ((step, ()), (run, (ctypes.c_int64(STEPS),))):
         rooms["state"].data[...] = first
         rooms["scratch"].data[...] = 0xFF
-        code = function(*pointers, *more)
+        code = code_of(function(*pointers, *more))
         assert code <= 0, f"{level}: input refused ({code})"
         outputs.append(rooms["output"].data.tobytes())
     dead = [key for key, room in rooms.items() if not room.is_intact()]

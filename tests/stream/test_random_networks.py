@@ -38,7 +38,7 @@ def compiled(seed: int, target: str) -> tuple[Artifact, object, int] | None:
     frames = int(np.random.default_rng(seed + 7).integers(8, 40))
     model = random_network(seed, frames=None if seed % 2 else frames)
     try:
-        artifact = compile_model(model, target=target, check=False)
+        artifact = compile_model(model, target=target, mode="stream", check=False)
     except (StreamabilityError, ModelError) as error:
         if not any(reason in str(error) for reason in REASONS):
             raise
