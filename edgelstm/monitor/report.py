@@ -8,7 +8,7 @@ from html import escape
 
 from edgelstm.monitor.charts import phase_bars, trend_chart
 from edgelstm.monitor.history import PatientHistory, Trial, Visit
-from edgelstm.monitor.measures import TimedPhase, kind_of
+from edgelstm.monitor.measures import KINDS, TimedPhase, kind_of
 from edgelstm.monitor.trend import Change, Verdict
 from edgelstm.version import VERSION
 
@@ -180,7 +180,8 @@ def _sides(history: PatientHistory) -> str:
 
 
 def _trials(visits: Sequence[Visit]) -> str:
-    names = list(dict.fromkeys(m for v in visits for t in v.trials for m in t.measures))
+    found = dict.fromkeys(m for v in visits for t in v.trials for m in t.measures)
+    names = sorted(found, key=[*KINDS, *found].index)
     head = "".join(f"<th scope=col>{escape(kind_of(name).title)}</th>" for name in names)
     rows = [_trial_row(k, trial, names) for k, v in enumerate(visits, 1) for trial in v.trials]
     if not rows:
