@@ -231,7 +231,11 @@ class Clinical:
                 "measures": [[m.name, m.value, m.unit] for m in each.measures.values()],
             }
 
-        self._hub.views[stream].trial = await self.ask(work)
+        found = await self.ask(work)
+        view = self._hub.views[stream]
+        # One that is measured late must not hide the one behind it.
+        if found is not None and (view.trial is None or trial >= view.trial["id"]):
+            view.trial = found
 
     def _later(self, work: Any) -> None:
         async def quiet() -> None:
