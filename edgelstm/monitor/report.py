@@ -41,7 +41,8 @@ figure{margin:0;border:1px solid #d5dbe3;border-radius:8px;padding:.7rem;break-i
 .verdict{font-weight:600}.improved{color:#00614a}.setback{color:#a33c00}
 .chart{width:100%;height:auto;font:11px system-ui,sans-serif}.chart text{fill:#46536a}
 .chart .grid{stroke:#e3e8ee}.chart .band{fill:#0072b2;opacity:.1}.chart .line{fill:none;
-stroke-width:2}.chart .small{font-size:10px}.chart .inbar{fill:#10161d;font-weight:600}.chart .inbar.light{fill:#fff}
+stroke-width:2}.chart .small{font-size:10px}.chart .inbar{fill:#10161d;font-weight:600}
+.chart .inbar.light{fill:#fff}
 .chart .s0{stroke:#0072b2;fill:#0072b2}.chart .s1{stroke:#b35c00;fill:#b35c00}
 .chart .s2{stroke:#00785a;fill:#00785a}.chart .s3{stroke:#8d3f6e;fill:#8d3f6e}
 .chart .line.s0,.chart .line.s1,.chart .line.s2,.chart .line.s3{fill:none}

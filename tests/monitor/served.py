@@ -13,7 +13,7 @@ from edgelstm.io.settings import LiveSettings, StreamSettings
 from edgelstm.io.time_settings import TimeSettings
 from edgelstm.monitor.server.serve import MonitorRun, ServerOptions
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Served:

@@ -64,7 +64,7 @@ class Browser:
 
     def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait for something."""
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while not is_so():
             assert time.monotonic() < end, f"waited in vain for {what}"
             self.page.wait_for_timeout(30)
