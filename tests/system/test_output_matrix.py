@@ -235,6 +235,7 @@ READ_ONLY = {
     ("inspect", "file"),
     ("monitor", "artifact"),
     ("monitor", "config"),
+    ("monitor", "decode"),
     ("monitor", "tls_cert"),
     ("monitor", "tls_key"),
     ("report-patient", "store"),

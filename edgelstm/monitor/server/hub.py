@@ -26,6 +26,9 @@ _FLUSH_ROWS = 400
 _BACKLOG_ROWS = 6000
 _RECENT_EVENTS = 200
 
+WRITTEN = ("note", "marker", ALARM, ALARM_ACKNOWLEDGED)
+"""Events that others, which are many, do not push out of the page's list."""
+
 
 @dataclass(eq=False, slots=True)
 class Client:
@@ -98,6 +101,7 @@ class Hub:
         self.waiting = 0
         self.lost: Mapping[str, int] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=_RECENT_EVENTS)
+        self._written: deque[dict[str, Any]] = deque(maxlen=_RECENT_EVENTS)
         self._channels = channels_of(context.model, context.description)
         self._task: asyncio.Task[None] | None = None
         self._next_event = 1
@@ -127,7 +131,7 @@ class Hub:
             "by": str(event.data.get("by", "")),
         }
         self._next_event += 1
-        self._events.append(message)
+        (self._written if event.kind in WRITTEN else self._events).append(message)
         self.broadcast(message)
 
     def poll(self) -> None:
@@ -168,7 +172,7 @@ class Hub:
             "rate_hz": self.context.rate_hz,
             "demo": self.is_demo,
             "streams": [view.describe() for view in self.views.values()],
-            "events": list(self._events),
+            "events": sorted([*self._events, *self._written], key=lambda each: each["id"]),
         }
         client.put(json.dumps(hello))
         for view in self.views.values():

@@ -29,7 +29,7 @@ function takeEvent(event) {
   if (event.id <= seenEvent) return;
   seenEvent = event.id;
   allEvents.push(event);
-  if (allEvents.length > 500) allEvents.shift();
+  if (allEvents.length > 1000) allEvents.shift();
   if (!event.stream || event.stream === chosen?.name) addEvent(event);
 }
 

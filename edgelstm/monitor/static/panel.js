@@ -112,7 +112,9 @@ export function addEvent(event) {
   what.textContent = stands + (event.by ? ` (${event.by})` : "");
   item.append(when, what);
   list.prepend(item);
-  while (list.children.length > MOST_EVENTS) list.lastChild.remove();
+  const others = list.querySelectorAll("li:not(.note, .marker, .alarm, .alarm-acknowledged)");
+  if (others.length > MOST_EVENTS) others[others.length - 1].remove();
+  if (list.children.length > 4 * MOST_EVENTS) list.lastChild.remove();
 }
 
 let hide = 0;
