@@ -105,6 +105,8 @@ class Hub:
         self._channels = channels_of(context.model, context.description)
         self._task: asyncio.Task[None] | None = None
         self._next_event = 1
+        for stream in context.patients:  # in the order of the settings, silent ones too
+            self.view(stream)
 
     async def open(self) -> None:
         """Begin to send."""
