@@ -38,6 +38,7 @@ BUILT_IN = {
     "sbom": "edgelstm.commands.sbom:sbom_command",
     "doctor": "edgelstm.commands.doctor:doctor_command",
     "service": "edgelstm.commands.service:service_command",
+    "monitor": "edgelstm.commands.monitor:monitor_command",
     "report-patient": "edgelstm.commands.report_patient:report_patient_command",
     "patients": "edgelstm.commands.patients:patients_command",
     "audit-log": "edgelstm.commands.audit_log:audit_log_command",

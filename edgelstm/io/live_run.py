@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,6 @@ from edgelstm.io.predictions import Event
 from edgelstm.io.pump import Pump, PumpOptions
 from edgelstm.io.registry import open_sink, open_source
 from edgelstm.io.settings import LiveSettings, StreamSettings
-from edgelstm.io.sinks.store.sink import StoreSink
 from edgelstm.io.writer import Writer
 from edgelstm.sessions import mode_of
 
@@ -107,7 +107,7 @@ class LiveRun:
         sources = self._open_sources()
         sinks = self._open_sinks(writer, sources)
         settings = self.settings
-        self._keeps_inputs = any(sink.keeps_inputs for sink in sinks if isinstance(sink, StoreSink))
+        self._keeps_inputs = any(getattr(sink, "keeps_inputs", False) for sink in sinks)
         self.pump = pump = Pump(
             sources,
             sinks,
@@ -122,6 +122,25 @@ class LiveRun:
         finally:
             watcher.cancel()
             await writer.close()
+
+    def acknowledge(self, stream: str, alarm: str, by: str = "") -> bool:
+        """Somebody has seen an alarm; whether there was one to acknowledge. In the run's thread."""
+        pump = self.pump
+        lane = None if pump is None else pump.lanes.get(stream)
+        if pump is None or lane is None or lane.decoder is None:
+            return False
+        try:
+            events = lane.decoder.acknowledge(alarm, time.time(), by)
+        except KeyError:
+            return False
+        for event in events:
+            pump.tell(event)
+        return bool(events)
+
+    def tell(self, event: Event) -> None:
+        """Tell all sinks of something that happened beside the samples. In the run's thread."""
+        if self.pump is not None:
+            self.pump.tell(event)
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

@@ -148,7 +148,7 @@ class Pump:
         blocks = source.blocks()
         async for item in blocks:
             if isinstance(item, Event):
-                self._tell(item)
+                self.tell(item)
                 if item.kind == "connected again":
                     counters("").noted["reconnects"] += 1
             else:
@@ -177,7 +177,7 @@ class Pump:
                     raise lane.error
                 if name in self._silent:
                     self._silent.discard(name)
-                    self._tell(self._event(lane, PREDICTION_AGAIN, "samples come again"))
+                    self.tell(self._event(lane, PREDICTION_AGAIN, "samples come again"))
                 if time.monotonic() > turn_ends:
                     await asyncio.sleep(0)
                     turn_ends = time.monotonic() + _TURN_S
@@ -192,7 +192,7 @@ class Pump:
         checkpoint = None if store is None else await store.resume(name)
         if checkpoint is not None:
             text = lane.resume(checkpoint)
-            self._tell(self._event(lane, "resumed", text))
+            self.tell(self._event(lane, "resumed", text))
         self.lanes[name] = lane
         return lane
 
@@ -210,7 +210,8 @@ class Pump:
             for sink in self.sinks:
                 sink.write(predictions)
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Tell all sinks, and whoever listens."""
         for sink in self.sinks:
             sink.tell(event)
         self.said(event)
@@ -222,7 +223,7 @@ class Pump:
         if lane.events:
             events, lane.events = lane.events, []
             for event in events:
-                self._tell(event)
+                self.tell(event)
 
     def _event(self, lane: Lane, kind: str, text: str) -> Event:
         last = lane.last_sample if kind == NO_PREDICTION and lane.last_sample >= 0 else None
@@ -274,7 +275,7 @@ class Pump:
                 continue
             self._silent.add(name)
             self.counters(name).noted["silences"] += 1
-            self._tell(self._event(lane, NO_PREDICTION, f"no sample for {limit:g} s"))
+            self.tell(self._event(lane, NO_PREDICTION, f"no sample for {limit:g} s"))
 
     def _checkpoints(self, is_clean: bool = False) -> list[Checkpoint]:
         found = (lane.checkpoint(is_clean) for lane in self.lanes.values())

@@ -10,6 +10,7 @@ from edgelstm.monitor.history import PatientHistory
 from edgelstm.monitor.measures import TimedPhase, kind_of
 
 _WIDTH, _HEIGHT = 560, 220
+_DEEP = ("#0072b2", "#009e73", "#d55e00")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 34
 
 PHASE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a")
@@ -116,9 +117,10 @@ def phase_bars(rows: Sequence[tuple[str, Sequence[TimedPhase]]]) -> str:
                 f'<rect x="{at:.1f}" y="{top}" width="{width:.1f}" height="20" fill="{colour}">'
                 f"<title>{name}</title></rect>"
             )
+            light = " light" if colour in _DEEP else ""
             if width > 34:
                 parts.append(
-                    f'<text class="inbar" x="{at + width / 2:.1f}" y="{top + 14}" '
+                    f'<text class="inbar{light}" x="{at + width / 2:.1f}" y="{top + 14}" '
                     f'text-anchor="middle">{phase.duration_s:.1f}</text>'
                 )
     height = 8 + len(kept) * row_height + 22

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgelstm.errors import RecordingError
-from edgelstm.monitor.measures import Measure, TimedPhase, kind_of, measures_of
+from edgelstm.monitor.measures import KINDS, Measure, TimedPhase, kind_of, measures_of
 from edgelstm.monitor.trend import (
     MeasurementError,
     Verdict,
@@ -110,7 +110,8 @@ class PatientHistory:
         found = dict.fromkeys(
             name for visit in self.visits for trial in visit.trials for name in trial.measures
         )
-        return sorted(found, key=lambda name: (not kind_of(name).better, list(found).index(name)))
+        order = [*KINDS, *found]
+        return sorted(found, key=order.index)
 
     @property
     def sides(self) -> list[str]:

@@ -8,7 +8,7 @@ from html import escape
 
 from edgelstm.monitor.charts import phase_bars, trend_chart
 from edgelstm.monitor.history import PatientHistory, Trial, Visit
-from edgelstm.monitor.measures import TimedPhase, kind_of
+from edgelstm.monitor.measures import KINDS, TimedPhase, kind_of
 from edgelstm.monitor.trend import Change, Verdict
 from edgelstm.version import VERSION
 
@@ -34,14 +34,15 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:1.6rem 0 .4rem}
 h3{font-size:1rem;margin:0 0 .3rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;
 border-bottom:1px solid #d5dbe3;font-variant-numeric:tabular-nums}
-th{font-weight:600;color:#46536a}td.n{text-align:right}
+th{font-weight:600;color:#46536a}td.n{text-align:right}td.t{white-space:nowrap}
 .warn{border:1px solid #b9c3d0;border-radius:6px;padding:.5rem .8rem;margin:.8rem 0;color:#46536a}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr));gap:1rem}
 figure{margin:0;border:1px solid #d5dbe3;border-radius:8px;padding:.7rem;break-inside:avoid}
-.verdict{font-weight:600;white-space:nowrap}.improved{color:#00614a}.setback{color:#a33c00}
+.verdict{font-weight:600}.improved{color:#00614a}.setback{color:#a33c00}
 .chart{width:100%;height:auto;font:11px system-ui,sans-serif}.chart text{fill:#46536a}
 .chart .grid{stroke:#e3e8ee}.chart .band{fill:#0072b2;opacity:.1}.chart .line{fill:none;
-stroke-width:2}.chart .small{font-size:10px}.chart .inbar{fill:#fff;font-weight:600}
+stroke-width:2}.chart .small{font-size:10px}.chart .inbar{fill:#10161d;font-weight:600}
+.chart .inbar.light{fill:#fff}
 .chart .s0{stroke:#0072b2;fill:#0072b2}.chart .s1{stroke:#b35c00;fill:#b35c00}
 .chart .s2{stroke:#00785a;fill:#00785a}.chart .s3{stroke:#8d3f6e;fill:#8d3f6e}
 .chart .line.s0,.chart .line.s1,.chart .line.s2,.chart .line.s3{fill:none}
@@ -180,7 +181,8 @@ def _sides(history: PatientHistory) -> str:
 
 
 def _trials(visits: Sequence[Visit]) -> str:
-    names = list(dict.fromkeys(m for v in visits for t in v.trials for m in t.measures))
+    found = dict.fromkeys(m for v in visits for t in v.trials for m in t.measures)
+    names = sorted(found, key=[*KINDS, *found].index)
     head = "".join(f"<th scope=col>{escape(kind_of(name).title)}</th>" for name in names)
     rows = [_trial_row(k, trial, names) for k, v in enumerate(visits, 1) for trial in v.trials]
     if not rows:
@@ -206,7 +208,7 @@ def _trial_row(number: int, trial: Trial, names: Sequence[str]) -> str:
         counts = "goes on"
     clock = datetime.fromtimestamp(trial.started, UTC).strftime("%Y-%m-%d %H:%M")
     return (
-        f"<tr><td>{number}</td><td>{clock}</td><td>{escape(trial.name)}</td>"
+        f"<tr><td>{number}</td><td class=t>{clock}</td><td>{escape(trial.name)}</td>"
         f"<td>{escape(trial.side)}</td>{cells}<td>{counts}</td></tr>"
     )
 

@@ -190,7 +190,8 @@ def compare(
     mean_after = math.fsum(after) / len(after)
     mdc = error.mdc95(len(before), len(after))
     difference = mean_after - mean_before
-    if not error.is_enough:
+    if not error.is_enough or (difference and not error.sem):
+        # Trials that never differ, as counts do, show no error to compare a change with.
         change = Change.UNKNOWN
     elif abs(difference) <= mdc:
         change = Change.NONE

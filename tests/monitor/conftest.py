@@ -7,28 +7,22 @@ from pathlib import Path
 import pytest
 
 from edgelstm.artifact import Artifact
-from edgelstm_compiler import compile_model
-from edgelstm_compiler.demo import CHANNELS, MODEL_PATH, PHASES, RATE_HZ, UNITS
+from edgelstm_compiler.demo.monitored import prepare
 
 
 @pytest.fixture(scope="session")
-def tug_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tug_path(demo: tuple[Path, Path, dict[str, Path]]) -> Path:
     """The timed-up-and-go model with its description, in a file."""
-    model = compile_model(
-        MODEL_PATH,
-        rate_hz=RATE_HZ,
-        columns=CHANNELS,
-        units=list(UNITS),
-        labels=list(PHASES),
-        check=False,
-        target_options={"cpu": "native"},
-    )
-    path = tmp_path_factory.mktemp("monitor") / "tug.edgelstm"
-    model.save(path)
-    return path
+    return demo[0]
 
 
 @pytest.fixture
 def tug(tug_path: Path) -> Artifact:
     """The same, loaded."""
     return Artifact.load(tug_path)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Path]]:
+    """Artifact, decoding and recordings of `edgelstm monitor --demo`."""
+    return prepare(tmp_path_factory.mktemp("demo"), trials=1)

@@ -90,28 +90,27 @@ class ReplayFile:
 
     async def blocks(self) -> AsyncIterator[Delivery | Event]:
         """All samples, once or as often as asked for."""
-        with ExitStack() as stack:
-            deliveries = self._deliveries(stack)
-            pace = _Pace(self._speed, self._context.rate_hz) if self._is_realtime else None
-            reader = ThreadReader(lambda: next(deliveries, None), f"replay {self.name}")
-            async for delivery, done in reader.items():
-                block = delivery.block
-                if pace is None or block is None:
-                    self._done = done
-                    now = time.monotonic()
-                    yield delivery if block is None else _arrived(delivery, block, now)
-                    continue
-                before, played = self._done, 0
-                async for part in pace.parts(block):
-                    played += len(part)
-                    self._done = before + (done - before) * played / len(block)
-                    yield dataclasses.replace(delivery, block=part)
+        deliveries = self._deliveries()
+        pace = _Pace(self._speed, self._context.rate_hz) if self._is_realtime else None
+        reader = ThreadReader(lambda: next(deliveries, None), f"replay {self.name}")
+        async for delivery, done in reader.items():
+            block = delivery.block
+            if pace is None or block is None:
+                self._done = done
+                now = time.monotonic()
+                yield delivery if block is None else _arrived(delivery, block, now)
+                continue
+            before, played = self._done, 0
+            async for part in pace.parts(block):
+                played += len(part)
+                self._done = before + (done - before) * played / len(block)
+                yield dataclasses.replace(delivery, block=part)
 
-    def _deliveries(self, stack: ExitStack) -> Iterator[tuple[Delivery, int]]:
+    def _deliveries(self) -> Iterator[tuple[Delivery, int]]:
         first, shift = 0, 0.0
         for _ in range(self._repeat):
             end = shift
-            for delivery, done in self._once(stack):
+            for delivery, done in self._once():
                 block = delivery.block
                 if block is not None:
                     if first or shift:
@@ -125,7 +124,12 @@ class ReplayFile:
                 yield delivery, done
             first, shift = last + 1, end + 1 / (self._context.rate_hz or 1.0)
 
-    def _once(self, stack: ExitStack) -> Iterator[tuple[Delivery, int]]:
+    def _once(self) -> Iterator[tuple[Delivery, int]]:
+        """The file from beginning to end; it is closed in between."""
+        with ExitStack() as stack:
+            yield from self._opened(stack)
+
+    def _opened(self, stack: ExitStack) -> Iterator[tuple[Delivery, int]]:
         kind = self._format or os.path.splitext(self._path)[1].lower().lstrip(".")
         if kind in TABLES:
             for delivery in open_table(kind, self._path, self._columns, self._context):

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from edgelstm.errors import OutputError
 from edgelstm.io.address import Address, Options
@@ -91,6 +92,8 @@ class StoreSink:
 
     def write(self, predictions: Predictions) -> int:
         """Take rows for the next transaction."""
+        if predictions.inputs and not self.keeps_inputs:
+            predictions = replace(predictions, inputs={})  # another sink asked for them
         self._pending.append(predictions)
         return self._delivered.get(predictions.stream, -1)
 

@@ -1,0 +1,1 @@
+"""The monitor's server: a sink of the run that browsers look at."""
