@@ -258,16 +258,17 @@ def test_a_client_that_never_says_what_it_wants_is_cut_off(served: Served) -> No
 
 
 def test_what_was_done_and_tried_stands_in_a_whole_log(
-    served: Served, cookies: dict[str, str], store: Path
+    served: Served, cookies: dict[str, str], stream: str, store: Path
 ) -> None:
     """Logins, failures and notes, without a pseudonym."""
+    command = {"action": "note", "stream": stream, "text": "for the log"}
+    assert post(served, "/api/act", command, cookie=cookies["annotate"])[0] == 200
     post(served, "/api/login", {"token": "wrong"})
     with closing(open_store(store)) as connection:
         found = list(entries(connection))
         verify(connection)
     assert {"logged in", "failed to log in", "wrote note"} <= {each.action for each in found}
     assert all(HOSTILE not in f"{each.subject}{each.detail}" for each in found)
-    del cookies
 
 
 def test_a_name_that_was_made_to_point_here_is_refused(

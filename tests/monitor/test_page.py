@@ -98,7 +98,7 @@ def _store(browser: Browser) -> Path:
     return browser.served.monitor.options.store
 
 
-def test_signals_phase_and_lights_are_live(browser: Browser) -> None:
+def signals_phase_and_lights_are_live(browser: Browser) -> None:
     """Charts with units, a phase and the time in it, a light for each channel with its reason."""
     browser.until(lambda: browser.page.locator("#plots canvas").count() == 3, "charts")
     captions = browser.page.locator("#plots figcaption strong").all_inner_texts()
@@ -112,7 +112,7 @@ def test_signals_phase_and_lights_are_live(browser: Browser) -> None:
     assert "not a medical device" in browser.text("footer")
 
 
-def test_a_trial_is_started_stopped_repeated_and_discarded(browser: Browser) -> None:
+def a_trial_is_started_stopped_repeated_and_discarded(browser: Browser) -> None:
     """Its name and side are kept; without a reason nothing is discarded."""
     page = browser.page
     page.fill("#trialName", "sit to stand")
@@ -136,7 +136,7 @@ def test_a_trial_is_started_stopped_repeated_and_discarded(browser: Browser) -> 
     assert {trial.side for trial in trials} == {"affected"}
 
 
-def test_notes_and_markers_are_kept_as_text(browser: Browser) -> None:
+def notes_and_markers_are_kept_as_text(browser: Browser) -> None:
     """A note that is markup stays a note, on the page and in the store."""
     page = browser.page
     page.fill("#note", HOSTILE)
@@ -154,7 +154,7 @@ def test_notes_and_markers_are_kept_as_text(browser: Browser) -> None:
     browser.until(lambda: {HOSTILE, "marker"} <= set(stored()), "the store")
 
 
-def test_keys_do_what_buttons_do(browser: Browser) -> None:
+def keys_do_what_buttons_do(browser: Browser) -> None:
     """Another stream, a pause, the theme, help; letters typed into a note stay there."""
     page = browser.page
     page.keyboard.press("Escape")
@@ -177,7 +177,7 @@ def test_keys_do_what_buttons_do(browser: Browser) -> None:
     assert page.get_attribute("#spans button:nth-child(3)", "aria-pressed") == "true"
 
 
-def test_an_alarm_is_acknowledged(browser: Browser) -> None:
+def an_alarm_is_acknowledged(browser: Browser) -> None:
     """It disappears for all, and who did it stands in the store."""
     page = browser.page
     page.select_option("#stream", "0")
@@ -191,7 +191,7 @@ def test_an_alarm_is_acknowledged(browser: Browser) -> None:
         assert "acknowledged alarm" in {entry.action for entry in entries(connection)}
 
 
-def test_a_sensor_that_fails_is_named_with_the_reason(browser: Browser) -> None:
+def a_sensor_that_fails_is_named_with_the_reason(browser: Browser) -> None:
     """The channel that sticks has a light of its own; others are good."""
     browser.page.select_option("#stream", "1")
     browser.until(lambda: browser.page.locator("#lights .bad").count() == 1, "the bad light")
@@ -200,7 +200,7 @@ def test_a_sensor_that_fails_is_named_with_the_reason(browser: Browser) -> None:
     assert "stuck at" in text
 
 
-def test_a_page_that_is_loaded_again_shows_what_was(browser: Browser) -> None:
+def a_page_that_is_loaded_again_shows_what_was(browser: Browser) -> None:
     """Signals of the last seconds, events and the trial are there at once."""
     browser.page.reload()
     browser.until(lambda: browser.text("#link") == "live", "the line to the server")
@@ -208,7 +208,7 @@ def test_a_page_that_is_loaded_again_shows_what_was(browser: Browser) -> None:
     browser.until(lambda: "stumbled" in browser.text("#trialState"), "the trial of before")
 
 
-def test_history_shows_the_verdict_and_exports(browser: Browser) -> None:
+def history_shows_the_verdict_and_exports(browser: Browser) -> None:
     """From the list to a patient, with charts; three formats; print."""
     page = browser.page
     page.click("nav a[href='/history']")
@@ -225,7 +225,24 @@ def test_history_shows_the_verdict_and_exports(browser: Browser) -> None:
     assert page.title() == "printed"
 
 
-def test_the_browser_had_nothing_to_complain_about(browser: Browser) -> None:
+def the_browser_had_nothing_to_complain_about(browser: Browser) -> None:
     """No error or warning on its console, and no request to anywhere else."""
     assert browser.complaints == []
     assert browser.foreign == []
+
+
+def test_the_page_in_a_browser(browser: Browser) -> None:
+    """One session of one browser, so that nothing is shown by a page that has just been opened."""
+    steps = (
+        signals_phase_and_lights_are_live,
+        a_trial_is_started_stopped_repeated_and_discarded,
+        notes_and_markers_are_kept_as_text,
+        keys_do_what_buttons_do,
+        an_alarm_is_acknowledged,
+        a_sensor_that_fails_is_named_with_the_reason,
+        a_page_that_is_loaded_again_shows_what_was,
+        history_shows_the_verdict_and_exports,
+        the_browser_had_nothing_to_complain_about,
+    )
+    for step in steps:
+        step(browser)

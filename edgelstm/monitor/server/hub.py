@@ -112,6 +112,11 @@ class Hub:
         """Begin to send."""
         self._task = asyncio.create_task(self._send())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has opened it, and with it the sinks in front of it: the store."""
+        return self._task is not None
+
     def write(self, predictions: Predictions) -> int:
         """Take rows; they are never delivered for good."""
         self.view(predictions.stream).add(predictions)

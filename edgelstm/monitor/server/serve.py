@@ -149,7 +149,7 @@ class MonitorRun:
         listener = self._bind()
         running = asyncio.create_task(self.run.serve())
         try:
-            while self.run.pump is None and not running.done():
+            while not running.done() and (self.hub is None or not self.hub.is_open):
                 await asyncio.sleep(0.005)
             if self.hub is None or running.done():
                 await running

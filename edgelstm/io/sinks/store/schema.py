@@ -166,9 +166,10 @@ def open_store(path: str | Path, *, is_new_allowed: bool = True) -> sqlite3.Conn
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
+    # Another process may be making the store: where its tables are seen, so is what they are.
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and tables:
         raise OutputError(f"{path} is a database, but no store of edgelstm: name another file")
     if version > VERSION:
