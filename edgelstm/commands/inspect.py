@@ -13,6 +13,12 @@ import click
 import edgelstm.artifact
 from edgelstm.admission import what_is_taken
 from edgelstm.artifact import Artifact
+from edgelstm.commands.inspect_options import (
+    parse_overlap,
+    parse_pair,
+    parse_shape,
+    parse_value,
+)
 from edgelstm.commands.report import (
     format_bytes,
     json_option,
@@ -71,17 +77,17 @@ def inspect_command(
         else:
             _print_artifact(report)
         return
-    options: dict[str, Any] = {"shapes": dict(_parse_shape(text) for text in shapes)}
+    options: dict[str, Any] = {"shapes": dict(parse_shape(text) for text in shapes)}
     if mode is not None:
         options["mode"] = mode
     if constants:
-        options["constants"] = dict(_parse_value(text) for text in constants)
+        options["constants"] = dict(parse_value(text) for text in constants)
     if no_carry:
         options["carry"] = False
     elif carry:
-        options["carry"] = dict(_parse_pair(text) for text in carry)
+        options["carry"] = dict(parse_pair(text) for text in carry)
     if overlap:
-        options["overlap"] = dict(_parse_overlap(text) for text in overlap)
+        options["overlap"] = dict(parse_overlap(text) for text in overlap)
     report = _inspect_other(file, options)
     text = report.pop("text", None)
     if as_json:
@@ -436,42 +442,6 @@ def _is_artifact(file: Path) -> bool:
             return opened.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
-
-
-def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    name, _, extents = text.rpartition("=")
-    try:
-        shape = tuple(int(extent) for extent in extents.split(","))
-    except ValueError:
-        shape = ()
-    if not name or not shape:
-        raise click.BadParameter(f"{text!r}: expected NAME=5,1,3", param_hint="--shape")
-    return name, shape
-
-
-def _parse_pair(text: str) -> tuple[str, str]:
-    name, _, other = text.partition("=")
-    if not name or not other:
-        raise click.BadParameter(f"{text!r}: expected INPUT=OUTPUT", param_hint="--carry")
-    return name, other
-
-
-def _parse_overlap(text: str) -> tuple[str, int]:
-    name, equals, count = text.rpartition("=")
-    if not count.isdigit() or (equals and not name):
-        raise click.BadParameter(f"{text!r}: expected 64 or X=64", param_hint="--overlap")
-    return name, int(count)
-
-
-def _parse_value(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        numbers = [float(x) if set(x) & set(".eE") else int(x) for x in value.split(",")]
-    except ValueError:
-        numbers = []
-    if not name or not numbers:
-        raise click.BadParameter(f"{text!r}: expected NAME=16000", param_hint="--set")
-    return name, numbers[0] if len(numbers) == 1 else numbers
 
 
 def _print_report(report: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ Trial = dict[Key, int]
 
 # Primes that the model does not hold, so that no product of its extents looks like one of them;
 # small enough that a trial of time and batch at once stays below the largest tensor.
-_PRIMES = tuple(n for n in range(101, 600) if all(n % d for d in range(2, 25)))
+_PRIMES = tuple(n for n in range(211, 600) if all(n % d for d in range(2, 25)))
 _MAX_LISTED = 64
 
 

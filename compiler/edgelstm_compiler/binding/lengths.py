@@ -24,7 +24,7 @@ from edgelstm_compiler.streaming.refusal import StreamabilityError, refuse
 LENGTHS = (2, 3, 7, 40, 1000)
 """Numbers of frames at which the step has to be the same; at one frame the numbers have to."""
 
-LONG_LENGTHS = (67, 167, 1000)
+LONG_LENGTHS = (211, 307, 1000)
 """The same of a model that looks at more than one frame, which may be none at fewer of them."""
 
 TOLERANCE = 1e-9

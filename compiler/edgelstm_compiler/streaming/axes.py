@@ -109,6 +109,10 @@ class AxisClasses:
         axes = self._members(value, self._batch)
         return axes[0] if len(axes) == 1 else None
 
+    def are_one(self, a: _Axis, b: _Axis) -> bool:
+        """Whether two axes are one and the same."""
+        return self._find(a) == self._find(b)
+
     def is_spread_over_time(self, value: Value, axis: int, graph: Graph) -> bool:
         """Whether the axis, of extent one, is repeated for every frame somewhere."""
         root = self._find((value, axis))

@@ -44,6 +44,8 @@ class StepBuilder:
         self._new: dict[Value, Value] = {}
         self._times: dict[Value, Time] = {}
         self._newest: dict[Value, Newest] = {}
+        self.crops: dict[Value, Value] = {}
+        """Values that hold the newest elements of a timed one, and which."""
         self._names: set[str] = set()
         self._node_names = {node.name for node in graph.nodes}
         self._origin = ""

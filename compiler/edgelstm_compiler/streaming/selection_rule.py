@@ -19,7 +19,11 @@ def step_selection(node: Node, builder: StepBuilder) -> None:
     frames = node.inputs[0]
     assert frames is not None
     axis = builder.time_axis(frames)
-    if axis is None or axis != getattr(node.op, "axis", None):
+    whole = builder.crops.get(frames)
+    if whole is not None and _takes_last(node, builder):
+        # The newest of a crop is the newest of all, also before there are as many as it holds.
+        _gather_newest(node, whole, 0, builder)
+    elif axis is None or axis != getattr(node.op, "axis", None):
         step_per_frame(node, builder)
     elif isinstance(node.op, Slice):
         _slice_frames(node, node.op, frames, builder)
@@ -76,6 +80,8 @@ def _newest(output: Value, frames: Value, count: int, behind: int, builder: Step
         assert source is not None
         builder.stand_for_newest(output, source, seen)
         return
+    if behind == 0:
+        builder.crops[output] = frames
     kept = builder.history.held(frames, count + behind, time)
     source = builder.compute(Slice(axis, 0, 1, count), kept)
     builder.stand_for_newest(output, source, seen)
@@ -86,7 +92,6 @@ def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:
     axis = builder.time_axis(frames)
     assert axis is not None
     extent = frames.type.shape[axis]
-    (output,) = node.outputs
     if indices is None or indices.size != 1:
         raise CannotStepError(
             "it takes frames by index: in a stream only the newest frames can be taken, or all"
@@ -98,6 +103,29 @@ def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:
         raise CannotStepError(
             "it takes frames by index: in a stream only the newest frames can be taken, or all"
         )
+    _gather_newest(node, frames, behind, builder)
+
+
+def _takes_last(node: Node, builder: StepBuilder) -> bool:
+    """Whether a Gather or Slice of a crop takes the last of its frames alone."""
+    frames, (output,) = node.inputs[0], node.outputs
+    assert frames is not None
+    axis = builder.time_axis(builder.crops[frames])
+    assert axis is not None
+    last = frames.type.shape[axis] - 1
+    if axis != getattr(node.op, "axis", None) or output.type.size * (last + 1) != frames.type.size:
+        return False
+    if isinstance(node.op, Slice):
+        return node.op.count == 1 and node.op.start == last
+    indices = builder.constant(node.inputs[1])
+    return indices is not None and int(indices.reshape(-1)[0]) in (last, -1)
+
+
+def _gather_newest(node: Node, frames: Value, behind: int, builder: StepBuilder) -> None:
+    """One frame, counted from the newest."""
+    axis = builder.time_axis(frames)
+    assert axis is not None
+    (output,) = node.outputs
     time = builder.time_of(frames)
     assert time is not None
     if behind == 0 and builder.clock.has(time) is None:

@@ -149,8 +149,8 @@ def test_an_unknown_node_is_of_a_newer_edgelstm() -> None:
 
 def test_a_newer_program_is_of_a_newer_edgelstm() -> None:
     """Its number is named."""
-    with pytest.raises(ArtifactVersionError, match="format 3, this edgelstm reads up to 2"):
-        reference_artifact(lambda document: document.update(version=3)).session()
+    with pytest.raises(ArtifactVersionError, match="format 4, this edgelstm reads up to 3"):
+        reference_artifact(lambda document: document.update(version=4)).session()
 
 
 def test_a_malformed_cell_is_a_malformed_artifact() -> None:
