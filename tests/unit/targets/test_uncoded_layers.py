@@ -12,7 +12,7 @@ from edgelstm_compiler.ir.types import Constant
 from edgelstm_compiler.lowering.execute import ProgramRunner
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.quant.scheme import Scheme
-from edgelstm_targets.tvm_cpu.target import UNIT_BLOCK, WEIGHT_OFFSET
+from edgelstm_targets.processors.x86 import HOST
 from tests.models import stacked_model
 from tests.quantized_models import quantized, recordings, step_graph
 from tests.unit.targets.native import natives
@@ -49,7 +49,9 @@ def test_layers_without_codes(scheme: Scheme) -> None:
     """They are packed in full, and every instruction set computes what NumPy does."""
     graph = step_graph(stacked_model(ops=("LSTM", "GRU"), steps=None, hidden=37, head="sequence"))
     found = quantized(graph, scheme).graph
-    programs = [lower(g, UNIT_BLOCK, None, WEIGHT_OFFSET) for g in (found, without_codes(found))]
+    programs = [
+        lower(g, HOST.unit_block, None, HOST.weight_offset) for g in (found, without_codes(found))
+    ]
     assert len(programs[1].weights) > len(programs[0].weights)
     runner = ProgramRunner(programs[1])
     (recording,) = recordings(graph, count=1)
