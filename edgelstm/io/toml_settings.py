@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,9 +9,9 @@ from urllib.parse import quote
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import parse_seconds
-from edgelstm.io.config_lines import line_of
 from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.settings import FileSettings, QueuePolicy, StreamSettings
+from edgelstm.io.toml_table import TomlTable, read_toml
 from edgelstm.io.toml_time import TIME_KEYS, read_time
 
 _TOP = (
@@ -42,29 +40,18 @@ def read_settings(path: Path) -> FileSettings:
     Raises:
         RecordingError: it cannot be read, is no TOML, or says something that is no setting.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except OSError as exc:
-        raise RecordingError(f"cannot read {path}: {exc.strerror or exc}") from exc
-    except UnicodeDecodeError as exc:
-        raise RecordingError(f"{path}: not UTF-8 ({exc})") from exc
-    except tomllib.TOMLDecodeError as exc:
-        found = re.search(r"\(at line (\d+), column (\d+)\)", str(exc))
-        place = f"{path}:{found.group(1)}" if found else f"{path}: at the end"
-        raise RecordingError(f"{place}: no TOML: {exc}") from exc
-    return _Reader(path, text).settings(data)
+    return _Reader(path, read_toml(path)).settings()
 
 
 class _Reader:
     """Reads the tables of one file."""
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, file: TomlTable) -> None:
         self._path = path
-        self._text = text
+        self._file = file
 
-    def settings(self, data: Mapping[str, Any]) -> FileSettings:
-        data = self._known(data, _TOP, ())
+    def settings(self) -> FileSettings:
+        data = self._known(self._file.values, _TOP, ())
         values: dict[str, Any] = {}
         columns = self._names(data, "columns", ())
         if columns:
@@ -83,7 +70,7 @@ class _Reader:
             if not isinstance(data["realtime"], bool):
                 self._refuse(("realtime",), data["realtime"], "true or false")
             values["is_realtime"] = data["realtime"]
-        time = read_time(self._path, self._text)
+        time = read_time(self._path, self._file)
         self._put(values, "time", time or None)
         artifact = data.get("artifact")
         if artifact is not None and not isinstance(artifact, str):
@@ -232,6 +219,4 @@ class _Reader:
         self._fail(where, f"{where[-1]} is {found!r}, expected {expected}")
 
     def _fail(self, where: Sequence[str | int], message: str) -> NoReturn:
-        line = line_of(self._text, where)
-        place = f"{self._path}:{line}" if line else str(self._path)
-        raise RecordingError(f"{place}: {message}")
+        raise RecordingError(f"{self._file.where(*where)}: {message}")

@@ -144,7 +144,9 @@ def read_toml(path: Path, error: Callable[[str], EdgeLSTMError] = RecordingError
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
-        raise error(f"{path}:{line}: not TOML: no text in UTF-8") from exc
+        raise error(
+            f"{path}:{line}: not TOML: no text in UTF-8 (a byte here is not UTF-8)"
+        ) from exc
     return parse_toml(text, str(path), error)
 
 
@@ -162,7 +164,7 @@ def parse_toml(
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(exc))
         line = int(found[1]) if found else len(text.splitlines())
         reason = re.sub(r"\s*\(at .*\)", "", str(exc))
-        raise error(f"{name}:{line}: not TOML: {reason}") from exc
+        raise error(f"{name}:{line}: not TOML: {reason} (no TOML from here on)") from exc
     return TomlTable(values, name, _lines_of(text))
 
 

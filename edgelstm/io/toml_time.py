@@ -20,7 +20,7 @@ from typing import Any
 
 from edgelstm.io.decoding.recipe import read_recipe, recipe_of
 from edgelstm.io.gaps import ON_GAP
-from edgelstm.io.toml_table import TomlTable, is_number, parse_toml
+from edgelstm.io.toml_table import TomlTable, is_number
 
 TIME_KEYS = (
     "on-gap",
@@ -43,17 +43,16 @@ _SECONDS = {
 _LONGEST_S = 86_400.0
 
 
-def read_time(path: Path, text: str) -> dict[str, Any]:
+def read_time(path: Path, whole: TomlTable) -> dict[str, Any]:
     """What a file says of these, under the names of `TimeSettings`.
 
     Args:
         path: of the file; a recipe that it names is looked for beside it.
-        text: of the file, which is TOML.
+        whole: the file.
 
     Raises:
         RecordingError: something means nothing; names the line.
     """
-    whole = parse_toml(text, str(path))
     values = {
         key.replace("_", "-"): value
         for key, value in whole.values.items()
