@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.engines.base import Kernel
-from edgelstm.engines.many_streams import ManyStreams, Runner
-from edgelstm.engines.stepwise_streams import StepwiseRunner
+from edgelstm.engines.many_streams import Runner
+from edgelstm.engines.stepwise_streams import run_streams
 from edgelstm.errors import CapabilityError, StreamError
 from edgelstm.memory import Block, allocate_block
 from edgelstm.pace import Pace
@@ -86,15 +86,15 @@ class StreamSet:
         self._turn = Turn(f"the streams of {signature.name!r}")
         self._active = np.ones(streams, np.bool_)
         state_bytes = len(state_init)
-        self._runner: Runner | None
-        if isinstance(kernel, ManyStreams):
-            self._runner = kernel.bind_streams(
-                streams, state_bytes, check_states=check_states, threads=threads
-            )
-        else:
-            self._runner = StepwiseRunner(
-                kernel, signature, streams, state_bytes, scratch_bytes, threads
-            )
+        self._runner: Runner | None = run_streams(
+            kernel,
+            signature,
+            streams,
+            state_bytes,
+            scratch_bytes,
+            check_states=check_states,
+            threads=threads,
+        )
         self._pace = Pace()
         # One frame of all streams; steps fill and empty it.
         self._in, self._out = (

@@ -47,6 +47,20 @@ class Runner(Protocol):
 
 
 @runtime_checkable
+class SharesFrames(Runner, Protocol):
+    """A runner that can give all of its streams the same frames."""
+
+    def share_frames(self, apart: int = 0, *, is_last_kept: bool = False) -> None:
+        """From now on inputs are `[frame][input block]`, and all streams read them.
+
+        Args:
+            apart: how many frames each stream begins behind the one before it.
+            is_last_kept: outputs are `[stream][output block]`, of the last frame alone.
+        """
+        ...
+
+
+@runtime_checkable
 class ManyStreams(Protocol):
     """A kernel that steps many streams at once."""
 

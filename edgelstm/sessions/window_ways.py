@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgelstm.errors import StreamError
 from edgelstm.memory import Block, allocate_block
 from edgelstm.sessions.base import Array, view
 from edgelstm.sessions.call import CallSession
-from edgelstm.sessions.window_slots import CompleteWindows, Slots, make_complete, make_slots
+from edgelstm.sessions.window_slots import MOST_TOGETHER, CompleteWindows, Slots, share
 from edgelstm.signature import Signature, WindowPlan
 from edgelstm.snapshot import Snapshot, state_to_restore
 
@@ -140,8 +141,14 @@ class Staggered(WindowWay):
 
     def _prepare(self, kernel: Kernel, scratch_bytes: int) -> None:
         inner, slots = self._plan.kernel, self._plan.slots
-        self._slots: Slots = make_slots(kernel, inner, slots, self._state_init.size, scratch_bytes)
-        self._kernel = kernel
+        self._share = partial(
+            share,
+            kernel,
+            inner,
+            state_bytes=self._state_init.size,
+            scratch_bytes=scratch_bytes,
+        )
+        self._slots = Slots(self._share(streams=slots), slots)
         self._complete: CompleteWindows | None = None
         self._used = 0
         self._outputs = allocate_block(slots * inner.output_bytes * MOST_FRAMES)
@@ -213,11 +220,10 @@ class Staggered(WindowWay):
         if count <= plan.slots or plan.carries or plan.kernel.checks_states:
             return None
         if self._complete is None:
-            self._complete = make_complete(
-                self._kernel, plan.kernel, self._state_init, plan.frames, plan.hop
+            runner = self._share(streams=MOST_TOGETHER)
+            self._complete = CompleteWindows(
+                runner, plan.kernel, self._state_init, plan.frames, plan.hop
             )
-        if self._complete is None:
-            return None
         room = self._complete.run(self._inputs[start:], count)
         return [view(room, spec, count) for spec in plan.kernel.outputs]
 
