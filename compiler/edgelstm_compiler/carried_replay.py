@@ -15,7 +15,7 @@ from edgelstm_compiler.comparison import relative_error
 from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.peer import OnnxRuntimePeer, PeerUnavailableError
-from edgelstm_compiler.step_trace import PERTURBATION
+from edgelstm_compiler.step_trace import rounded
 from edgelstm_compiler.streaming.carry import Overlap
 
 Call = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -74,7 +74,7 @@ class CarriedReplay:
         runs = [self._replay(frames, self._evaluated(None), None, "")]
         for seed in (1, 2):
             rng = np.random.default_rng(seed)
-            moved = {name: _rounded(x, rng) for name, x in frames.items()}
+            moved = {name: rounded(x, rng) for name, x in frames.items()}
             runs.append(self._replay(moved, self._evaluated(DType.F64), DType.F64, ""))
         return {
             name: max(relative_error(run.values[name], wanted) for run in runs)
@@ -139,10 +139,3 @@ def frames_by_input(signature: Signature, frames: Mapping[str, Array]) -> dict[s
         spec.name: np.ascontiguousarray(frames[spec.name]).reshape(len(frames[spec.name]), -1)
         for spec in signature.inputs
     }
-
-
-def _rounded(x: Array, rng: np.random.Generator) -> Array:
-    if not np.issubdtype(x.dtype, np.floating):
-        return x
-    moved = x.astype(np.float64) * (1.0 + PERTURBATION * rng.choice((-1.0, 1.0), x.shape))
-    return np.asarray(moved)

@@ -284,9 +284,9 @@ def compile_read_model(
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
-    _expect_mode(options, binding, step_graph)
-    seen = seen_ranges(step_graph, options.seen)
     notes = stream_notes(binding, step_graph)
+    _expect_mode(options, binding, step_graph, notes.window)
+    seen = seen_ranges(step_graph, options.seen)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
         request = _request_for(backend, options.quantize)
@@ -365,13 +365,14 @@ def compile_read_model(
     return compile_mode(options.mode, options.windows).finish(artifact, binding)
 
 
-def _expect_mode(options: CompileOptions, binding: Binding, graph: StepGraph) -> None:
+def _expect_mode(
+    options: CompileOptions, binding: Binding, graph: StepGraph, frames: int | None
+) -> None:
     """Where nobody says the mode, a window program is not to become an endless stream.
 
     Raises:
         ModelError: says what the choices cost.
     """
-    frames = stream_notes(binding, graph).window
     if not options.is_mode_given and frames and is_window_program(graph, binding):
         raise ModelError(say_hops(frames))
 

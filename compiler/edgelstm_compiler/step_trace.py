@@ -141,7 +141,7 @@ class StepTrace:
                 if index == count:
                     states = {**(states or {}), END: np.full(1, count, np.int32)}
                 if rng is not None:
-                    frame = {name: _rounded(x, rng) for name, x in frame.items()}
+                    frame = {name: rounded(x, rng) for name, x in frame.items()}
                 result = evaluate(self.graph, frame, dtype=dtype, states=states)
                 states = result.states
                 for name, collected in rows.items():
@@ -156,7 +156,7 @@ class StepTrace:
         return stacked, dict(states or {})
 
 
-def _rounded(x: Array, rng: np.random.Generator) -> Array:
+def rounded(x: Array, rng: np.random.Generator) -> Array:
     """The input as if its last bit had been rounded the other way."""
     if not np.issubdtype(x.dtype, np.floating):
         return x

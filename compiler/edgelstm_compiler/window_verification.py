@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from edgelstm.signature import TensorSpec, WindowPlan
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.selfcheck import Oracle
-from edgelstm_compiler.session_rows import by_name
+from edgelstm_compiler.session_rows import by_name, joined
 from edgelstm_compiler.verification import Piece, Verification, judge_pieces
 
 MOST_WINDOWS = 64
@@ -26,11 +27,8 @@ MOST_WINDOWS = 64
 def chunk_of(artifact: Artifact) -> Artifact:
     """One chunk of a window model, as what its code computes: a stream or a call."""
     plan = _plan(artifact)
-    manifest = dict(artifact.manifest)
-    manifest["signature"] = plan.kernel.to_json()
-    manifest["options"] = {**manifest["options"], "mode": plan.kernel.mode}
-    chunk = Artifact(Container(manifest, dict(artifact.container.sections)))
-    return chunk.on(artifact.kernel)
+    options = {**artifact.manifest["options"], "mode": plan.kernel.mode}
+    return _with(artifact, signature=plan.kernel.to_json(), options=options)
 
 
 def verify_windows(
@@ -101,20 +99,19 @@ def _run_in_pieces(
         block = {name: x[start:stop] for name, x in frames.items()}
         parts.append(by_name(session.advance_all(block), artifact.signature))
         windows += session.windows
-    answers = {
-        spec.name: np.concatenate([part[spec.name] for part in parts])
-        for spec in artifact.signature.outputs
-    }
-    return answers, windows
+    return joined(parts, artifact.signature), windows
 
 
 def _unsmoothed(artifact: Artifact) -> Artifact:
     """The same with every answer as it is."""
     plan = replace(_plan(artifact), smoothing="", smoothed=1)
-    manifest = dict(artifact.manifest)
-    manifest["signature"] = replace(artifact.signature, window=plan).to_json()
-    plain = Artifact(Container(manifest, dict(artifact.container.sections)))
-    return plain.on(artifact.kernel)
+    return _with(artifact, signature=replace(artifact.signature, window=plan).to_json())
+
+
+def _with(artifact: Artifact, **entries: Any) -> Artifact:
+    """The same code under a manifest with these entries."""
+    manifest = {**artifact.manifest, **entries}
+    return Artifact(Container(manifest, dict(artifact.container.sections))).on(artifact.kernel)
 
 
 def _window_of(frames: Array, window: Window, spec: TensorSpec) -> Array:

@@ -11,7 +11,6 @@ from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.graph import Graph, Output
 from edgelstm_compiler.ir.ops import Concat, CumSum, Windows
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
-from edgelstm_compiler.onnx_import.frames import FrameCountError
 from edgelstm_compiler.onnx_import.tensors import first_non_finite, is_other_float
 
 MAX_VALUE_BYTES = 1 << 30
@@ -48,7 +47,6 @@ class GraphBuilder:
     def __init__(self, frames: int = 1) -> None:
         self.frames = frames
         self._growth: dict[Value, Growth] = {}
-        self._tails: dict[Value, tuple[Value, int, tuple[str, str]]] = {}
         self._inputs: list[Value] = []
         self._nodes: list[Node] = []
         self._constants: dict[int, tuple[Array, Value, str]] = {}
@@ -175,15 +173,6 @@ class GraphBuilder:
             found[0][op.axis] = sum(known) if len(known) == len(parts) else None
         return [tuple(growth) for growth in found]
 
-    def defer(self, value: Value, source: Value, axis: int, refusal: tuple[str, str]) -> None:
-        """Refuse a value, unless only its last place along the axis is needed: the source's."""
-        self._tails[value] = (self.with_last_of(source, axis), axis, refusal)
-
-    def with_last_of(self, value: Value, axis: int) -> Value:
-        """A value with the same last place along the axis, which is not refused if this one is."""
-        source, cut, _ = self._tails.get(value, (value, axis, ("", "")))
-        return source if cut == axis else value
-
     @property
     def nodes(self) -> Sequence[Node]:
         """All nodes so far, in order."""
@@ -203,13 +192,9 @@ class GraphBuilder:
         """The graph of everything that the outputs need.
 
         Raises:
-            FrameCountError: it needs frames that change while they come.
-        ModelError: a constant that is needed holds NaN or infinity.
+            ModelError: a constant that is needed holds NaN or infinity.
         """
         nodes, needed = self._needed_by({value for _, value in outputs})
-        refused = [refusal for value, (*_, refusal) in self._tails.items() if value in needed]
-        if refused:
-            raise FrameCountError(refused)
         used = [entry for entry in self._constants.values() if entry[1] in needed]
         for data, value, reader in used if check_finite else ():
             check_weights(value.name, data, reader)

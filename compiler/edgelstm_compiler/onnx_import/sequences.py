@@ -106,7 +106,7 @@ def _split(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
 
 def _construct(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
     """SequenceConstruct-11."""
-    return TensorList(node.outputs[0], tuple(_tensor(node, item) for item in inputs))
+    return TensorList(node.outputs[0], tuple(_tensor(item) for item in inputs))
 
 
 def _empty(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
@@ -117,7 +117,7 @@ def _empty(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
 
 def _insert(node: OnnxNode, inputs: Sequence[Carried | None]) -> Carried:
     """SequenceInsert-11: at the end where no position is given."""
-    found, item = _list(node, inputs), _tensor(node, inputs[1])
+    found, item = _list(node, inputs), _tensor(inputs[1])
     count = len(found.items)
     at = count if len(inputs) < 3 or inputs[2] is None else _position(node, inputs[2], count + 1)
     if count >= MAX_LENGTH:
@@ -198,7 +198,7 @@ def _list(node: OnnxNode, inputs: Sequence[Carried | None]) -> TensorList:
     return found
 
 
-def _tensor(node: OnnxNode, item: Carried | None) -> Operand:
+def _tensor(item: Carried | None) -> Operand:
     if item is None or isinstance(item, TensorList):
         raise RefusedError("it puts something else than a tensor into a list")
     return item

@@ -346,12 +346,11 @@ def walk_scan(node: OnnxNode, graph: onnx.GraphProto, importer: Importer) -> Wal
         _time_first(node, node.operand(count + place), axes[place], bool(directions[place]))
         for place in range(given)
     ]
-    return _walked_scan(node, graph, importer, [node.operand(k) for k in range(count)], sequences)
+    return _walked_scan(node, importer, [node.operand(k) for k in range(count)], sequences)
 
 
 def _walked_scan(
     node: OnnxNode,
-    graph: onnx.GraphProto,
     importer: Importer,
     states: Sequence[Operand],
     sequences: Sequence[Operand],

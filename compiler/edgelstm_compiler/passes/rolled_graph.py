@@ -15,6 +15,7 @@ from edgelstm_compiler.ir.ops import (
     Slice,
     Transpose,
 )
+from edgelstm_compiler.ir.rewrite import eliminate_unused
 from edgelstm_compiler.ir.types import Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.passes.copies import Place, Walked, order_nodes
 from edgelstm_compiler.passes.unrolled_body import Extent, Roller
@@ -74,8 +75,7 @@ class RolledGraph:
             for output in graph.outputs
         )
         ordered = order_nodes(self.nodes, known)
-        live = _live(ordered, outputs)
-        return Graph(graph.name, graph.inputs, outputs, live, constants)
+        return eliminate_unused(Graph(graph.name, graph.inputs, outputs, tuple(ordered), constants))
 
     def _is_final(self, value: Value) -> bool:
         copy, place = self.extent.known[value]
@@ -102,7 +102,7 @@ class RolledGraph:
 
     def _scan(self, places: set[Place]) -> tuple[Value, ...]:
         """The Scan with rows of these places; returns what it carries in the end."""
-        roller, copies = self.roller, self.roller.copies
+        roller = self.roller
         shown = sorted(places, key=lambda place: (place.node, place.output))
         body = roller.body
         results = (*body.outputs, *(roller.number(place) for place in shown))
@@ -115,7 +115,6 @@ class RolledGraph:
         op = Scan(Body(body.inputs, body.nodes, results), len(initial), len(sequences), length)
         outputs = self._add_all(op, *initial, *sequences, *roller.outside)
         self.rows = dict(zip(shown, outputs[len(initial) :], strict=True))
-        del copies
         return outputs[: len(initial)]
 
     def _walked(self, sequence: Walked) -> Value:
@@ -165,14 +164,3 @@ class RolledGraph:
         origin = self.roller.copies.nodes[1][0].origin
         self.nodes.append(Node(op, inputs, outputs, name, origin))
         return outputs
-
-
-def _live(nodes: list[Node], outputs: tuple[Output, ...]) -> tuple[Node, ...]:
-    """The nodes that the outputs need."""
-    needed = {output.value for output in outputs}
-    kept = []
-    for node in reversed(nodes):
-        if not needed.isdisjoint(node.outputs):
-            kept.append(node)
-            needed.update(value for value in node.inputs if value is not None)
-    return tuple(kept[::-1])

@@ -98,7 +98,7 @@ def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
         *check_functions(program),
         *many.kernels,
         many.frame,
-        *batch_functions(program, many.work_bytes),
+        *batch_functions(program),
     )
     return StreamCode(
         functions, batch_stub(name), batch_table(program, many.work_bytes), many.together

@@ -296,8 +296,6 @@ def import_gather(node: OnnxNode) -> Results:
         raise ModelError(f"{node.origin}: indices must be int32 or int64, found {kind}")
     if not isinstance(indices, Known):
         return [node.emit(Gather(axis), x, indices)]
-    if isinstance(x, Value) and indices.frames is None and np.all(indices.trial == -1):
-        x = node.builder.with_last_of(x, axis)
     if isinstance(x, Value) and not _is_fixed(node.extents(x)[axis]):
         return [_gather_frames(node, x, axis, indices)]
     extent = shape[axis]

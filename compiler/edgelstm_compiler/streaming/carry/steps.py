@@ -101,9 +101,10 @@ def chunk_axes(graph: Graph, carried: Carried) -> dict[str, int]:
     found: dict[str, int] = {}
     named = [(v.name, v) for v in graph.inputs if v.name not in hidden]
     named += [(output.name, output.value) for output in carried.shown(graph.outputs)]
+    behind = _behind_caches(graph, carried)
     for name, value in named:
         times = {axis for axis in axes.time_axes(value) if value.type.shape[axis] > 1}
-        for joined, axis in _behind_caches(graph, carried):
+        for joined, axis in behind:
             times.update(axes.axes_like(value, joined, axis))
         if len(times) == 1 and value.type.shape[min(times)] > 1:
             found[name] = min(times)

@@ -196,9 +196,7 @@ def _facing(kernel: Signature, binding: Binding, plan: WindowPlan) -> Signature:
         )
         for spec in kernel.outputs
     )
-    return replace(
-        kernel, mode="window", inputs=inputs, outputs=outputs, states=kernel.states, window=plan
-    )
+    return replace(kernel, mode="window", inputs=inputs, outputs=outputs, window=plan)
 
 
 def _frame_of(spec: TensorSpec, time: int | None, batch: int | None) -> TensorSpec:

@@ -54,7 +54,7 @@ def batch_stub(name: str) -> Stub:
     return Stub(f"{name}_batch", (POINTER,) * 7 + (INT64, INT64, POINTER), INT64)
 
 
-def batch_functions(program: Program, work_bytes: int) -> list[Function]:
+def batch_functions(program: Program) -> list[Function]:
     """The entry point, and one group of streams; `NAME_batch_frame` is there already."""
     name = program.signature.name
     pointers = ("weights", "states", "scratch", "in", "out")
