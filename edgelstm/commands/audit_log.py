@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from edgelstm.commands.report import json_option, print_json, say
+from edgelstm.io.sinks.fhir import moment
 from edgelstm.io.sinks.store.schema import open_store
 from edgelstm.monitor.audit_log import entries, verify
-from edgelstm.monitor.export import moment
 
 _STORE = click.argument("store", type=click.Path(path_type=Path, dir_okay=False))
 

@@ -21,6 +21,7 @@ from edgelstm.io.columns import (
     unit_in_name,
 )
 from edgelstm.io.limits import BLOCK_ROWS
+from edgelstm.io.numbers import json_float
 from edgelstm.io.sources.csv_cells import MISSING, OUT_OF_RANGE
 from edgelstm.io.sources.text_lines import LineReader, Lines
 from edgelstm.signature import Signature, TensorSpec
@@ -198,7 +199,7 @@ class NdjsonSource:
         if self._time is None:
             return None
         stamps = [value.get(self._time) if isinstance(value, dict) else None for value in values]
-        return np.array([_as_float(x) if type(x) in (int, float) else _NAN for x in stamps])
+        return np.array([json_float(x) if type(x) in (int, float) else _NAN for x in stamps])
 
 
 class NdjsonSink:
@@ -331,7 +332,7 @@ def _numbers(values: Sequence[Any], spec: TensorSpec, names: Sequence[str] = ())
         if kinds == {float}:
             return list(values)
         if kinds <= {float, int, type(None)}:
-            return [_as_float(value) for value in values]
+            return [json_float(value) for value in values]
     allowed = (bool, int) if spec.dtype is DType.BOOL else (int, float)
     out: list[float] = []
     limits = np.iinfo(spec.dtype.numpy.name) if spec.dtype.numpy.kind in "iu" else None
@@ -351,13 +352,6 @@ def _numbers(values: Sequence[Any], spec: TensorSpec, names: Sequence[str] = ())
             raise _NoFrameError(OUT_OF_RANGE, f"{what}: beyond {spec.dtype.numpy.name}")
         out.append(bool(value) if spec.dtype is DType.BOOL else value)
     return out
-
-
-def _as_float(value: Any) -> float:
-    try:
-        return _NAN if value is None else float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def _is_numeric(objects: Sequence[Mapping[str, Any]], name: str) -> bool:

@@ -7,9 +7,10 @@ missing values. Python's own `1_000` and the digits of other scripts are no numb
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from edgelstm.dtypes import DType
 from edgelstm.signature import TensorSpec
@@ -136,3 +137,11 @@ def _ascii_of(character: str) -> str:
     if character.isdecimal() and not character.isascii():
         return str(int(character))
     return character
+
+
+def json_float(value: Any) -> float:
+    """A number of JSON; null is missing, and integers beyond all floats are infinite."""
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

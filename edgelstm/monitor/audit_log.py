@@ -12,9 +12,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from edgelstm.errors import OutputError
+from edgelstm.io.sinks.store.schema import transaction
 
 GENESIS = hashlib.sha256(b"edgelstm audit log").hexdigest()
 
@@ -56,11 +58,8 @@ def append_entry(
     connection: sqlite3.Connection, actor: str, action: str, subject: str = "", detail: str = ""
 ) -> str:
     """Add an entry, in the transaction that is open where one is; its digest."""
-    is_own = not connection.in_transaction
-    if is_own:
-        # Two writers must not follow the same entry.
-        connection.execute("BEGIN IMMEDIATE")
-    try:
+    # Two writers must not follow the same entry.
+    with nullcontext() if connection.in_transaction else transaction(connection):
         last = connection.execute(
             "SELECT id, digest FROM audit ORDER BY id DESC LIMIT 1"
         ).fetchone()
@@ -71,12 +70,6 @@ def append_entry(
             "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?)",
             (number, now, actor, action, subject, detail, digest),
         )
-        if is_own:
-            connection.execute("COMMIT")
-    except BaseException:
-        if is_own:
-            connection.execute("ROLLBACK")
-        raise
     return digest
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from edgelstm.errors import OutputError, RecordingError
+from edgelstm.io.sinks.store.schema import transaction
 from edgelstm.monitor.audit_log import append_entry, patient_digest
 
 _STILL_S = 15.0
@@ -29,8 +30,7 @@ def erase_patient(connection: sqlite3.Connection, pseudonym: str, actor: str) ->
     ]
     _expect_still(connection, sessions)
     connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         subject = patient_digest(connection, pseudonym)
         _remove_sessions(connection, sessions)
         streams = connection.execute(
@@ -41,10 +41,6 @@ def erase_patient(connection: sqlite3.Connection, pseudonym: str, actor: str) ->
             _remove_stream_without_sessions(connection, stream)
         connection.execute("DELETE FROM patients WHERE id = ?", (patient,))
         append_entry(connection, actor, "erased patient", subject, f"{len(sessions)} runs")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     _rewrite(connection)
     return len(sessions)
 
@@ -72,8 +68,7 @@ def apply_retention(
     sessions = [session for session, _ in found]
     _expect_still(connection, sessions)
     connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         _remove_sessions(connection, sessions)
         for (stream,) in connection.execute("SELECT id FROM streams").fetchall():
             _remove_stream_without_sessions(connection, stream)
@@ -86,10 +81,6 @@ def apply_retention(
         append_entry(
             connection, actor, "applied retention", "", f"{len(found)} runs over {days:g} days"
         )
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     _rewrite(connection)
     return found
 

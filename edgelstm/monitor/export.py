@@ -8,16 +8,13 @@ import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+from edgelstm.io.sinks.fhir import CATEGORY, NAMESPACE, SYSTEM, moment
 from edgelstm.monitor.history import PatientHistory, Trial, Visit
 from edgelstm.monitor.measures import kind_of
 
-SYSTEM = "urn:edgelstm"
-_NAMESPACE = uuid.UUID("6f0f8b3a-2f36-5c7a-9a39-6b5f1c5a7d10")
 _UCUM = "http://unitsofmeasure.org"
-_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 
 COLUMNS = (
     *("patient", "visit", "trial", "name", "side", "started", "ended", "discarded"),
@@ -116,10 +113,10 @@ def _trial(trial: Trial) -> dict[str, Any]:
 
 
 def _observation(pseudonym: str, trial: Trial) -> dict[str, Any]:
-    coding = {"system": _CATEGORY, "code": "activity"}
+    coding = {"system": CATEGORY, "code": "activity"}
     observation: dict[str, Any] = {
         "resourceType": "Observation",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{pseudonym} {trial.id} {trial.started}")),
+        "id": str(uuid.uuid5(NAMESPACE, f"{pseudonym} {trial.id} {trial.started}")),
         "status": "preliminary",
         "category": [{"coding": [coding]}],
         "code": _code("trial", trial.name or "trial"),
@@ -146,11 +143,6 @@ def _observation(pseudonym: str, trial: Trial) -> dict[str, Any]:
 
 def _code(code: str, text: str) -> Mapping[str, Any]:
     return {"coding": [{"system": f"{SYSTEM}:measure", "code": code}], "text": text}
-
-
-def moment(seconds: float) -> str:
-    """ISO 8601, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def dump(data: Mapping[str, Any]) -> str:

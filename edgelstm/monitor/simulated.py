@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm.io.decoding.events import PHASE_ENDS
-from edgelstm.io.sinks.store.schema import patient_id
+from edgelstm.io.sinks.store.schema import patient_id, transaction
 from edgelstm.monitor.history import History
 
 _DAY_S = 86_400.0
@@ -71,8 +71,7 @@ def write_patient(
     """
     rng = np.random.default_rng(seed)
     history = History(connection)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         person = patient_id(connection, patient.pseudonym)
         artifact = connection.execute(
             "INSERT INTO artifacts (model_id, name, outputs) VALUES ('simulated', 'simulated', "
@@ -93,10 +92,6 @@ def write_patient(
             for i, total in enumerate(totals):
                 side = ("affected", "unaffected")[i % 2] if patient.trials > 3 else ""
                 _write_trial(connection, history, rng, session, start + 90.0 * i, total, side)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def _write_trial(

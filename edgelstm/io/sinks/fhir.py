@@ -25,9 +25,9 @@ from edgelstm.signature import TensorSpec
 EVERY_S = 1.0
 SYSTEM = "urn:edgelstm"
 _ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 _LAST_WAIT_S = 5.0
-_NAMESPACE = uuid.UUID("6f0f8b3a-2f36-5c7a-9a39-6b5f1c5a7d10")
+NAMESPACE = uuid.UUID("6f0f8b3a-2f36-5c7a-9a39-6b5f1c5a7d10")
 
 
 def open_sink(address: Address, context: SinkContext) -> FhirSink:
@@ -100,7 +100,7 @@ class FhirSink:
     def tell(self, event: Event) -> None:
         """Take an event."""
         observation = self._observation(event.stream, f"{event.time} {event.kind} {event.text}")
-        observation["effectiveDateTime"] = _moment(event.time)
+        observation["effectiveDateTime"] = moment(event.time)
         observation["code"] = _code(event.kind.replace(" ", "-"), event.kind)
         if event.kind == NO_PREDICTION:
             coding = {"system": _ABSENT, "code": "not-performed"}
@@ -144,8 +144,8 @@ class FhirSink:
         observation = self._observation(stream, key)
         observation["code"] = _code(self._model.name, f"output of {self._model.name}")
         observation["effectivePeriod"] = {
-            "start": _moment(float(first.time[0])),
-            "end": _moment(float(last.time[-1])),
+            "start": moment(float(first.time[0])),
+            "end": moment(float(last.time[-1])),
         }
         components = [
             _component(name, {"valueString": list(texts)[-1] or "unknown"})
@@ -190,9 +190,9 @@ class FhirSink:
         patient = self._patients.get(stream, self._patient)
         observation: dict[str, Any] = {
             "resourceType": "Observation",
-            "id": str(uuid.uuid5(_NAMESPACE, f"{stream} {key}")),
+            "id": str(uuid.uuid5(NAMESPACE, f"{stream} {key}")),
             "status": "preliminary",
-            "category": [{"coding": [{"system": _CATEGORY, "code": "activity"}]}],
+            "category": [{"coding": [{"system": CATEGORY, "code": "activity"}]}],
             "code": {},
             "device": {
                 "identifier": {"system": f"{SYSTEM}:model", "value": self._model.model_id},
@@ -227,5 +227,6 @@ def _number(value: float) -> str:
     return f"{value:.7g}"
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """ISO 8601, UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

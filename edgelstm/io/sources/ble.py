@@ -10,11 +10,13 @@ from typing import Any, Protocol
 from edgelstm.errors import RecordingError
 from edgelstm.extras import load_extra
 from edgelstm.io.address import Address, Options
+from edgelstm.io.inlet import QUEUE_FULL
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.predictions import Event
 from edgelstm.io.sources.reading import (
     Backoff,
     Format,
+    Sensor,
     connected,
     disconnected,
     source_name,
@@ -22,7 +24,6 @@ from edgelstm.io.sources.reading import (
 
 _CONNECT_S = 20.0
 _AHEAD = 4096
-_FULL = "queue full"
 
 Notify = Callable[[bytes], None]
 
@@ -116,7 +117,7 @@ def open_source(address: Address, context: SourceContext) -> BleSource:
     return BleSource(address, context, make_radio())
 
 
-class BleSource:
+class BleSource(Sensor):
     """Samples in notifications.
 
     Args:
@@ -124,11 +125,6 @@ class BleSource:
         context: of the run.
         radio: makes connections.
     """
-
-    is_replay = False
-    can_wait = False
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext, radio: Radio) -> None:
         options = Options(address)
@@ -191,7 +187,7 @@ class BleSource:
         try:
             while (item := await queue.get()) is not None:
                 if lost:
-                    yield Delivery("", None, refused={_FULL: lost})
+                    yield Delivery("", None, refused={QUEUE_FULL: lost})
                     lost = 0
                 yield self._reader.message(*item)
         finally:

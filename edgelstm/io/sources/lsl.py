@@ -16,7 +16,7 @@ from edgelstm.io.block import Block, SampleFlag
 from edgelstm.io.live import Channels, Delivery, SourceContext
 from edgelstm.io.numbering import GROUP
 from edgelstm.io.predictions import Event
-from edgelstm.io.sources.reading import connected, disconnected
+from edgelstm.io.sources.reading import Sensor, connected, disconnected
 from edgelstm.io.sources.threads import ThreadReader
 
 _LOOK_S = 1.0
@@ -35,18 +35,13 @@ def open_source(address: Address, context: SourceContext) -> LslSource:
     return LslSource(address, context)
 
 
-class LslSource:
+class LslSource(Sensor):
     """Samples of one LSL stream: stamps are brought to this machine's clock by the library.
 
     Args:
         address: `lsl:name=NAME`, `lsl:type=EMG&source_id=ID`.
         context: of the run.
     """
-
-    is_replay = False
-    can_wait = False
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext) -> None:
         del context

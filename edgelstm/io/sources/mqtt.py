@@ -14,6 +14,7 @@ from edgelstm.io.sources.reading import (
     Backoff,
     Format,
     Reader,
+    Sensor,
     connected,
     disconnected,
     source_name,
@@ -34,17 +35,13 @@ def open_source(address: Address, context: SourceContext) -> MqttSource:
     return MqttSource(address, context)
 
 
-class MqttSource:
+class MqttSource(Sensor):
     """Samples in messages; each topic is a stream of its own.
 
     Args:
         address: `mqtt://host:port/topic`.
         context: of the run.
     """
-
-    is_replay = False
-    can_wait = False
-    progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext) -> None:
         options = Options(address)
@@ -63,14 +60,14 @@ class MqttSource:
 
     async def blocks(self) -> AsyncIterator[Delivery | Event]:
         """What comes; a connection that breaks is made anew."""
-        backoff, times, is_said = Backoff(), 0, False
+        backoff, times, is_connected = Backoff(), 0, False
         broker = self._broker
         while True:
             reason = "the broker closed the connection"
             try:
                 async with broker.client() as client:
                     await client.subscribe(broker.topic, qos=broker.qos)
-                    times, is_said = times + 1, True
+                    times, is_connected = times + 1, True
                     backoff.reset()
                     if times > 1:
                         for reader in self._readers.values():
@@ -80,15 +77,12 @@ class MqttSource:
                         delivery = self._take(message)
                         if delivery is not None:
                             yield delivery
-            except broker.aiomqtt.MqttError as exc:
+            except (broker.aiomqtt.MqttError, OSError) as exc:
                 reason = str(exc)
-            except OSError as exc:
-                reason = str(exc)
-            if is_said or times == 0:
+            if is_connected or times == 0:
                 yield disconnected(self.name, self._address, reason)
-                is_said = False
+                is_connected = False
             await asyncio.sleep(backoff.next())
-            times = max(times, 0)
 
     def _take(self, message: object) -> Delivery | None:
         """One message; None of one that was said before this program listened."""

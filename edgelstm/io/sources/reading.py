@@ -17,6 +17,15 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 
 
+class Sensor:
+    """What sources say of themselves, unless they say otherwise; see `Source`."""
+
+    is_replay = False
+    can_wait = False
+    is_many = False
+    progress: float | None = None
+
+
 class Format:
     """How the bytes of an address are read; takes the options that say so.
 

@@ -16,6 +16,7 @@ from edgelstm.io.predictions import Event
 from edgelstm.io.sources.reading import (
     Backoff,
     Format,
+    Sensor,
     connected,
     disconnected,
     source_name,
@@ -37,18 +38,13 @@ def open_source(address: Address, context: SourceContext) -> SerialSource:
     return SerialSource(address, context)
 
 
-class SerialSource:
+class SerialSource(Sensor):
     """Samples of a serial port.
 
     Args:
         address: `serial:PORT`.
         context: of the run.
     """
-
-    is_replay = False
-    can_wait = False
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext) -> None:
         options = Options(address)

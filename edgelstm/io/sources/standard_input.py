@@ -11,7 +11,7 @@ from edgelstm.errors import RecordingError
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.predictions import Event
-from edgelstm.io.sources.reading import Format
+from edgelstm.io.sources.reading import Format, Sensor
 from edgelstm.io.sources.threads import ThreadReader
 
 _CHUNK = 65536
@@ -26,7 +26,7 @@ def open_source(address: Address, context: SourceContext) -> StandardInput:
     return StandardInput(address, context)
 
 
-class StandardInput:
+class StandardInput(Sensor):
     """Samples that arrive on standard input; its end is the end.
 
     Args:
@@ -34,10 +34,7 @@ class StandardInput:
         context: of the run.
     """
 
-    is_replay = False
     can_wait = True
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext) -> None:
         options = Options(address)

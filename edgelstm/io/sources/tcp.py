@@ -14,6 +14,7 @@ from edgelstm.io.sources.reading import (
     Backoff,
     Format,
     Reader,
+    Sensor,
     connected,
     disconnected,
     source_name,
@@ -35,7 +36,7 @@ def open_source(address: Address, context: SourceContext) -> TcpClient | TcpServ
     return kind(address, options, context)
 
 
-class TcpClient:
+class TcpClient(Sensor):
     """Samples that a server sends; a connection that breaks is made anew.
 
     Args:
@@ -44,10 +45,7 @@ class TcpClient:
         context: of the run.
     """
 
-    is_replay = False
     can_wait = True
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, options: Options, context: SourceContext) -> None:
         self._address = address
@@ -92,7 +90,7 @@ class TcpClient:
             await asyncio.sleep(backoff.next())
 
 
-class TcpServer:
+class TcpServer(Sensor):
     """Samples of those who connect, each with lines of its own, numbered in their order.
 
     Args:
@@ -101,10 +99,7 @@ class TcpServer:
         context: of the run.
     """
 
-    is_replay = False
     can_wait = True
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, options: Options, context: SourceContext) -> None:
         self._address = address

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import Address, Options
+from edgelstm.io.inlet import QUEUE_FULL
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.predictions import Event
-from edgelstm.io.sources.reading import Format, source_name
+from edgelstm.io.sources.reading import Format, Sensor, source_name
 
 _QUEUE = 4096
-_OVERRUN = "queue full"
 
 
 def open_source(address: Address, context: SourceContext) -> UdpSource:
@@ -29,18 +29,13 @@ def open_source(address: Address, context: SourceContext) -> UdpSource:
     return UdpSource(address, context)
 
 
-class UdpSource(asyncio.DatagramProtocol):
+class UdpSource(Sensor, asyncio.DatagramProtocol):
     """Samples in datagrams.
 
     Args:
         address: `udp://host:port` to listen at; without a host, on all interfaces.
         context: of the run.
     """
-
-    is_replay = False
-    can_wait = False
-    is_many = False
-    progress: float | None = None
 
     def __init__(self, address: Address, context: SourceContext) -> None:
         options = Options(address)
@@ -63,7 +58,7 @@ class UdpSource(asyncio.DatagramProtocol):
         if self._arrived.full():
             # A datagram cannot wait: the oldest one gives way.
             self._arrived.get_nowait()
-            self._refused[_OVERRUN] += 1
+            self._refused[QUEUE_FULL] += 1
         self._arrived.put_nowait((data, time.monotonic()))
 
     async def blocks(self) -> AsyncIterator[Delivery | Event]:

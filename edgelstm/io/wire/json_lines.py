@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from edgelstm.io.numbers import json_float
 from edgelstm.io.wire.base import (
     BAD_BYTE,
     CUT_AT_START,
@@ -18,7 +19,6 @@ from edgelstm.io.wire.base import (
 )
 from edgelstm.io.wire.line_stream import LineStream
 
-_NAN = float("nan")
 _MOST_COLUMNS = 4096
 
 
@@ -36,21 +36,11 @@ class JsonLines:
 
     def __init__(self, columns: Sequence[str] = ()) -> None:
         self._given = tuple(columns)
-        self._names: tuple[str, ...] = self._given
-        self._has_names = bool(columns)
+        self.names: tuple[str, ...] = self._given
+        self.has_names = bool(columns)
         self._lines = LineStream()
         self._width = 0
         self._lists: set[str] = set()
-
-    @property
-    def names(self) -> Sequence[str]:
-        """As given, the keys of the first sample, or `0`, `1`, ..."""
-        return self._names
-
-    @property
-    def has_names(self) -> bool:
-        """Whether they are names."""
-        return self._has_names
 
     def begin(self, is_cut: bool) -> None:
         """A connection begins."""
@@ -64,7 +54,7 @@ class JsonLines:
         """Bytes of a stream: a JSON value a line."""
         del now
         lines, faults = self._lines.feed(data)
-        rows = RowList(len(self._names))
+        rows = RowList(len(self.names))
         for i, line in enumerate(lines):
             reason = faults.get(i)
             if reason == CUT_AT_START and _is_json(line):
@@ -79,7 +69,7 @@ class JsonLines:
 
     def message(self, data: bytes) -> Rows:
         """One JSON value, or several, one a line."""
-        rows = RowList(len(self._names))
+        rows = RowList(len(self.names))
         if data.strip():
             lines = [line for line in data.split(b"\n") if line.strip()]
             if len(lines) > 1 and _is_json(lines[0]):
@@ -111,31 +101,31 @@ class JsonLines:
         if not flat:
             rows.fault(NOT_A_NUMBER)
             return
-        if not self._names:
-            self._names = tuple(flat)
-            self._has_names = is_object
+        if not self.names:
+            self.names = tuple(flat)
+            self.has_names = is_object
         if not self._width:
             self._width = len(flat)
-            self._lists = {_list_name(name) for name in self._names} - {""}
+            self._lists = {_list_name(name) for name in self.names} - {""}
         if not is_object:
             values = list(flat.values())
-            if len(values) != len(self._names):
+            if len(values) != len(self.names):
                 rows.fault(WRONG_LENGTH)
                 return
         else:
-            found = [flat.get(name) for name in self._names]
+            found = [flat.get(name) for name in self.names]
             if len(flat) != self._width and self._is_longer(flat):
                 rows.fault(WRONG_LENGTH)
                 return
             if None in found:
-                rows.fault(NOT_A_NUMBER if _holds_text(sample, self._names) else MISSING)
+                rows.fault(NOT_A_NUMBER if _holds_text(sample, self.names) else MISSING)
                 return
             values = [value for value in found if value is not None]
         rows.add(values)
 
     def _is_longer(self, flat: Mapping[str, float]) -> bool:
         """Whether a list has more numbers than that of the first sample."""
-        return any(name not in self._names and _list_name(name) in self._lists for name in flat)
+        return any(name not in self.names and _list_name(name) in self._lists for name in flat)
 
 
 def _list_name(name: str) -> str:
@@ -198,7 +188,7 @@ def _numbers_in(value: Any, wanted: Sequence[str]) -> Iterator[tuple[str, float]
         elif item is None or type(item) in (int, float) or _named(name, place) in wanted:
             if isinstance(item, str):
                 continue
-            yield _named(name, place), _as_float(item)
+            yield _named(name, place), json_float(item)
             count += 1
         if count > _MOST_COLUMNS or len(stack) > _MOST_COLUMNS:
             raise _TooManyError
@@ -208,13 +198,6 @@ def _named(name: str, place: tuple[int, ...]) -> str:
     if not place:
         return name
     return f"{name}[{','.join(map(str, place))}]" if name else ",".join(map(str, place))
-
-
-def _as_float(value: Any) -> float:
-    try:
-        return _NAN if value is None else float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
 
 
 def _holds_text(sample: Mapping[str, Any], names: Sequence[str]) -> bool:

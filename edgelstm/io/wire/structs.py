@@ -47,24 +47,14 @@ class Structs:
             raise RecordingError(
                 f"struct:{layout} has {count} numbers, and columns= names {len(columns)}"
             )
-        self._names = tuple(columns) or tuple(map(str, range(count)))
-        self._has_names = bool(columns)
+        self.names = tuple(columns) or tuple(map(str, range(count)))
+        self.has_names = bool(columns)
         self._mark = mark
         self._skip = skip
         self._idle_s = idle_s
         self._rest = b""
         self._last = float("inf")
         self._is_cut = False
-
-    @property
-    def names(self) -> Sequence[str]:
-        """As given, or `0`, `1`, ..."""
-        return self._names
-
-    @property
-    def has_names(self) -> bool:
-        """Whether they were given."""
-        return self._has_names
 
     def begin(self, is_cut: bool) -> None:
         """A connection begins."""
@@ -79,7 +69,7 @@ class Structs:
 
     def feed(self, data: bytes, now: float) -> Rows:
         """Bytes of a stream."""
-        rows = RowList(len(self._names))
+        rows = RowList(len(self.names))
         size = self._struct.size
         if not self._mark:
             buffer = self._aligned(data, now, rows)
@@ -105,7 +95,7 @@ class Structs:
 
     def message(self, data: bytes) -> Rows:
         """One message: whole records behind the bytes that are skipped."""
-        rows = RowList(len(self._names))
+        rows = RowList(len(self.names))
         body = data[self._skip :]
         step = len(self._mark) + self._struct.size
         if len(data) < self._skip or len(body) % step or not body:

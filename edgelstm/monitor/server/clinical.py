@@ -13,7 +13,7 @@ from edgelstm.errors import RecordingError
 from edgelstm.io.decoding.events import ALARM_ACKNOWLEDGED, SPAN
 from edgelstm.io.live_run import LiveRun
 from edgelstm.io.predictions import Event
-from edgelstm.io.sinks.store.schema import open_store
+from edgelstm.io.sinks.store.schema import open_store, transaction
 from edgelstm.io.writer import Writer
 from edgelstm.monitor.audit_log import append_entry, patient_digest
 from edgelstm.monitor.history import History
@@ -251,13 +251,8 @@ class Clinical:
         def whole() -> _T:
             connection = self._connection
             assert connection is not None
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(connection):
                 found = work(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
             return found
 
         result: _T = await self._own.submit(whole)  # type: ignore[assignment]

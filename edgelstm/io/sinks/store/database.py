@@ -13,7 +13,7 @@ import numpy as np
 from edgelstm.io.block import Array
 from edgelstm.io.checkpoint import Checkpoint
 from edgelstm.io.predictions import Event, ModelIdentity, Predictions
-from edgelstm.io.sinks.store.schema import open_store, patient_id
+from edgelstm.io.sinks.store.schema import open_store, patient_id, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +120,20 @@ class Database:
         """
         connection = self._open()
         streams, sessions = dict(self._streams), dict(self._sessions)
-        connection.execute("BEGIN IMMEDIATE")
         try:
-            written = sum(map(self._insert_predictions, commit.predictions))
-            for event in commit.events:
-                self._insert_event(event)
-            for checkpoint in commit.checkpoints:
-                self._insert_checkpoint(checkpoint)
-            for stream, counters in commit.counters.items():
-                connection.execute(
-                    "UPDATE sessions SET counters = ? WHERE id = ?",
-                    (counters, self._session(stream)),
-                )
-            connection.execute("COMMIT")
+            with transaction(connection):
+                written = sum(map(self._insert_predictions, commit.predictions))
+                for event in commit.events:
+                    self._insert_event(event)
+                for checkpoint in commit.checkpoints:
+                    self._insert_checkpoint(checkpoint)
+                for stream, counters in commit.counters.items():
+                    connection.execute(
+                        "UPDATE sessions SET counters = ? WHERE id = ?",
+                        (counters, self._session(stream)),
+                    )
         except BaseException:
             self._streams, self._sessions = streams, sessions
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             raise
         return commit.rows - written
 
