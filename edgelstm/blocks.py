@@ -43,6 +43,11 @@ def outputs_by_name(signature: Signature, result: Any) -> dict[str, Array | None
     return dict(result) if isinstance(result, dict) else {signature.outputs[0].name: result}
 
 
+def is_dense(specs: Sequence[TensorSpec], size_bytes: int) -> bool:
+    """Whether frames of the only tensor follow each other without gaps."""
+    return len(specs) == 1 and specs[0].offset_bytes == 0 and specs[0].nbytes == size_bytes
+
+
 def _pack(specs: Sequence[TensorSpec], values: Mapping[str, Array | None], size: int) -> bytes:
     block = bytearray(size)
     for spec in specs:

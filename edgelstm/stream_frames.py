@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused
+from edgelstm.blocks import is_dense
 from edgelstm.errors import (
     InternalError,
     NonFiniteSampleError,
@@ -168,8 +169,3 @@ def _overflow(
         "before that frame; reset it, or bound the model (clip of the cell, tanh instead of relu)",
         done,
     )
-
-
-def is_dense(specs: Sequence[TensorSpec], size_bytes: int) -> bool:
-    """Whether frames of the only tensor follow each other without gaps."""
-    return len(specs) == 1 and specs[0].offset_bytes == 0 and specs[0].nbytes == size_bytes

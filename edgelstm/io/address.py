@@ -120,10 +120,6 @@ class Options:
         self._left = dict(address.options)
         self._known: list[str] = []
 
-    def has(self, name: str) -> bool:
-        """Whether the option is given."""
-        return name in self._address.options
-
     def text(self, name: str, default: Default) -> str | Default:
         """An option as it stands."""
         self._known.append(name)

@@ -7,7 +7,7 @@ it is far too narrow.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +140,6 @@ def audit_model(
     columns: Sequence[str] = (),
     rate_hz: float | None = None,
     seed: int = 0,
-    shown: Callable[[str], None] = lambda name: None,
 ) -> Audit:
     """Run a model over labelled recordings, and compare its groups.
 
@@ -154,7 +153,6 @@ def audit_model(
         columns: that feed the model.
         rate_hz: of the samples.
         seed: of the bootstrap.
-        shown: called with each recording.
 
     Raises:
         RecordingError: a recording or its group is missing, or labels do not fit the model.
@@ -171,7 +169,6 @@ def audit_model(
         raise RecordingError(f"{folder}: {', '.join(left[:5])} stand in no row of the groups")
     judged = []
     for file, row in found.items():
-        shown(file)
         said, truth = _predict(model, files[file], name, label_column, columns)
         unknown = sorted(set(truth) - set(classes) - {""})
         if unknown:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgelstm.admission import nearest_taken
+from edgelstm.blocks import is_dense
 from edgelstm.dtypes import DType
 from edgelstm.errors import StreamError
 from edgelstm.pace import Pace
@@ -252,14 +253,9 @@ class StreamSession(Session):
         self._fill(frame)
 
 
-def _is_dense(specs: tuple[TensorSpec, ...], size_bytes: int) -> bool:
-    """Whether frames of the only tensor follow each other without gaps."""
-    return len(specs) == 1 and specs[0].offset_bytes == 0 and specs[0].nbytes == size_bytes
-
-
 def _pack(blocks: list[Array], specs: tuple[TensorSpec, ...], size_bytes: int) -> Array:
     """Frames of all inputs side by side, as the native code wants them."""
-    if _is_dense(specs, size_bytes):
+    if is_dense(specs, size_bytes):
         return np.ascontiguousarray(blocks[0])
     n_steps = len(blocks[0]) if blocks else 0
     packed = np.zeros((n_steps, size_bytes), np.uint8)
@@ -273,7 +269,7 @@ def _make_room(
     n_steps: int, specs: tuple[TensorSpec, ...], size_bytes: int
 ) -> tuple[list[Array], Array]:
     """Where the outputs of n steps appear, and the block of memory that they stand in."""
-    if _is_dense(specs, size_bytes) or n_steps == 0:
+    if is_dense(specs, size_bytes) or n_steps == 0:
         results = [np.empty((n_steps, *spec.shape), spec.dtype.numpy) for spec in specs]
         return results, results[0] if results else np.empty((0, size_bytes), np.uint8)
     room = np.empty((n_steps, size_bytes), np.uint8)

@@ -56,7 +56,6 @@ class PhasePath:
         count = int(sizes.sum())
         self._of = np.repeat(np.arange(len(positions)), sizes)
         self._labels = np.array([position.label for position in positions])
-        self._label_of = self._labels[self._of]
         self._before = np.arange(count) - 1
         self._entries = np.full((len(positions), len(positions)), -np.inf)
         for number, position in enumerate(positions):
@@ -67,7 +66,6 @@ class PhasePath:
         # A stream may begin in the middle of any phase.
         self._scores[self._last] = 0.0
         self._back: list[Array] = []
-        self._states: Array | None = None
 
     def feed(self, scores: Array) -> Array:
         """Class probabilities `(n, C)`; the positions of the samples that are decided now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,22 +115,15 @@ class PrometheusSink:
         return _State(self._model.name, self._model.model_id, self._tables(), newest, events)
 
 
+@dataclass(frozen=True, slots=True)
 class _State:
     """What there is to tell at one moment."""
 
-    def __init__(
-        self,
-        artifact: str,
-        model_id: str,
-        tables: Mapping[str, Counters],
-        newest: Mapping[str, Predictions],
-        events: Mapping[tuple[str, str], int],
-    ) -> None:
-        self.artifact = artifact
-        self.model_id = model_id
-        self.tables = tables
-        self.newest = newest
-        self.events = events
+    artifact: str
+    model_id: str
+    tables: Mapping[str, Counters]
+    newest: Mapping[str, Predictions]
+    events: Mapping[tuple[str, str], int]
 
 
 class _Collector:

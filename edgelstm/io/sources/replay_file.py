@@ -76,7 +76,6 @@ class ReplayFile:
                 f"{self._path}: several sources feed the model, so say which columns this one "
                 "gives: file:...?columns=A,B,..."
             )
-        self._size = os.path.getsize(self._path)
         self._source: Recording | None = None
         self._done = 0.0
         self._scale: float | None = None
