@@ -191,3 +191,26 @@ def test_unbounded_activations_of_a_call_are_as_trained() -> None:
     """A whole window is what was trained: nothing is said."""
     model = cell_model(CellCase(op="RNN", activations=("Relu",), steps=5, gain=0.3))
     assert compile_model(model, target="reference", mode="call").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "windows"),
+    [
+        ("hold", [(1, 5, 0), (6, 10, 1), (11, 15, 1), (16, 20, 0)]),
+        ("skip", [(1, 5, 0), (6, 10, 1), (11, 15, 1)]),
+        ("reset", [(1, 5, 0), (12, 16, 0)]),
+    ],
+)
+def test_windows_tell_the_bad_samples_among_them(
+    policy: str, windows: list[tuple[int, int, int]], tmp_path: Path
+) -> None:
+    """Held ones count where they stand, skipped ones with the frame behind them."""
+    model = stacked_model(steps=5, head="last_step")
+    _, artifact, _ = compiled(tmp_path, model, "--mode", "window", "--hop", "5")
+    walk, _ = recording(tmp_path, 20, bad=(7, 12))
+    out = tmp_path / "out.csv"
+    made = invoke("run", artifact, "-i", walk, "-o", out, "--on-bad-sample", policy)
+    assert made.exit_code == 0, made.stderr
+    names = ("first_frame", "last_frame", "bad_frames")
+    table = np.genfromtxt(out, delimiter=",", names=True, usecols=range(3), dtype=int)
+    assert [tuple(int(row[name]) for name in names) for row in table] == windows
