@@ -207,7 +207,7 @@ class InternalError(EdgeLSTMError):
 
 
 class InvalidGraphError(InternalError):
-    """A graph that breaks the law of its stage."""
+    """A graph that breaks an invariant of its stage."""
 
 
 class PassError(InternalError):

@@ -103,14 +103,14 @@ class Quantization:
 
     Args:
         schemes: by name of the layer.
-        borders: inputs and outputs in integers.
+        integer_tensors: inputs and outputs in integers.
         states: states in integers.
         is_exact: every processor computes the same bits; None: the record does not say.
         float_operators: what computes in floating point all the same.
     """
 
     schemes: Mapping[str, str]
-    borders: tuple[ScaledTensor, ...]
+    integer_tensors: tuple[ScaledTensor, ...]
     states: tuple[ScaledTensor, ...]
     is_exact: bool | None
     float_operators: tuple[str, ...]
@@ -284,17 +284,17 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
     list(fields.objects("search"))
     tensors = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
     states = {spec.name for spec in signature.states}
-    borders = []
+    integer_tensors = []
     for each in fields.objects("borders"):
-        border = ScaledTensor(each.text("name"), each.numbers("scale"), _zero_point(each))
-        if border.name not in tensors:
+        tensor = ScaledTensor(each.text("name"), each.numbers("scale"), _zero_point(each))
+        if tensor.name not in tensors:
             each.refuse("name", "an input or output")
-        if len(border.scale) not in _channels(tensors[border.name]) or min(border.scale) <= 0:
+        if len(tensor.scale) not in _channels(tensors[tensor.name]) or min(tensor.scale) <= 0:
             each.refuse("scale", "one positive number, or one by channel")
         offsets = len(each.numbers("offset")) if "offset" in each.data else 0
-        if offsets not in (0, *_channels(tensors[border.name])):
+        if offsets not in (0, *_channels(tensors[tensor.name])):
             each.refuse("offset", "none, one number, or one by channel")
-        borders.append(border)
+        integer_tensors.append(tensor)
     carried = []
     for each in fields.objects("states"):
         state = ScaledTensor(each.text("name"), (each.number("scale"),), _zero_point(each))
@@ -305,7 +305,7 @@ def _quantization(fields: Fields, signature: Signature) -> Quantization:
         carried.append(state)
     return Quantization(
         schemes=dict(_scheme(each) for each in fields.objects("layers")),
-        borders=tuple(borders),
+        integer_tensors=tuple(integer_tensors),
         states=tuple(carried),
         is_exact=is_exact,
         float_operators=fields.texts("float_operators"),

@@ -456,7 +456,7 @@ def _request(
 
 
 def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:
-    """The request; without a floating-point unit, models in integers have integer borders."""
+    """The request; without a floating-point unit, models in integers take and give integers."""
     takes, options = target.capabilities(), request.options
     if not takes.has_wide_h:
         options = dataclasses.replace(options, wide_h=False)

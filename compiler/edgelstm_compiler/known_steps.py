@@ -136,15 +136,15 @@ def step_blocks(teller: Artifact, given: Mapping[str, Array], steps: int) -> Kno
 
 
 def _random(artifact: Artifact, steps: int, domains: Mapping[str, Domain]) -> dict[str, Array]:
-    """Seeded input; at borders in integers within the range that was calibrated."""
+    """Seeded input; of integer inputs within the range that was calibrated."""
     if mode_of(artifact.signature.mode).has_blocks:
         frames = random_frames(artifact, steps, domains=domains)
     else:
         frames = {name: x[None] for name, x in random_call(artifact, domains=domains).items()}
     rng = np.random.default_rng(1)
     record = artifact.manifest.get("quantization") or {}
-    for border in record.get("borders", []):
-        name = str(border["name"])
+    for tensor in record.get("borders", []):
+        name = str(tensor["name"])
         if name in frames:
             noise = rng.standard_normal(frames[name].shape)
             walk = np.sin(0.1 * np.cumsum(noise, axis=0)) + 0.1 * noise

@@ -418,11 +418,11 @@ class Cell:
     @cached_property
     def shared_biases(self) -> tuple[bool, ...]:
         """For each gate whether one sum has both its biases, that of W and that of R."""
-        places: list[set[str]] = [set() for _ in self.gates]
+        positions: list[set[str]] = [set() for _ in self.gates]
         for total in self.sums:
             for term in total.terms:
-                places[term.gate].add(total.name)
-        return tuple(len(found) <= 1 for found in places)
+                positions[term.gate].add(total.name)
+        return tuple(len(found) <= 1 for found in positions)
 
     @cached_property
     def traced_gates(self) -> tuple[TracedGate, ...]:

@@ -11,7 +11,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.footprint import footprints
 from edgelstm.io.recording import read_frames
 from edgelstm_compiler import compile_model
-from edgelstm_compiler.c_export.borders import to_numbers
+from edgelstm_compiler.c_export.integer_io import to_numbers
 from edgelstm_compiler.c_export.names import word_count, words
 from edgelstm_compiler.demo import MODEL_PATH, TRIAL_PATH
 from edgelstm_compiler.session_rows import step_through

@@ -80,7 +80,7 @@ def test_run_equals_steps(isa: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_bad_sample_is_refused(target: str) -> None:
-    """NaN is found at the border, by name; the state stays."""
+    """NaN in an input is found, by name; the state stays."""
     from edgelstm.errors import StreamError
 
     session = emulate(compile_model(MODEL_PATH, target=target, check=False)).session()

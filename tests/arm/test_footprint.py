@@ -168,11 +168,11 @@ def _float_functions(folder: Path) -> set[str]:
 
 
 def test_where_floats_are_left(tmp_path: Path) -> None:
-    """Cortex-M4, int8-full: nowhere with integers at the borders, else in the conversions only."""
+    """Cortex-M4, int8-full: none with integer inputs and outputs, else conversions only."""
     model = save(lstm_model(hidden=16, features=4, steps=None), tmp_path)
     inside = export(in_integers(model, "cortex-m4", name="net"), tmp_path / "a", model=model)
-    borders = in_integers(model, "cortex-m4", name="net", integer_io=False)
-    outside = export(borders, tmp_path / "b", model=model)
+    floats_outside = in_integers(model, "cortex-m4", name="net", integer_io=False)
+    outside = export(floats_outside, tmp_path / "b", model=model)
     whole = compile_model(model, target="cortex-m4", name="net", check=False)
     floats = export(whole, tmp_path / "c", model=model)
     assert _float_functions(inside) == set()

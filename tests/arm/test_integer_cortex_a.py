@@ -74,7 +74,7 @@ def test_streams(name: str, isa: str) -> None:
 @pytest.mark.parametrize("isa", ["aarch64-dotprod", "armv7-vfpv4"])
 @pytest.mark.parametrize("name", ["lstm_peepholes_clip", "stack"])
 def test_streams_of_floats(name: str, isa: str) -> None:
-    """The same with floats at the border: they are quantized as NumPy does."""
+    """The same with float inputs and outputs: they are quantized as NumPy does."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
     _, _, frames, wanted = wanted_stream(name, False)
     artifact = emulate(_streaming(name, TARGETS[isa], False), isa)

@@ -74,7 +74,7 @@ def test_streams(name: str, target: str) -> None:
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m33"])
 @pytest.mark.parametrize("name", ["lstm_peepholes_clip", "stack"])
 def test_streams_of_floats(name: str, target: str) -> None:
-    """The same with floats at the border: they are quantized as NumPy does."""
+    """The same with float inputs and outputs: they are quantized as NumPy does."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
     model, given, frames, wanted = wanted_stream(name, False)
     artifact = emulate(compile_integers(model, target, "stream", given, False))
@@ -171,7 +171,7 @@ def test_helium_on_a_board(name: str, tmp_path: Path) -> None:
 
 
 def test_commands_without_a_floating_point_unit(tmp_path: Path) -> None:
-    """`compile --quantize int8-full` gives integer borders by itself; verify and bench run it."""
+    """`compile --quantize int8-full` makes inputs and outputs integers; verify and bench run it."""
     pytest.importorskip("unicorn", reason="pip install unicorn==2.1.4")
     model, walk, artifact = (tmp_path / name for name in ("net.onnx", "walk.csv", "net.edgelstm"))
     onnx.save(stacked_model(ops=("LSTM", "GRU"), steps=None, head="sequence", hidden=12), model)

@@ -14,7 +14,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import StreamError
 from edgelstm.state_conversion import convert_snapshot
 from edgelstm_compiler import compile_model
-from edgelstm_compiler.c_export.borders import is_exact
+from edgelstm_compiler.c_export.integer_io import is_exact
 from edgelstm_compiler.onnx_import.read import read_model
 from tests.models import lstm_model, stacked_model
 from tests.unit.runtime.command_line import invoke

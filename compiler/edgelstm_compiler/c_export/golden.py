@@ -15,7 +15,7 @@ from edgelstm.errors import (
     StreamError,
     TargetUnavailableError,
 )
-from edgelstm_compiler.c_export.borders import is_exact, to_numbers
+from edgelstm_compiler.c_export.integer_io import is_exact, to_numbers
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
@@ -114,7 +114,7 @@ def _known_steps(
 def tolerance_of(artifact: Artifact) -> float:
     """How far outputs of the same model may lie apart on two machines, see `Golden`.
 
-    Whole numbers must be equal. Where values are quantized between layers in float32, the same one
+    Integers must be equal. Where values are quantized between layers in float32, the same one
     may be rounded either way: there it is what the self-check allowed.
     """
     if is_exact(artifact):

@@ -11,7 +11,7 @@ from edgelstm.engines.base import MOST_BITS
 from edgelstm.memory import ALIGNMENT
 from edgelstm.sessions.chunks import chunk_frames
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm_compiler.c_export.borders import Border, borders, where_floats_are
+from edgelstm_compiler.c_export.integer_io import IntegerTensor, integer_tensors, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
 from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.templates import fill
@@ -39,7 +39,7 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
         "WEIGHTS_CRC32": f"0x{checksum:08x}u",
     }
     macros = "\n".join(f"#define {upper}_{key} {value}" for key, value in sizes.items())
-    found = borders(artifact)
+    found = integer_tensors(artifact)
     return fill(
         __package__,
         "model.h",
@@ -53,7 +53,7 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
         timing=_time_macros(signature),
         finish=_finish(signature),
         state_offsets=_state_macros(signature),
-        scales=_border_macros(signature, found),
+        scales=_integer_macros(signature, found),
         alignment=ALIGNMENT,
         state_type=_block_type(
             "state", name, memory["state_bytes"], "What is carried from step to step."
@@ -132,14 +132,14 @@ def _state_macros(signature: Signature) -> str:
     return "\n".join([*lines, ""])
 
 
-def _border_macros(signature: Signature, found: Mapping[str, Border]) -> str:
-    """Scales and zero points of what is handed over in whole numbers."""
+def _integer_macros(signature: Signature, found: Mapping[str, IntegerTensor]) -> str:
+    """Scales and zero points of what is handed over in integers."""
     if not found:
         return ""
     upper = signature.name.upper()
     lines = [
         "",
-        "/* Inputs and outputs in whole numbers: value = (number - ZERO_POINT) * scale + offset.",
+        "/* Inputs and outputs in integers: value = (number - ZERO_POINT) * scale + offset.",
         "   SCALES are one for all elements or one of each along the last axis, as an initializer.",
         "   So are OFFSETS; without them they are 0. */",
     ]
@@ -147,19 +147,19 @@ def _border_macros(signature: Signature, found: Mapping[str, Border]) -> str:
         fields = identifiers(spec.name for spec in specs)
         for field, spec in zip(fields, specs, strict=True):
             if spec.name in found:
-                border = found[spec.name]
-                scales = ", ".join(f"{scale:.9g}f" for scale in border.scale)
+                tensor = found[spec.name]
+                scales = ", ".join(f"{scale:.9g}f" for scale in tensor.scale)
                 name = f"{upper}_{field.upper()}"
-                lines.append(f"#define {name}_ZERO_POINT {border.zero_point}")
+                lines.append(f"#define {name}_ZERO_POINT {tensor.zero_point}")
                 lines.append(f"#define {name}_SCALES {{{scales}}}")
-                if border.offset:
-                    offsets = ", ".join(f"{offset:.9g}f" for offset in border.offset)
+                if tensor.offset:
+                    offsets = ", ".join(f"{offset:.9g}f" for offset in tensor.offset)
                     lines.append(f"#define {name}_OFFSETS {{{offsets}}}")
     return "\n".join([*lines, ""])
 
 
 def _struct(
-    kind: str, signature: Signature, found: Mapping[str, Border], meanings: Mapping[str, str]
+    kind: str, signature: Signature, found: Mapping[str, IntegerTensor], meanings: Mapping[str, str]
 ) -> str:
     """A C struct with the layout of a block, and the proof that it has its size."""
     name = signature.name
@@ -179,7 +179,7 @@ def _struct(
         if spec.name in meanings:
             notes.append(comment(meanings[spec.name]))
         if spec.name in found:
-            notes.append(f"in whole numbers, see {name.upper()}_{field.upper()}_SCALES")
+            notes.append(f"in integers, see {name.upper()}_{field.upper()}_SCALES")
         text = ",\n       ".join(notes)
         lines.append(f"    /* {text} */\n    {spec.dtype.c_name} {field}{extents};")
         at = spec.offset_bytes + spec.nbytes

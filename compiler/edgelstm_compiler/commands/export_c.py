@@ -14,8 +14,8 @@ from edgelstm.errors import ArtifactError, CapabilityError
 from edgelstm.io.recording import read_frames
 from edgelstm.output_folder import check_folder
 from edgelstm.sessions import mode_of
-from edgelstm_compiler.c_export.borders import physical_signature
 from edgelstm_compiler.c_export.golden import Golden, record_golden
+from edgelstm_compiler.c_export.integer_io import physical_signature
 from edgelstm_compiler.c_export.packages import PACKAGES
 from edgelstm_compiler.c_export.pieces import ExportOptions
 from edgelstm_compiler.c_export.project import Export, export_project

@@ -1,1 +1,1 @@
-"""The typed graph: types, operators, stages, their law, their text form and their evaluation."""
+"""The typed graph: types, operators, stages with their invariants, text form and evaluation."""

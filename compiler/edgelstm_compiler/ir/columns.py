@@ -9,10 +9,8 @@ them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
+from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 
 MOST_COLUMNS = 64
 """Columns that go through a layer together: what they carry stays in the caches."""
@@ -31,7 +29,7 @@ class RecurrentColumns:
     @property
     def x(self) -> int:
         """Word of a column at which x stands as products read it; h follows."""
-        return lines(self.kernel.numerics.recurrent_workspace(self.kernel)) // _WORD
+        return lines(self.kernel.numerics.recurrent_workspace(self.kernel.sizes)) // _WORD
 
     @property
     def h(self) -> int:

@@ -114,16 +114,16 @@ def _bind(
 
 
 def _run_node(node: Node, known: Mapping[Value, Array], dtype: DType | None) -> list[Array]:
-    place = f"node {node.name!r}" + (f" (from {node.origin})" if node.origin else "")
-    inputs = [None if value is None else _lookup(known, value, place) for value in node.inputs]
+    where = f"node {node.name!r}" + (f" (from {node.origin})" if node.origin else "")
+    inputs = [None if value is None else _lookup(known, value, where) for value in node.inputs]
     op = _in_precision(node.op, dtype)
     try:
         results = apply(*executed(op, inputs), inputs)
     except (ValueError, TypeError, IndexError, KeyError, AssertionError) as exc:
-        raise InvalidGraphError(f"evaluate: {place}: {node.op} failed: {exc}") from exc
+        raise InvalidGraphError(f"evaluate: {where}: {node.op} failed: {exc}") from exc
     if len(results) != len(node.outputs):
         raise InvalidGraphError(
-            f"evaluate: {place}: {len(results)} results for {len(node.outputs)} outputs"
+            f"evaluate: {where}: {len(results)} results for {len(node.outputs)} outputs"
         )
     for value, data in zip(node.outputs, results, strict=True):
         expected = value.type.dtype
@@ -131,7 +131,7 @@ def _run_node(node: Node, known: Mapping[Value, Array], dtype: DType | None) -> 
             expected = dtype
         if data.shape != value.type.shape or data.dtype != expected.numpy:
             raise InvalidGraphError(
-                f"evaluate: {place}: {value.name!r} is {data.dtype}{list(data.shape)}, "
+                f"evaluate: {where}: {value.name!r} is {data.dtype}{list(data.shape)}, "
                 f"declared {value.type}"
             )
     return results

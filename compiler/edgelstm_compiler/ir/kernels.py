@@ -17,8 +17,7 @@ from enum import StrEnum
 from edgelstm.numerics.cells import Cell, CellPhase, Matrix, Term
 from edgelstm.numerics.cells import X as FRAME
 from edgelstm_compiler.ir.activations import Activation
-from edgelstm_compiler.ir.columns import DenseColumns, RecurrentColumns
-from edgelstm_compiler.ir.numerics import FLOAT32, Float32, Numerics
+from edgelstm_compiler.ir.numerics import FLOAT32, LayerSizes, Numerics
 from edgelstm_compiler.ir.ops.recurrent import Recurrent
 from edgelstm_compiler.ir.types import Op
 
@@ -128,7 +127,7 @@ class RecurrentKernel(Kernel):
     for each state an initial one (D, B, H) or None (zero); in integers its tables are the last.
     Call outputs: y (T, D, B, H) or None if unused, for each state the final one (D, B, H),
     which may be the very buffer of the initial one: the layer then updates it in place.
-    Workspace: `workspace_bytes`.
+    Workspace: `ir/workspace.py`.
     Frames at and beyond sequence_lens[b] leave the state alone and give zeros in y; a length of 0
     gives zeros in the final states too, whatever the initial ones (as ONNX Runtime does).
     Where `columns` is above 1, so many elements of the batch go through the layer together; there
@@ -156,17 +155,9 @@ class RecurrentKernel(Kernel):
         return -(-self.op.hidden // self.unit_block) * self.unit_block
 
     @property
-    def workspace_elements(self) -> int:
-        """In floating point: the new h, and what phases hand over with a vector to spare."""
-        handed = len(self.cell.handed)
-        return self.padded_hidden * (1 + handed + min(handed, 1))
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Bytes of the workspace."""
-        if self.columns > 1:
-            return RecurrentColumns(self).total_bytes(self.columns)
-        return self.numerics.recurrent_workspace(self)
+    def sizes(self) -> LayerSizes:
+        """What its workspace depends on."""
+        return LayerSizes(self.features, self.padded_hidden, len(self.cell.handed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +181,6 @@ class DenseKernel(Kernel):
     def phases(self) -> tuple[Phase, ...]:
         """One, with one sum over x."""
         return (Phase((Bias((0,)),), (Section(Source.X, self.features, (0,), (0,)),)),)
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Bytes of the workspace; 0: none."""
-        if self.columns > 1 and not isinstance(self.numerics, Float32):
-            return DenseColumns(self).total_bytes(self.columns)
-        return self.numerics.dense_workspace(self)
 
 
 @dataclass(frozen=True, slots=True)

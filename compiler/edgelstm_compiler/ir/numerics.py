@@ -50,7 +50,6 @@ quantizer rounds to what has codes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from edgelstm.dtypes import DType
 from edgelstm.numerics.cells import Cell
@@ -58,9 +57,6 @@ from edgelstm_compiler.ir.compact import LineCodes
 from edgelstm_compiler.ir.ops.quantized import Storage
 from edgelstm_compiler.ir.ops.quantized_integer import IntegerDense, IntegerRecurrent
 from edgelstm_compiler.ir.ops.recurrent import Recurrent
-
-if TYPE_CHECKING:
-    from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 
 LINE = 64
 """Bytes that heads, sections and blocks are padded to."""
@@ -105,6 +101,26 @@ class BytePacking:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSizes:
+    """What the workspace of a recurrent layer depends on.
+
+    Args:
+        features: of x.
+        padded_hidden: H rounded up to whole blocks.
+        handed: values that a phase hands over to a later one.
+    """
+
+    features: int
+    padded_hidden: int
+    handed: int
+
+    @property
+    def workspace_elements(self) -> int:
+        """In floating point: the new h, and what phases hand over with a vector to spare."""
+        return self.padded_hidden * (1 + self.handed + min(self.handed, 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Numerics:
     """Base of all numerics; what a kernel's workspace holds depends on it."""
 
@@ -112,13 +128,13 @@ class Numerics:
         """What a recurrent layer computes, as these numerics carry its states."""
         return op.cell(peepholes=peepholes)
 
-    def recurrent_workspace(self, kernel: RecurrentKernel) -> int:
+    def recurrent_workspace(self, sizes: LayerSizes) -> int:
         """Bytes of the workspace of a recurrent layer."""
-        return kernel.workspace_elements * _F32
+        return sizes.workspace_elements * _F32
 
-    def dense_workspace(self, kernel: DenseKernel) -> int:
+    def dense_workspace(self, features: int) -> int:
         """Bytes of the workspace of a dense layer; 0: it has none."""
-        del kernel
+        del features
         return 0
 
 
@@ -162,14 +178,14 @@ class Int8(Numerics):
     codes: LineCodes
     h_inverse: float = 1.0
 
-    def recurrent_workspace(self, kernel: RecurrentKernel) -> int:
+    def recurrent_workspace(self, sizes: LayerSizes) -> int:
         """Those of float32, then q(x) of a frame and q(h) (and q(r*h)), padded to lines."""
-        x, h = self.vector_bytes(kernel.features), _lines(kernel.padded_hidden)
-        return _lines(kernel.workspace_elements * _F32) + x + 2 * h
+        x, h = self.vector_bytes(sizes.features), _lines(sizes.padded_hidden)
+        return _lines(sizes.workspace_elements * _F32) + x + 2 * h
 
-    def dense_workspace(self, kernel: DenseKernel) -> int:
+    def dense_workspace(self, features: int) -> int:
         """The quantized x of one row, twice (for high and low bytes)."""
-        return self.vector_bytes(kernel.features)
+        return self.vector_bytes(features)
 
     def vector_bytes(self, features: int) -> int:
         """Bytes of a quantized vector."""
@@ -203,27 +219,27 @@ class Integer(Numerics):
         del op
         return self.layer.integer_cell(peepholes=peepholes)
 
-    def new_h_bytes(self, kernel: RecurrentKernel) -> int:
+    def new_h_bytes(self, sizes: LayerSizes) -> int:
         """Bytes of the new h, at the beginning of the workspace."""
-        return self.packing.padded(self.layer.state_types[0].itemsize * kernel.padded_hidden)
+        return self.packing.padded(self.layer.state_types[0].itemsize * sizes.padded_hidden)
 
-    def handed_bytes(self, kernel: RecurrentKernel) -> int:
+    def handed_bytes(self, sizes: LayerSizes) -> int:
         """Bytes of each value that phases hand over, as int16, behind the new h."""
-        return self.packing.padded(2 * kernel.padded_hidden)
+        return self.packing.padded(2 * sizes.padded_hidden)
 
-    def vector_bytes(self, kernel: RecurrentKernel) -> tuple[int, int]:
+    def vector_bytes(self, sizes: LayerSizes) -> tuple[int, int]:
         """Bytes of h (and r*h), then of x as products read them, behind that."""
-        h = self.packing.vector_size(kernel.padded_hidden, None)
-        return h, self.packing.vector_size(kernel.features, self.x_dtype)
+        h = self.packing.vector_size(sizes.padded_hidden, None)
+        return h, self.packing.vector_size(sizes.features, self.x_dtype)
 
-    def recurrent_workspace(self, kernel: RecurrentKernel) -> int:
+    def recurrent_workspace(self, sizes: LayerSizes) -> int:
         """All of them, padded to lines."""
-        handed = len(kernel.cell.handed) * self.handed_bytes(kernel)
-        return self.new_h_bytes(kernel) + handed + sum(self.vector_bytes(kernel))
+        handed = sizes.handed * self.handed_bytes(sizes)
+        return self.new_h_bytes(sizes) + handed + sum(self.vector_bytes(sizes))
 
-    def dense_workspace(self, kernel: DenseKernel) -> int:
+    def dense_workspace(self, features: int) -> int:
         """Bytes of x of one row, twice (padded, or as high and low bytes)."""
-        return self.packing.vector_size(kernel.features, self.x_dtype)
+        return self.packing.vector_size(features, self.x_dtype)
 
 
 NUMERICS: tuple[type[Numerics], ...] = (Float32, Stored, Int8, Integer)

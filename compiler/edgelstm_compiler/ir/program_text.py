@@ -187,7 +187,7 @@ class _Parser:
         elif cursor.skip("out "):
             self.outputs.append(self.tensor(cursor))
         elif cursor.skip("state "):
-            self.states.append(StateSpec(*self.place(cursor)))
+            self.states.append(StateSpec(*self.located(cursor)))
         elif cursor.skip("phases "):
             number = int(cursor.take(r"\d+"))
             cursor.expect("=")
@@ -206,14 +206,14 @@ class _Parser:
             raise ValueError(f"the data beside the text is not that of @{digest}")
         return block
 
-    def place(self, cursor: Cursor) -> tuple[str, DType, tuple[int, ...], int]:
+    def located(self, cursor: Cursor) -> tuple[str, DType, tuple[int, ...], int]:
         name = str(cursor.json())
         cursor.expect(":")
         kind = cursor.type()
         return name, kind.dtype, kind.shape, cursor.number("at ")
 
     def tensor(self, cursor: Cursor) -> TensorSpec:
-        name, dtype, shape, offset = self.place(cursor)
+        name, dtype, shape, offset = self.located(cursor)
         cursor.expect("model=")
         model_shape = typed(tuple[int, ...], cursor.json())
         cursor.expect("time=")

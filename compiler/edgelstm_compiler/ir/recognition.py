@@ -56,7 +56,7 @@ class _Sought:
     """What the copies compute on random input, and the weights that they read.
 
     Shapes:
-        x (T, B, I); states (B, H) each; results by place among the loop's results.
+        x (T, B, I); states (B, H) each; results by position among the loop's results.
     """
 
     x: Value
@@ -108,7 +108,7 @@ def find_cell(scan: Node, data: Mapping[Value, Array]) -> FoundCell | None:
         if matched is None:
             continue
         count = len(sought.states)
-        finals = tuple(matched[place] for place in range(count))
+        finals = tuple(matched[position] for position in range(count))
         states = [value for value in scan.inputs[:count] if value is not None]
         if finals == ("Y_c", "Y_h"):
             states.reverse()
@@ -209,14 +209,14 @@ def _guesses(sought: _Sought) -> Iterator[_Guess]:
                 tried += 1
                 if tried > MAX_GUESSES:
                     return
-                places = np.concatenate(
+                positions = np.concatenate(
                     [np.arange(gate * hidden, (gate + 1) * hidden) for gate in order]
                 )
                 yield _Guess(
                     op,
-                    np.ascontiguousarray(w[:, places].T)[None],
-                    np.ascontiguousarray(r[:, places].T)[None],
-                    np.concatenate([b_w[places], b_r[places]])[None],
+                    np.ascontiguousarray(w[:, positions].T)[None],
+                    np.ascontiguousarray(r[:, positions].T)[None],
+                    np.concatenate([b_w[positions], b_r[positions]])[None],
                 )
 
 
@@ -257,9 +257,9 @@ def _side_by_side(parts: Sequence[Array], columns: int) -> Iterator[tuple[Array,
     """
     for count in range(1, 5):
         for chosen in permutations(range(len(parts)), count):
-            widths = [parts[place].shape[-1] for place in chosen]
+            widths = [parts[position].shape[-1] for position in chosen]
             if sum(widths) == columns and (len(set(widths)) > 1 or list(chosen) == sorted(chosen)):
-                yield tuple(parts[place] for place in chosen)
+                yield tuple(parts[position] for position in chosen)
 
 
 def _matched(guess: _Guess, sought: _Sought) -> dict[int, str] | None:
@@ -273,8 +273,8 @@ def _matched(guess: _Guess, sought: _Sought) -> dict[int, str] | None:
             return None
     outputs = _computed(guess, sought.frames, sought.states)
     matched = {}
-    for place, result in sought.results.items():
-        names = ("Y_h", "Y_c") if place < count else ("Y",)
+    for position, result in sought.results.items():
+        names = ("Y_h", "Y_c") if position < count else ("Y",)
         name = next(
             (
                 name
@@ -287,7 +287,7 @@ def _matched(guess: _Guess, sought: _Sought) -> dict[int, str] | None:
         )
         if name is None:
             return None
-        matched[place] = name
+        matched[position] = name
     return matched
 
 

@@ -1,4 +1,4 @@
-"""The law of each graph stage; run after every pass, a breach is a fault of ours."""
+"""The invariants of each graph stage; run after every pass, a breach is a fault of ours."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def _verify_step(graph: StepGraph) -> None:
                 f"the state {state.name!r} is {state.type} but reads {state.read.type} "
                 f"and writes {state.write.type}"
             )
-    places: tuple[StepInput | StepOutput, ...] = (*graph.inputs, *graph.outputs)
-    for place in places:
-        for axis in (place.time_axis, place.batch_axis):
-            if axis is not None and not 0 <= axis < place.value.type.rank:
-                raise InvalidGraphError(f"{place.value.name!r} has no axis {axis}")
+    interface: tuple[StepInput | StepOutput, ...] = (*graph.inputs, *graph.outputs)
+    for item in interface:
+        for axis in (item.time_axis, item.batch_axis):
+            if axis is not None and not 0 <= axis < item.value.type.rank:
+                raise InvalidGraphError(f"{item.value.name!r} has no axis {axis}")
     timed = [item for item in graph.inputs if item.time_axis is not None]
     if graph.mode == "call" and graph.states:
         raise InvalidGraphError("a call carries no state")

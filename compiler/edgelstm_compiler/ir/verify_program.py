@@ -1,4 +1,4 @@
-"""The law of the stage Program; a breach is our fault, and a wild access on a device."""
+"""The invariants of the stage Program; a breach is our fault, and a wild access on a device."""
 
 from __future__ import annotations
 

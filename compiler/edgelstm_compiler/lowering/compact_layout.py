@@ -37,18 +37,18 @@ class CompactForm(Form):
 
     codes: LineCodes = field(default_factory=LineCodes)
 
-    def places(self, phase: Phase) -> list[tuple[Piece, int, int]]:
+    def layout(self, phase: Phase) -> list[tuple[Piece, int, int]]:
         """The pieces of a phase's block: first byte and bytes of each; END is the last."""
-        at, places = 0, []
+        at, layout = 0, []
         for piece in self._block(phase, slice(0, self.unit_block)):
             size = self._size(piece)
-            places.append((piece, at, size))
+            layout.append((piece, at, size))
             at += size
-        return places
+        return layout
 
     def block_bytes(self, phase: Phase) -> int:
         """Bytes of a phase's block."""
-        _, at, size = self.places(phase)[-1]
+        _, at, size = self.layout(phase)[-1]
         return at + size
 
     def type_of(self, piece: Piece) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
@@ -187,10 +187,10 @@ _FIRST = (*WEIGHT_PARTS, Part.GROUP_SCALE)
 
 
 def byte_of(
-    places: Sequence[tuple[Piece, int, int]], part: Part, section: Section | None = None
+    layout: Sequence[tuple[Piece, int, int]], part: Part, section: Section | None = None
 ) -> int | None:
     """The first byte of a part (of a section) in a block, or None."""
-    for piece, at, _ in places:
+    for piece, at, _ in layout:
         if piece.part is part and (section is None or piece.section is section):
             return at
     return None

@@ -1,4 +1,4 @@
-"""Runs a Program in NumPy, on real blocks at the planned places: the stage's evaluation."""
+"""Runs a Program in NumPy, on real blocks at the planned offsets: the stage's evaluation."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class ProgramRunner:
         self._blocks[Space.OUTPUT][:] = 0xFF
         for spec in signature.inputs:
             raw = np.ascontiguousarray(inputs[spec.name], spec.dtype.numpy).reshape(-1)
-            place = slice(spec.offset_bytes, spec.offset_bytes + spec.nbytes)
-            self._blocks[Space.INPUT][place] = raw.view(np.uint8)
+            span = slice(spec.offset_bytes, spec.offset_bytes + spec.nbytes)
+            self._blocks[Space.INPUT][span] = raw.view(np.uint8)
         for call in self.program.calls:
             self._run(call)
         results = {}
         for spec in signature.outputs:
-            place = slice(spec.offset_bytes, spec.offset_bytes + spec.nbytes)
-            raw = self._blocks[Space.OUTPUT][place].copy()
+            span = slice(spec.offset_bytes, spec.offset_bytes + spec.nbytes)
+            raw = self._blocks[Space.OUTPUT][span].copy()
             results[spec.name] = raw.view(spec.dtype.numpy).reshape(spec.model_shape)
         return results
 
@@ -58,16 +58,16 @@ class ProgramRunner:
         """One step from given states; returns outputs and states."""
         specs = self.program.signature.states
         block = self._blocks[Space.STATE]
-        places = {
+        spans = {
             spec.name: block[spec.offset_bytes : spec.offset_bytes + spec.nbytes]
             .view(spec.dtype.numpy)
             .reshape(spec.shape)
             for spec in specs
         }
         for name, data in states.items():
-            places[name][...] = data
+            spans[name][...] = data
         outputs = self.step(inputs)
-        return outputs, {name: place.copy() for name, place in places.items()}
+        return outputs, {name: span.copy() for name, span in spans.items()}
 
     def _view(self, buffer: Buffer) -> Array:
         end = buffer.offset_bytes + buffer.type.nbytes

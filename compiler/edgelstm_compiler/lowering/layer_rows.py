@@ -121,8 +121,8 @@ def spread_biases(phases: Sequence[Phase], sums: Array, gates: int) -> Array:
     bias = np.zeros((directions, 2, gates, hidden), sums.dtype)
     items = [item for phase in phases for item in phase.biases]
     for index, item in enumerate(items):
-        place = (0, item.input_gates[0]) if item.input_gates else (1, item.recurrent_gates[0])
-        bias[:, place[0], place[1]] = sums[:, index]
+        target = (0, item.input_gates[0]) if item.input_gates else (1, item.recurrent_gates[0])
+        bias[:, target[0], target[1]] = sums[:, index]
     return bias
 
 

@@ -226,5 +226,5 @@ def _offsets(form: Form) -> Array:
 
 def _padded(data: Array, extent: int, axis: int) -> Array:
     missing = extent - data.shape[axis]
-    widths = [(0, missing if place == axis else 0) for place in range(data.ndim)]
+    widths = [(0, missing if position == axis else 0) for position in range(data.ndim)]
     return np.pad(data, widths) if missing else data

@@ -12,11 +12,12 @@ from edgelstm.errors import CapabilityError, ModelError
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph, constant_data
-from edgelstm_compiler.ir.kernels import CopyKernel, LayerKernel, OpKernel, RecurrentKernel
+from edgelstm_compiler.ir.kernels import CopyKernel, OpKernel, RecurrentKernel
 from edgelstm_compiler.ir.numerics import BytePacking
 from edgelstm_compiler.ir.ops import Reshape, Scan
 from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, ScanKernel, Space
 from edgelstm_compiler.ir.types import Constant, TensorType, Value
+from edgelstm_compiler.ir.workspace import workspace_bytes
 from edgelstm_compiler.lowering.bounds.check import StepBounds, find_bounds
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.scan import select_scan
@@ -151,8 +152,8 @@ class _Lowering:
         """The finished program."""
         for source, spec in zip(self.graph.inputs, self.signature.inputs, strict=True):
             self.storages[source.value] = _Storage(Space.INPUT, spec.nbytes, spec.offset_bytes)
-        for state, place in zip(self.graph.states, self.signature.states, strict=True):
-            self.storages[state.read] = _Storage(Space.STATE, place.nbytes, place.offset_bytes)
+        for state, held in zip(self.graph.states, self.signature.states, strict=True):
+            self.storages[state.read] = _Storage(Space.STATE, held.nbytes, held.offset_bytes)
         for index, item in enumerate(self.selected):
             self._place_outputs(index, item)
         lives = self._scratch()
@@ -267,9 +268,9 @@ class _Lowering:
 
     def _workspaces(self) -> dict[int, _Storage]:
         return {
-            index: _Storage(Space.SCRATCH, item.kernel.workspace_bytes, first=index, last=index)
+            index: _Storage(Space.SCRATCH, nbytes, first=index, last=index)
             for index, item in enumerate(self.selected)
-            if isinstance(item.kernel, (LayerKernel, ScanKernel)) and item.kernel.workspace_bytes
+            if (nbytes := workspace_bytes(item.kernel))
         }
 
     def _copies(self) -> _Copies:
@@ -350,9 +351,9 @@ class _Lowering:
     def _state_init(self) -> bytes:
         size = max((s.offset_bytes + align(s.nbytes) for s in self.signature.states), default=0)
         block = np.zeros(size, np.uint8)
-        for state, place in zip(self.graph.states, self.signature.states, strict=True):
+        for state, held in zip(self.graph.states, self.signature.states, strict=True):
             raw = np.frombuffer(_raw(state), np.uint8)
-            block[place.offset_bytes : place.offset_bytes + place.nbytes] = raw
+            block[held.offset_bytes : held.offset_bytes + held.nbytes] = raw
         return block.tobytes()
 
 

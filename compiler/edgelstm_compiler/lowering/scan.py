@@ -31,8 +31,12 @@ def select_scan(node: Node, constants: Mapping[Value, Array], lower: Lower) -> S
     op = node.op
     assert isinstance(op, Scan)
     behind = op.states + op.sequences
-    known = [place for place in range(behind, len(node.inputs)) if node.inputs[place] in constants]
-    graph = body_graph(node, {place: constants[node.inputs[place]] for place in known})  # type: ignore[index]
+    known = [
+        position
+        for position in range(behind, len(node.inputs))
+        if node.inputs[position] in constants
+    ]
+    graph = body_graph(node, {position: constants[node.inputs[position]] for position in known})  # type: ignore[index]
     bounds = find_bounds(graph)
     if bounds.unbounded or bounds.ranges:
         raise CapabilityError(
@@ -42,7 +46,7 @@ def select_scan(node: Node, constants: Mapping[Value, Array], lower: Lower) -> S
         )
     program = lower(graph)
     weights = Constant.of(f"{node.name}.weights", np.frombuffer(program.weights or b"\0", np.uint8))
-    inputs = [value for place, value in enumerate(node.inputs) if place not in known]
+    inputs = [value for position, value in enumerate(node.inputs) if position not in known]
     macs = program.macs * op.length
     kernel = ScanKernel(op.states, op.sequences, op.length, program)
     return Selected(kernel, (*inputs, weights.value), node.outputs, (weights,), macs, node)
@@ -53,20 +57,20 @@ def body_graph(node: Node, known: Mapping[int, Array]) -> StepGraph:
 
     Args:
         node: the Scan.
-        known: constants among its inputs, by place.
+        known: constants among its inputs, by position.
     """
     op = node.op
     assert isinstance(op, Scan)
     behind = op.states + op.sequences
     values: list[Value] = []
     constants: list[Constant] = []
-    for place, kind in enumerate(op.body.inputs):
-        if place in known:
-            constants.append(Constant.of(f"held{place}", known[place]))
+    for position, kind in enumerate(op.body.inputs):
+        if position in known:
+            constants.append(Constant.of(f"held{position}", known[position]))
             values.append(constants[-1].value)
         else:
-            role = "state" if place < op.states else "frame" if place < behind else "held"
-            values.append(Value(f"{role}{place}", kind))
+            role = "state" if position < op.states else "frame" if position < behind else "held"
+            values.append(Value(f"{role}{position}", kind))
     nodes = []
     for number, each in enumerate(op.body.nodes):
         given = tuple(None if n is None else values[n] for n in each.inputs)
@@ -116,8 +120,8 @@ def run_scan(
     rows: list[dict[str, Array]] = []
     for frame in range(kernel.length):
         given = {
-            spec.name: x[frame] if place < kernel.sequences else x
-            for place, (spec, x) in enumerate(zip(signature.inputs, rest, strict=True))
+            spec.name: x[frame] if position < kernel.sequences else x
+            for position, (spec, x) in enumerate(zip(signature.inputs, rest, strict=True))
         }
         outputs, states = step(given, states)
         rows.append(outputs)

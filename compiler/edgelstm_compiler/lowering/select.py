@@ -211,10 +211,10 @@ class _Layers:
         layer = op if isinstance(op, Recurrent) else op.cell  # type: ignore[attr-defined]
         gates, hidden, count = layer.gates, layer.hidden, layer.direction.count
         scales = {Int8Recurrent: (W_SCALE, R_SCALE), IntegerRecurrent: (X_MULTIPLIER, H_MULTIPLIER)}
-        places = scales.get(type(op), (None, None))
+        positions = scales.get(type(op), (None, None))
         x, h = (
-            None if value is None else self._rows(node, value, gates, place)
-            for value, place in zip((given.w, given.r), places, strict=True)
+            None if value is None else self._rows(node, value, gates, position)
+            for value, position in zip((given.w, given.r), positions, strict=True)
         )
         assert x is not None
         storages = {self._stored[v].storage for v in (given.w, given.r) if v in self._stored}
@@ -234,10 +234,10 @@ class _Layers:
 
     def _dense_rows(self, node: Node) -> LayerRows:
         """The same of a dense layer: one gate."""
-        places = {Int8Dense: 3, IntegerDense: 3}
+        positions = {Int8Dense: 3, IntegerDense: 3}
         value, units = node.inputs[1], node.outputs[0].type.shape[-1]
         assert value is not None
-        rows = self._rows(node, value, 1, places.get(type(node.op)))
+        rows = self._rows(node, value, 1, positions.get(type(node.op)))
         if isinstance(node.op, Dense) and value not in self._stored:
             rows = Rows(rows.steps.swapaxes(-1, -2), None)
         bias = self._array(node, 2)

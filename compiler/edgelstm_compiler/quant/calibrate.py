@@ -120,8 +120,8 @@ def _inside(
     x_value = padded[X]
     assert x_value is not None
 
-    def array(place: int) -> Array | None:
-        value = padded[place]
+    def array(position: int) -> Array | None:
+        value = padded[position]
         return None if value is None else data[value]
 
     w, r = array(W), array(R)

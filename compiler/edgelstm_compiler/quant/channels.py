@@ -226,9 +226,9 @@ def _centered(
     if not options.integer_io:
         op = Binary(Arithmetic.SUB)
         return _behind(fitted, value, readers, op, offset, one, offset, moved)
-    place = next((item for item in graph.inputs if item.value is value), None)
+    source = next((item for item in graph.inputs if item.value is value), None)
     users = [node for node in graph.nodes if value in node.inputs]
-    if place is None or len(users) != len(readers):
+    if source is None or len(users) != len(readers):
         return fitted
     fitted = _behind(fitted, value, readers, None, offset, one, offset, moved)
     return dataclasses.replace(fitted, offsets={**fitted.offsets, value.name: offset})

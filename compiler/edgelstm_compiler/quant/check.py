@@ -123,7 +123,7 @@ def calibrated_inputs(
     """Seeded smooth input within the calibrated ranges, or within the domain of the model."""
     rng = np.random.default_rng(7)
     inputs: dict[str, Array] = {}
-    borders = {border["name"]: border for border in model.record["borders"]}
+    integer_tensors = {tensor["name"]: tensor for tensor in model.record["borders"]}
     for item in model.graph.inputs:
         shape, dtype = item.value.type.shape, item.value.type.dtype
         timed = item.time_axis is not None
@@ -137,9 +137,9 @@ def calibrated_inputs(
             found = model.calibration.values[name]
             values = found.mean + walk * (found.high - found.low) / 2
             values = np.clip(values, found.low, found.high)
-        if name in borders:
-            scale = np.asarray(borders[name]["scale"])
-            offset = np.asarray(borders[name]["offset"] or 0.0)
+        if name in integer_tensors:
+            scale = np.asarray(integer_tensors[name]["scale"])
+            offset = np.asarray(integer_tensors[name]["offset"] or 0.0)
             values = np.clip(np.rint((values - offset) / scale), -32768, 32767)
         elif not dtype.is_float:
             values = domain.of(1.5 * noise, dtype)
@@ -149,16 +149,16 @@ def calibrated_inputs(
 
 
 def _float_inputs(model: QuantizedModel, recording: Recording) -> dict[str, Array]:
-    borders = {border["name"]: border for border in model.record["borders"]}
+    integer_tensors = {tensor["name"]: tensor for tensor in model.record["borders"]}
     inputs = {}
     for name, data in recording.items():
-        border = borders.get(name)
-        if border is None:
+        tensor = integer_tensors.get(name)
+        if tensor is None:
             inputs[name] = data
         else:
-            scale = np.asarray(border["scale"])
-            offset = np.asarray(border["offset"] or 0.0)
-            steps = data - border["zero_point"]
+            scale = np.asarray(tensor["scale"])
+            offset = np.asarray(tensor["offset"] or 0.0)
+            steps = data - tensor["zero_point"]
             inputs[name] = (steps * scale + offset).astype(np.float32)
     return inputs
 
@@ -175,10 +175,10 @@ def _domains(model: QuantizedModel) -> dict[str, Domain] | None:
 
 
 def _recorded(model: QuantizedModel, recordings: Sequence[Recording]) -> Recording | None:
-    """The beginning of the longest recording, in integers where the border is."""
+    """The beginning of the longest recording, in integers where the input is one."""
     if not recordings:
         return None
-    borders = {border["name"]: border for border in model.record["borders"]}
+    integer_tensors = {tensor["name"]: tensor for tensor in model.record["borders"]}
     timed = timed_inputs(model.graph)
     chosen = max(
         recordings, key=lambda recording: min((len(recording[n]) for n in timed), default=0)
@@ -186,10 +186,10 @@ def _recorded(model: QuantizedModel, recordings: Sequence[Recording]) -> Recordi
     found: dict[str, Array] = {}
     for name, data in chosen.items():
         x = np.asarray(data)[:FRAMES] if name in timed else np.asarray(data)
-        border = borders.get(name)
-        if border is not None:
-            offset = np.asarray(border.get("offset") or 0.0)
-            steps = np.rint((x - offset) / np.asarray(border["scale"])) + border["zero_point"]
+        tensor = integer_tensors.get(name)
+        if tensor is not None:
+            offset = np.asarray(tensor.get("offset") or 0.0)
+            steps = np.rint((x - offset) / np.asarray(tensor["scale"])) + tensor["zero_point"]
             x = np.clip(steps, -32768, 32767).astype(np.int16)
         found[name] = x
     return found

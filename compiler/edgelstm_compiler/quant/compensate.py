@@ -80,7 +80,7 @@ def _refined(
 
 def compensated_layer(
     moments: Moments | None,
-    places: Sequence[int],
+    positions: Sequence[int],
     weights: Array,
     scale: Array,
     steps: Array,
@@ -91,7 +91,7 @@ def compensated_layer(
 
     Args:
         moments: of the layer, or None: nothing is known.
-        places: for each row block the kind of its operand.
+        positions: for each row block the kind of its operand.
         weights: (D, rows, K).
         scale: of each weight's step.
         steps: rounded to the nearest.
@@ -101,10 +101,10 @@ def compensated_layer(
     if moments is None or moments.deviation.shape[-1] != weights.shape[-1]:
         return steps
     result = steps.copy()
-    rows = weights.shape[1] // len(places)
+    rows = weights.shape[1] // len(positions)
     for d, kinds in enumerate(moments.correlation):
         for kind, correlation in enumerate(kinds):
-            block = np.repeat(np.array(places) == kind, rows)
+            block = np.repeat(np.array(positions) == kind, rows)
             deviation = moments.deviation[d, kind].copy()
             deviation[: len(x_deviation)] = x_deviation
             floor = 1e-3 * float(deviation[len(x_deviation) :].max(initial=0.0))

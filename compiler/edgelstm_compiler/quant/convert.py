@@ -48,7 +48,7 @@ CONVERTERS[Scheme.W8] = CONVERTERS[Scheme.W4] = CONVERTERS[Scheme.FP16]
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
+class IntegerTensor:
     """An input or output that is handed over in integers: (q - zero_point) * scale + offset.
 
     Args:
@@ -73,14 +73,14 @@ class Quantized:
     Args:
         graph: what is lowered.
         layers: what became of each layer.
-        borders: inputs and outputs in integers (`QuantizeOptions.integer_io`).
+        integer_tensors: inputs and outputs in integers (`QuantizeOptions.integer_io`).
         shown: values of the float graph that are held in integers now, by name.
         state_scales: of one step of states that are carried in integers, by name; q * scale.
     """
 
     graph: StepGraph
     layers: tuple[LayerRecord, ...]
-    borders: tuple[Border, ...]
+    integer_tensors: tuple[IntegerTensor, ...]
     shown: Mapping[str, IntegerValue]
     state_scales: Mapping[str, float]
 
@@ -120,9 +120,9 @@ def quantize_graph(
     new = builder.finish(inputs, integer_outputs=options.integer_io)
     new = eliminate_unused(new)
     verify(new)
-    borders: tuple[Border, ...] = ()
+    integer_tensors: tuple[IntegerTensor, ...] = ()
     if options.integer_io:
-        borders = _borders(graph, new, builder, fitted.offsets)
+        integer_tensors = _integer_tensors(graph, new, builder, fitted.offsets)
     shown = {
         value.name: held
         for node in graph.nodes
@@ -134,7 +134,7 @@ def quantize_graph(
         for state in new.states
         if state.name in builder.state_scales
     }
-    return Quantized(new, tuple(builder.records), borders, shown, scales)
+    return Quantized(new, tuple(builder.records), integer_tensors, shown, scales)
 
 
 def _as_folded(
@@ -276,25 +276,27 @@ def _integer_inputs(graph: StepGraph, builder: QuantizedBuilder) -> list[StepInp
     return inputs
 
 
-def _borders(
+def _integer_tensors(
     graph: StepGraph, new: StepGraph, builder: QuantizedBuilder, offsets: Mapping[str, Array]
-) -> tuple[Border, ...]:
-    found: list[Border] = []
+) -> tuple[IntegerTensor, ...]:
+    found: list[IntegerTensor] = []
     for item in graph.inputs:
         held = builder.integer(item.value)
         if held is not None:
             offset = offsets.get(item.value.name, np.zeros(0))
-            found.append(_border(item.value.name, held, tuple(offset.tolist())))
+            found.append(_integer_tensor(item.value.name, held, tuple(offset.tolist())))
     for out, shown in zip(graph.outputs, new.outputs, strict=True):
         held = builder.integer(out.value)
         if held is None or shown.value.type.dtype.is_float:
             raise UnsupportedOpError(
                 f"output {out.name!r} is computed in floating point, which integer_io excludes"
             )
-        found.append(_border(out.name, held))
+        found.append(_integer_tensor(out.name, held))
     return tuple(found)
 
 
-def _border(name: str, held: IntegerValue, offset: tuple[float, ...] = ()) -> Border:
+def _integer_tensor(name: str, held: IntegerValue, offset: tuple[float, ...] = ()) -> IntegerTensor:
     scale: Array = np.asarray(held.scale, np.float64)
-    return Border(name, held.value.type.dtype, tuple(scale.tolist()), held.zero_point, offset)
+    return IntegerTensor(
+        name, held.value.type.dtype, tuple(scale.tolist()), held.zero_point, offset
+    )

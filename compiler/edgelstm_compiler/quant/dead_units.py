@@ -95,8 +95,8 @@ def _narrowed(
 def _is_layer_on(reader: Node, y: Value, data: Mapping[Value, Array]) -> bool:
     if not isinstance(reader.op, (Dense, Recurrent)) or reader.inputs.count(y) != 1:
         return False
-    place = 2 if isinstance(reader.op, Dense) else B
-    bias = reader.inputs[place] if len(reader.inputs) > place else None
+    position = 2 if isinstance(reader.op, Dense) else B
+    bias = reader.inputs[position] if len(reader.inputs) > position else None
     is_known = reader.inputs[W] in data and (bias is None or bias in data)
     return reader.inputs[X] is y and is_known
 
@@ -109,19 +109,19 @@ def _on_live(
     assert weights is not None
     padded = [*reader.inputs, *([None] * (4 - len(reader.inputs)))]
     if isinstance(reader.op, Dense):
-        place, kept, change = 2, weights[live], fixed @ weights.astype(np.float64)
+        position, kept, change = 2, weights[live], fixed @ weights.astype(np.float64)
         bias = change
         padded = padded[:3]
     else:
         assert isinstance(reader.op, Recurrent)
-        place, kept, change = B, weights[..., live], weights.astype(np.float64) @ fixed
+        position, kept, change = B, weights[..., live], weights.astype(np.float64) @ fixed
         bias = np.concatenate([change, np.zeros_like(change)], axis=-1)
-    old = _constant(reader, place, data)
+    old = _constant(reader, position, data)
     constants = [Constant.of(f"{reader.name}.W.live", np.ascontiguousarray(kept))]
     if old is not None or change.any():
         total = bias + (0.0 if old is None else old)
         constants.append(Constant.of(f"{reader.name}.B.live", total.astype(np.float32)))
-        padded[place] = constants[1].value
+        padded[position] = constants[1].value
     padded[X], padded[W] = new, constants[0].value
     return dataclasses.replace(reader, inputs=tuple(padded)), constants
 
@@ -134,6 +134,6 @@ def _columns(reader: Node, data: Mapping[Value, Array]) -> Array:
     return weights.T if is_dense else weights.reshape(-1, weights.shape[-1])
 
 
-def _constant(node: Node, place: int, data: Mapping[Value, Array]) -> Array | None:
-    value = node.inputs[place] if len(node.inputs) > place else None
+def _constant(node: Node, position: int, data: Mapping[Value, Array]) -> Array | None:
+    value = node.inputs[position] if len(node.inputs) > position else None
     return None if value is None else data[value]

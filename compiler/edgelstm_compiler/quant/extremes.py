@@ -39,9 +39,9 @@ class Spread:
         median = np.median(rows, axis=0)
         distance = np.abs(rows - median)
         count = len(rows)
-        place = min(int(_SHARE * (count - 1)), count - 1 - -(-count // 50))
-        place = max(place, 0)
-        usual = np.partition(distance, place, axis=0)[place]
+        position = min(int(_SHARE * (count - 1)), count - 1 - -(-count // 50))
+        position = max(position, 0)
+        usual = np.partition(distance, position, axis=0)[position]
         extreme = (distance > FAR * usual) & (usual > 0)
         for channel in np.flatnonzero(extreme.any(axis=0)):
             extreme[:, channel] &= ~_lasting(extreme[:, channel])

@@ -88,12 +88,12 @@ def fix_layer(
         if any(m.size and m.max() > INT16_LIMIT for m in multipliers):
             continue
         total = np.abs(np.rint(fixed_bias * 2.0**last)) + 2.0 ** (last - 1)
-        for product, shift, multiplier, places in zip(
+        for product, shift, multiplier, positions in zip(
             products, shifts, multipliers, accumulators, strict=True
         ):
             largest = _shifted(product.bounds, shift)
             rows = np.zeros_like(total)
-            rows[..., places] = largest * multiplier
+            rows[..., positions] = largest * multiplier
             total = total + rows
         if total.max() <= INT32_LIMIT:
             whole = np.rint(fixed_bias * 2.0**last).astype(np.int64) + (1 << (last - 1))

@@ -107,8 +107,8 @@ def absorb(
     assert w_value is not None
     w = data[w_value].astype(np.float64)
     padded = [*node.inputs, *([None] * (4 - len(node.inputs)))]
-    place = 2 if isinstance(node.op, Dense) else B
-    old_bias = padded[place]
+    position = 2 if isinstance(node.op, Dense) else B
+    old_bias = padded[position]
     if isinstance(node.op, Dense):
         weights, change = w * factor[:, None], offset @ w
         bias = change + (0.0 if old_bias is None else data[old_bias])
@@ -125,5 +125,5 @@ def absorb(
         Constant.of(f"{node.name}.{name}.folded.{x.name}", array.astype(np.float32))
         for name, array in (("W", weights), ("B", bias))
     ]
-    padded[X], padded[W], padded[place] = x, new[0].value, new[1].value
+    padded[X], padded[W], padded[position] = x, new[0].value, new[1].value
     return dataclasses.replace(node, inputs=tuple(padded)), new

@@ -196,9 +196,9 @@ def measure_outputs(
         counted: slice | Array = slice(None)
         if skip_glitches and timed_inputs(graph):
             counted = _quiet(graph, recording)
-        for place, replay in enumerate(replays):
+        for position, replay in enumerate(replays):
             for name, data in replay.run(recording).items():
-                rows[name][place].append(data[counted])
+                rows[name][position].append(data[counted])
     joined = {
         name: (np.concatenate(wanted), np.concatenate(found))
         for name, (wanted, found) in rows.items()

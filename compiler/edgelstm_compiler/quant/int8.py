@@ -85,9 +85,9 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         X_INVERSE: ("x.inverse", x.inverse),
     }
     inputs += [None] * len((W_SCALE, R_SCALE, X_INVERSE))
-    for place, (name, array) in arrays.items():
+    for position, (name, array) in arrays.items():
         if array is not None:
-            inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
+            inputs[position] = builder.add_constant(f"{node.name}.{name}", array)
     builder.replace(node, Int8Recurrent(op, x.dtype, x.zero_point, float(h_inverse)), inputs)
     pairs = ((given.w, restored), (given.r, None if r is None else r.restored))
     steps = None if r is None else r.steps

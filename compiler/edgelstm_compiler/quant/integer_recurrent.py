@@ -59,7 +59,7 @@ class _Layer:
     w: QuantizedRows
     r: QuantizedRows
     fixed: FixedPoint
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     tables: Array
     inputs: list[Value | None]
     pairs: tuple[tuple[Array, Array], ...]
@@ -100,7 +100,7 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         sum_shift=layer.fixed.sum_shift,
         output_multiplier=layer.narrowing[0],
         output_shift=layer.narrowing[1],
-        tables=layer.places,
+        tables=layer.positions,
         cell_exponent=exponent,
         peephole_shift=peephole_shift,
         is_wide=is_wide,
@@ -179,16 +179,16 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
         bias[d, 1] += mean_change(given.r[d], r.restored[d], h_mean)
     sums = sums_of_biases(op, bias).reshape(count, -1)
     factors = _sum_factors(op)
-    places = _row_places(op)
+    positions = _row_positions(op)
     fixed = fix_layer(
         [
             Product(w.steps, w.scale, -integer_limits(wanted.dtype)[0]),
             Product(r.steps, r.scale * (2.0 ** (narrowing[1] - 15) / narrowing[0]), H_STEPS + 1),
         ],
-        [np.repeat(factors[place], hidden) for place in places],
+        [np.repeat(factors[position], hidden) for position in positions],
         sums,
         np.repeat(factors, hidden),
-        [(place[:, None] * hidden + np.arange(hidden)).reshape(-1) for place in places],
+        [(position[:, None] * hidden + np.arange(hidden)).reshape(-1) for position in positions],
         node.origin or node.name,
     )
     tables, table_places = _tables(op)
@@ -201,8 +201,8 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
         H_MULTIPLIER: ("R.multiplier", fixed.multipliers[1]),
         TABLES: ("tables", tables),
     }
-    for place, (name, array) in arrays.items():
-        inputs[place] = builder.add_constant(f"{node.name}.{name}", array)
+    for position, (name, array) in arrays.items():
+        inputs[position] = builder.add_constant(f"{node.name}.{name}", array)
     inputs[SEQUENCE_LENS] = padded_inputs(node)[SEQUENCE_LENS]
     pairs = ((given.w, restored), (given.r, r.restored))
     return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given, narrowing)
@@ -273,7 +273,7 @@ def _sum_factors(op: Recurrent) -> Array:
     return np.array([2.0 ** FRACTIONS[values or Range.UNIT] for values in ranges])
 
 
-def _row_places(op: Recurrent) -> tuple[Array, Array]:
+def _row_positions(op: Recurrent) -> tuple[Array, Array]:
     """For each gate the sum that its rows of W are added to, and the one of its rows of R."""
     found = {matrix: np.zeros(op.gates, np.int64) for matrix in Matrix}
     for index, total in enumerate(op.cell().sums):
@@ -285,15 +285,15 @@ def _row_places(op: Recurrent) -> tuple[Array, Array]:
 def _tables(op: Recurrent) -> tuple[Array, tuple[int, ...]]:
     """The distinct tables of a layer, and which one each activation uses."""
     kinds: list[tuple[Activation, bool]] = []
-    places = []
+    positions = []
     ranges = op.cell().function_ranges * op.direction.count
     for values, activation in zip(ranges, op.activations, strict=True):
         kind = (activation, values is Range.UNIT)
         if kind not in kinds:
             kinds.append(kind)
-        places.append(kinds.index(kind))
+        positions.append(kinds.index(kind))
     tables = [unit_table(a) if is_unit else signed_table(a) for a, is_unit in kinds]
-    return np.stack(tables), tuple(places)
+    return np.stack(tables), tuple(positions)
 
 
 def _cell_exponent(node: Node, builder: QuantizedBuilder) -> int:

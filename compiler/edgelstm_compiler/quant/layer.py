@@ -72,7 +72,7 @@ class CellParameters:
             CapabilityError: they are computed at run time.
         """
         padded = padded_inputs(node)
-        w, r, b, p = (_constant(node, padded[place], builder) for place in (W, R, B, P))
+        w, r, b, p = (_constant(node, padded[position], builder) for position in (W, R, B, P))
         assert w is not None
         if b is None:
             b = np.zeros((w.shape[0], 2 * op.gates * op.hidden), np.float32)
@@ -221,7 +221,7 @@ def input_squares(node: Node, builder: QuantizedBuilder) -> Array | None:
 def compensated_rows(
     node: Node,
     builder: QuantizedBuilder,
-    places: Sequence[int],
+    positions: Sequence[int],
     parts: Sequence[tuple[Array, QuantizedRows]],
     limits: tuple[int, int],
     x_scale: Array | None = None,
@@ -231,7 +231,7 @@ def compensated_rows(
     Args:
         node: the layer.
         builder: knows the moments of its operands.
-        places: for each row block the kind of its operand (`moments.row_kinds`).
+        positions: for each row block the kind of its operand (`moments.row_kinds`).
         parts: of each matrix its weights (..., rows, K) and their steps to the nearest.
         limits: smallest and largest step.
         x_scale: what the first matrix is multiplied with is x / x_scale; None: x.
@@ -248,7 +248,7 @@ def compensated_rows(
     )
     weights, scale, steps = (np.concatenate(arrays, axis=-1) for arrays in flat)
     found = compensated_layer(
-        moments, places, weights.astype(np.float64), scale, steps, np.sqrt(squares), limits
+        moments, positions, weights.astype(np.float64), scale, steps, np.sqrt(squares), limits
     )
     cuts = np.cumsum([rows.steps.shape[-1] for _, rows in parts])[:-1]
     return [

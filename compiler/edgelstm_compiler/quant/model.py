@@ -16,7 +16,7 @@ from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.build import LayerRecord
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.calibration import Calibration
-from edgelstm_compiler.quant.convert import Border, Quantized, quantize_graph
+from edgelstm_compiler.quant.convert import IntegerTensor, Quantized, quantize_graph
 from edgelstm_compiler.quant.equalize import equalize
 from edgelstm_compiler.quant.held_out import (
     HeldOut,
@@ -129,7 +129,7 @@ def quantize_model(
         "options": request.options.to_json(),
         "calibration": _calibration_record(calibration),
         "layers": [_layer_record(layer) for layer in quantized.layers],
-        "borders": [_border_record(border) for border in quantized.borders],
+        "borders": [_tensor_record(tensor) for tensor in quantized.integer_tensors],
         "states": [
             {"name": name, "scale": scale} for name, scale in quantized.state_scales.items()
         ],
@@ -190,7 +190,7 @@ def _held_out(
 
 
 def is_integer(graph: StepGraph) -> bool:
-    """Whether all but conversions at the borders is computed in integers."""
+    """Whether all but conversions of inputs and outputs is computed in integers."""
     return not float_operators(graph)
 
 
@@ -339,11 +339,11 @@ def _layer_record(layer: LayerRecord) -> dict[str, Any]:
     }
 
 
-def _border_record(border: Border) -> dict[str, Any]:
+def _tensor_record(tensor: IntegerTensor) -> dict[str, Any]:
     return {
-        "name": border.name,
-        "dtype": border.dtype.value,
-        "scale": list(border.scale),
-        "zero_point": border.zero_point,
-        "offset": list(border.offset),
+        "name": tensor.name,
+        "dtype": tensor.dtype.value,
+        "scale": list(tensor.scale),
+        "zero_point": tensor.zero_point,
+        "offset": list(tensor.offset),
     }

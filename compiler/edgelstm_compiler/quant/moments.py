@@ -81,15 +81,15 @@ def row_kinds(cell: Cell) -> tuple[list[tuple[str, str | None]], list[int]]:
         if isinstance(statement, Let) and isinstance(statement.node, GatedSum)
     }
     kinds: list[tuple[str, str | None]] = []
-    places = [0] * len(cell.gates)
+    positions = [0] * len(cell.gates)
     for total in cell.sums:
         for term in total.terms:
             if term.matrix is Matrix.R:
                 kind = (term.operand, units.get(total.name))
                 if kind not in kinds:
                     kinds.append(kind)
-                places[term.gate] = kinds.index(kind)
-    return kinds, places
+                positions[term.gate] = kinds.index(kind)
+    return kinds, positions
 
 
 class MomentSums:

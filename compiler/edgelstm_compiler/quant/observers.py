@@ -30,8 +30,8 @@ def histogram(ratios: Array) -> Array:
     """Counts of |x| / largest; what lies below the lowest bin is counted in it."""
     with np.errstate(divide="ignore"):
         octaves = np.log2(np.asarray(ratios, np.float64).ravel())
-    places = np.ceil(np.maximum(octaves, -float(OCTAVES)) * PER_OCTAVE) - 1 + BINS
-    return np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), minlength=BINS)
+    positions = np.ceil(np.maximum(octaves, -float(OCTAVES)) * PER_OCTAVE) - 1 + BINS
+    return np.bincount(np.clip(positions, 0, BINS - 1).astype(np.int64), minlength=BINS)
 
 
 def pooled(histograms: Array, largest: Array) -> Array:

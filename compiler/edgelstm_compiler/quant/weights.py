@@ -106,8 +106,8 @@ def quantize_groups(
     share = None
     if importance is not None:
         share = np.pad(importance, (0, groups * GROUP - columns)).reshape(groups, GROUP)
-    place = np.abs(grouped).argmax(axis=-1)[..., None]
-    extreme = np.take_along_axis(grouped, place, axis=-1)[..., 0]
+    position = np.abs(grouped).argmax(axis=-1)[..., None]
+    extreme = np.take_along_axis(grouped, position, axis=-1)[..., 0]
     top = _live(extreme) / -8.0
     top = np.where(np.abs(top) < _TINY, np.copysign(_TINY, top), top)
     rounded = _signed if columns >= GROUP else _half

@@ -116,7 +116,7 @@ def collect(
             tell("compiling in float32")
             floating = _float_or_none(restored)
         exact = Runner(restored.float_graph, floating, {})
-        quantized = Runner(restored.graph, artifact, restored.borders)
+        quantized = Runner(restored.graph, artifact, restored.integer_tensors)
         for name, recordings in (("calibration", calibration), ("held-out", held_out)):
             if recordings:
                 tell(f"error on {name} recordings")
@@ -182,13 +182,13 @@ def _add_to_layers(
     rows: Sequence[dict[str, Any]], restored: Restored, recordings: Sequence[Recording]
 ) -> None:
     some = limited(recordings, restored.float_graph, SATURATION_FRAMES)
-    borders = Runner(restored.graph, None, restored.borders)
+    defined = Runner(restored.graph, None, restored.integer_tensors)
     given = [
-        {name: borders.to_integers(name, np.asarray(x)) for name, x in item.items()}
+        {name: defined.to_integers(name, np.asarray(x)) for name, x in item.items()}
         for item in some
     ]
     shares = measure_saturation(restored, given)
-    noise = {} if restored.borders else measure_layer_noise(restored, some)
+    noise = {} if restored.integer_tensors else measure_layer_noise(restored, some)
     for row in rows:
         row["saturation"] = shares.get(row["name"], {})
         if row["name"] in noise:

@@ -56,11 +56,11 @@ class Restored:
         return self.float_graph if self.quantized is None else self.quantized.graph
 
     @property
-    def borders(self) -> Mapping[str, Any]:
+    def integer_tensors(self) -> Mapping[str, Any]:
         """Inputs and outputs that are handed over in integers, by name."""
         if self.quantized is None:
             return {}
-        return {border["name"]: border for border in self.quantized.record["borders"]}
+        return {tensor["name"]: tensor for tensor in self.quantized.record["borders"]}
 
 
 def restore(artifact: Artifact, model: OnnxModel) -> Restored:
@@ -98,15 +98,15 @@ class Runner:
     Args:
         graph: the step graph; what stands for the artifact's names and shapes.
         artifact: its compiled form, or None: NumPy.
-        borders: inputs and outputs in integers, by name; recordings and results are in floats.
+        integer_tensors: integer inputs and outputs by name; recordings and results are floats.
     """
 
     def __init__(
-        self, graph: StepGraph, artifact: Artifact | None, borders: Mapping[str, Any]
+        self, graph: StepGraph, artifact: Artifact | None, integer_tensors: Mapping[str, Any]
     ) -> None:
         self._graph = graph
         self._artifact = artifact if artifact is not None and runs_native(artifact) else None
-        self._borders = borders
+        self._integer_tensors = integer_tensors
 
     def run(self, recording: Recording) -> dict[str, Array]:
         """All outputs of a recording, (n, *shape in the graph); n is 1 in calls."""
@@ -119,20 +119,20 @@ class Runner:
 
     def to_integers(self, name: str, data: Array) -> Array:
         """An input as the program takes it."""
-        border = self._borders.get(name)
-        if border is None:
+        tensor = self._integer_tensors.get(name)
+        if tensor is None:
             return data
-        moved = data - np.asarray(border.get("offset") or 0.0)
-        steps = np.rint(moved / np.asarray(border["scale"])) + border["zero_point"]
+        moved = data - np.asarray(tensor.get("offset") or 0.0)
+        steps = np.rint(moved / np.asarray(tensor["scale"])) + tensor["zero_point"]
         return np.asarray(np.clip(steps, -32768, 32767), np.int16)
 
     def to_floats(self, name: str, data: Array) -> Array:
         """An output as the float32 program gives it."""
-        border = self._borders.get(name)
-        if border is None:
+        tensor = self._integer_tensors.get(name)
+        if tensor is None:
             return data
-        scale = np.asarray(border["scale"])
-        return np.asarray((data - border["zero_point"]) * scale, np.float32)
+        scale = np.asarray(tensor["scale"])
+        return np.asarray((data - tensor["zero_point"]) * scale, np.float32)
 
     def _run_native(self, artifact: Artifact, recording: Recording) -> dict[str, Array]:
         signature, pieces = artifact.signature, chunks(self._graph, recording)

@@ -52,8 +52,8 @@ def verify_quantized(restored: Restored, recordings: Sequence[Recording]) -> Qua
     """
     model = restored.quantized
     assert model is not None
-    borders = restored.borders
-    defined = Runner(model.graph, None, borders)
+    integer_tensors = restored.integer_tensors
+    defined = Runner(model.graph, None, integer_tensors)
     exact = Runner(restored.float_graph, None, {})
     expected, wanted, actual = [], [], []
     for recording in recordings:

@@ -41,18 +41,18 @@ class BlockLines:
         """Byte of a block at which a section's weights (and their scales) begin; 0: it has none."""
         parts = (*WEIGHT_PARTS, Part.GROUP_SCALE)
         found = [
-            at for piece, at, _ in self._places if piece.section is section and piece.part in parts
+            at for piece, at, _ in self._pieces if piece.section is section and piece.part in parts
         ]
         return min(found, default=0)
 
     @property
     def peephole_words(self) -> int:
         """Word of a block at which its peepholes begin; 0 where there are none."""
-        return (byte_of(self._places, Part.PEEPHOLE) or 0) // WORD
+        return (byte_of(self._pieces, Part.PEEPHOLE) or 0) // WORD
 
     def biases(self, weights: Buffer, block: Expr, part: int) -> list[Expr]:
         """For each accumulator its bias."""
-        (at,) = (at for piece, at, _ in self._places if piece.part is Part.BIAS)
+        (at,) = (at for piece, at, _ in self._pieces if piece.part is Part.BIAS)
         lines = [self._line(block, at, a, part) for a in range(self.phase.accumulators)]
         exponent = self.form.codes.bias
         if exponent is None:
@@ -63,7 +63,7 @@ class BlockLines:
 
     def scales(self, weights: Buffer, block: Expr, part: int, section: Section) -> list[Expr]:
         """For each gate of a section the scales of its rows."""
-        at = byte_of(self._places, Part.SCALE, section)
+        at = byte_of(self._pieces, Part.SCALE, section)
         assert at is not None
         code = self.code(section)
         gates = range(len(section.gates))
@@ -82,7 +82,7 @@ class BlockLines:
         return codes.x if section.source is Source.X else codes.h
 
     def tail(
-        self, weights: Buffer, block: Expr, section: Section, place: Expr, lanes: int
+        self, weights: Buffer, block: Expr, section: Section, unit_offset: Expr, lanes: int
     ) -> Expr | None:
         """What is left of a section after whole groups of four, as int32; None: nothing.
 
@@ -90,17 +90,17 @@ class BlockLines:
             weights: the packed weights.
             block: word at which the block begins.
             section: of int8 weights.
-            place: gate * unit_block + unit.
+            unit_offset: gate * unit_block + unit.
             lanes: units to read.
         """
         word = None
         shift = 0
-        for piece, at, _ in self._places:
+        for piece, at, _ in self._pieces:
             if piece.part is not Part.TAIL or piece.section is not section:
                 continue
             size = self.form.type_of(piece)[0].itemsize
             source = tir.flat(weights.data, "uint16" if size == 2 else "uint8")
-            line = block * (WORD // size) + (at // size + place)
+            line = block * (WORD // size) + (at // size + unit_offset)
             value = tirx.Cast(_kind("int32", lanes), tir.load_vector(source, line, lanes))
             if word is not None:
                 value = word | (value << tir.constant(shift, lanes, "int32"))
@@ -108,8 +108,8 @@ class BlockLines:
         return word
 
     @property
-    def _places(self) -> Sequence[tuple[Piece, int, int]]:
-        return self.form.places(self.phase)
+    def _pieces(self) -> Sequence[tuple[Piece, int, int]]:
+        return self.form.layout(self.phase)
 
     def _line(self, block: Expr, at: int, line: int, part: int, size: int = WORD) -> Expr:
         """The element at which a line begins, in elements of `size` bytes."""
@@ -122,7 +122,7 @@ class BlockLines:
 
 
 def decoded(codes: Expr, code: ScaleCode, lanes: int) -> Expr:
-    """The scales of codes given as u8: exponent and mantissa are moved to their places."""
+    """The scales of codes given as u8: exponent and mantissa are moved to where they belong."""
 
     def number(value: int) -> Expr:
         return tir.constant(value, lanes, "int32")

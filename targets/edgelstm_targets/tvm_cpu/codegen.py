@@ -15,7 +15,7 @@ from edgelstm_compiler.ir.kernels import (
     RecurrentKernel,
 )
 from edgelstm_compiler.ir.numerics import Float32, Integer
-from edgelstm_compiler.ir.program import Buffer as Place
+from edgelstm_compiler.ir.program import Buffer as ProgramBuffer
 from edgelstm_compiler.ir.program import Call, Program, ScanKernel, Space
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
@@ -72,7 +72,8 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
         blocks = dict(zip(_SPACES, memory, strict=True))
         for planned in calls:
             pointers = [
-                tir.address(blocks[place.space], place.offset_bytes) for place in planned.places
+                tir.address(blocks[operand.space], operand.offset_bytes)
+                for operand in planned.operands
             ]
             tir.call(planned.symbol, *pointers, *([] if planned.arguments is None else [turn]))
 
@@ -124,28 +125,28 @@ def _planned(program: Program, name: str) -> tuple[list[PlannedCall], dict[str, 
     kernels: dict[str, Call] = {}
     calls = []
     for call in program.calls:
-        key, places = _key(call)
+        key, operands = _key(call)
         if key not in shared:
             shared[key] = f"{name}_kernel{len(shared)}"
             kernels[shared[key]] = call
         arguments = _arguments(call) if isinstance(call.kernel, RecurrentKernel) else None
-        calls.append(PlannedCall(call, shared[key], places, arguments))
+        calls.append(PlannedCall(call, shared[key], operands, arguments))
     return calls, kernels
 
 
-def _key(call: Call) -> tuple[Hashable, tuple[Place, ...]]:
+def _key(call: Call) -> tuple[Hashable, tuple[ProgramBuffer, ...]]:
     """What calls must have in common to share a function, and the buffers it is given."""
     kernel = call.kernel
     buffers = (*call.inputs, *call.outputs)
-    present = tuple(place is not None for place in buffers)
-    types = tuple(place.type if place is not None else None for place in buffers)
+    present = tuple(operand is not None for operand in buffers)
+    types = tuple(operand.type if operand is not None else None for operand in buffers)
     if isinstance(kernel, RecurrentKernel):
         arguments = _arguments(call)
-        return (kernel, arguments), tuple(_recurrent_places(call, kernel, arguments))
-    places = tuple(place for place in (*buffers, call.workspace) if place is not None)
+        return (kernel, arguments), tuple(_recurrent_operands(call, kernel, arguments))
+    operands = tuple(operand for operand in (*buffers, call.workspace) if operand is not None)
     if isinstance(kernel, CopyKernel):
-        return ("copy", places[0].type.nbytes), places
-    return (kernel, present, types), places
+        return ("copy", operands[0].type.nbytes), operands
+    return (kernel, present, types), operands
 
 
 def _arguments(call: Call) -> Arguments:
@@ -168,7 +169,9 @@ def _arguments(call: Call) -> Arguments:
     )
 
 
-def _recurrent_places(call: Call, kernel: RecurrentKernel, arguments: Arguments) -> list[Place]:
+def _recurrent_operands(
+    call: Call, kernel: RecurrentKernel, arguments: Arguments
+) -> list[ProgramBuffer]:
     wanted = [
         (call.inputs, X, True),
         (call.inputs, WEIGHTS, True),
@@ -178,14 +181,14 @@ def _recurrent_places(call: Call, kernel: RecurrentKernel, arguments: Arguments)
         (call.outputs, Y, arguments.y),
         *((call.outputs, FINAL + i, True) for i in range(len(kernel.cell.states))),
     ]
-    places = [_at(buffers, index) for buffers, index, present in wanted if present]
-    found = [place for place in (*places, call.workspace) if place is not None]
-    if len(found) != len(places) + 1:
+    operands = [_at(buffers, index) for buffers, index, present in wanted if present]
+    found = [operand for operand in (*operands, call.workspace) if operand is not None]
+    if len(found) != len(operands) + 1:
         raise CapabilityError(f"{call.origin}: a final state or the workspace has no memory")
     return found
 
 
-def _at(buffers: tuple[Place | None, ...], index: int) -> Place | None:
+def _at(buffers: tuple[ProgramBuffer | None, ...], index: int) -> ProgramBuffer | None:
     return buffers[index] if index < len(buffers) else None
 
 
@@ -200,7 +203,7 @@ def _function(symbol: str, call: Call, isa: InstructionSet) -> Function:
     if isinstance(kernel, DenseKernel):
         has_table = _at(call.inputs, WEIGHTS + 1) is not None
         return dense_layer_function(symbol, kernel, isa, has_table=has_table)
-    types = [place.type if place is not None else None for place in call.inputs]
+    types = [operand.type if operand is not None else None for operand in call.inputs]
     if isinstance(kernel, CopyKernel) and types[0] is not None:
         return copy_function(symbol, types[0].nbytes, singly=isa.is_bare)
     if isinstance(kernel, OpKernel):

@@ -35,7 +35,7 @@ def entry_functions(
     """All functions that do not depend on the kernels.
 
     Args:
-        program: names and places of the inputs and states.
+        program: names and offsets of the inputs and states.
         frame: writes the kernel calls of one step; receives the five blocks as uint8 buffers, and
             the number of the step as int32.
         isa: the instruction set.
@@ -117,17 +117,17 @@ def _new_outputs(signature: Signature, state: Buffer) -> Expr:
     """The bit mask of the outputs that are new after the step that begins now."""
     if not signature.is_late:
         return tir.integer(all_outputs(signature))
-    places = _counters(signature)
+    offsets = _counters(signature)
     found = tir.local(1, "int32")
-    counters = [tir.address(state, place) for place in places]
+    counters = [tir.address(state, offset) for offset in offsets]
     tir.call(f"{signature.name}_news", *counters, tir.address(found, 0))
     return tir.name(found[0])
 
 
 def _counters(signature: Signature) -> list[int]:
     """Where the number of the step stands in the state block, and behind it that of the last."""
-    places = {spec.name: spec.offset_bytes for spec in signature.states}
-    return [places[name] for name in (CLOCK, END) if name in places]
+    offsets = {spec.name: spec.offset_bytes for spec in signature.states}
+    return [offsets[name] for name in (CLOCK, END) if name in offsets]
 
 
 def _news(signature: Signature) -> list[Function]:
@@ -348,10 +348,10 @@ def _read(name: str, isa: InstructionSet) -> Function:
         chunks = tir.name(tirx.truncdiv(size, tirx.const(4 * chunk, "int64")))
         with tir.loop(repeats), tir.loop(chunks) as i:
             for chain in range(_READ_CHAINS):
-                place = chain * lanes
-                value = tir.load_vector(weights, i * chunk + place, lanes)
-                total = tir.load_vector(sums, place, lanes) + value
-                tir.store_vector(sums, place, total, lanes)
+                offset = chain * lanes
+                value = tir.load_vector(weights, i * chunk + offset, lanes)
+                total = tir.load_vector(sums, offset, lanes) + value
+                tir.store_vector(sums, offset, total, lanes)
         total = tir.load_vector(sums, 0, lanes)
         for chain in range(1, _READ_CHAINS):
             total = total + tir.load_vector(sums, chain * lanes, lanes)

@@ -21,12 +21,12 @@ from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Par
 
 def gather_elements(op: GatherElements, inputs: Sequence[TensorType]) -> Element:
     """One element for each index, from the same row of the data."""
-    kind, places = inputs
+    kind, index_type = inputs
 
     def element(tensors: Sequence[Expr], indices: Sequence[Expr]) -> Expr:
         at = list(indices)
         index = tensors[1][tuple(indices)]
-        at[op.axis] = _counted(index, kind.shape[op.axis], NAMES[places.dtype])
+        at[op.axis] = _counted(index, kind.shape[op.axis], NAMES[index_type.dtype])
         return tensors[0][tuple(at)]
 
     return element
@@ -57,14 +57,14 @@ def scatter_elements_function(
     name: str, op: ScatterElements, inputs: Sequence[TensorType]
 ) -> Function:
     """The data, then one update after another."""
-    kind, places, _ = inputs
+    kind, index_type, _ = inputs
 
     def body(x: Buffer, indices: Buffer, updates: Buffer, y: Buffer) -> None:
         _copy(x, y, kind.size)
         with ExitStack() as loops:
-            own = [loops.enter_context(tir.loop(extent)) for extent in places.shape]
-            number = tir.name(_offset(own, places.shape))
-            index = _counted(indices[number], kind.shape[op.axis], NAMES[places.dtype])
+            own = [loops.enter_context(tir.loop(extent)) for extent in index_type.shape]
+            number = tir.name(_offset(own, index_type.shape))
+            index = _counted(indices[number], kind.shape[op.axis], NAMES[index_type.dtype])
             at = tir.name(_offset([*own[: op.axis], index, *own[op.axis + 1 :]], kind.shape))
             tir.store(y, at, _merged(op.merge, y[at], updates[number]))
 
@@ -80,15 +80,15 @@ def scatter_nd_function(name: str, op: ScatterND, inputs: Sequence[TensorType]) 
 
     def body(x: Buffer, indices: Buffer, updates: Buffer, y: Buffer) -> None:
         _copy(x, y, kind.size)
-        with tir.loop(count) as place:
+        with tir.loop(count) as row:
             at = [
-                _counted(indices[place * depth + k], kind.shape[k], NAMES[vectors.dtype])
+                _counted(indices[row * depth + k], kind.shape[k], NAMES[vectors.dtype])
                 for k in range(depth)
             ]
             start = tir.name(_offset(at, kind.shape[:depth]) * run)
             with tir.loop(run) as i:
                 old = y[start + i]
-                tir.store(y, start + i, _merged(op.merge, old, updates[place * run + i]))
+                tir.store(y, start + i, _merged(op.merge, old, updates[row * run + i]))
 
     return tir.define(name, _parameters(inputs), body)
 

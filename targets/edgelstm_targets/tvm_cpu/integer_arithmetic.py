@@ -135,21 +135,21 @@ class Integers:
     def look_up(self, tables: Buffer, row: int, value: Expr) -> Expr:
         """A function of a half from its table, linear between two entries, as a half."""
         value = tir.name(value)
-        place = tir.name(self.shifted(value, STEP_BITS) + self.number(256 + row * TABLE_ENTRIES))
+        entry = tir.name(self.shifted(value, STEP_BITS) + self.number(256 + row * TABLE_ENTRIES))
         rest = value & self.number((1 << STEP_BITS) - 1)
-        low, high = self._pairs(tables, place)
+        low, high = self._pairs(tables, entry)
         low = tir.name(low)
         return low + self.rounding_shift((high - low) * rest, STEP_BITS)
 
-    def _pairs(self, tables: Buffer, place: Expr) -> tuple[Expr, Expr]:
-        """The entries at `place`, and those behind them."""
+    def _pairs(self, tables: Buffer, entry: Expr) -> tuple[Expr, Expr]:
+        """The entries at `entry`, and those behind them."""
         width = min(self.lanes, self.isa.lanes)
         gather = _GATHER.get((self.isa.gather, width))
         if gather is None:
-            following = place + self.number(1)
-            return self.wide(tables[place]), self.wide(tables[following])
+            following = entry + self.number(1)
+            return self.wide(tables[entry]), self.wide(tables[following])
         pieces = [
-            self._gathered(gather, tables, self._piece(place, first, width), width)
+            self._gathered(gather, tables, self._piece(entry, first, width), width)
             for first in range(0, self.lanes, width)
         ]
         both = pieces[0] if len(pieces) == 1 else tir.name(tir.join(pieces, width))
@@ -161,7 +161,7 @@ class Integers:
         return tir.shuffle(value, range(first, first + width))
 
     def _gathered(
-        self, gather: tuple[str, str, str], tables: Buffer, place: Expr, width: int
+        self, gather: tuple[str, str, str], tables: Buffer, entry: Expr, width: int
     ) -> Expr:
         function, mask, scale = gather
         everywhere = (
@@ -175,7 +175,7 @@ class Integers:
                 function,
                 tir.constant(0, width, "int32"),
                 tir.address(tables, 0),
-                place,
+                entry,
                 everywhere,
                 tirx.const(2, scale),
             )

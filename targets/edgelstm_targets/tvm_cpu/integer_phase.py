@@ -99,19 +99,19 @@ class BytePhase:
         """Groups of four weights that stand as words."""
         return math.ceil(section.extent / K_GROUP)
 
-    def tail(self, words: Buffer, block: Expr, section: Section, place: Expr) -> Expr | None:
+    def tail(self, words: Buffer, block: Expr, section: Section, unit_offset: Expr) -> Expr | None:
         """What is left of a section after whole groups of four, for a register of units.
 
         Args:
             words: the packed weights as int32.
             block: word at which the block begins.
             section: which.
-            place: units from the first of the first gate to the first of these.
+            unit_offset: units from the first of the first gate to the first of these.
 
         Returns:
             Words as those of a whole group; None: nothing is left.
         """
-        del words, block, section, place
+        del words, block, section, unit_offset
         return None
 
     def product(self, source: Source) -> DotProduct:
@@ -143,11 +143,11 @@ class BytePhase:
         sums = tir.local(gates * units, "int32")
 
         def write(first: Expr, offset: Expr) -> None:
-            places = [
+            unit_offsets = [
                 p // registers * self.unit_block + p % registers * lanes for p in range(chunk)
             ]
             shift = part * units + offset
-            totals = self._place_sums(words, block, shift, prepared, places)
+            totals = self._sums_at(words, block, shift, prepared, unit_offsets)
             for index, total in enumerate(totals):
                 tir.store_vector(sums, first + index * lanes, total, lanes)
 
@@ -167,21 +167,21 @@ class BytePhase:
             results.append(total)
         return results
 
-    def _chunk(self, places: int, prepared: PreparedSection) -> int:
+    def _chunk(self, count: int, prepared: PreparedSection) -> int:
         """Registers of units whose sums are computed at once."""
         product = prepared.product
         if not product.in_parts or self.units != self.unit_block:
-            return places
+            return count
         most = max(1, self.isa.registers // 2 // product.registers)
-        return max(size for size in range(1, most + 1) if places % size == 0)
+        return max(size for size in range(1, most + 1) if count % size == 0)
 
-    def _place_sums(
+    def _sums_at(
         self,
         words: Buffer,
         block: Expr,
         shift: Expr,
         prepared: PreparedSection,
-        places: Sequence[int],
+        unit_offsets: Sequence[int],
     ) -> list[Expr]:
         """Write the loop over a section for some of its gates and units.
 
@@ -190,22 +190,24 @@ class BytePhase:
             block: word at which the block begins.
             shift: units from the first of the first gate to the first of these.
             prepared: section and vector.
-            places: units from there to each register of units.
+            unit_offsets: units from there to each register of units.
 
         Returns:
-            For each place its sums, a vector of `lanes` lanes.
+            For each offset its sums, a vector of `lanes` lanes.
         """
         section, product, vector = prepared.section, prepared.product, prepared.vector
         lanes, width = self.isa.lanes, len(section.gates) * self.unit_block
         start = block + self.section_offset(prepared.index) + shift
-        tails = [self.tail(words, block, section, shift + place) for place in places]
+        tails = [
+            self.tail(words, block, section, shift + unit_offset) for unit_offset in unit_offsets
+        ]
         groups = self.groups(section)
-        splits = self.isa.splits(len(places), lanes) if product.splits_chains else 1
+        splits = self.isa.splits(len(unit_offsets), lanes) if product.splits_chains else 1
         splits = max(1, min(splits, groups))
         partial = product.registers
-        sums = tir.local(len(places) * splits * partial * lanes, "int32")
+        sums = tir.local(len(unit_offsets) * splits * partial * lanes, "int32")
         zero = tir.constant(0, lanes, "int32")
-        for at in range(len(places) * splits * partial):
+        for at in range(len(unit_offsets) * splits * partial):
             tir.store_vector(sums, at * lanes, zero, lanes)
 
         def held(index: int, split: int) -> list[int]:
@@ -224,9 +226,9 @@ class BytePhase:
             factors = product.factors_of(vector, k, count)
             for first in range(0, count, product.added):
                 chosen = range(first, min(first + product.added, count))
-                for index, place in enumerate(places):
+                for index, unit_offset in enumerate(unit_offsets):
                     lines = [
-                        tir.load_vector(words, start + ((k + i) * width + place), lanes)
+                        tir.load_vector(words, start + ((k + i) * width + unit_offset), lanes)
                         for i in chosen
                     ]
                     add_lines(index, split, lines, [factors[i] for i in chosen])
@@ -242,7 +244,7 @@ class BytePhase:
         def add_row(vector: Vector) -> None:
             body = splits * product.groups
             if not product.in_parts:
-                body *= max(1, _LOADS // (body * len(places)))
+                body *= max(1, _LOADS // (body * len(unit_offsets)))
             whole = groups // body if groups > 2 * body else 0
             if whole:
                 with tir.loop(whole) as i:
@@ -262,7 +264,7 @@ class BytePhase:
                 begin = tir.name(vector.start + row * vector.row_words)
                 add_row(replace(vector, start=begin))
         totals = []
-        for index in range(len(places)):
+        for index in range(len(unit_offsets)):
             total = None
             for split in range(splits):
                 loaded = [tir.load_vector(sums, at, lanes) for at in held(index, split)]

@@ -175,13 +175,14 @@ class IntegerLayer(Layer):
     def phases(self) -> tuple[IntegerPhase | ScalarPhase, ...]:
         """Phases of packed bytes."""
         kernel, numerics = self.kernel, self.numerics
+        sizes = kernel.sizes
         op, packing = numerics.layer, numerics.packing
-        handed = len(kernel.cell.handed) * numerics.handed_bytes(kernel)
-        h_start = numerics.new_h_bytes(kernel) + handed
+        handed = sizes.handed * numerics.handed_bytes(sizes)
+        h_start = numerics.new_h_bytes(sizes) + handed
         narrowing = None
         if str(self.memory.states[0].dtype) == "int16":
             narrowing = (op.output_multiplier, op.output_shift)
-        h_bytes, _ = numerics.vector_bytes(kernel)
+        h_bytes, _ = numerics.vector_bytes(sizes)
         vectors = IntegerVectors(self.memory.work, h_start + h_bytes, h_start, narrowing)
         # An initial h that the caller gives may hold -128, which no cell makes.
         is_given = narrowing is None and self.arguments.initial[0]
@@ -250,8 +251,8 @@ class IntegerLayer(Layer):
         handed = {
             name: Slot(work, start + first) for name, start in zip(names, self._handed, strict=True)
         }
-        places = self.places(state + first, count, Slot(new_h, first), handed)
-        write_body(kernel.cell, index, nodes, sums, places)
+        unit_memory = self.unit_memory(state + first, count, Slot(new_h, first), handed)
+        write_body(kernel.cell, index, nodes, sums, unit_memory)
 
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place, and is shown, in int8 or as it is."""
@@ -286,9 +287,9 @@ class IntegerLayer(Layer):
     @property
     def _handed(self) -> list[int]:
         """Elements of int16 at which each value that is handed on begins."""
-        numerics, kernel = self.numerics, self.kernel
-        first, each = numerics.new_h_bytes(kernel), numerics.handed_bytes(kernel)
-        return [(first + i * each) // _HALF_BYTES for i in range(len(kernel.cell.handed))]
+        numerics, sizes = self.numerics, self.kernel.sizes
+        first, each = numerics.new_h_bytes(sizes), numerics.handed_bytes(sizes)
+        return [(first + i * each) // _HALF_BYTES for i in range(sizes.handed)]
 
     @property
     def _halves(self) -> Buffer:

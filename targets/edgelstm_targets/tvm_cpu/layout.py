@@ -34,8 +34,8 @@ def transpose(op: Transpose) -> Element:
     def element(tensors: Sequence[Expr], indices: Sequence[Expr]) -> Expr:
         if not op.perm:
             return tensors[0][tuple(indices)]
-        places = [op.perm.index(axis) for axis in range(len(op.perm))]
-        return tensors[0][tuple(indices[place] for place in places)]
+        positions = [op.perm.index(axis) for axis in range(len(op.perm))]
+        return tensors[0][tuple(indices[position] for position in positions)]
 
     return element
 
@@ -56,14 +56,14 @@ def slice_(op: Slice) -> Element:
     return element
 
 
-def gather(op: Gather, kind: TensorType, places: TensorType) -> Element:
+def gather(op: Gather, kind: TensorType, index_type: TensorType) -> Element:
     """Elements at run-time indices; those out of bounds are read from the nearest place."""
     extent = kind.shape[op.axis]
-    dtype = NAMES[places.dtype]
+    dtype = NAMES[index_type.dtype]
 
     def element(tensors: Sequence[Expr], indices: Sequence[Expr]) -> Expr:
-        before, own = indices[: op.axis], indices[op.axis : op.axis + places.rank]
-        after = indices[op.axis + places.rank :] if kind.rank > 1 else ()
+        before, own = indices[: op.axis], indices[op.axis : op.axis + index_type.rank]
+        after = indices[op.axis + index_type.rank :] if kind.rank > 1 else ()
         index = tensors[1][tuple(own) or (tir.integer(0),)]
         zero, count = tirx.const(0, dtype), tirx.const(extent, dtype)
         index = tirx.Select(index < zero, index + count, index)

@@ -214,7 +214,7 @@ class PackedPhase:
         sums = tir.local(count * splits * units)
         shift = part * units
 
-        def place(accumulator: int, split: int) -> int:
+        def offset_of(accumulator: int, split: int) -> int:
             return (accumulator * splits + split) * units
 
         for accumulator in range(count):
@@ -222,7 +222,7 @@ class PackedPhase:
             at = start + (accumulator * self.unit_block + shift)
             for split in range(splits):
                 value = tir.constant(0.0, units) if split else tir.load_vector(source, at, units)
-                tir.store_vector(sums, place(accumulator, split), value, units)
+                tir.store_vector(sums, offset_of(accumulator, split), value, units)
 
         def add_row(stream: Stream, start: Expr, k: Expr, split: int) -> None:
             row = k * (stream.gates * self.unit_block)
@@ -236,7 +236,7 @@ class PackedPhase:
                 tir.name(tir.broadcast(factor.element(k), units)) for factor in stream.factors
             ]
             for gate, accumulator, factor in stream.terms:
-                to = place(accumulator, split)
+                to = offset_of(accumulator, split)
                 total = tir.load_vector(sums, to, units) + lines[gate] * factors[factor]
                 tir.store_vector(sums, to, total, units)
 
@@ -252,7 +252,7 @@ class PackedPhase:
                 add_row(stream, start, tir.integer(k), k % splits)
         return [
             tir.name(
-                sum_in_pairs([tir.load_vector(sums, place(a, s), units) for s in range(splits)])
+                sum_in_pairs([tir.load_vector(sums, offset_of(a, s), units) for s in range(splits)])
             )
             for a in range(count)
         ]

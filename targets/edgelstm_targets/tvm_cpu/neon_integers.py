@@ -123,9 +123,9 @@ class NeonIntegers(Integers):
         T[i] + (((T[i+1] - T[i]) * r + 64) >> 7) is T[i] * (128 - r) + T[i+1] * r, narrowed.
         """
         value = tir.name(value)
-        place = tir.name(value >> self._number16(STEP_BITS))
+        entry = tir.name(value >> self._number16(STEP_BITS))
         middle = tir.behind(tables, row * TABLE_ENTRIES + TABLE_ENTRIES // 2)
-        pairs = [self._pair(middle, place, lane) for lane in range(self.lanes)]
+        pairs = [self._pair(middle, entry, lane) for lane in range(self.lanes)]
         order = [tir.integer(lane) for lane in range(self.lanes)]
         both = self._kept(tirx.Shuffle(pairs, order), _WORDS)
         both = tir.name(tirx.reinterpret(f"int16x{2 * self.lanes}", both))
@@ -137,9 +137,9 @@ class NeonIntegers(Integers):
         weighed = self.product(low, before) + self.product(high, after)
         return self._rounded("rshrn", weighed, STEP_BITS)
 
-    def _pair(self, tables: Buffer, place: Expr, lane: int) -> Expr:
-        """The entry at a lane's place and the one behind it, as one int32."""
-        at = tirx.Cast("int32", tir.shuffle(place, [lane]))
+    def _pair(self, tables: Buffer, entry: Expr, lane: int) -> Expr:
+        """The entry at a lane's index and the one behind it, as one int32."""
+        at = tirx.Cast("int32", tir.shuffle(entry, [lane]))
         return tirx.reinterpret("int32", tir.load_vector(tables, at, 2))
 
     def _rounded(self, name: str, value: Expr, bits: int) -> Expr:

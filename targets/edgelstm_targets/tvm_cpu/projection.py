@@ -64,8 +64,8 @@ class Projection:
             for accumulator in range(count):
                 bias = tir.name(tir.load_vector(weights, block + accumulator * width, lanes))
                 for frame in range(len(xs)):
-                    place = (frame * count + accumulator) * lanes
-                    tir.store_vector(sums, place, bias, lanes)
+                    sum_at = (frame * count + accumulator) * lanes
+                    tir.store_vector(sums, sum_at, bias, lanes)
             with tir.loop(section.extent) as k:
                 lines = [
                     tir.name(tir.load_vector(weights, block + offset + k * row + g * width, lanes))
@@ -74,12 +74,12 @@ class Projection:
                 for frame, x in enumerate(xs):
                     factor = tir.name(tir.broadcast(x.element(k), lanes))
                     for line, accumulator in zip(lines, section.accumulators, strict=True):
-                        place = (frame * count + accumulator) * lanes
-                        total = tir.load_vector(sums, place, lanes) + line * factor
-                        tir.store_vector(sums, place, total, lanes)
+                        sum_at = (frame * count + accumulator) * lanes
+                        total = tir.load_vector(sums, sum_at, lanes) + line * factor
+                        tir.store_vector(sums, sum_at, total, lanes)
             start = tir.name(n * (count * width) + shift)
             for frame in range(len(xs)):
                 for accumulator in range(count):
-                    place = (frame * count + accumulator) * lanes
+                    sum_at = (frame * count + accumulator) * lanes
                     at = start + (frame * self.elements + accumulator * width)
-                    tir.store_vector(target, at, tir.load_vector(sums, place, lanes), lanes)
+                    tir.store_vector(target, at, tir.load_vector(sums, sum_at, lanes), lanes)

@@ -207,11 +207,11 @@ class Int8Phase(BytePhase):
         for prepared in order:
             section = prepared.section
             sums = self.section_sums(words, block, part, prepared)
-            for place in zip(section.accumulators, range(len(sums)), strict=True):
-                number = tirx.Cast(f"float32x{units}", sums[place[1]])
+            for pair in zip(section.accumulators, range(len(sums)), strict=True):
+                number = tirx.Cast(f"float32x{units}", sums[pair[1]])
                 if ratio is not None and section.source is Source.X:
                     number = number * tir.constant(2.0**ratio, units)
-                joined[place] = joined[place] + number if place in joined else number
+                joined[pair] = joined[pair] + number if pair in joined else number
             if ratio is None or prepared is order[-1]:
                 scales = beside.scales[prepared.index if ratio is None else -1]
                 for (accumulator, index), number in joined.items():
@@ -228,9 +228,9 @@ class Int8Phase(BytePhase):
                 joined = {}
         return totals
 
-    def tail(self, words: Buffer, block: Expr, section: Section, place: Expr) -> Expr | None:
+    def tail(self, words: Buffer, block: Expr, section: Section, unit_offset: Expr) -> Expr | None:
         """The last group's words, which stand beside the others."""
-        return self.lines.tail(words, block, section, place, self.isa.lanes)
+        return self.lines.tail(words, block, section, unit_offset, self.isa.lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class Int8Layer(Layer):
     def phases(self) -> tuple[Int8Phase, ...]:
         """Phases of packed bytes."""
         kernel, numerics = self.kernel, numerics_of(self.kernel)
-        x_start = lines(_FLOAT_BYTES * kernel.workspace_elements)
+        x_start = lines(_FLOAT_BYTES * kernel.sizes.workspace_elements)
         form = compact_form(kernel)
         vectors = FloatVectors(
             self.memory.work,

@@ -16,7 +16,7 @@ from edgelstm_compiler.ir.ops import Direction
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.blocks_at_once import is_at_once, write_at_once
-from edgelstm_targets.tvm_cpu.cells.body import Places, write_body
+from edgelstm_targets.tvm_cpu.cells.body import UnitMemory, write_body
 from edgelstm_targets.tvm_cpu.cells.floats import FloatNodes
 from edgelstm_targets.tvm_cpu.cells.slots import Slot, UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
@@ -379,10 +379,10 @@ class Layer:
     def commit(self, state: Expr, y_start: Expr) -> None:
         """The new hidden state takes the old one's place, and is an output."""
         memory, hidden = self.memory, self.kernel.op.hidden
-        places = [(memory.states[0], state)]
+        targets = [(memory.states[0], state)]
         if memory.y is not None:
-            places.append((memory.y, y_start))
-        for target, start in places:
+            targets.append((memory.y, y_start))
+        for target, start in targets:
             copy_elements(
                 memory.work, tir.integer(0), target, start, hidden, singly=self.isa.is_bare
             )
@@ -409,11 +409,11 @@ class Layer:
             self.finish(index, functions, sums, block, unit, group, state)
             return
         held = tir.local(len(sums) * lanes)
-        for place, values in enumerate(sums):
-            tir.store_vector(held, place * lanes, values, lanes)
+        for number, values in enumerate(sums):
+            tir.store_vector(held, number * lanes, values, lanes)
         with tir.loop(lanes) as i:
             group = UnitGroup(1, first + i, is_whole=True)
-            own = [tir.name(held[place * lanes + i]) for place in range(len(sums))]
+            own = [tir.name(held[number * lanes + i]) for number in range(len(sums))]
             with nullcontext() if is_whole else tir.when(unit + group.offset < kernel.op.hidden):
                 self.finish(index, functions, own, block, unit, group, state)
 
@@ -447,12 +447,14 @@ class Layer:
         names = kernel.cell.handed
         handed = {name: Slot(memory.work, padded * (1 + i) + first) for i, name in enumerate(names)}
         new_h = Slot(memory.work, first)
-        places = self.places(state + first, count, None if group.is_in_place else new_h, handed)
-        write_body(kernel.cell, index, nodes, sums, places)
+        unit_memory = self.unit_memory(
+            state + first, count, None if group.is_in_place else new_h, handed
+        )
+        write_body(kernel.cell, index, nodes, sums, unit_memory)
 
-    def places(
+    def unit_memory(
         self, at: Expr, count: Expr | None, new_h: Slot | None, handed: Mapping[str, Slot]
-    ) -> Places:
+    ) -> UnitMemory:
         """Memory of a group of units: products still read the old h, other states are in place.
 
         Args:
@@ -467,7 +469,7 @@ class Layer:
             for name, buffer in zip(names, self.memory.states, strict=True)
         }
         new = {names[0]: new_h} if new_h is not None else {}
-        return Places({**states, **handed}, {**states, **handed, **new})
+        return UnitMemory({**states, **handed}, {**states, **handed, **new})
 
 
 def handed_operand(cell: Cell) -> int | None:

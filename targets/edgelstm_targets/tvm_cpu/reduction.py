@@ -81,12 +81,12 @@ def top_k_function(name: str, op: TopKIndices, kind: TensorType) -> Function:
     def body(x: Buffer, y: Buffer) -> None:
         best, last = tir.local(1, dtype), tir.local(1, dtype)
         index, last_index = tir.local(1, "int32"), tir.local(1, "int32")
-        with _rows(kind.shape, op.axis) as (row, at), tir.loop(op.k) as place:
+        with _rows(kind.shape, op.axis) as (row, at), tir.loop(op.k) as rank:
             tir.store(index, 0, tir.integer(-1))
             with tir.loop(kind.shape[op.axis]) as i:
                 value = tir.name(x[at(i)])
                 is_behind = tirx.any(
-                    place == 0,
+                    rank == 0,
                     is_better(last[0], value),
                     tirx.all(tirx.Not(is_better(value, last[0])), i > last_index[0]),
                 )
@@ -96,7 +96,7 @@ def top_k_function(name: str, op: TopKIndices, kind: TensorType) -> Function:
                     tir.store(index, 0, i)
             tir.store(last, 0, best[0])
             tir.store(last_index, 0, index[0])
-            tir.store(y, row(op.k, place), tirx.Cast("int64", index[0]))
+            tir.store(y, row(op.k, rank), tirx.Cast("int64", index[0]))
 
     return tir.define(name, [Parameter("x", dtype), Parameter("y", "int64")], body)
 
@@ -111,14 +111,14 @@ def cum_sum_function(name: str, op: CumSum, kind: TensorType) -> Function:
         with _rows(kind.shape, op.axis) as (_, at):
             tir.store(total, 0, tirx.const(0, dtype))
             with tir.loop(extent) as i:
-                place = tir.name(at(tir.integer(extent - 1) - i if op.is_reverse else i))
-                value = tir.name(x[place])
+                position = tir.name(at(tir.integer(extent - 1) - i if op.is_reverse else i))
+                value = tir.name(x[position])
                 if op.is_exclusive:
-                    tir.store(y, place, total[0])
+                    tir.store(y, position, total[0])
                     tir.store(total, 0, total[0] + value)
                 else:
                     tir.store(total, 0, total[0] + value)
-                    tir.store(y, place, total[0])
+                    tir.store(y, position, total[0])
 
     return tir.define(name, [Parameter("x", dtype), Parameter("y", dtype)], body)
 

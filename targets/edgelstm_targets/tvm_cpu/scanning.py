@@ -1,4 +1,4 @@
-"""The function of a Scan: the functions of its body once a frame, on places that move along."""
+"""The function of a Scan: the functions of its body once a frame, on frames that move along."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tvm import tirx
 
 from edgelstm.signature import TensorSpec
-from edgelstm_compiler.ir.program import Buffer as Place
+from edgelstm_compiler.ir.program import Buffer as ProgramBuffer
 from edgelstm_compiler.ir.program import ScanKernel, Space
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
@@ -41,10 +41,10 @@ def scan_functions(
         given, made, workspace = arguments[:inputs], arguments[inputs:-1], arguments[-1]
         state = tir.behind(workspace, 0)
         scratch = tir.behind(workspace, kernel.state_bytes)
-        for place, spec in enumerate(signature.states):
+        for number, spec in enumerate(signature.states):
             tir.call(
                 f"{name}_copy{spec.nbytes}",
-                tir.address(given[place], 0),
+                tir.address(given[number], 0),
                 tir.address(state, spec.offset_bytes),
             )
         blocks = {Space.WEIGHTS: given[-1], Space.STATE: state, Space.SCRATCH: scratch}
@@ -52,14 +52,14 @@ def scan_functions(
         rows = made[kernel.states :]
         with tir.loop(tirx.const(kernel.length, "int64")) as frame:
 
-            def pointer(place: Place) -> Expr:
-                if place.space in blocks:
-                    return tir.address(blocks[place.space], place.offset_bytes)
-                is_input = place.space is Space.INPUT
+            def pointer(operand: ProgramBuffer) -> Expr:
+                if operand.space in blocks:
+                    return tir.address(blocks[operand.space], operand.offset_bytes)
+                is_input = operand.space is Space.INPUT
                 specs, tensors = (
                     (signature.inputs, frames) if is_input else (signature.outputs, rows)
                 )
-                index = _index(specs, place.offset_bytes)
+                index = _index(specs, operand.offset_bytes)
                 if is_input and index >= kernel.sequences:
                     return tir.address(tensors[index], 0)
                 stride = tirx.const(specs[index].nbytes, "int64")
@@ -67,12 +67,12 @@ def scan_functions(
 
             for planned in steps:
                 turn = [] if planned.arguments is None else [tirx.Cast("int32", frame)]
-                tir.call(planned.symbol, *(pointer(place) for place in planned.places), *turn)
-        for place, spec in enumerate(signature.states):
+                tir.call(planned.symbol, *(pointer(operand) for operand in planned.operands), *turn)
+        for number, spec in enumerate(signature.states):
             tir.call(
                 f"{name}_copy{spec.nbytes}",
                 tir.address(state, spec.offset_bytes),
-                tir.address(made[place], 0),
+                tir.address(made[number], 0),
             )
 
     parameters = [

@@ -209,8 +209,8 @@ class StoredPhase:
                     for i in range(2 if is_pair else 1)
                 ]
                 for gate in range(gates):
-                    place = at + (size * gates * line + part * units) + (k * gates + gate) * line
-                    codes = tirx.Cast(f"int32x{units}", tir.load_vector(pairs, place, units))
+                    offset = at + (size * gates * line + part * units) + (k * gates + gate) * line
+                    codes = tirx.Cast(f"int32x{units}", tir.load_vector(pairs, offset, units))
                     codes = tir.name(codes)
                     for i, factor in enumerate(factors):
                         sums.add(gate, (split + i) % splits, self._nibble(codes, i) * factor)
@@ -306,15 +306,15 @@ class _Sums:
         self._gates, self.splits, self._units = gates, splits, units
         self._buffer = tir.local(gates * splits * units)
         zero = tir.constant(0.0, units)
-        for place in range(gates * splits):
-            gate, split = divmod(place, splits)
+        for index in range(gates * splits):
+            gate, split = divmod(index, splits)
             value = zero if first is None or split else first[gate]
-            tir.store_vector(self._buffer, place * units, value, units)
+            tir.store_vector(self._buffer, index * units, value, units)
 
     def add(self, gate: int, split: int, value: Expr) -> None:
-        place = (gate * self.splits + split) * self._units
-        total = tir.load_vector(self._buffer, place, self._units) + value
-        tir.store_vector(self._buffer, place, total, self._units)
+        offset = (gate * self.splits + split) * self._units
+        total = tir.load_vector(self._buffer, offset, self._units) + value
+        tir.store_vector(self._buffer, offset, total, self._units)
 
     def totals(self) -> list[Expr]:
         """One vector per gate."""

@@ -138,12 +138,12 @@ def name(value: Expr) -> Expr:
     if kind in ("int32", "int64"):
         return builder.bind(value)
     dtype, _, lanes = kind.partition("x")
-    place = local(int(lanes or 1), dtype)
+    variable = local(int(lanes or 1), dtype)
     if not lanes:
-        store(place, 0, value)
-        return place[0]
-    store_vector(place, 0, value, int(lanes))
-    return load_vector(place, 0, int(lanes))
+        store(variable, 0, value)
+        return variable[0]
+    store_vector(variable, 0, value, int(lanes))
+    return load_vector(variable, 0, int(lanes))
 
 
 def call(function: str, *arguments: Expr) -> None:
@@ -168,12 +168,12 @@ def store(buffer: Buffer, index: Expr | int, value: Expr) -> None:
 
 def load_vector(buffer: Buffer, index: Expr | int, lanes: int) -> Expr:
     """`lanes` elements that follow each other."""
-    return buffer[_places(index, lanes)]
+    return buffer[_indices(index, lanes)]
 
 
 def store_vector(buffer: Buffer, index: Expr | int, value: Expr, lanes: int) -> None:
     """Write `lanes` elements that follow each other."""
-    builder.buffer_store(buffer, value, [_places(index, lanes)])
+    builder.buffer_store(buffer, value, [_indices(index, lanes)])
 
 
 def load_masked(buffer: Buffer, index: Expr | int, lanes: int, count: Expr) -> Expr:
@@ -231,7 +231,7 @@ def integer(value: int) -> Expr:
     return tirx.const(value, "int32")
 
 
-def _places(index: Expr | int, lanes: int) -> Expr:
+def _indices(index: Expr | int, lanes: int) -> Expr:
     return tirx.Ramp(index, 1, lanes) if lanes > 1 else index
 
 

@@ -20,7 +20,7 @@ def windows(op: Windows, kind: TensorType) -> Element:
     def element(tensors: Sequence[Expr], indices: Sequence[Expr]) -> Expr:
         batch, positions, channel = indices[0], indices[1 : rank + 1], indices[rank + 1]
         offsets = indices[rank + 2 :]
-        places, is_inside, is_element = [], [], []
+        coordinates, is_inside, is_element = [], [], []
         for s in range(rank):
             extent = kind.shape[s + 2]
             spread = op.spread[s]
@@ -34,8 +34,8 @@ def windows(op: Windows, kind: TensorType) -> Element:
                 at = tirx.truncdiv(at, spread)
             if op.begin[s] or op.end[s]:
                 at = tirx.max(0, tirx.min(at, extent - 1))
-            places.append(at)
-        value = tensors[0][(batch, channel, *places)]
+            coordinates.append(at)
+        value = tensors[0][(batch, channel, *coordinates)]
         if is_element:
             value = tirx.Select(tirx.all(*is_element), value, tirx.const(0, dtype))
         if is_inside:

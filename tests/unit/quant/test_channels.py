@@ -131,7 +131,7 @@ def test_an_offset_is_part_of_the_conversion() -> None:
 
 
 def test_integer_inputs_have_the_offset() -> None:
-    """With integer borders the record says what the numbers stand for: no operator is added."""
+    """With integer inputs and outputs the record tells what they mean: no operator is added."""
     scale, offset = UNITS["barometer"]
     model = CellWeights.normal("LSTM", 6, 16).in_units(scale, offset).model()
     seen, unseen = (np.asarray(walk(500, 6, seed) * scale + offset, np.float32) for seed in (1, 2))

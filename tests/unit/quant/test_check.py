@@ -57,7 +57,7 @@ def test_one_step_is_a_mismatch_in_integers() -> None:
 
 @pytest.mark.parametrize("mode", ["stream", "call"])
 def test_integer_io(mode: str) -> None:
-    """An artifact without floating point passes; its borders stand in the manifest."""
+    """An artifact without floating point passes; its manifest lists integer inputs and outputs."""
     model = stacked_model(steps=None if mode == "stream" else 6, head="sequence")
     given = recordings(step_graph(model, mode), frames=100)
     artifact = compile_model(
@@ -69,6 +69,6 @@ def test_integer_io(mode: str) -> None:
         quantize_options=QuantizeOptions(integer_io=True),
     )
     assert artifact.manifest["check"]["max_error"] == 0.0
-    borders = artifact.manifest["quantization"]["borders"]
-    assert [border["name"] for border in borders] == ["X", "Z"]
+    integer_tensors = artifact.manifest["quantization"]["borders"]
+    assert [tensor["name"] for tensor in integer_tensors] == ["X", "Z"]
     assert all(spec.dtype.value == "i16" for spec in artifact.signature.inputs)

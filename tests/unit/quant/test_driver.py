@@ -107,7 +107,7 @@ def test_auto_needs_recordings_and_a_bound() -> None:
 
 
 def test_integers_outside_tell_the_same_errors() -> None:
-    """With integer borders too, a model says how far it is from float32."""
+    """With integer inputs and outputs too, a model says how far it is from float32."""
     given = recordings(step_graph(MODEL))
     records = [
         compile_model(

@@ -78,16 +78,16 @@ def test_any_chunking(artifacts: dict[str, Artifact], scheme: str, cuts: list[in
 
 
 def test_integer_io_is_the_same_function() -> None:
-    """Without conversions at the borders the same integers come out."""
+    """Without conversions of inputs and outputs the same integers come out."""
     graph = step_graph(stacked_model(steps=None, head="sequence"))
     plain = quantized(graph, Scheme.INT8_FULL)
     options = QuantizeOptions(integer_io=True)
     bare = quantized(graph, Scheme.INT8_FULL, options)
     assert not any(value.type.dtype.is_float for node in bare.graph.nodes for value in node.outputs)
     (recording,) = recordings(graph, 1)
-    border = next(border for border in bare.borders if border.name == "X")
-    assert border.zero_point == 0
-    inverse = (1 / np.array(border.scale)).astype(np.float32)
+    tensor = next(tensor for tensor in bare.integer_tensors if tensor.name == "X")
+    assert tensor.zero_point == 0
+    inverse = (1 / np.array(tensor.scale)).astype(np.float32)
     steps = np.rint(recording["X"] * inverse).astype(np.int16)
     found = Replay(bare.graph).run({"X": steps})["Z"]
     wanted = Replay(plain.graph).run(recording)["Z"]

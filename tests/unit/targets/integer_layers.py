@@ -6,6 +6,7 @@ from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.kernels import DenseKernel
 from edgelstm_compiler.ir.numerics import BytePacking, Integer
 from edgelstm_compiler.ir.program import Program
+from edgelstm_compiler.ir.workspace import workspace_bytes
 from edgelstm_compiler.lowering.compact_layout import form_of
 from edgelstm_compiler.lowering.layer_rows import (
     LayerRows,
@@ -27,6 +28,6 @@ def integer_dense(op, x, w, bias, multiplier, table=None, offset=128) -> Program
     packed = builder.weight(pack_layer(form_of(kernel), kernel.phases, layer))
     place = None if table is None else builder.weight(table)
     target = builder.output(op.dtype, (rows, units))
-    work = builder.temporary((kernel.workspace_bytes,), DType.U8)
+    work = builder.temporary((workspace_bytes(kernel),), DType.U8)
     builder.call(kernel, (source, packed, place), (target,), work)
     return builder.build("call")

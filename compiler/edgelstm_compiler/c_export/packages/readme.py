@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgelstm_compiler.c_export.borders import where_floats_are
+from edgelstm_compiler.c_export.integer_io import where_floats_are
 from edgelstm_compiler.c_export.pieces import Pieces
 from edgelstm_compiler.templates import fill
 

@@ -5,7 +5,7 @@ Source: Zephyr's documentation, "Modules (External projects)" and its CMake exte
 
 from __future__ import annotations
 
-from edgelstm_compiler.c_export.borders import Floats, where_floats_are
+from edgelstm_compiler.c_export.integer_io import Floats, where_floats_are
 from edgelstm_compiler.c_export.packages.readme import TEMPLATES, made_by, memory_table, remarks
 from edgelstm_compiler.c_export.pieces import Pieces
 from edgelstm_compiler.processor import Toolchain

@@ -46,23 +46,23 @@ def unmixed_axes(body: Body, states: int) -> tuple[frozenset[Axis], ...]:
             tied.add((tie.input, tie.input_axis))
             made.add((tie.output, tie.output_axis))
             join((source, tie.input_axis), (at + tie.output, tie.output_axis))
-        for place, number in enumerate(node.inputs):
+        for position, number in enumerate(node.inputs):
             if number is not None:
                 mixed += [
                     (number, axis)
                     for axis in range(types[number].rank)
-                    if (place, axis) not in tied and types[number].shape[axis] > 1
+                    if (position, axis) not in tied and types[number].shape[axis] > 1
                 ]
         mixed += [
-            (at + place, axis)
-            for place, kind in enumerate(outputs)
+            (at + position, axis)
+            for position, kind in enumerate(outputs)
             for axis in range(kind.rank)
-            if (place, axis) not in made
+            if (position, axis) not in made
         ]
         at += len(outputs)
-    for place in range(states):
-        for axis in range(types[place].rank):
-            join((place, axis), (body.outputs[place], axis))
+    for position in range(states):
+        for axis in range(types[position].rank):
+            join((position, axis), (body.outputs[position], axis))
     lost = {find(axis) for axis in mixed}
     classes: dict[Axis, set[Axis]] = {}
     for number, kind in enumerate(types):

@@ -77,7 +77,7 @@ class GatherND(Op):
     """Slices of x at index vectors: the last axis of the indices counts axes of x.
 
     Shapes:
-        x (*batch, *extents), indices (*batch, *places, K) -> (*batch, *places, *extents[K:])
+        x (*batch, *extents), indices (*batch, *positions, K) -> (*batch, *positions, *extents[K:])
     """
 
     batch_axes: int
@@ -117,7 +117,7 @@ class ScatterND(Op):
     """x with slices replaced at index vectors.
 
     Shapes:
-        x (*extents), indices (*places, K), updates (*places, *extents[K:]) -> as x.
+        x (*extents), indices (*positions, K), updates (*positions, *extents[K:]) -> as x.
     """
 
     merge: Merge

@@ -30,7 +30,7 @@ class Transpose(Op):
     ) -> tuple[Tie, ...]:
         """Every axis goes to its new place."""
         del inputs, outputs
-        return tuple(Tie(0, axis, 0, place) for place, axis in enumerate(self.perm))
+        return tuple(Tie(0, axis, 0, position) for position, axis in enumerate(self.perm))
 
 
 @dataclass(frozen=True, slots=True)

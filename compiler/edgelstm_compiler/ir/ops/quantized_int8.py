@@ -59,11 +59,11 @@ class Int8Recurrent(Op):
             raise ValueError(f"{len(inputs)} inputs, expected {INPUTS}")
         as_float = list(inputs[:W_SCALE])
         is_recurrent = self.cell.cell().is_recurrent
-        for place, name in ((W, "W"), (R, "R")) if is_recurrent else ((W, "W"),):
-            weights = as_float[place]
+        for position, name in ((W, "W"), (R, "R")) if is_recurrent else ((W, "W"),):
+            weights = as_float[position]
             if weights is None or weights.dtype is not DType.I8:
                 raise ValueError(f"{name} is {weights}, expected i8")
-            as_float[place] = TensorType(DType.F32, weights.shape)
+            as_float[position] = TensorType(DType.F32, weights.shape)
         outputs = self.cell.infer(as_float)
         x, w = as_float[X], as_float[W]
         assert x is not None

@@ -115,10 +115,10 @@ class IntegerRecurrent(Op):
         as_float[BIAS], as_float[SEQUENCE_LENS] = None, inputs[SEQUENCE_LENS]
         y, *states = self.cell.infer(as_float)
         types = {INITIAL_H + i: dtype for i, dtype in enumerate(self.state_types)}
-        for place, dtype in {**types, P: DType.I16}.items():
-            found = inputs[place]
+        for position, dtype in {**types, P: DType.I16}.items():
+            found = inputs[position]
             if found is not None and found.dtype is not dtype:
-                raise ValueError(f"input {place} is {found}, expected {dtype.value}")
+                raise ValueError(f"input {position} is {found}, expected {dtype.value}")
         count, hidden = self.cell.direction.count, self.cell.hidden
         rows = TensorType(DType.I16, w.shape[:2])
         bias = TensorType(DType.I32, (count, self.accumulators * hidden))

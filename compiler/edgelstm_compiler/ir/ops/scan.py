@@ -85,16 +85,16 @@ class Scan(Op):
             raise ValueError(f"a body with {len(self.body.inputs)} inputs is given {len(inputs)}")
         found = self.body.types()
         behind = self.states + self.sequences
-        for place, (given, wanted) in enumerate(zip(inputs, self.body.inputs, strict=True)):
-            is_sequence = self.states <= place < behind
+        for position, (given, wanted) in enumerate(zip(inputs, self.body.inputs, strict=True)):
+            is_sequence = self.states <= position < behind
             expected = wanted.with_shape((self.length, *wanted.shape)) if is_sequence else wanted
             if given != expected:
-                raise ValueError(f"input {place} of a body is {given}, expected {expected}")
+                raise ValueError(f"input {position} of a body is {given}, expected {expected}")
         outputs = [found[number] for number in self.body.outputs]
-        for place in range(self.states):
-            if outputs[place] != self.body.inputs[place]:
+        for position in range(self.states):
+            if outputs[position] != self.body.inputs[position]:
                 raise ValueError(
-                    f"a body carries {self.body.inputs[place]} and gives {outputs[place]}"
+                    f"a body carries {self.body.inputs[position]} and gives {outputs[position]}"
                 )
         rows = outputs[self.states :]
         return (
@@ -110,19 +110,19 @@ class Scan(Op):
 
         behind = self.states + self.sequences
         ties = [
-            Tie(place, 0, result, 0)
-            for place in range(self.states, behind)
+            Tie(position, 0, result, 0)
+            for position in range(self.states, behind)
             for result in range(self.states, len(outputs))
         ]
         for axes in unmixed_axes(self.body, self.states):
             given = [
-                (place, axis + (self.states <= place < behind))
-                for place, axis in axes
-                if place < len(inputs)
+                (position, axis + (self.states <= position < behind))
+                for position, axis in axes
+                if position < len(inputs)
             ]
             made = [
-                (place, axis + (place >= self.states))
-                for place, number in enumerate(self.body.outputs)
+                (position, axis + (position >= self.states))
+                for position, number in enumerate(self.body.outputs)
                 for own, axis in axes
                 if own == number
             ]

@@ -96,8 +96,8 @@ def find_ranges(graph: StepGraph) -> Ranges:
     starts = np.cumsum([0, *(value.type.size for value in inputs)])
     low, high = (np.zeros(starts[-1], object) for _ in range(2))
     for value, start in zip(inputs, starts, strict=False):
-        place = slice(start, start + value.type.size)
-        low[place], high[place] = _widest(value.type.dtype)
+        span = slice(start, start + value.type.size)
+        low[span], high[span] = _widest(value.type.dtype)
     origins = _origins(graph, inputs, starts)
     for use in uses:
         origin = origins.get(use.value)
@@ -105,10 +105,10 @@ def find_ranges(graph: StepGraph) -> Ranges:
             _restrict(origin, use, low, high)
     found = {}
     for value, start in zip(inputs, starts, strict=False):
-        place = slice(start, start + value.type.size)
+        span = slice(start, start + value.type.size)
         least, most = _widest(value.type.dtype)
-        if (low[place] != least).any() or (high[place] != most).any():
-            ends = _as_input(value.type.dtype, low[place], high[place])
+        if (low[span] != least).any() or (high[span] != most).any():
+            ends = _as_input(value.type.dtype, low[span], high[span])
             found[value] = (ends[0].reshape(value.type.shape), ends[1].reshape(value.type.shape))
     return found
 

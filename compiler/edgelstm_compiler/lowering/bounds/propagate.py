@@ -228,8 +228,8 @@ class Propagation:
 
     def _integer_products(self, node: Node, op: Int8Recurrent) -> Products:
         w, w_scale, inverse, r, r_scale = (
-            None if (value := node.inputs[place]) is None else self._data[value]
-            for place in (W, W_SCALE, X_INVERSE, R, R_SCALE)
+            None if (value := node.inputs[position]) is None else self._data[value]
+            for position in (W, W_SCALE, X_INVERSE, R, R_SCALE)
         )
         assert w is not None
         assert w_scale is not None
@@ -319,8 +319,8 @@ def _moved(
 def _gathered(op: Gather, inputs: Sequence[Interval], shape: tuple[int, ...]) -> Interval:
     """Any element along the axis may be taken."""
     x, indices = inputs
-    place = (*range(op.axis), *range(op.axis + len(indices.shape), len(shape)))
-    extents = [shape[axis] if axis in place else 1 for axis in range(len(shape))]
+    kept = (*range(op.axis), *range(op.axis + len(indices.shape), len(shape)))
+    extents = [shape[axis] if axis in kept else 1 for axis in range(len(shape))]
     low = np.broadcast_to(x.low.min(axis=op.axis).reshape(extents), shape)
     high = np.broadcast_to(x.high.max(axis=op.axis).reshape(extents), shape)
     return Interval(x.dtype, low, high, x.is_safe)

@@ -64,19 +64,19 @@ class ByteTile:
             if vector.rows is not None:
                 tir.store(notes, self.notes + 2 * index + 1, vector.rows)
 
-    def sections_of(self, held: Buffer, place: Expr) -> list[PreparedSection]:
+    def sections_of(self, held: Buffer, position: Expr) -> list[PreparedSection]:
         """The sections of one column with their sums.
 
         Args:
             held: sums of a tile.
-            place: of the column in the tile.
+            position: of the column in the tile.
         """
         lanes = self.phase.units
         found, at = [], 0
         for each in self.sections:
             sums = []
             for _ in each.section.gates:
-                total = tir.load_vector(held, place * self.held_elements + at, lanes)
+                total = tir.load_vector(held, position * self.held_elements + at, lanes)
                 sums.append(tir.name(total))
                 at += lanes
             found.append(
@@ -122,21 +122,23 @@ class ByteTile:
                 assert partial == 1
                 too_much = notes[column * stride + (self.notes + 2 * index)]
                 first = tir.name(zero - tir.broadcast(too_much, lanes))
-            for place in range(gates * partial):
-                at_place = (number * gates * partial + place) * lanes
+            for position in range(gates * partial):
+                at_place = (number * gates * partial + position) * lanes
                 tir.store_vector(sums, at_place, first, lanes)
 
-        def places(column: int, gate: int) -> list[int]:
+        def positions(column: int, gate: int) -> list[int]:
             first = (column * gates + gate) * partial
             return [(first + i) * lanes for i in range(partial)]
 
         def add(
             column: int, gate: int, lines: Sequence[Expr], factors: Sequence[Sequence[Expr]]
         ) -> None:
-            totals = [tir.load_vector(sums, place, lanes) for place in places(column, gate)]
+            totals = [
+                tir.load_vector(sums, position, lanes) for position in positions(column, gate)
+            ]
             totals = product.add_groups(totals, lines, factors)
-            for place, total in zip(places(column, gate), totals, strict=True):
-                tir.store_vector(sums, place, total, lanes)
+            for position, total in zip(positions(column, gate), totals, strict=True):
+                tir.store_vector(sums, position, total, lanes)
 
         def add_groups(vectors: Sequence[Vector], k: Expr, count: int) -> None:
             for first in range(0, count, product.added):
@@ -193,9 +195,11 @@ class ByteTile:
                 )
         for column in range(len(columns)):
             for gate in range(gates):
-                loaded = [tir.load_vector(sums, place, lanes) for place in places(column, gate)]
-                place = column * self.held_elements + at + gate * lanes
-                tir.store_vector(held, place, product.summed(loaded), lanes)
+                loaded = [
+                    tir.load_vector(sums, position, lanes) for position in positions(column, gate)
+                ]
+                position = column * self.held_elements + at + gate * lanes
+                tir.store_vector(held, position, product.summed(loaded), lanes)
 
     def _vector(self, prepared: PreparedSection, column: Expr) -> Vector:
         """The vector of one of the columns."""

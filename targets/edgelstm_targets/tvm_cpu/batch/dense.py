@@ -72,12 +72,12 @@ class BatchDense:
                 weights, at = self.shared, tir.integer(0)
             count = tir.name(kernel.units - first) if kernel.units % lanes else None
 
-            def finish(column: Expr, held: Buffer, place: Expr) -> None:
-                total = tir.load_vector(held, place * tile.held_elements, lanes)
+            def finish(column: Expr, held: Buffer, position: Expr) -> None:
+                total = tir.load_vector(held, position * tile.held_elements, lanes)
                 if isinstance(tile, ByteTile):
                     work = self.work.of(column)
                     own = self._phase(work)
-                    sections = tile.sections_of(held, place)
+                    sections = tile.sections_of(held, position)
                     (total,) = own.sums(self.weights, block, part, sections)
                 value = tir.name(self._outputs(lanes, total))
                 Slot(self.y.of(column), first, count).store(value, lanes)

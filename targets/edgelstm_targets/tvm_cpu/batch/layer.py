@@ -126,20 +126,20 @@ class BatchLayer:
         if isinstance(own, Int8Phase):
             beside = own.beside(self._template.memory.weights, block, part).named()
 
-        def finish(column: Expr, held: Buffer, place: Expr) -> None:
+        def finish(column: Expr, held: Buffer, position: Expr) -> None:
             layer = self.of(column)
             phase = self._phases(layer)[index]
             lanes = phase.units
             weights = layer.memory.weights
             if isinstance(tile, ByteTile):
-                sections = tile.sections_of(held, place)
+                sections = tile.sections_of(held, position)
                 if beside is not None:
                     assert isinstance(phase, Int8Phase)
                     sums = phase.scaled_sums(weights, block, part, sections, beside)
                 else:
                     sums = phase.sums(weights, block, part, sections)
             else:
-                at = place * tile.held_elements
+                at = position * tile.held_elements
                 count = phase.phase.accumulators
                 sums = [
                     tir.name(tir.load_vector(held, at + a * lanes, lanes)) for a in range(count)
@@ -181,7 +181,7 @@ class BatchLayer:
         self, phase: PackedPhase, work: Buffer, operands: dict[Source, Operand | None]
     ) -> tuple[int, ...]:
         """Copy x and h behind each other; where the vector of each section begins."""
-        places = {Source.X: self._layout.x, Source.H: self._layout.h}
+        positions = {Source.X: self._layout.x, Source.H: self._layout.h}
         factors = []
         for section in phase.phase.sections:
             if section.source is Source.RESET_H:
@@ -189,10 +189,12 @@ class BatchLayer:
                 assert at is not None
                 factors.append((1 + at) * self.kernel.padded_hidden)
                 continue
-            operand, place = operands[section.source], places[section.source]
+            operand, position = operands[section.source], positions[section.source]
             assert operand is not None
-            copy_elements(operand.buffer, operand.start, work, tir.integer(place), section.extent)
-            factors.append(place)
+            copy_elements(
+                operand.buffer, operand.start, work, tir.integer(position), section.extent
+            )
+            factors.append(position)
         return tuple(factors)
 
     def _state(self, d: Expr, column: Expr) -> Expr:

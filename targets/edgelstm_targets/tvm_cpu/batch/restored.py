@@ -95,8 +95,8 @@ class RestoredPhase(StoredPhase):
 
             def restore_pair(k: Expr, halves: int) -> None:
                 for gate in range(gates):
-                    place = group + size * gates * width + shift + (k * gates + gate) * width
-                    wide = tirx.Cast(f"int32x{units}", tir.load_vector(pairs, place, units))
+                    offset = group + size * gates * width + shift + (k * gates + gate) * width
+                    wide = tirx.Cast(f"int32x{units}", tir.load_vector(pairs, offset, units))
                     both = tir.name(wide)
                     for half in range(halves):
                         row = first + (2 * k + half)

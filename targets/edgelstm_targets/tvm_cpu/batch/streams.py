@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgelstm_compiler.ir.columns import lines, odd_lines
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
-from edgelstm_compiler.ir.program import Buffer as Place
+from edgelstm_compiler.ir.program import Buffer as ProgramBuffer
 from edgelstm_compiler.ir.program import Call, Program, Space
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
@@ -26,13 +26,13 @@ class PlannedCall:
     Args:
         call: the call.
         symbol: its function.
-        places: what that is given.
+        operands: what that is given.
         arguments: of a recurrent kernel: which buffers there are.
     """
 
     call: Call
     symbol: str
-    places: tuple[Place, ...]
+    operands: tuple[ProgramBuffer, ...]
     arguments: Arguments | None
 
 
@@ -116,23 +116,23 @@ def stream_frame(
             Space.OUTPUT: (columns, block.output_at),
         }
 
-        def pointer(place: Place, column: Expr | None = None) -> Expr:
-            buffer, start = starts[place.space]
-            at = start + place.offset_bytes
-            if column is not None and place.space is Space.STATE:
+        def pointer(operand: ProgramBuffer, column: Expr | None = None) -> Expr:
+            buffer, start = starts[operand.space]
+            at = start + operand.offset_bytes
+            if column is not None and operand.space is Space.STATE:
                 return tir.address(buffer, offsets[column] + at)
-            if column is not None and place.space is not Space.WEIGHTS:
+            if column is not None and operand.space is not Space.WEIGHTS:
                 return tir.address(buffer, column * block.stride_bytes + at)
             return tir.address(buffer, at)
 
         for planned, symbol in zip(calls, batched, strict=True):
             if symbol is not None:
                 own = _without_workspace(planned)
-                shown = [pointer(place) for place in own]
+                shown = [pointer(operand) for operand in own]
                 tir.call(symbol, *shown, tir.address(work, 0), tir.address(offsets, 0), count)
                 continue
             with tir.loop(count) as column:
-                pointers = [pointer(place, column) for place in planned.places]
+                pointers = [pointer(operand, column) for operand in planned.operands]
                 turn = [] if planned.arguments is None else [tir.integer(0)]
                 tir.call(planned.symbol, *pointers, *turn)
 
@@ -162,7 +162,7 @@ def _of_streams(
 ) -> RecurrentOfStreams | DenseOfStreams | None:
     """The kernel of many columns of a call, if it has one."""
     kernel, arguments, own = planned.call.kernel, planned.arguments, _without_workspace(planned)
-    kinds = tuple(_KINDS.get(place.space, Kind.COLUMN) for place in own)
+    kinds = tuple(_KINDS.get(operand.space, Kind.COLUMN) for operand in own)
     if isinstance(kernel, DenseKernel):
         x, _, *tables, y = kinds
         if (x, y) != (Kind.COLUMN, Kind.COLUMN):
@@ -175,6 +175,6 @@ def _of_streams(
     return RecurrentOfStreams(kernel, arguments, kinds, stride_bytes)
 
 
-def _without_workspace(planned: PlannedCall) -> tuple[Place, ...]:
+def _without_workspace(planned: PlannedCall) -> tuple[ProgramBuffer, ...]:
     """What single steps are given, but their workspace, which is the last."""
-    return planned.places[:-1] if planned.call.workspace is not None else planned.places
+    return planned.operands[:-1] if planned.call.workspace is not None else planned.operands

@@ -161,9 +161,9 @@ class FloatTile:
         bases = [tir.name(column * stride) for column in columns]
         for run in self.runs:
             self._write_run(run, weights, tir.name(block + run.offset + shift), bases, sums)
-        for place in range(count * size):
-            value = tir.load_vector(sums, place * lanes, lanes)
-            tir.store_vector(held, place * lanes, value, lanes)
+        for position in range(count * size):
+            value = tir.load_vector(sums, position * lanes, lanes)
+            tir.store_vector(held, position * lanes, value, lanes)
 
     def _write_run(
         self, run: Run, weights: Buffer, start: Expr, bases: Sequence[Expr], sums: Buffer
@@ -181,8 +181,8 @@ class FloatTile:
             return tir.name(tir.broadcast(element, lanes))
 
         def add(column: int, gate: int, value: Expr) -> None:
-            place = (column * count + run.accumulators[gate]) * lanes
-            tir.store_vector(sums, place, tir.load_vector(sums, place, lanes) + value, lanes)
+            position = (column * count + run.accumulators[gate]) * lanes
+            tir.store_vector(sums, position, tir.load_vector(sums, position, lanes) + value, lanes)
 
         def row(k: Expr) -> None:
             # The fewer of the two stay in registers; where registers are few, the factors.

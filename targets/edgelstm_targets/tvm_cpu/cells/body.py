@@ -34,7 +34,7 @@ class Numerics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class UnitMemory:
     """Where a block of units keeps what its cell remembers.
 
     Args:
@@ -47,7 +47,7 @@ class Places:
 
 
 def write_body(
-    cell: Cell, index: int, numerics: Numerics, sums: Sequence[Any], places: Places
+    cell: Cell, index: int, numerics: Numerics, sums: Sequence[Any], memory: UnitMemory
 ) -> None:
     """Write one phase of a cell.
 
@@ -56,14 +56,14 @@ def write_body(
         index: of the phase.
         numerics: how nodes are written.
         sums: of the phase, in order.
-        places: memory of the block's units.
+        memory: memory of the block's units.
     """
     phase, units = cell.phases[index], cell.unit_values
     values: dict[str, Any] = {
         total.name: numerics.total(value) for total, value in zip(phase.sums, sums, strict=True)
     }
     for name in cell.reads(phase):
-        values[name] = numerics.load(places.old[name], is_unit=name in units)
+        values[name] = numerics.load(memory.old[name], is_unit=name in units)
     uses, shared = phase.uses, set[str]()
 
     def read(name: str) -> Any:
@@ -76,7 +76,7 @@ def write_body(
         if isinstance(statement, Store):
             target = statement.target
             value = read(statement.value)
-            numerics.store(places.new[target], value, is_unit=target in units)
+            numerics.store(memory.new[target], value, is_unit=target in units)
             continue
         name, node = statement.name, statement.node
         result = getattr(numerics, node.method)(node, *map(read, node.operands))

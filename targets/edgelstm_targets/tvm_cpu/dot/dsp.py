@@ -61,11 +61,11 @@ class _Pairs(ScalarProduct):
 class DspPairs(_Pairs):
     """For all vectors: bytes widened to 16 bits, 5 instructions for 4 products."""
 
-    def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Sequence[Expr]) -> None:
         """The even elements, then the odd ones."""
         a0, a1, a2, a3 = values
-        tir.store(target, place, _pair(a0, a2))
-        tir.store(target, place + 1, _pair(a1, a3))
+        tir.store(target, target_start, _pair(a0, a2))
+        tir.store(target, target_start + 1, _pair(a1, a3))
 
     def add(self, total: Expr, word: Expr, factors: Sequence[Expr]) -> Expr:
         """Two pairs of products."""
@@ -85,12 +85,12 @@ class DspBytes(_Pairs):
 
     scale_bits: ClassVar[int] = 8
 
-    def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Sequence[Expr]) -> None:
         """The odd elements, then the even ones less them."""
         a0, a1, a2, a3 = values
         scale = tir.integer(256)
-        tir.store(target, place, _pair(a1, a3))
-        tir.store(target, place + 1, _pair(a0 * scale - a1, a2 * scale - a3))
+        tir.store(target, target_start, _pair(a1, a3))
+        tir.store(target, target_start + 1, _pair(a0 * scale - a1, a2 * scale - a3))
 
     def add(self, total: Expr, word: Expr, factors: Sequence[Expr]) -> Expr:
         """Two pairs of products."""

@@ -39,7 +39,7 @@ class Multiply(ScalarProduct):
         """As many as one address reaches."""
         return max(1, _NEAR // (gates * K_GROUP))
 
-    def place(self, first: int, group: Expr, extent: int) -> Expr:
+    def group_start(self, first: int, group: Expr, extent: int) -> Expr:
         """The last group first."""
         return self.start(first, extent) - (group + 1) * K_GROUP
 
@@ -51,10 +51,10 @@ class Multiply(ScalarProduct):
         """
         return first + -(-extent // K_GROUP) * K_GROUP
 
-    def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Sequence[Expr]) -> None:
         """In order."""
         for i, value in enumerate(values):
-            tir.store(target, place + i, tirx.Cast(self.stored, value))
+            tir.store(target, target_start + i, tirx.Cast(self.stored, value))
 
     def counted(self, values: Sequence[Expr]) -> Expr:
         """All of them."""

@@ -51,11 +51,11 @@ class NeonDigits(DotProduct):
         """A register of words."""
         return _WORDS
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """Digits, and what is missing."""
         rounded = (values + self._number(128)) >> self._number(8)
         high = tirx.min(rounded, self._number(127))
-        first = place * 2
+        first = target_start * 2
         self.put(target, first, high)
         self.put(target, first + LANES, values)
         behind = first + self._row(extent)

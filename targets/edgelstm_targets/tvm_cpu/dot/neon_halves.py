@@ -61,13 +61,13 @@ class NeonWidening(DotProduct):
         word = _BYTES[self.read_as]
         return Vector(tir.flat(work.data, self.read_as), start * self.copies // word, None)
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """Each group as often as needed."""
         del extent
         narrow = tir.name(tirx.Cast(f"{self.stored}x{LANES}", values))
         for group in range(0, LANES, K_GROUP):
             order = [group + k for k in range(K_GROUP)] * self.copies
-            at = (place + group) * self.copies
+            at = (target_start + group) * self.copies
             tir.store_vector(target, at, tir.shuffle(narrow, order), K_GROUP * self.copies)
 
     def repeated(self, vector: Vector, group: Expr, count: int) -> list[Expr]:

@@ -28,10 +28,10 @@ class NeonWords(DotProduct):
         """A register of words."""
         return _WORDS
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """One byte each."""
         del extent
-        self.put(target, place, values)
+        self.put(target, target_start, values)
 
     def factors_of(self, vector: Vector, group: Expr, count: int) -> list[list[Expr]]:
         """The words."""

@@ -82,12 +82,12 @@ class DotProduct:
         """Groups of four whose factors are read at once."""
         return 1
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """Write LANES elements.
 
         Args:
             target: memory as `stored`.
-            place: where they are to stand.
+            target_start: where they are to stand.
             values: int32; zeros beyond the vector's end.
             extent: of the whole vector.
         """
@@ -196,9 +196,9 @@ class DotProduct:
         del extent
         return work, start
 
-    def put(self, target: Buffer, place: Expr, values: Expr) -> None:
+    def put(self, target: Buffer, target_start: Expr, values: Expr) -> None:
         """Write the low bits of LANES elements."""
-        tir.store_vector(target, place, tirx.Cast(f"{self.stored}x{LANES}", values), LANES)
+        tir.store_vector(target, target_start, tirx.Cast(f"{self.stored}x{LANES}", values), LANES)
 
     def spread(self, word: Expr) -> Expr:
         """A word in every lane."""

@@ -73,7 +73,7 @@ class ScalarProduct:
         """How often the inner loop runs."""
         return tir.integer(count)
 
-    def place(self, first: int, group: Expr, extent: int) -> Expr:
+    def group_start(self, first: int, group: Expr, extent: int) -> Expr:
         """Where a group stands: the vector of `extent` elements has memory from `first` on."""
         del extent
         return first + group * self.stored_per_group
@@ -83,7 +83,7 @@ class ScalarProduct:
         del extent
         return first
 
-    def arrange(self, target: Buffer, place: Expr, values: Sequence[Expr]) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Sequence[Expr]) -> None:
         """Write a group of a vector, given as int32."""
         raise NotImplementedError
 
@@ -129,7 +129,7 @@ class ScalarProduct:
             ]
             if self.is_counted:
                 tir.store(total, 0, total[0] + self.counted(values))
-            self.arrange(target, self.place(first, group, extent), values)
+            self.arrange(target, self.group_start(first, group, extent), values)
 
         whole, rest = divmod(extent, size)
         if whole > 1:

@@ -22,10 +22,10 @@ class Singles(DotProduct):
     read_as: ClassVar[str] = "int16"
     temporaries: ClassVar[int] = 4
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """In order."""
         del extent
-        self.put(target, place, values)
+        self.put(target, target_start, values)
 
     def factors(self, vector: Vector, group: Expr) -> list[Expr]:
         """Four elements."""

@@ -21,10 +21,10 @@ class X86Bytes(DotProduct):
     stored: ClassVar[str] = "int8"
     splits_chains: ClassVar[bool] = True
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """One byte each."""
         del extent
-        self.put(target, place, values)
+        self.put(target, target_start, values)
 
     def factors(self, vector: Vector, group: Expr) -> list[Expr]:
         """The word."""

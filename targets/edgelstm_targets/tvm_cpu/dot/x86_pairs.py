@@ -26,11 +26,11 @@ class X86Pairs(DotProduct):
     stored: ClassVar[str] = "int16"
     temporaries: ClassVar[int] = 4
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """The even elements of each group first, as the weights' bytes are taken apart."""
         del extent
         order = [4 * group + k for group in range(LANES // 4) for k in (0, 2, 1, 3)]
-        self.put(target, place, tir.shuffle(values, order))
+        self.put(target, target_start, tir.shuffle(values, order))
 
     def factors(self, vector: Vector, group: Expr) -> list[Expr]:
         """The even and the odd elements."""

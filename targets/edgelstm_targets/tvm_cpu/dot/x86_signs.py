@@ -46,12 +46,12 @@ class X86Signs(DotProduct):
         """Their sum."""
         return total
 
-    def arrange(self, target: Buffer, place: Expr, values: Expr, extent: int) -> None:
+    def arrange(self, target: Buffer, target_start: Expr, values: Expr, extent: int) -> None:
         """Magnitudes, and masks from the signs."""
         zero = tir.constant(0, LANES, "int32")
-        self.put(target, place, tirx.max(values, zero - values))
+        self.put(target, target_start, tirx.max(values, zero - values))
         sign = values >> tir.constant(31, LANES, "int32")
-        behind = place + self.masks(0, extent)
+        behind = target_start + self.masks(0, extent)
         self.put(target, behind, sign ^ tir.constant(-128, LANES, "int32"))
 
     def factors(self, vector: Vector, group: Expr) -> list[Expr]:

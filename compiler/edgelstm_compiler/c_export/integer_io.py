@@ -1,4 +1,4 @@
-"""What the numbers at the borders of a model mean, and where floating point is left."""
+"""What the numbers at inputs and outputs of a model mean, and where floating point is left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Floats(Enum):
     """Where the exported code computes in floating point."""
 
     NOWHERE = "Floating point: none at all."
-    BORDERS = (
+    CONVERSIONS = (
         "Floating point: only where inputs and outputs are converted; in between all is whole\n"
         "   numbers, the same bits on every processor. compile --integer-io leaves these out too."
     )
@@ -29,8 +29,8 @@ class Floats(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
-    """An input or output in whole numbers: value = (number - zero_point) * scale + offset.
+class IntegerTensor:
+    """An input or output in integers: value = (number - zero_point) * scale + offset.
 
     Args:
         scale: of all elements, or one of each along the last axis.
@@ -49,11 +49,11 @@ class Border:
         return np.asarray(np.clip(numbers, _LOWEST, _HIGHEST), np.int16)
 
 
-def borders(artifact: Artifact) -> dict[str, Border]:
-    """Inputs and outputs that are handed over in whole numbers, by name."""
+def integer_tensors(artifact: Artifact) -> dict[str, IntegerTensor]:
+    """Inputs and outputs that are handed over in integers, by name."""
     record = artifact.manifest.get("quantization") or {}
     return {
-        str(entry["name"]): Border(
+        str(entry["name"]): IntegerTensor(
             tuple(map(float, entry["scale"])),
             int(entry["zero_point"]),
             tuple(map(float, entry.get("offset", ()))),
@@ -63,7 +63,7 @@ def borders(artifact: Artifact) -> dict[str, Border]:
 
 
 def is_exact(artifact: Artifact) -> bool:
-    """Whether every processor computes the same bits: whole numbers between the borders."""
+    """Whether every processor computes the same bits: integers between inputs and outputs."""
     record = artifact.manifest.get("quantization")
     if record is None:
         return False
@@ -80,12 +80,12 @@ def where_floats_are(artifact: Artifact) -> Floats:
         return Floats.THROUGHOUT
     signature = artifact.signature
     specs = (*signature.inputs, *signature.outputs)
-    return Floats.BORDERS if any(spec.dtype.is_float for spec in specs) else Floats.NOWHERE
+    return Floats.CONVERSIONS if any(spec.dtype.is_float for spec in specs) else Floats.NOWHERE
 
 
 def physical_signature(artifact: Artifact) -> Signature:
-    """The signature with float32 at the borders in whole numbers: what recordings hold."""
-    found = borders(artifact)
+    """The signature with float32 for integer inputs and outputs: what recordings hold."""
+    found = integer_tensors(artifact)
     inputs = tuple(
         replace(spec, dtype=DType.F32) if spec.name in found else spec
         for spec in artifact.signature.inputs
@@ -95,7 +95,7 @@ def physical_signature(artifact: Artifact) -> Signature:
 
 def to_numbers(artifact: Artifact, frames: Mapping[str, Array]) -> dict[str, Array]:
     """Frames in the model's units as the code takes them."""
-    found = borders(artifact)
+    found = integer_tensors(artifact)
     return {
         name: found[name].to_numbers(values) if name in found else values
         for name, values in frames.items()
