@@ -88,9 +88,6 @@ class Lane:
         model = self.model
         self._named = NamedOutputs(model.signature, model.description)
         self.identity = model_identity(model, self._named)
-        self._feeder = Feeder(
-            model.session(), self.options.policy, self.counters, self.options.reset_every
-        )
         self._ordering = Ordering(self.counters)
         if self.options.sensors:
             if self.options.rate_hz is None:
@@ -108,6 +105,10 @@ class Lane:
         recipe = recipe_of_model(self.options.time, model)
         if recipe is not None and (recipe.has_phases or recipe.alarms):
             self._decoder = LaneDecoder(recipe, model, self.name, self._rate_of_predictions())
+        # The session comes last: what is refused above has none to close.
+        self._feeder = Feeder(
+            model.session(), self.options.policy, self.counters, self.options.reset_every
+        )
 
     @property
     def decoder(self) -> LaneDecoder | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -106,8 +106,10 @@ class LiveSource(Protocol):
         """Share of a recording that has been read; None of what has no end."""
         ...
 
-    def blocks(self) -> AsyncIterator[Delivery | Event]:
+    def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes, in its order; connections that break are made anew here.
+
+        Whoever reads it closes it, and closing it leaves nothing open.
 
         Raises:
             RecordingError: the source cannot be used at all.

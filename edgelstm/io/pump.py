@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field, replace
 
 from edgelstm.errors import OutputError
@@ -145,14 +146,14 @@ class Pump:
             return self.counters(self._stream_name(source, stream))
 
         inlet = Inlet(index, self.options.queue_samples, policy, self._ready, counters)
-        blocks = source.blocks()
-        async for item in blocks:
-            if isinstance(item, Event):
-                self.tell(item)
-                if item.kind == "connected again":
-                    counters("").noted["reconnects"] += 1
-            else:
-                await inlet.put(item)
+        async with aclosing(source.blocks()) as blocks:
+            async for item in blocks:
+                if isinstance(item, Event):
+                    self.tell(item)
+                    if item.kind == "connected again":
+                        counters("").noted["reconnects"] += 1
+                else:
+                    await inlet.put(item)
 
     async def _consume(self) -> None:
         pace = Pace()
@@ -189,10 +190,13 @@ class Pump:
         lane = self.make_lane(name, source.is_replay, self.counters(name))
         lane.last_arrival = time.monotonic()
         store = self.store
-        checkpoint = None if store is None else await store.resume(name)
-        if checkpoint is not None:
-            text = lane.resume(checkpoint)
-            self.tell(self._event(lane, "resumed", text))
+        with ExitStack() as unless_it_goes:
+            unless_it_goes.callback(lane.close)
+            checkpoint = None if store is None else await store.resume(name)
+            if checkpoint is not None:
+                text = lane.resume(checkpoint)
+                self.tell(self._event(lane, "resumed", text))
+            unless_it_goes.pop_all()
         self.lanes[name] = lane
         return lane
 

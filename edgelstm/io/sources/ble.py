@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, Protocol
 
 from edgelstm.errors import RecordingError
@@ -140,7 +141,7 @@ class BleSource(Sensor):
                 "ble:AA:BB:CC:DD:EE:FF?characteristic=UUID&format=struct:<6h"
             )
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes; a device that goes out of reach is connected to again."""
         backoff, times, is_said = Backoff(), 0, False
         while True:
@@ -153,12 +154,13 @@ class BleSource(Sensor):
                 await asyncio.sleep(backoff.next())
                 continue
             times, is_said = times + 1, True
-            yield connected(self.name, self._address, times)
             reason = "the device is gone"
             try:
-                async for item in self._notifications(link):
-                    backoff.reset()
-                    yield item
+                yield connected(self.name, self._address, times)
+                async with aclosing(self._notifications(link)) as notifications:
+                    async for item in notifications:
+                        backoff.reset()
+                        yield item
             except OSError as exc:
                 reason = str(exc)
             finally:
@@ -167,7 +169,7 @@ class BleSource(Sensor):
             yield disconnected(self.name, self._address, reason)
             await asyncio.sleep(backoff.next())
 
-    async def _notifications(self, link: Link) -> AsyncIterator[Delivery]:
+    async def _notifications(self, link: Link) -> AsyncGenerator[Delivery, None]:
         queue: asyncio.Queue[tuple[bytes, float] | None] = asyncio.Queue()
         lost = 0
 

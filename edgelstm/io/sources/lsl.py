@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,7 @@ from edgelstm.io.sources.threads import ThreadReader
 
 _LOOK_S = 1.0
 _WAIT_S = 0.2
+_ANSWER_S = 10.0
 _MOST_SAMPLES = 1024
 _KEYS = ("name", "type", "source_id", "hostname", "uid")
 
@@ -60,47 +62,44 @@ class LslSource(Sensor):
         options.finish()
         self._wanted = wanted
         self._pylsl = load_extra("pylsl", "lsl", "LSL streams")
-        self._inlet: Any = None
         self._channels = Channels(())
         self._next = 0
         self._is_gap = False
-        self._times = 0
         self._shift = 0.0
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes; a stream that goes away is looked for again."""
-        try:
-            reader: ThreadReader[Delivery | Event] = ThreadReader(self._read, f"lsl {self.name}")
-            async for item in reader.items():
+        reader: ThreadReader[Delivery | Event] = ThreadReader(self._read(), f"lsl {self.name}")
+        async with aclosing(reader.items()) as items:
+            async for item in items:
                 yield item
-        finally:
-            inlet, self._inlet = self._inlet, None
-            if inlet is not None:
+
+    def _read(self) -> Generator[Delivery | Event | None, None, None]:
+        """What comes, in the reader's thread; None while nothing does."""
+        times = 0
+        while True:
+            inlet = self._connect()
+            if inlet is None:
+                yield None
+                continue
+            times += 1
+            try:
+                yield connected(self.name, self._address, times)
+                while True:
+                    yield self._pull(inlet)
+            except self._pylsl.util.LostError as exc:
+                self._is_gap = True
+                yield disconnected(self.name, self._address, str(exc) or "the stream is gone")
+            finally:
                 inlet.close_stream()
 
-    def _read(self) -> Delivery | Event:
-        """The next samples; in the reader's thread."""
-        while True:
-            if self._inlet is None:
-                if self._connect():
-                    self._times += 1
-                    return connected(self.name, self._address, self._times)
-                continue
-            try:
-                delivery = self._pull()
-            except self._pylsl.util.LostError as exc:
-                self._inlet = None
-                self._is_gap = True
-                return disconnected(self.name, self._address, str(exc) or "the stream is gone")
-            if delivery is not None:
-                return delivery
-
-    def _connect(self) -> bool:
+    def _connect(self) -> Any | None:
+        """The stream as it begins to come; None while there is none."""
         lsl = self._pylsl
         predicate = " and ".join(f"{key}={_quoted(value)}" for key, value in self._wanted.items())
         found = lsl.resolve_bypred(predicate, 1, _LOOK_S)
         if not found:
-            return False
+            return None
         info = found[0]
         if info.channel_format() == lsl.cf_string:
             raise RecordingError(f"{self._address.shown}: the stream holds text, not numbers")
@@ -108,8 +107,11 @@ class LslSource(Sensor):
         if self._is_dejittered:
             flags |= lsl.proc_dejitter
         inlet = lsl.StreamInlet(info, max_buflen=60, recover=False, processing_flags=flags)
-        inlet.open_stream(10.0)
-        full = inlet.info(10.0)
+        try:
+            inlet.open_stream(_ANSWER_S)
+            full = inlet.info(_ANSWER_S)
+        except (lsl.util.TimeoutError, lsl.util.LostError):
+            return None  # it went away while it was found
         names = self._columns or _labels(full)
         has_names = len(names) == full.channel_count()
         if self._columns and not has_names:
@@ -121,13 +123,11 @@ class LslSource(Sensor):
         self._channels = Channels(names if has_names else tuple(map(str, range(count))), has_names)
         if not self._has_backlog:
             inlet.flush()
-        self._inlet = inlet
         # Stamps are by the library's clock, which is the monotonic one with another zero.
         self._shift = time.monotonic() - lsl.local_clock()
-        return True
+        return inlet
 
-    def _pull(self) -> Delivery | None:
-        inlet = self._inlet
+    def _pull(self, inlet: Any) -> Delivery | None:
         first, stamp = inlet.pull_sample(_WAIT_S)
         if first is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
@@ -58,7 +58,7 @@ class MqttSource(Sensor):
         if not self.is_many:
             self._readers[self._broker.topic] = self._format.reader()
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes; a connection that breaks is made anew."""
         backoff, times, is_connected = Backoff(), 0, False
         broker = self._broker

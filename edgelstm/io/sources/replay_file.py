@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import ExitStack, aclosing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,25 +87,25 @@ class ReplayFile:
             return None
         return min(self._done / self._source.total, 1.0)
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """All samples, once or as often as asked for."""
-        deliveries = self._deliveries()
         pace = _Pace(self._speed, self._context.rate_hz) if self._is_realtime else None
-        reader = ThreadReader(lambda: next(deliveries, None), f"replay {self.name}")
-        async for delivery, done in reader.items():
-            block = delivery.block
-            if pace is None or block is None:
-                self._done = done
-                now = time.monotonic()
-                yield delivery if block is None else _arrived(delivery, block, now)
-                continue
-            before, played = self._done, 0
-            async for part in pace.parts(block):
-                played += len(part)
-                self._done = before + (done - before) * played / len(block)
-                yield dataclasses.replace(delivery, block=part)
+        reader = ThreadReader(self._deliveries(), f"replay {self.name}")
+        async with aclosing(reader.items()) as items:
+            async for delivery, done in items:
+                block = delivery.block
+                if pace is None or block is None:
+                    self._done = done
+                    now = time.monotonic()
+                    yield delivery if block is None else _arrived(delivery, block, now)
+                    continue
+                before, played = self._done, 0
+                async for part in pace.parts(block):
+                    played += len(part)
+                    self._done = before + (done - before) * played / len(block)
+                    yield dataclasses.replace(delivery, block=part)
 
-    def _deliveries(self) -> Iterator[tuple[Delivery, int]]:
+    def _deliveries(self) -> Generator[tuple[Delivery, int], None, None]:
         first, shift = 0, 0.0
         for _ in range(self._repeat):
             end = shift

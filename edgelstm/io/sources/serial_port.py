@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from edgelstm.errors import RecordingError
@@ -65,7 +65,7 @@ class SerialSource(Sensor):
         if not address.path:
             raise RecordingError(f"{address.text}: name the port, as in serial:/dev/ttyUSB0")
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes; a port that goes away is opened again when it is back."""
         loop = asyncio.get_running_loop()
         backoff, times, is_said = Backoff(), 0, False
@@ -82,9 +82,9 @@ class SerialSource(Sensor):
                 continue
             times, is_said = times + 1, True
             backoff.reset()
-            yield connected(self.name, self._address, times)
             reason = ""
             try:
+                yield connected(self.name, self._address, times)
                 await self._begin(port, loop)
                 while True:
                     await _readable(port.fileno(), loop)

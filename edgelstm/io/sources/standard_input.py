@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import Address, Options
@@ -15,6 +17,8 @@ from edgelstm.io.sources.reading import Format, Sensor
 from edgelstm.io.sources.threads import ThreadReader
 
 _CHUNK = 65536
+_LOOK_S = 0.2
+"""A reader that waits looks so often whether anybody still reads."""
 
 
 def open_source(address: Address, context: SourceContext) -> StandardInput:
@@ -45,16 +49,24 @@ class StandardInput(Sensor):
             raise RecordingError("standard input is closed: name another source, --input")
         self._descriptor = sys.stdin.fileno()
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes, until the writer closes."""
         self._reader.wire.begin(is_cut=False)
 
-        def read() -> tuple[bytes, float] | None:
-            data = os.read(self._descriptor, _CHUNK)
-            return (data, time.monotonic()) if data else None
-
-        async for data, now in ThreadReader(read, "standard input").items():
-            yield self._reader.feed(data, now)
+        async with aclosing(ThreadReader(self._read(), "standard input").items()) as items:
+            async for data, now in items:
+                yield self._reader.feed(data, now)
         # The last line needs no end.
         yield self._reader.feed(b"\n", time.monotonic())
         yield self._reader.end()
+
+    def _read(self) -> Generator[tuple[bytes, float] | None, None, None]:
+        while True:
+            # What comes behind the end of the run is for whoever reads next; Windows cannot ask.
+            if os.name == "posix" and not select.select([self._descriptor], [], [], _LOOK_S)[0]:
+                yield None
+                continue
+            data = os.read(self._descriptor, _CHUNK)
+            if not data:
+                return
+            yield data, time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import Address, Options
@@ -56,7 +56,7 @@ class TcpClient(Sensor):
         if not address.host or address.port is None:
             raise RecordingError(f"{address.text}: name the server, as in tcp://192.168.1.7:9000")
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes."""
         backoff, times, is_said = Backoff(), 0, False
         while True:
@@ -72,10 +72,10 @@ class TcpClient(Sensor):
                 await asyncio.sleep(backoff.next())
                 continue
             times, is_said = times + 1, True
-            yield connected(self.name, self._address, times)
             self._reader.wire.begin(is_cut=False)
             reason = "the server closed the connection"
             try:
+                yield connected(self.name, self._address, times)
                 while data := await reader.read(_CHUNK):
                     backoff.reset()
                     yield self._reader.feed(data, time.monotonic())
@@ -108,28 +108,40 @@ class TcpServer(Sensor):
         self._format = Format(options, context)
         self._numbering = self._format.reader().numbering
         options.finish()
-        self._clients = 0
         self._queue: asyncio.Queue[Delivery | Event] = asyncio.Queue(_AHEAD)
+        self._served: set[asyncio.Task[None]] = set()
         if address.port is None:
             raise RecordingError(f"{address.text}: name the port, as in tcp://:9000?listen=yes")
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes."""
         try:
             server = await asyncio.start_server(
-                self._serve, self._address.host or None, self._address.port, limit=_CHUNK
+                self._accept, self._address.host or None, self._address.port, limit=_CHUNK
             )
         except OSError as exc:
             raise RecordingError(f"cannot listen at {self._address.shown}: {exc}") from exc
         async with server:
-            while True:
-                yield await self._queue.get()
+            try:
+                while True:
+                    yield await self._queue.get()
+            finally:
+                # Since Python 3.12 a server ends only when its connections have.
+                server.close()
+                for task in self._served:
+                    task.cancel()
+                await asyncio.gather(*self._served, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._clients >= self._most:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._served) >= self._most:
             writer.close()
             return
-        self._clients += 1
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = str(writer.get_extra_info("peername", ("?",))[0])
         mine = Reader(self._format.make_wire(), self._numbering)
         mine.wire.begin(is_cut=False)
@@ -140,8 +152,5 @@ class TcpServer(Sensor):
                 await self._queue.put(mine.feed(data, time.monotonic()))
         except OSError as exc:
             reason = str(exc)
-        finally:
-            self._clients -= 1
-            writer.close()
         await self._queue.put(mine.end())
         await self._queue.put(Event(self.name, time.time(), "disconnected", f"{peer}: {reason}"))

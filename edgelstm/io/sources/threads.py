@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Generator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -12,56 +13,63 @@ Item = TypeVar("Item")
 AHEAD = 64
 """Items that a thread may be ahead of the loop."""
 
+END_S = 1.0
+"""A thread that waits for a byte that never comes ends with the program."""
+
 
 class ThreadReader(Generic[Item]):
-    """Calls a function that blocks, again and again.
+    """Runs a generator that blocks, in a thread that begins and closes it.
+
+    What the generator holds open is closed in that thread, as soon as nobody reads on.
 
     Args:
-        read: gives the next item, or None at the end; called in the thread.
+        source: gives the items; None where it only looks whether it should go on.
         name: of the thread.
     """
 
-    def __init__(self, read: Callable[[], Item | None], name: str) -> None:
-        self._read = read
+    def __init__(self, source: Generator[Item | None, None, None], name: str) -> None:
+        self._source = source
         self._name = name
         self._room = threading.Semaphore(AHEAD)
         self._is_stopped = threading.Event()
 
-    async def items(self) -> AsyncIterator[Item]:
-        """All items in order; what `read` raises is raised here."""
+    async def items(self) -> AsyncGenerator[Item, None]:
+        """All items in order; what the generator raises is raised here."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[Item | None, BaseException | None]] = asyncio.Queue()
-
-        def hand_on(item: Item | None, error: BaseException | None) -> None:
-            try:
-                loop.call_soon_threadsafe(queue.put_nowait, (item, error))
-            except RuntimeError:
-                self._is_stopped.set()  # the loop has ended
+        queue: asyncio.Queue[Item | BaseException | None] = asyncio.Queue()
+        is_done = asyncio.Event()
 
         def work() -> None:
-            while not self._is_stopped.is_set():
-                if not self._room.acquire(timeout=0.5):
-                    continue
-                try:
-                    item = self._read()
-                except BaseException as exc:
-                    hand_on(None, exc)
-                    return
-                hand_on(item, None)
-                if item is None:
-                    return
+            end: BaseException | None = None
+            try:
+                with contextlib.closing(self._source):
+                    for item in self._source:
+                        if item is not None:
+                            loop.call_soon_threadsafe(queue.put_nowait, item)
+                            self._room.acquire()
+                        if self._is_stopped.is_set():
+                            break
+            except BaseException as exc:
+                end = exc
+            # A loop that is closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(queue.put_nowait, end)
+                loop.call_soon_threadsafe(is_done.set)
+            del end  # its trace holds this frame
 
         # A thread that waits for a byte that never comes must not keep the program from ending.
         threading.Thread(target=work, name=self._name, daemon=True).start()
         try:
             while True:
-                item, error = await queue.get()
-                self._room.release()
-                if error is not None:
-                    raise error
+                item = await queue.get()
                 if item is None:
                     return
+                if isinstance(item, BaseException):
+                    raise item
+                self._room.release()
                 yield item
         finally:
             self._is_stopped.set()
             self._room.release()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(is_done.wait(), END_S)

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import Address, Options
@@ -61,7 +61,7 @@ class UdpSource(Sensor, asyncio.DatagramProtocol):
             self._refused[QUEUE_FULL] += 1
         self._arrived.put_nowait((data, time.monotonic()))
 
-    async def blocks(self) -> AsyncIterator[Delivery | Event]:
+    async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes."""
         loop = asyncio.get_running_loop()
         try:
