@@ -82,6 +82,24 @@ def parse_address(text: str) -> Address:
     )
 
 
+def split_rate(text: str) -> tuple[str, float | None]:
+    """The address of a source without `rate=HZ`, and the rate of its samples.
+
+    Raises:
+        RecordingError: the rate is none.
+    """
+    place, _, query = text.partition("?")
+    items = query.split("&")
+    others = [item for item in items if not item.startswith("rate=")]
+    if len(others) == len(items):
+        return text, None
+    options = Options(parse_address(text))
+    rate_hz = options.number("rate", 0.0)
+    if not rate_hz:
+        raise RecordingError(f"{_without_password(text)}: the rate is 0 Hz, expected more")
+    return place + ("?" + "&".join(others) if others else ""), rate_hz
+
+
 def _parse_options(query: str, text: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for item in filter(None, query.split("&")):
@@ -160,6 +178,21 @@ class Options:
         """A duration: `0.5`, `500ms`, `10min`."""
         text = self.text(name, None)
         return default if text is None else self._seconds(name, text)
+
+    def period(self, name: str, usual: float) -> float | None:
+        """A time between two of something; None without the option, or where it is refused.
+
+        Args:
+            name: of the option; alone, or with yes, it means the usual time.
+            usual: in seconds.
+        """
+        text = self.text(name, None)
+        if text is None or text.lower() in _FALSE:
+            return None
+        seconds = usual if text.lower() in _TRUE[:1] + _TRUE[2:] else self._seconds(name, text)
+        if seconds == 0:
+            raise self._error(name, str(text), "a duration above 0")
+        return seconds
 
     def _seconds(self, name: str, text: str) -> float:
         try:

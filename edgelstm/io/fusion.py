@@ -11,6 +11,7 @@ import numpy as np
 from edgelstm.errors import RecordingError
 from edgelstm.io.alignment import Alignment
 from edgelstm.io.block import Block
+from edgelstm.io.clocks.points import RoundTrip
 from edgelstm.io.clocks.sensor_clock import SensorClock
 from edgelstm.io.counted import CountedStage
 from edgelstm.io.counters import Counters
@@ -18,10 +19,13 @@ from edgelstm.io.gaps import GapFilter, GapPolicy
 from edgelstm.io.lane_stages import USED
 from edgelstm.io.live import Channels, Delivery
 from edgelstm.io.numbering import GROUP
+from edgelstm.io.rate import RateCheck
 from edgelstm.io.stage import Stage
 from edgelstm.io.time_settings import TimeSettings
 
 EARLY = "before all sensors were there"
+
+_OWN = "say how fast it is, ...?rate={found:.4g}"
 
 MOST_EARLY = 10_000
 """Samples of live sensors that are kept until all others were heard once."""
@@ -35,11 +39,15 @@ class Sensor:
         name: of its source.
         is_replay: its stamps are those of a recording, which has one clock.
         is_on_our_clock: its source gives stamps of this machine's monotonic clock (LSL).
+        has_echo: its source asks it echo questions.
+        rate_hz: of its samples; None: as all others.
     """
 
     name: str
     is_replay: bool = False
     is_on_our_clock: bool = False
+    has_echo: bool = False
+    rate_hz: float | None = None
 
 
 class Fusion:
@@ -48,18 +56,21 @@ class Fusion:
     Args:
         sensors: at least two; all recordings, or none.
         rate_hz: of the ticks.
+        sensor_hz: of the samples of sensors that have no rate of their own.
         settings: see there.
         counters: of the stream.
-        say: called with what is odd about a clock.
+        say: called with what is odd about a clock or a rate.
 
     Raises:
         RecordingError: recordings and live sensors stand side by side.
+        TargetUnavailableError: a sensor is faster than the ticks and SciPy is not installed.
     """
 
     def __init__(
         self,
         sensors: Sequence[Sensor],
         rate_hz: float,
+        sensor_hz: float,
         settings: TimeSettings,
         counters: Counters,
         say: Callable[[str], None],
@@ -75,31 +86,37 @@ class Fusion:
         self._clocks: dict[str, SensorClock] = {}
         self._stages: dict[str, list[Stage]] = {}
         self._said: dict[str, int] = {}
-        self._unmet: dict[str, float] = {}
-        self._rate = rate_hz
+        self._unmet = {
+            sensor.name: sensor
+            for sensor in sensors
+            if not is_replay and not sensor.is_on_our_clock
+        }
+        self._rates = {sensor.name: sensor.rate_hz or sensor_hz for sensor in sensors}
+        self._offsets = {
+            sensor.name: settings.offsets_s.get(sensor.name, settings.offsets_s.get("", 0.0))
+            for sensor in sensors
+        }
+        self._checks = {name: RateCheck(rate, name, _OWN) for name, rate in self._rates.items()}
         self._early: deque[tuple[str, Block]] = deque()
         self._most_early = np.inf if is_replay else MOST_EARLY
         for sensor in sensors:
             stages: list[Stage] = []
             policy = GapPolicy(
-                rate_hz,
+                self._rates[sensor.name],
                 settings.on_gap or "feed",
                 settings.gap_limit_s,
                 settings.gap_after_s,
                 settings.reorder_s,
             )
-            offset = settings.offsets_s.get(sensor.name, settings.offsets_s.get("", 0.0))
-            if is_replay or sensor.is_on_our_clock:
-                stages.append(_Offset(offset))
-            else:
-                self._unmet[sensor.name] = offset
+            if sensor.name not in self._unmet:
+                stages.append(_Offset(self._offsets[sensor.name]))
             if settings.on_gap is not None:
                 gaps = GapFilter(policy)
                 stages.append(CountedStage(gaps, gaps.tally, counters))
             self._stages[sensor.name] = stages
         self._alignment = Alignment(
             rate_hz,
-            dict.fromkeys(self._channels),
+            self._rates,
             settings.silent_s,
             patience_s=np.inf if is_replay else None,
         )
@@ -132,9 +149,10 @@ class Fusion:
 
     def take(self, name: str, delivery: Delivery) -> list[Block]:
         """What one sensor delivered; the ticks that are known by now."""
+        done = self._echo(name, delivery.echoes)
         block, channels = delivery.block, delivery.channels
         if block is None or not len(block):
-            return []
+            return done
         if channels is None:
             raise RecordingError(f"{name}: inputs by name are for a sensor that is alone")
         if self._channels[name] not in (None, channels):
@@ -142,8 +160,13 @@ class Fusion:
                 f"{name}: the columns are now {', '.join(channels.names)}: start again"
             )
         self._channels[name] = channels
+        has_stamps = channels.is_stamped or bool(np.isfinite(block.stamps).any())
         if name in self._unmet:
-            self._meet(name, has_stamps=bool(np.isfinite(block.stamps).any()))
+            self._meet(self._unmet.pop(name), has_stamps=has_stamps)
+        if name not in self._clocks and not has_stamps:
+            block = replace(block, stamps=block.sequence / self._rates[name])
+        for text in self._checks[name].see(block):
+            self._say(text)
         frames = {name: block.frames[GROUP].reshape(len(block), -1)}
         self._early.append((name, replace(block, frames=frames)))
         self._counters.waiting += len(block)
@@ -154,20 +177,36 @@ class Fusion:
                 held -= len(oldest)
                 self._counters.waiting -= len(oldest)
                 self._counters.drop(EARLY, len(oldest))
-            return []
-        done: list[Block] = []
+            return done
         while self._early:
             sensor, each = self._early.popleft()
             self._counters.waiting -= len(each)
             done += self._through(sensor, [each], 0)
         return done
 
-    def _meet(self, name: str, *, has_stamps: bool) -> None:
+    def _meet(self, sensor: Sensor, *, has_stamps: bool) -> None:
         """The clock of a sensor; where it gives no stamps its samples are counted."""
-        rate = None if has_stamps else self._rate
-        clock = SensorClock(name, rate, self._unmet.pop(name))
+        name = sensor.name
+        if sensor.has_echo and not has_stamps:
+            self._say(
+                f"{name}: the samples have no time stamps, so echo questions tell nothing about "
+                "them, and are left out: send stamps of the clock that answers"
+            )
+        rate = None if has_stamps else self._rates[name]
+        clock = SensorClock(name, rate, self._offsets[name], sensor.has_echo and has_stamps)
         self._clocks[name] = clock
         self._stages[name].insert(0, CountedStage(clock, clock.tally, self._counters))
+
+    def _echo(self, name: str, trips: Sequence[RoundTrip]) -> list[Block]:
+        """Round trips to a sensor; the ticks that they let be known."""
+        clock = self._clocks.get(name)
+        if not trips or clock is None:
+            return []
+        freed = [block for trip in trips for block in clock.echo(trip)]
+        counted = self._stages[name][0]
+        assert isinstance(counted, CountedStage)
+        counted.tell(freed)
+        return self._through(name, freed, 1)
 
     def finish(self) -> list[Block]:
         """What was held back."""

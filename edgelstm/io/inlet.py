@@ -47,9 +47,9 @@ class Inlet:
         counters = self._counters(delivery.stream)
         for reason, count in delivery.refused.items():
             counters.refuse(reason, count)
-        if delivery.block is None or not len(delivery.block):
+        n = _samples(delivery)
+        if not n and not delivery.echoes:
             return
-        n = len(delivery.block)
         counters.seen += n
         counters.waiting += n
         self._queue.append(delivery)
@@ -63,8 +63,7 @@ class Inlet:
             return
         while self._samples > self._limit and len(self._queue) > 1:
             oldest = self._take()
-            assert oldest.block is not None
-            self._counters(oldest.stream).drop(QUEUE_FULL, len(oldest.block))
+            self._counters(oldest.stream).drop(QUEUE_FULL, _samples(oldest))
 
     def get(self) -> Delivery | None:
         """The oldest delivery; None where it was dropped meanwhile."""
@@ -72,13 +71,16 @@ class Inlet:
 
     def _take(self) -> Delivery:
         delivery = self._queue.popleft()
-        assert delivery.block is not None
-        n = len(delivery.block)
+        n = _samples(delivery)
         self._samples -= n
         self._counters(delivery.stream).waiting -= n
         if self._samples <= self._limit // 2 or not self._queue:
             self._room.set()
         return delivery
+
+
+def _samples(delivery: Delivery) -> int:
+    return 0 if delivery.block is None else len(delivery.block)
 
 
 class Ready:

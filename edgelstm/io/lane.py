@@ -98,6 +98,7 @@ class Lane:
             self._fusion = Fusion(
                 self.options.sensors,
                 self._rate_of_predictions() or self.options.rate_hz,
+                self.options.rate_hz,
                 self.options.time,
                 self.counters,
                 self._remark,
@@ -172,11 +173,12 @@ class Lane:
             RecordingError: which columns feed the model is not clear.
         """
         block = delivery.block
-        if block is None or not len(block):
-            return []
-        self.last_arrival = float(block.arrival[-1])
+        if block is not None and len(block):
+            self.last_arrival = float(block.arrival[-1])
         if self._fusion is not None:
             return self._predict_fused(self._fusion, self._fusion.take(sensor, delivery))
+        if block is None or not len(block):
+            return []
         if self._offset is None:
             is_counted = delivery.channels is not None and delivery.channels.is_counted
             self._begin(int(block.sequence[0]), is_counted)

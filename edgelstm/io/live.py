@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edgelstm.description import Description
 from edgelstm.io.block import Block
+from edgelstm.io.clocks.points import RoundTrip
 from edgelstm.io.counters import Counters
 from edgelstm.io.predictions import Event, ModelIdentity, Predictions
 from edgelstm.io.writer import Writer
@@ -23,12 +24,14 @@ class Channels:
         has_names: whether they are names, or only count the columns.
         units: of the columns; "" where nobody says.
         is_counted: the sensor itself numbers its samples.
+        is_stamped: the sensor itself says when its samples were taken.
     """
 
     names: tuple[str, ...]
     has_names: bool = True
     units: tuple[str, ...] = ()
     is_counted: bool = False
+    is_stamped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Delivery:
         faults: why samples are `INVALID`, by their sequence number.
         refused: what was no sample, by reason.
         mapping: columns of each input, where frames are those of the inputs already.
+        echoes: round trips to the sensor, see `SensorClock.echo`.
     """
 
     stream: str
@@ -50,6 +54,7 @@ class Delivery:
     faults: Mapping[int, str] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     mapping: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    echoes: Sequence[RoundTrip] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,16 @@ class LiveSource(Protocol):
     @property
     def is_many(self) -> bool:
         """Whether it gives several streams, whose names come with their samples."""
+        ...
+
+    @property
+    def is_on_our_clock(self) -> bool:
+        """Whether its stamps are of this machine's monotonic clock."""
+        ...
+
+    @property
+    def has_echo(self) -> bool:
+        """Whether it asks its sensor echo questions."""
         ...
 
     @property

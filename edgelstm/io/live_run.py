@@ -7,12 +7,13 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import CapabilityError, RecordingError
 from edgelstm.interruption import STOP_SIGNALS, Interrupted
+from edgelstm.io.address import split_rate
 from edgelstm.io.counters import Counters
 from edgelstm.io.fusion import Sensor
 from edgelstm.io.lane import Lane
@@ -20,7 +21,7 @@ from edgelstm.io.lane_options import LaneOptions
 from edgelstm.io.live import LiveSink, LiveSource, SinkContext, SourceContext
 from edgelstm.io.predictions import Event
 from edgelstm.io.pump import Pump, PumpOptions
-from edgelstm.io.registry import open_sink, open_source
+from edgelstm.io.registry import is_source_address, open_sink, open_source
 from edgelstm.io.settings import LiveSettings, StreamSettings
 from edgelstm.io.writer import Writer
 from edgelstm.sessions import mode_of
@@ -49,6 +50,7 @@ class LiveRun:
     _signal: int | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _rates: dict[str, float | None] = field(default_factory=dict)
     _sensors: dict[str, list[Sensor]] = field(default_factory=dict)
     _keeps_inputs: bool = False
 
@@ -178,8 +180,9 @@ class LiveRun:
                 is_realtime=settings.is_realtime,
                 speed=settings.speed,
             )
-            for text in stream.inputs:
-                source = open_source(text, context)
+            for given in stream.inputs:
+                text, rate_hz = split_rate(given) if is_source_address(given) else (given, None)
+                source = open_source(text, replace(context, rate_hz=rate_hz or context.rate_hz))
                 if stream.name and is_alone:
                     source.name = stream.name
                 if any(source.name == other.name for other in sources):
@@ -194,8 +197,21 @@ class LiveRun:
                         f"{text}: brings several streams, and cannot feed one of them together "
                         "with other sensors"
                     )
-                on_our_clock = text.startswith("lsl:")
-                own.append(Sensor(source.name, source.is_replay, on_our_clock))
+                if source.is_many and rate_hz is not None:
+                    raise RecordingError(
+                        f"{given}: brings several streams, whose rate is that of the run: --rate "
+                        f"{rate_hz:g}"
+                    )
+                self._rates[source.name] = rate_hz
+                own.append(
+                    Sensor(
+                        source.name,
+                        source.is_replay,
+                        source.is_on_our_clock,
+                        source.has_echo,
+                        rate_hz,
+                    )
+                )
             if not is_alone:
                 name = stream.name or "+".join(sensor.name for sensor in own)
                 self._sensors[name] = own
@@ -233,7 +249,7 @@ class LiveRun:
             columns=self._columns.get(name, settings.columns),
             policy=settings.policy,
             reset_every=settings.reset_every,
-            rate_hz=self._rate(),
+            rate_hz=self._rates.get(name) or self._rate(),
             keeps_inputs=self._keeps_inputs,
             restart_gap_s=settings.restart_gap_s,
             time=settings.time,
@@ -241,7 +257,8 @@ class LiveRun:
         )
 
     def _rate(self) -> float | None:
-        return self.settings.rate_hz or self.model.signature.rate_hz
+        model = self.model
+        return self.settings.rate_hz or model.signature.rate_hz or model.description.rate_hz
 
     def _tables(self) -> Mapping[str, Counters]:
         return {} if self.pump is None else dict(self.pump.tables)

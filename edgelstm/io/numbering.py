@@ -88,7 +88,13 @@ class StreamNumbering:
         self._time_at: int | None = None
         self._counter_at: int | None = None
         self._scale: float | None = None
+        self._unscaled = np.zeros(0)
         self._after_gap = False
+
+    @property
+    def scale(self) -> float | None:
+        """Seconds of the unit of the sensor's stamps; None while that is not known."""
+        return self._scale
 
     def break_here(self) -> None:
         """Samples may be missing in front of the next one: a connection was lost."""
@@ -137,7 +143,9 @@ class StreamNumbering:
         self._kept = None if len(left) == len(names) else np.array(left, np.intp)
         kept = tuple(names[i] for i in left)
         units = tuple(unit_in_name(name) for name in kept) if has_names else ()
-        self._channels = Channels(kept, has_names, units, self._counter_at is not None)
+        self._channels = Channels(
+            kept, has_names, units, self._counter_at is not None, self._time_at is not None
+        )
         if self._time_at is not None:
             unit = self._unit or time_unit(names[self._time_at])
             self._scale = None if unit is None else _SECONDS[unit]
@@ -145,8 +153,11 @@ class StreamNumbering:
     def _stamps(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         raw = values[:, self._time_at]
         if self._scale is None:
-            self._scale = likely_scale(raw, self._rate_hz)
-        return raw * (1.0 if self._scale is None else self._scale)
+            # A sample at a time, it takes the one before to see how far apart they are.
+            seen = np.concatenate([self._unscaled, raw])
+            self._scale = likely_scale(seen, self._rate_hz)
+            self._unscaled = seen[-1:]
+        return raw * (np.nan if self._scale is None else self._scale)
 
     def _numbers(self, values: NDArray[np.float64], faults: Mapping[int, str]) -> NDArray[np.int64]:
         n = len(values)

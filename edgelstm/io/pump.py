@@ -160,11 +160,15 @@ class Pump:
         turn_ends = time.monotonic() + _TURN_S
         while (inlet := await self._ready.get()) is not None:
             delivery = inlet.get()
-            if delivery is None or delivery.block is None:
+            if delivery is None:
                 continue
             source = self.sources[inlet.source]
             name = self._stream_name(source, delivery.stream)
             lane = self.lanes.get(name) or await self._new_lane(name, source)
+            if delivery.block is None:
+                self._deliver(lane.take(delivery, source.name))
+                self._tell_of(lane)
+                continue
             n = len(delivery.block)
             lane.counters.waiting += n
             for part in pace.stretches(n):
@@ -308,8 +312,10 @@ class Pump:
 def _part(delivery: Delivery, part: slice, n: int) -> Delivery:
     if part.stop - part.start == n or delivery.block is None:
         return delivery
-    faults = delivery.faults if part.start == 0 else {}
-    return replace(delivery, block=delivery.block.part(part), faults=faults)
+    block = delivery.block.part(part)
+    if part.start == 0:
+        return replace(delivery, block=block)
+    return replace(delivery, block=block, faults={}, echoes=())
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[None]]) -> None:

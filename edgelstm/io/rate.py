@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from edgelstm.io.block import Block
 
+ALONE = "give --rate {found:.4g}, or let --resample bring it to the model's rate"
+
 SLACK = 0.05
 """Share by which a rate may be off: recurrent networks do not mind that much."""
 
@@ -28,11 +30,13 @@ class RateCheck:
     Args:
         rate_hz: that was said.
         name: of the source, for messages.
+        advice: what to do; knows the rate as `found`.
     """
 
-    def __init__(self, rate_hz: float, name: str) -> None:
+    def __init__(self, rate_hz: float, name: str, advice: str = ALONE) -> None:
         self.rate_hz = rate_hz
         self._name = name
+        self._advice = advice
         self._strides: deque[float] = deque(maxlen=_KEPT)
         self._tail: NDArray[np.float64] = np.empty(0)
         self._has_spoken = False
@@ -63,6 +67,5 @@ class RateCheck:
             return [f"the time stamps of {self._name} do not advance"]
         return [
             f"the time stamps of {self._name} show {found:.4g} Hz, the model is fed as if it were "
-            f"{self.rate_hz:g} Hz: give --rate {found:.4g}, or let --resample bring it to the "
-            "model's rate"
+            f"{self.rate_hz:g} Hz: {self._advice.format(found=found)}"
         ]

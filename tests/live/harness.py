@@ -44,6 +44,7 @@ class Kept:
         self.context = context
         self.parts: list[Predictions] = []
         self.events: list[Event] = []
+        self.keeps_inputs = False
         self.waiting = 0
         self.lost: Mapping[str, int] = {}
 
@@ -74,6 +75,7 @@ class Live:
         inputs: addresses, of one stream each, or of one together.
         outputs: addresses.
         is_fused: they feed one stream together.
+        keeps_inputs: predictions carry what the model was fed.
         columns: that feed the model.
         settings: others.
     """
@@ -84,11 +86,13 @@ class Live:
         inputs: Sequence[str],
         outputs: Sequence[str] = (),
         is_fused: bool = False,
+        keeps_inputs: bool = False,
         **settings: Any,
     ) -> None:
         alone = tuple(StreamSettings((text,)) for text in inputs)
         streams = (StreamSettings(tuple(inputs)),) if is_fused else alone
         self.kept: Kept | None = None
+        self._keeps_inputs = keeps_inputs
         self.run = LiveRun(
             model,
             LiveSettings(streams, tuple(outputs), **settings),
@@ -99,6 +103,7 @@ class Live:
 
     def _keep(self, context: SinkContext) -> Kept:
         self.kept = Kept(context)
+        self.kept.keeps_inputs = self._keeps_inputs
         return self.kept
 
     def _work(self) -> None:

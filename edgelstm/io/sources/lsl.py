@@ -45,6 +45,8 @@ class LslSource(Sensor):
         context: of the run.
     """
 
+    is_on_our_clock = True
+
     def __init__(self, address: Address, context: SourceContext) -> None:
         del context
         self._address = address

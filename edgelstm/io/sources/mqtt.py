@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.mqtt_client import MqttBroker
 from edgelstm.io.predictions import Event
+from edgelstm.io.sources.echo import echo_period
 from edgelstm.io.sources.reading import (
     Backoff,
     Format,
@@ -48,7 +51,9 @@ class MqttSource(Sensor):
         self._address = address
         self.name = source_name(options, address)
         self._broker = MqttBroker(address, options, "MQTT sources")
-        self._format = Format(options, context, default="json")
+        echo_s = echo_period(address, options, context, has_messages=True)
+        self.has_echo = echo_s is not None
+        self._format = Format(options, context, "json", echo_s)
         self._most_bytes = options.integer("max_message", MAX_MESSAGE_BYTES, low=1)
         self._most_streams = options.integer("max_streams", _MOST_STREAMS, low=1)
         self._has_retained = options.flag("retained")
@@ -73,16 +78,37 @@ class MqttSource(Sensor):
                         for reader in self._readers.values():
                             reader.numbering.break_here()
                     yield connected(self.name, self._address, times)
-                    async for message in client.messages:
-                        delivery = self._take(message)
-                        if delivery is not None:
-                            yield delivery
+                    async with self._asking(client):
+                        async for message in client.messages:
+                            delivery = self._take(message)
+                            if delivery is not None:
+                                yield delivery
             except (broker.aiomqtt.MqttError, OSError) as exc:
                 reason = str(exc)
             if is_connected or times == 0:
                 yield disconnected(self.name, self._address, reason)
                 is_connected = False
             await asyncio.sleep(backoff.next())
+
+    @asynccontextmanager
+    async def _asking(self, client: Any) -> AsyncGenerator[None, None]:
+        """While a connection stands, the sensor behind the topic is asked echo questions."""
+        topic = self._broker.topic
+        reader = self._readers.get(topic)
+        if not self.has_echo or reader is None:
+            yield
+            return
+        # A message that is sent twice shows no time: quality 0.
+        await client.subscribe(f"{topic}/echo/answer", qos=0)
+
+        async def write(question: bytes) -> None:
+            try:
+                await client.publish(f"{topic}/echo/question", question.strip(), qos=0)
+            except self._broker.aiomqtt.MqttError as exc:
+                raise OSError(str(exc)) from exc
+
+        async with reader.echo.asking(write):
+            yield
 
     def _take(self, message: object) -> Delivery | None:
         """One message; None of one that was said before this program listened."""
@@ -91,6 +117,8 @@ class MqttSource(Sensor):
         payload = message.payload  # type: ignore[attr-defined]
         if message.retain and not self._has_retained:  # type: ignore[attr-defined]
             return None
+        if self.has_echo and topic == f"{self._broker.topic}/echo/answer":
+            topic = self._broker.topic
         stream = topic if self.is_many else ""
         reader = self._readers.get(topic)
         if reader is None:

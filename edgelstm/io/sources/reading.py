@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.numbering import Numbering, StreamNumbering
 from edgelstm.io.predictions import Event
+from edgelstm.io.sources.echo import Echo
 from edgelstm.io.wire.base import Wire
 from edgelstm.io.wire.open_wire import wire_maker
 
@@ -23,6 +26,8 @@ class Sensor:
     is_replay = False
     can_wait = False
     is_many = False
+    is_on_our_clock = False
+    has_echo = False
     progress: float | None = None
 
 
@@ -33,15 +38,27 @@ class Format:
         options: of the address.
         context: of the run.
         default: the format where none is asked for.
+        echo_s: seconds between two echo questions; None: none are asked.
     """
 
-    def __init__(self, options: Options, context: SourceContext, default: str = "csv") -> None:
+    def __init__(
+        self,
+        options: Options,
+        context: SourceContext,
+        default: str = "csv",
+        echo_s: float | None = None,
+    ) -> None:
+        self._echo_s = echo_s
         self.make_wire: Callable[[], Wire] = wire_maker(options, context.wanted, default)
         self._numbering = Numbering(options, context.rate_hz)
 
     def reader(self, stream: str = "") -> Reader:
         """For one stream of the source."""
-        return Reader(self.make_wire(), self._numbering.stream(stream))
+        return self.reader_of(self._numbering.stream(stream))
+
+    def reader_of(self, numbering: StreamNumbering) -> Reader:
+        """For one of several connections whose samples are numbered together."""
+        return Reader(self.make_wire(), numbering, Echo(self._echo_s))
 
 
 class Reader:
@@ -50,21 +67,34 @@ class Reader:
     Args:
         wire: the format.
         numbering: the numbers.
+        echo: tells answers from samples.
     """
 
-    def __init__(self, wire: Wire, numbering: StreamNumbering) -> None:
+    def __init__(self, wire: Wire, numbering: StreamNumbering, echo: Echo) -> None:
         self.wire = wire
         self.numbering = numbering
+        self.echo = echo
 
     def feed(self, data: bytes, now: float) -> Delivery:
         """Bytes of a stream."""
-        rows = self.wire.feed(data, now)
-        return self.numbering.delivery(rows, self.wire.names, self.wire.has_names, now)
+        rows = self.wire.feed(self.echo.without_answers(data, now), now)
+        return self._answered(
+            self.numbering.delivery(rows, self.wire.names, self.wire.has_names, now)
+        )
 
     def message(self, data: bytes, now: float) -> Delivery:
         """One message."""
+        if self.echo.answer(data, now):
+            return self._answered(Delivery(self.numbering.name, None))
         rows = self.wire.message(data)
         return self.numbering.delivery(rows, self.wire.names, self.wire.has_names, now)
+
+    def _answered(self, delivery: Delivery) -> Delivery:
+        """A delivery with the answers that came up to it."""
+        if not self.echo.is_on:
+            return delivery
+        trips, refused = self.echo.trips(self.numbering.scale), self.echo.refused()
+        return replace(delivery, echoes=trips, refused=refused + Counter(delivery.refused))
 
     def end(self) -> Delivery:
         """A connection ended."""

@@ -54,6 +54,8 @@ class ReplayFile:
     is_replay = True
     can_wait = True
     is_many = False
+    is_on_our_clock = False
+    has_echo = False
 
     def __init__(self, address: Address, context: SourceContext) -> None:
         options = Options(address)
@@ -169,7 +171,9 @@ class ReplayFile:
         )
         faults = {first + i: fault.reason for i, fault in batch.faults.items()}
         if not self._context.is_alone:
-            return Delivery("", block, Channels(tuple(source.mapping[GROUP])), faults)
+            names = tuple(source.mapping[GROUP])
+            channels = Channels(names, is_stamped=source.time_name is not None)
+            return Delivery("", block, channels, faults)
         return Delivery("", block, None, faults, mapping=source.mapping)
 
     def _stamps(self, batch: Batch, name: str | None) -> NDArray[np.float64]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from edgelstm.errors import RecordingError
@@ -13,6 +15,7 @@ from edgelstm.extras import load_extra
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.predictions import Event
+from edgelstm.io.sources.echo import echo_period
 from edgelstm.io.sources.reading import (
     Backoff,
     Format,
@@ -60,7 +63,9 @@ class SerialSource(Sensor):
             "xonxoff": options.flag("xonxoff"),
         }
         self._is_trusted = options.choice("start", ("auto", "keep"), "auto") == "keep"
-        self._reader = Format(options, context).reader()
+        echo_s = echo_period(address, options, context, has_messages=False)
+        self.has_echo = echo_s is not None
+        self._reader = Format(options, context, echo_s=echo_s).reader()
         options.finish()
         if not address.path:
             raise RecordingError(f"{address.text}: name the port, as in serial:/dev/ttyUSB0")
@@ -86,13 +91,14 @@ class SerialSource(Sensor):
             try:
                 yield connected(self.name, self._address, times)
                 await self._begin(port, loop)
-                while True:
-                    await _readable(port.fileno(), loop)
-                    data = os.read(port.fileno(), _CHUNK)
-                    if not data:
-                        reason = "the port is gone"
-                        break
-                    yield self._reader.feed(data, time.monotonic())
+                async with self._reader.echo.asking(partial(_write, port.fileno())):
+                    while True:
+                        await _readable(port.fileno(), loop)
+                        data = os.read(port.fileno(), _CHUNK)
+                        if not data:
+                            reason = "the port is gone"
+                            break
+                        yield self._reader.feed(data, time.monotonic())
             except OSError as exc:
                 reason = _reason(exc)
             finally:
@@ -140,6 +146,12 @@ async def _readable(descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         await ready
     finally:
         loop.remove_reader(descriptor)
+
+
+async def _write(descriptor: int, data: bytes) -> None:
+    """Send a question; none where the port still has others to send."""
+    with contextlib.suppress(BlockingIOError):
+        os.write(descriptor, data)
 
 
 def _close(port: Any) -> None:

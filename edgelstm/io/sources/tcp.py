@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.predictions import Event
+from edgelstm.io.sources.echo import echo_period
 from edgelstm.io.sources.reading import (
     Backoff,
     Format,
-    Reader,
     Sensor,
     connected,
     disconnected,
@@ -51,7 +52,9 @@ class TcpClient(Sensor):
         self._address = address
         self.name = source_name(options, address)
         self._ends = options.choice("end", ("reconnect", "finish"), "reconnect") == "finish"
-        self._reader = Format(options, context).reader()
+        echo_s = echo_period(address, options, context, has_messages=False)
+        self.has_echo = echo_s is not None
+        self._reader = Format(options, context, echo_s=echo_s).reader()
         options.finish()
         if not address.host or address.port is None:
             raise RecordingError(f"{address.text}: name the server, as in tcp://192.168.1.7:9000")
@@ -76,9 +79,10 @@ class TcpClient(Sensor):
             reason = "the server closed the connection"
             try:
                 yield connected(self.name, self._address, times)
-                while data := await reader.read(_CHUNK):
-                    backoff.reset()
-                    yield self._reader.feed(data, time.monotonic())
+                async with self._reader.echo.asking(partial(_write, writer)):
+                    while data := await reader.read(_CHUNK):
+                        backoff.reset()
+                        yield self._reader.feed(data, time.monotonic())
             except OSError as exc:
                 reason = str(exc)
             finally:
@@ -105,7 +109,9 @@ class TcpServer(Sensor):
         self._address = address
         self.name = source_name(options, address)
         self._most = options.integer("clients", 16, low=1, high=4096)
-        self._format = Format(options, context)
+        echo_s = echo_period(address, options, context, has_messages=False)
+        self.has_echo = echo_s is not None
+        self._format = Format(options, context, echo_s=echo_s)
         self._numbering = self._format.reader().numbering
         options.finish()
         self._queue: asyncio.Queue[Delivery | Event] = asyncio.Queue(_AHEAD)
@@ -143,14 +149,21 @@ class TcpServer(Sensor):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = str(writer.get_extra_info("peername", ("?",))[0])
-        mine = Reader(self._format.make_wire(), self._numbering)
+        mine = self._format.reader_of(self._numbering)
         mine.wire.begin(is_cut=False)
         await self._queue.put(Event(self.name, time.time(), "connected", f"{peer} connected"))
         reason = "closed the connection"
         try:
-            while data := await reader.read(_CHUNK):
-                await self._queue.put(mine.feed(data, time.monotonic()))
+            async with mine.echo.asking(partial(_write, writer)):
+                while data := await reader.read(_CHUNK):
+                    await self._queue.put(mine.feed(data, time.monotonic()))
         except OSError as exc:
             reason = str(exc)
         await self._queue.put(mine.end())
         await self._queue.put(Event(self.name, time.time(), "disconnected", f"{peer}: {reason}"))
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send a question; none where what was sent before has not left yet."""
+    if not writer.transport.get_write_buffer_size():
+        writer.write(data)

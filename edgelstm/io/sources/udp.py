@@ -15,6 +15,7 @@ from edgelstm.io.address import Address, Options
 from edgelstm.io.inlet import QUEUE_FULL
 from edgelstm.io.live import Delivery, SourceContext
 from edgelstm.io.predictions import Event
+from edgelstm.io.sources.echo import echo_period
 from edgelstm.io.sources.reading import Format, Sensor, source_name
 
 _QUEUE = 4096
@@ -43,7 +44,10 @@ class UdpSource(Sensor, asyncio.DatagramProtocol):
         self.name = source_name(options, address)
         self._interface = options.text("interface", "0.0.0.0")
         self._from = options.text("from", None)
-        self._reader = Format(options, context).reader()
+        echo_s = echo_period(address, options, context, has_messages=True)
+        self.has_echo = echo_s is not None
+        self._reader = Format(options, context, echo_s=echo_s).reader()
+        self._sender: tuple[str, int] | None = None
         options.finish()
         self._arrived: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue(_QUEUE)
         self._refused: Counter[str] = Counter()
@@ -55,6 +59,7 @@ class UdpSource(Sensor, asyncio.DatagramProtocol):
         if self._from is not None and addr[0] != self._from:
             self._refused["from somebody else"] += 1
             return
+        self._sender = addr
         if self._arrived.full():
             # A datagram cannot wait: the oldest one gives way.
             self._arrived.get_nowait()
@@ -68,13 +73,20 @@ class UdpSource(Sensor, asyncio.DatagramProtocol):
             transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=self._socket())
         except OSError as exc:
             raise RecordingError(f"cannot listen at {self._address.shown}: {exc}") from exc
+
+        async def write(question: bytes) -> None:
+            """To who sent the last samples."""
+            if self._sender is not None:
+                transport.sendto(question, self._sender)
+
         try:
-            while True:
-                data, now = await self._arrived.get()
-                if self._refused:
-                    yield Delivery("", None, refused=Counter(self._refused))
-                    self._refused.clear()
-                yield self._reader.message(data, now)
+            async with self._reader.echo.asking(write):
+                while True:
+                    data, now = await self._arrived.get()
+                    if self._refused:
+                        yield Delivery("", None, refused=Counter(self._refused))
+                        self._refused.clear()
+                    yield self._reader.message(data, now)
         finally:
             transport.close()
 
