@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edgelstm.errors import RecordingError
 from edgelstm.io.block import Array
-from edgelstm.io.replay import Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Checkpoint:
         model_id: of the model.
         last_sample: number of the last sample that was dealt with; -1 in front of the first.
         snapshot: the session's state.
-        policy: what `Replay` remembers besides, as JSON.
+        policy: what the stream remembers besides, see `Remembered`, as JSON.
         time: seconds since 1970 when it was taken.
         is_clean: the run ended there; no later sample was predicted.
     """
@@ -40,51 +39,67 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a stream remembers besides `Replay`.
+    """What a stream remembers besides the session's state.
 
     Args:
+        since_reset: see `Replay`.
+        last_good: the same.
         anchor: time since 1970 at which a recording's stamps are 0; None where they say it.
         recent: see `Quality.recent`.
+        decoding: see `LaneDecoder.state`; None where nothing is decoded.
     """
 
+    since_reset: int = 0
+    last_good: Mapping[str, Array] = field(default_factory=dict)
     anchor: float | None = None
     recent: str = ""
+    decoding: Mapping[str, Any] | None = None
 
 
-def policy_to_json(replay: Replay, remembered: Remembered) -> str:
-    """What a replay and its stream remember besides the session's state."""
+def policy_to_json(remembered: Remembered) -> str:
+    """As it stands in a checkpoint."""
     good = {
         name: {
             "dtype": frame.dtype.str,
             "shape": list(frame.shape),
             "data": base64.b64encode(frame.tobytes()).decode(),
         }
-        for name, frame in replay.last_good.items()
+        for name, frame in remembered.last_good.items()
     }
     return json.dumps(
         {
-            "since_reset": replay.since_reset,
+            "since_reset": remembered.since_reset,
             "last_good": good,
             "anchor": remembered.anchor,
             "recent": remembered.recent,
+            "decoding": remembered.decoding,
         }
     )
 
 
-def restore_policy(text: str, replay: Replay) -> Remembered:
-    """Have a replay remember it; what the stream is to remember.
+def read_policy(text: str) -> Remembered:
+    """What `policy_to_json` wrote, in this version or an older one.
 
     Raises:
         RecordingError: it is something else.
     """
     try:
         data: Mapping[str, Any] = json.loads(text)
-        replay.since_reset = int(data["since_reset"])
-        replay.last_good = {name: _frame(item) for name, item in data["last_good"].items()}
         anchor = data.get("anchor")
-        return Remembered(None if anchor is None else float(anchor), str(data.get("recent", "")))
+        return Remembered(
+            int(data["since_reset"]),
+            {name: _frame(item) for name, item in data["last_good"].items()},
+            None if anchor is None else float(anchor),
+            str(data.get("recent", "")),
+            data.get("decoding"),
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise RecordingError(f"the store holds a damaged checkpoint ({exc})") from exc
+        raise damaged_checkpoint(exc) from exc
+
+
+def damaged_checkpoint(reason: Exception) -> RecordingError:
+    """The error of what a store holds and no run wrote."""
+    return RecordingError(f"the store holds a damaged checkpoint ({reason})")
 
 
 def _frame(item: Mapping[str, Any]) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,13 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import RecordingError, StreamError
 from edgelstm.io.assign import AssignInputs
 from edgelstm.io.block import Block, SampleFlag
-from edgelstm.io.checkpoint import Checkpoint, Remembered, policy_to_json, restore_policy
+from edgelstm.io.checkpoint import (
+    Checkpoint,
+    Remembered,
+    damaged_checkpoint,
+    policy_to_json,
+    read_policy,
+)
 from edgelstm.io.counters import Counters
 from edgelstm.io.decoding.lane_decoder import LaneDecoder
 from edgelstm.io.feeder import Feeder
@@ -148,9 +155,11 @@ class Lane:
         self._ordering = Ordering(self.counters, last)
         gap_s = max(time.time() - checkpoint.time, 0.0)
         is_old = not self.is_replay and gap_s > self.options.restart_gap_s
+        remembered = read_policy(checkpoint.policy)
         if not is_old:
             self._feeder.session.restore(checkpoint.snapshot)
-            remembered = restore_policy(checkpoint.policy, self._feeder.replay)
+            self._feeder.replay.since_reset = remembered.since_reset
+            self._feeder.replay.last_good = dict(remembered.last_good)
             self._anchor = remembered.anchor
             self._quality.restore(remembered.recent)
         if self.is_replay:
@@ -159,8 +168,26 @@ class Lane:
         self._reserved = 0 if checkpoint.is_clean else RESERVED
         self._is_after_restart = True
         self.counters.noted["gaps by restarts"] += 1
+        decoding = self._resume_decoding(remembered.decoding, is_old)
         state = "begins anew" if is_old else "goes on with its state"
-        return f"{state} after {gap_s:.1f} s without this program"
+        return f"{state} after {gap_s:.1f} s without this program{decoding}"
+
+    def _resume_decoding(self, state: Mapping[str, Any] | None, is_old: bool) -> str:
+        """Have the decoder go on where an earlier run stopped; what is to be said beside that.
+
+        Where that is too long ago, what was going on ends there, and alarms stay.
+        """
+        if self._decoder is None or state is None:
+            return ""
+        try:
+            is_same = self._decoder.restore(state)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise damaged_checkpoint(exc) from exc
+        if not is_same:
+            return "; phases and alarms begin anew: it decodes by another recipe"
+        if is_old:
+            self.events += self._decoder.begin_anew()
+        return ""
 
     def take(self, delivery: Delivery, sensor: str = "") -> list[Predictions]:
         """What the model says to a delivery, which is counted already; see also `error`.
@@ -224,9 +251,17 @@ class Lane:
             self.model.model_id,
             last,
             bytes(self._feeder.session.snapshot()),
-            policy_to_json(self._feeder.replay, Remembered(self._anchor, self._quality.recent)),
+            policy_to_json(self._remembered()),
             time.time(),
             is_clean,
+        )
+
+    def _remembered(self) -> Remembered:
+        replay, decoder = self._feeder.replay, self._decoder
+        # Of a recording the outputs are made again, and what is decoded comes out of them.
+        state = None if decoder is None or self.is_replay else decoder.state()
+        return Remembered(
+            replay.since_reset, replay.last_good, self._anchor, self._quality.recent, state
         )
 
     def _begin(self, first: int, is_counted: bool) -> None:

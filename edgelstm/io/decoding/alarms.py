@@ -48,6 +48,8 @@ class AlarmRule:
 class Alarm:
     """One alarm: quiet, raised, or over and still to be acknowledged."""
 
+    STATE = ("is_raised", "is_acknowledged", "_since", "_raised_at")
+
     def __init__(self, rule: AlarmRule) -> None:
         self.rule = rule
         self.is_raised = False
@@ -59,6 +61,11 @@ class Alarm:
     def is_shown(self) -> bool:
         """Whether it still wants attention."""
         return self.is_raised or not self.is_acknowledged
+
+    def begin_anew(self) -> None:
+        """The stream has a gap: what was going on goes on, what was about to be raised is not."""
+        if not self.is_raised:
+            self._since = math.nan
 
     def see(self, value: float, time: float, sample: int) -> list[Decoded]:
         """One sample in its order."""

@@ -17,6 +17,7 @@ from edgelstm.io.decoding.hysteresis import UNKNOWN, Debounce, Hysteresis
 from edgelstm.io.decoding.phase_path import PhasePath, free_positions, ordered_positions
 from edgelstm.io.decoding.recipe import Phases, Recipe
 from edgelstm.io.decoding.smoothing import Smoother
+from edgelstm.io.decoding.state import Stateful, restore_state, state_of
 
 Array = NDArray[Any]
 
@@ -53,6 +54,8 @@ class Decoder:
     Raises:
         RecordingError: the recipe names an output, a column or a label that the model has not.
     """
+
+    STATE = ("_times", "_numbers", "_alarm_times", "_alarm_numbers", "_last")
 
     def __init__(
         self,
@@ -125,6 +128,31 @@ class Decoder:
     def alarms(self) -> Mapping[str, Alarm]:
         """Alarms by name."""
         return self._alarms
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the rows so far, for `json.dumps`."""
+        return {"own": state_of(self), "parts": [state_of(part) for part in self._parts()]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another decoder of the same recipe stopped.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        for part, own in zip(self._parts(), state["parts"], strict=True):
+            restore_state(part, own)
+        restore_state(self, state["own"])
+
+    def take_alarms(self, other: Decoder) -> None:
+        """Go on with the alarms of another decoder of the same recipe, behind a gap."""
+        self._alarms = other._alarms
+        for alarm in self._alarms.values():
+            alarm.begin_anew()
+
+    def _parts(self) -> list[Stateful]:
+        one = (self._smoother, self._hysteresis, self._debounce, self._path, self._log)
+        parts: list[Stateful] = [part for part in one if part is not None]
+        return [*parts, *self._repetitions, *self._spans, *self._alarms.values()]
 
     def feed(
         self,

@@ -66,6 +66,8 @@ class PhaseLog:
         offsets_s: by label, what is added to the time at which it begins.
     """
 
+    STATE = ("_label", "_start", "_sample", "_last")
+
     def __init__(self, offsets_s: Mapping[str, float]) -> None:
         self._offsets = offsets_s
         self._label = ""
@@ -117,6 +119,8 @@ class Repetitions:
         cycle: labels of one repetition.
     """
 
+    STATE = ("count", "_done")
+
     def __init__(self, name: str, cycle: Sequence[str]) -> None:
         self.name = name
         self.count = 0
@@ -148,6 +152,8 @@ class Spans:
         first, last: labels.
         longest_s: what takes longer is none.
     """
+
+    STATE = ("count", "_phases")
 
     def __init__(self, name: str, first: str, last: str, longest_s: float = math.inf) -> None:
         self.name = name

@@ -21,6 +21,8 @@ class Hysteresis:
         leave: score at which the present class still stays.
     """
 
+    STATE = ("_now",)
+
     def __init__(self, enter: float, leave: float) -> None:
         self._enter = enter
         self._leave = leave
@@ -50,6 +52,8 @@ class Debounce:
     Args:
         shortest: samples that each class lasts at least.
     """
+
+    STATE = ("_now", "_waiting")
 
     def __init__(self, shortest: tuple[int, ...]) -> None:
         self._shortest = shortest

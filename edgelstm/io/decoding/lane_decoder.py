@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +52,8 @@ class LaneDecoder:
     def begin_anew(self) -> list[Event]:
         """The stream has a gap: what was going on ends in front of it."""
         events = self._events(self.decoder.finish().events)
-        self.decoder = self._make()
+        before, self.decoder = self.decoder, self._make()
+        self.decoder.take_alarms(before)
         return events
 
     def finish(self) -> list[Event]:
@@ -64,6 +67,25 @@ class LaneDecoder:
             KeyError: there is no alarm of that name.
         """
         return self._events(self.decoder.acknowledge(alarm, time, by))
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers, with what tells whether another decoder may go on from there."""
+        return {"recipe": self._fingerprint(), "decoder": self.decoder.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> bool:
+        """Go on where another run stopped; false where that one decoded by another recipe.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        if state["recipe"] != self._fingerprint():
+            return False
+        self.decoder.restore(state["decoder"])
+        return True
+
+    def _fingerprint(self) -> str:
+        text = repr((self._recipe, self._rate, self._model.model_id, self.decoder.labels))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _make(self) -> Decoder:
         model = self._model

@@ -47,6 +47,8 @@ class PhasePath:
         floor: smallest probability that is believed: a class is never impossible.
     """
 
+    STATE = ("_scores", "_links")
+
     def __init__(
         self, positions: Sequence[Position], lag: int, switch_cost: float = 4.0, floor: float = 0.01
     ) -> None:
@@ -66,6 +68,24 @@ class PhasePath:
         # A stream may begin in the middle of any phase.
         self._scores[self._last] = 0.0
         self._back: list[Array] = []
+        self._kind = np.dtype(np.int32 if count > 32767 else np.int16)
+
+    @property
+    def _links(self) -> Array:
+        """The way back from the first and the last state of each chain, `(n, 2, positions)`.
+
+        Between them it is the same in every step.
+        """
+        ends = np.stack([self._first, self._last])
+        return np.array([back[ends] for back in self._back], self._kind).reshape(-1, *ends.shape)
+
+    @_links.setter
+    def _links(self, links: Array) -> None:
+        self._back = []
+        for first, last in links:
+            back = self._before.astype(self._kind)
+            back[self._first], back[self._last] = first, last
+            self._back.append(back)
 
     def feed(self, scores: Array) -> Array:
         """Class probabilities `(n, C)`; the positions of the samples that are decided now.
@@ -91,7 +111,6 @@ class PhasePath:
 
     def _step(self, row: Array) -> None:
         old = self._scores
-        count = len(old)
         stay = old[self._last]
         arrive = old[self._before]
         arrive[self._first] = -np.inf
@@ -110,7 +129,7 @@ class PhasePath:
         back[self._first] = np.where(is_entered, self._last[origin], back[self._first])
         new += row[self._of]
         self._scores = new - new.max()
-        self._back.append(np.asarray(back, np.int32 if count > 32767 else np.int16))
+        self._back.append(np.asarray(back, self._kind))
 
     def _decide(self, count: int) -> Array:
         """Positions of the oldest `count` samples; what contradicts them is out."""

@@ -25,6 +25,8 @@ class Smoother:
         samples: width of the window; for `exponential` the time constant.
     """
 
+    STATE = ("_rows", "_behind", "_last")
+
     def __init__(self, kind: SmoothingKind, samples: float) -> None:
         self._kind = kind
         self.delay = 0 if kind == "exponential" else int(samples) // 2
