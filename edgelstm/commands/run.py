@@ -11,7 +11,7 @@ import click
 from edgelstm.commands.loading import Loader, loading_options
 from edgelstm.commands.report import format_ns, json_option, print_json, progress_bar, say
 from edgelstm.commands.run_live import LIVE_ONLY, RECORDING_ONLY, run_live
-from edgelstm.commands.run_settings import given_settings
+from edgelstm.commands.run_settings import Given, given_settings
 from edgelstm.commands.time_options import time_options
 from edgelstm.errors import RecordingError
 from edgelstm.interruption import StopRequest
@@ -247,7 +247,7 @@ def run_command(
     )
     check_output(output_path, (artifact, input_path), RecordingError)
     mode = mode_of(model.signature.mode)
-    _expect_options(mode)
+    _expect_options(mode, given)
 
     def say(remark: str) -> None:
         if not as_json:
@@ -272,15 +272,18 @@ def run_command(
         print_json(summary, err=output_path == STANDARD)
 
 
-def _expect_options(mode: SessionMode) -> None:
-    """Refuse what means nothing for the artifact's mode.
+def _expect_options(mode: SessionMode, given: Given) -> None:
+    """Refuse what means nothing for the artifact's mode, wherever it is said.
 
     Raises:
         click.UsageError: names the option.
     """
     for name in mode.refused_options:
+        option = name.replace("_", "-")
         if _is_given(name):
-            raise click.UsageError(f"--{name.replace('_', '-')} {mode.why_refused}: leave it out")
+            raise click.UsageError(f"--{option} {mode.why_refused}: leave it out")
+        if {"on_bad_sample": "policy"}.get(name, name) in given.values and given.file is not None:
+            raise click.UsageError(f"{given.file}: {option} {mode.why_refused}: leave it out")
 
 
 def _is_given(name: str) -> bool:

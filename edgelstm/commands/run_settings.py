@@ -21,11 +21,13 @@ class Given:
         artifact: that the file names.
         settings: of the run.
         values: those that were given.
+        file: where those that the command line does not say come from; None where all do.
     """
 
     artifact: Path | None
     settings: LiveSettings
     values: Mapping[str, Any]
+    file: Path | None = None
 
     @property
     def is_live(self) -> bool:
@@ -76,4 +78,4 @@ def given_settings(
         tuple(outputs) or found.outputs or (STANDARD,),
         **values,
     )
-    return Given(found.artifact, settings, values)
+    return Given(found.artifact, settings, values, config)

@@ -71,17 +71,23 @@ class LiveRun:
                 f"{self.model.name!r} was compiled with --mode call, and a live run takes streams: "
                 "compile it with --mode stream, or give it recordings (-i FILE)"
             )
-        self._expect_prompt()
+        self._expect_fitting()
         asyncio.run(self._serve_with_signals())
         if self._signal is not None and self.pump is not None and self.pump.is_interrupted:
             raise Interrupted(self._signal)
 
-    def _expect_prompt(self) -> None:
-        """Every prediction is of the sample that it comes with: its key says so.
+    def _expect_fitting(self) -> None:
+        """The model is one that a live run, and this one, can feed.
 
         Raises:
-            CapabilityError: outputs come later, or slower.
+            CapabilityError: outputs come later than their samples, whose keys they bear, or
+                slower; or the settings mean nothing for its mode.
         """
+        mode = mode_of(self.model.signature.mode)
+        if self.settings.reset_every is not None and "reset_every" in mode.refused_options:
+            raise CapabilityError(
+                f"--reset-every, or reset-every in a file, {mode.why_refused}: leave it out"
+            )
         if self.model.signature.is_late:
             raise CapabilityError(
                 f"outputs of {self.model.name!r} come later than their samples, or slower, and a "
@@ -103,7 +109,7 @@ class LiveRun:
 
     async def serve(self) -> None:
         """The same as `run` in an event loop that is there already; it answers no signals."""
-        self._expect_prompt()
+        self._expect_fitting()
         writer = Writer()
         self._loop = asyncio.get_running_loop()
         sources = self._open_sources()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelstm.errors import EdgeLSTMError, RecordingError
+from edgelstm.io.address import parse_seconds
 
 KeyPath = tuple[str | int, ...]
 
@@ -51,6 +52,22 @@ class TomlTable:
         )
         return RecordingError(f"{self.where(*keys)}: {dotted.lstrip('.') or 'the file'}: {message}")
 
+    def with_hyphens(self) -> TomlTable:
+        """The same with `gap-limit` for a key `gap_limit`; keys further down stay."""
+        here = len(self.path)
+
+        def renamed(path: KeyPath) -> KeyPath:
+            if len(path) <= here or path[:here] != self.path or isinstance(path[here], int):
+                return path
+            return (*path[:here], str(path[here]).replace("_", "-"), *path[here + 1 :])
+
+        return TomlTable(
+            {key.replace("_", "-"): value for key, value in self.values.items()},
+            self.name,
+            {renamed(path): line for path, line in self.lines.items()},
+            self.path,
+        )
+
     def table(self, key: str) -> TomlTable | None:
         """A table in this one; None where there is none."""
         found = self.values.get(key)
@@ -86,14 +103,35 @@ class TomlTable:
         default: float | None = None,
         low: float = -float("inf"),
         high: float = float("inf"),
+        above: float = -float("inf"),
     ) -> float | None:
-        """A number within limits."""
+        """A number within limits; `above` is none that it may be."""
         found = self.values.get(key)
         if found is None:
             return default
-        if not is_number(found) or not low <= found <= high:
-            raise self.fault(f"is {found!r}, not {_limits(low, high)}", key)
+        if not is_number(found) or not low <= found <= high or not found > above:
+            limits = _limits(low, high) if above == -float("inf") else f"a number above {above:g}"
+            raise self.fault(f"is {found!r}, not {limits}", key)
         return float(found)
+
+    def count(self, key: str) -> int | None:
+        """A whole number from 1."""
+        found = self.values.get(key)
+        if found is not None and (
+            isinstance(found, bool) or not isinstance(found, int) or found < 1
+        ):
+            raise self.fault(f"is {found!r}, not an integer from 1", key)
+        return found
+
+    def seconds(self, key: str) -> float | None:
+        """A duration: a number of seconds, or a text such as 500ms."""
+        found = self.values.get(key)
+        if not isinstance(found, str):
+            return self.number(key, low=0.0)
+        try:
+            return parse_seconds(found)
+        except ValueError as exc:
+            raise self.fault(f"is {found!r}, not {exc}", key) from None
 
     def flag(self, key: str, default: bool) -> bool:
         """A truth value."""

@@ -53,15 +53,8 @@ def read_time(path: Path, whole: TomlTable) -> dict[str, Any]:
     Raises:
         RecordingError: something means nothing; names the line.
     """
-    values = {
-        key.replace("_", "-"): value
-        for key, value in whole.values.items()
-        if key.replace("_", "-") in TIME_KEYS
-    }
-    lines = {
-        (str(keys[0]).replace("_", "-"), *keys[1:]): line for keys, line in whole.lines.items()
-    }
-    table = TomlTable(values, whole.name, lines)
+    table = whole.with_hyphens()
+    values = table.values
     found: dict[str, Any] = {}
     on_gap = table.text("on-gap", None, ON_GAP)
     if on_gap is not None:

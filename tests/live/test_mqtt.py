@@ -16,7 +16,7 @@ import pytest
 
 from edgelstm.io.replay import BadSamplePolicy
 from tests.live.brokers import Broker, needs_mosquitto
-from tests.live.harness import Live, Wire, csv_lines, samples, wait_until
+from tests.live.harness import Live, Wire, csv_lines, free_port, samples, wait_until
 from tests.unit.runtime.toy_models import leaky_expected, leaky_native, needs_cc
 
 pytest.importorskip("aiomqtt", reason="needs aiomqtt: pip install -e '.[mqtt]'")
@@ -241,3 +241,12 @@ def test_a_message_is_predicted_at_once(broker: Broker) -> None:
             delays.append(time.monotonic() - start)
         peer.close()
     assert np.median(delays) < 0.02
+
+
+def test_a_broker_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    """However often it is tried, and once more when one that was there goes away."""
+    port = free_port()
+    with Live(leaky_native(), [f"mqtt://127.0.0.1:{port}/imu"]) as live:
+        live.wait_for_event("disconnected")
+        time.sleep(1.0)  # three more attempts
+        assert live.kinds() == ["disconnected"]

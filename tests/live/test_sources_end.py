@@ -16,10 +16,11 @@ import pytest
 
 from edgelstm.description import Description
 from edgelstm.io.live import SourceContext
+from edgelstm.io.predictions import Event
 from edgelstm.io.registry import open_source
 from edgelstm.io.sources import threads
 from tests.live.brokers import Broker, needs_mosquitto
-from tests.live.harness import PATIENCE_S, Wire, free_port
+from tests.live.harness import PATIENCE_S, Wire, free_port, wait_until
 from tests.unit.runtime.command_line import invoke
 from tests.unit.runtime.toy_models import leaky_reference
 
@@ -158,9 +159,12 @@ def test_a_silent_lsl_stream_is_let_go() -> None:
 
     async def look() -> None:
         blocks = open_source(f"lsl:name={name}", context).blocks()
-        await asyncio.wait_for(anext(blocks), PATIENCE_S)
+        async for item in blocks:
+            assert isinstance(item, Event)
+            if item.kind == "connected":
+                break
         await blocks.aclose()
 
-    asyncio.run(look())
-    assert not [each.name for each in threading.enumerate() if each.name.startswith("lsl ")]
+    asyncio.run(asyncio.wait_for(look(), PATIENCE_S))
+    wait_until(lambda: not any(each.name == f"lsl {name}" for each in threading.enumerate()))
     del outlet

@@ -214,3 +214,23 @@ def test_windows_tell_the_bad_samples_among_them(
     names = ("first_frame", "last_frame", "bad_frames")
     table = np.genfromtxt(out, delimiter=",", names=True, usecols=range(3), dtype=int)
     assert [tuple(int(row[name]) for name in names) for row in table] == windows
+
+
+def test_reset_every_is_refused_for_windows_wherever_it_is_said(tmp_path: Path) -> None:
+    """On the command line, in a file of settings, and in live runs."""
+    _, artifact, _ = compiled(tmp_path, stacked_model(steps=5), "--mode", "window", "--hop", "5")
+    walk, _ = recording(tmp_path, 20)
+    out, ward = tmp_path / "out.csv", tmp_path / "ward.toml"
+    ward.write_text(f"inputs = '{walk}'\noutputs = '{out}'\nreset-every = 3\n", encoding="utf-8")
+    live = ["-i", f"file:{walk}", "-o", f"file:{out}", "--rate", "100"]
+    for arguments in (
+        ["-i", walk, "-o", out, "--reset-every", "3"],
+        ["--config", ward],
+        [*live, "--reset-every", "3"],
+        [*live, "--config", ward],
+    ):
+        made = invoke("run", artifact, *arguments)
+        assert made.exit_code, arguments
+        assert "reset-every" in made.stderr
+        assert "windows of its own: leave it out" in made.stderr
+        assert not out.exists()

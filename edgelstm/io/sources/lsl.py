@@ -78,13 +78,15 @@ class LslSource(Sensor):
 
     def _read(self) -> Generator[Delivery | Event | None, None, None]:
         """What comes, in the reader's thread; None while nothing does."""
-        times = 0
+        times, is_said = 0, False
         while True:
             inlet = self._connect()
             if inlet is None:
-                yield None
+                missing = disconnected(self.name, self._address, "there is no such stream yet")
+                yield None if is_said else missing
+                is_said = True
                 continue
-            times += 1
+            times, is_said = times + 1, True
             try:
                 yield connected(self.name, self._address, times)
                 while True:

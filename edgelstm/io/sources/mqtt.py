@@ -65,14 +65,14 @@ class MqttSource(Sensor):
 
     async def blocks(self) -> AsyncGenerator[Delivery | Event, None]:
         """What comes; a connection that breaks is made anew."""
-        backoff, times, is_connected = Backoff(), 0, False
+        backoff, times, is_said = Backoff(), 0, False
         broker = self._broker
         while True:
             reason = "the broker closed the connection"
             try:
                 async with broker.client() as client:
                     await client.subscribe(broker.topic, qos=broker.qos)
-                    times, is_connected = times + 1, True
+                    times, is_said = times + 1, False
                     backoff.reset()
                     if times > 1:
                         for reader in self._readers.values():
@@ -85,9 +85,9 @@ class MqttSource(Sensor):
                                 yield delivery
             except (broker.aiomqtt.MqttError, OSError) as exc:
                 reason = str(exc)
-            if is_connected or times == 0:
+            if not is_said:
                 yield disconnected(self.name, self._address, reason)
-                is_connected = False
+            is_said = True
             await asyncio.sleep(backoff.next())
 
     @asynccontextmanager
