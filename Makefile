@@ -103,8 +103,9 @@ $(VENV)/.run-ready: $(PROJECTS) | $(VENV)/bin/python
 	touch $@
 
 # The same and the tools of development.
-$(VENV)/.dev-ready: $(PROJECTS) | $(VENV)/bin/python
+$(VENV)/.dev-ready: $(PROJECTS) tests/monitor/web/package-lock.json | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]' --editable './compiler[check,emulate,report]' --editable './targets[zig]'
+	$(BIN)/python -m tests.monitor.axe
 	touch $@ $(VENV)/.run-ready
 
 # The same and the wheels that compile for GPUs.

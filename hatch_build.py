@@ -81,22 +81,27 @@ class PageHook(BuildHookInterface[Any]):
         with tempfile.TemporaryDirectory() as folder:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(self._source / name, folder)
-            command = [*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=_PATIENCE_S,
-                check=False,
-            )
-            if done.returncode:
-                raise LookupError(f"npm ci: {done.stderr.strip()[-500:]}")
+            install_locked(Path(folder))
             package = Path(folder, "node_modules", "uplot")
             self._place.mkdir(parents=True, exist_ok=True)
             for source, name in _FILES.items():
                 shutil.copyfile(package / source, self._place / name)
         (self._place / "uPlot.version").write_text(self._wanted(), encoding="utf-8")
+
+
+def install_locked(folder: Path) -> None:
+    """Install what a folder's package-lock.json says into its `node_modules`.
+
+    Raises:
+        LookupError: there is no npm, or it cannot.
+        OSError, subprocess.SubprocessError: it cannot be started, or does not end.
+    """
+    command = [*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+    )
+    if done.returncode:
+        raise LookupError(f"npm ci: {done.stderr.strip()[-500:]}")
 
 
 def _npm() -> list[str]:

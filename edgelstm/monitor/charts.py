@@ -9,9 +9,11 @@ from html import escape
 from edgelstm.monitor.history import PatientHistory
 from edgelstm.monitor.measures import TimedPhase, kind_of
 
-_WIDTH, _HEIGHT = 560, 220
+_WIDTH, _HEIGHT = 400, 200
+_WIDE = 900
 _DEEP = ("#0072b2", "#009e73", "#d55e00")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 34
+_DAY_WIDTH = 46
 
 PHASE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a")
 """Okabe and Ito: told apart without red and green; charts name them besides."""
@@ -60,7 +62,8 @@ def trend_chart(history: PatientHistory, measure: str) -> str:
         f'text-anchor="end">{value:g}</text>'
         for value in _ticks(low, high)
     ]
-    for k, visit in enumerate(history.visits):
+    every = -(-count * _DAY_WIDTH // (_WIDTH - _LEFT - _RIGHT))
+    for k, visit in list(enumerate(history.visits))[::every]:
         day = datetime.fromtimestamp(visit.started, UTC).strftime("%d %b")
         parts.append(f'<text x="{x(k):.1f}" y="{_HEIGHT - 14}" text-anchor="middle">{day}</text>')
     for i in range(len(sides)):
@@ -101,7 +104,7 @@ def phase_bars(rows: Sequence[tuple[str, Sequence[TimedPhase]]]) -> str:
     longest = max(phases[-1].end - phases[0].start for _, phases in kept) or 1.0
     labels = list(dict.fromkeys(phase.label for _, phases in kept for phase in phases))
     left, row_height = 120, 26
-    scale = (_WIDTH - left - _RIGHT) / longest
+    scale = (_WIDE - left - _RIGHT) / longest
     parts: list[str] = []
     for i, (title, phases) in enumerate(kept):
         top = 4 + i * row_height
@@ -130,8 +133,8 @@ def phase_bars(rows: Sequence[tuple[str, Sequence[TimedPhase]]]) -> str:
             f'<rect x="{at:.0f}" y="{height - 18}" width="10" height="10" fill="{colour}"/>'
             f'<text x="{at + 14:.0f}" y="{height - 9}">{escape(label.replace("_", " "))}</text>'
         )
-        at += 26 + 6.4 * len(label)
-    return _svg(_WIDTH, height, "phases of trials, seconds", parts)
+        at += 30 + 8.2 * len(label)
+    return _svg(_WIDE, height, "phases of trials, seconds", parts)
 
 
 def _repeated(count: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 
 from edgelstm.monitor.charts import phase_bars, trend_chart
 from edgelstm.monitor.history import PatientHistory, Trial, Visit
@@ -26,29 +27,8 @@ SIGNS = {
 }
 """A sign beside each verdict, for those who do not see its colour."""
 
-STYLE = """
-:root{color-scheme:light}
-body{font:15px/1.45 system-ui,sans-serif;color:#1c2430;background:#fff;max-width:62rem;
-margin:1.5rem auto;padding:0 1rem}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:1.6rem 0 .4rem}
-h3{font-size:1rem;margin:0 0 .3rem}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;
-border-bottom:1px solid #d5dbe3;font-variant-numeric:tabular-nums}
-th{font-weight:600;color:#46536a}td.n{text-align:right}td.t{white-space:nowrap}
-.warn{border:1px solid #b9c3d0;border-radius:6px;padding:.5rem .8rem;margin:.8rem 0;color:#46536a}
-.grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr));gap:1rem}
-figure{margin:0;border:1px solid #d5dbe3;border-radius:8px;padding:.7rem;break-inside:avoid}
-.verdict{font-weight:600}.improved{color:#00614a}.setback{color:#a33c00}
-.chart{width:100%;height:auto;font:11px system-ui,sans-serif}.chart text{fill:#46536a}
-.chart .grid{stroke:#e3e8ee}.chart .band{fill:#0072b2;opacity:.1}.chart .line{fill:none;
-stroke-width:2}.chart .small{font-size:10px}.chart .inbar{fill:#10161d;font-weight:600}
-.chart .inbar.light{fill:#fff}
-.chart .s0{stroke:#0072b2;fill:#0072b2}.chart .s1{stroke:#b35c00;fill:#b35c00}
-.chart .s2{stroke:#00785a;fill:#00785a}.chart .s3{stroke:#8d3f6e;fill:#8d3f6e}
-.chart .line.s0,.chart .line.s1,.chart .line.s2,.chart .line.s3{fill:none}
-.chart .trial{fill-opacity:.25;stroke-opacity:.6}.chart .key{stroke:none}
-@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr{break-inside:avoid}}
-"""
+STYLE = Path(__file__).with_name("static").joinpath("report.css").read_text(encoding="utf-8")
+"""Of reports, which carry it, and of the pages of the history."""
 
 
 def report_page(
@@ -124,10 +104,25 @@ def verdict_cell(verdict: Verdict | None, unit: str) -> str:
     )
 
 
+def _table(title: str, head: str, rows: Sequence[str]) -> str:
+    """A table that scrolls by itself where it is wider than a tablet."""
+    return (
+        f'<h2>{title}</h2><div class="scroll" role="region" tabindex="0" aria-label="{title}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _heads(*titles: str) -> str:
+    return "".join(f"<th scope=col>{title}</th>" for title in titles)
+
+
 def _trends(history: PatientHistory) -> str:
-    rows, charts = [], []
+    rows, charts, once = [], [], []
     for name in history.measures:
         kind, error = kind_of(name), history.error(name)
+        if sum(bool(visit.values(name)) for visit in history.visits) < 2:
+            once.append(escape(kind.title.lower()))
+            continue
         unit = "" if kind.unit == "1" else f" {kind.unit}"
         sem = f"{error.sem:.3g}{unit}" if error.is_enough else "unknown"
         rows.append(
@@ -141,13 +136,18 @@ def _trends(history: PatientHistory) -> str:
         if chart := trend_chart(history, name):
             suffix = f" ({kind.unit})" if kind.unit != "1" else ""
             charts.append(f"<figure><h3>{escape(kind.title)}{escape(suffix)}</h3>{chart}</figure>")
+    single = f"<p>Measured at one visit only: {', '.join(once)}.</p>" if once else ""
     if not rows:
-        return "<h2>Trends</h2><p>No measured trial yet.</p>"
+        return f"<h2>Trends</h2>{single or '<p>No measured trial yet.</p>'}"
+    head = _heads(
+        "Measure",
+        "Since the first visit",
+        "Since the visit before",
+        "Standard error of measurement",
+    )
     return (
-        "<h2>Trends</h2><table><thead><tr><th scope=col>Measure</th>"
-        "<th scope=col>Since the first visit</th><th scope=col>Since the visit before</th>"
-        "<th scope=col>Standard error of measurement</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table><p><small>MDC95: a change of the means that the "
+        f"{_table('Trends', head, rows)}{single}"
+        "<p><small>MDC95: a change of the means that the "
         "scatter of repeated trials alone exceeds in 5 % of comparisons; each comparison has that "
         "chance of its own.</small></p>"
         f'<div class="grid2">{"".join(charts)}</div>'
@@ -172,34 +172,47 @@ def _sides(history: PatientHistory) -> str:
         )
     if not rows:
         return ""
-    first, second = ("Affected", "Unaffected") if "affected" in history.sides else ("Left", "Right")
-    return (
-        "<h2>Side against side, last visit</h2><table><thead><tr><th scope=col>Measure</th>"
-        f"<th scope=col>{first}</th><th scope=col>{second}</th><th scope=col>Ratio</th>"
-        f"<th scope=col>Difference</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    sides = ("Affected", "Unaffected") if "affected" in history.sides else ("Left", "Right")
+    head = (
+        _heads("Measure")
+        + "".join(f"<th scope=col class=n>{title}</th>" for title in (*sides, "Ratio"))
+        + _heads("Difference")
     )
+    return _table("Side against side, last visit", head, rows)
 
 
 def _trials(visits: Sequence[Visit]) -> str:
-    found = dict.fromkeys(m for v in visits for t in v.trials for m in t.measures)
-    names = sorted(found, key=[*KINDS, *found].index)
-    head = "".join(f"<th scope=col>{escape(kind_of(name).title)}</th>" for name in names)
-    rows = [_trial_row(k, trial, names) for k, v in enumerate(visits, 1) for trial in v.trials]
-    if not rows:
-        return ""
-    return (
-        "<h2>Trials</h2><table><thead><tr><th scope=col>Visit</th><th scope=col>Time</th>"
-        f"<th scope=col>Trial</th><th scope=col>Side</th>{head}<th scope=col>Counts</th></tr>"
-        f"</thead><tbody>{''.join(rows)}</tbody></table>"
+    trials = [trial for visit in visits for trial in visit.trials]
+    found = {name for trial in trials for name in trial.measures}
+    names = [name for name in KINDS if name in found]
+    is_sided = any(trial.side for trial in trials)
+    has_others = bool(found.difference(names))
+    head = (
+        _heads("Visit", "Time", "Trial", *(["Side"] if is_sided else []))
+        + "".join(f"<th scope=col class=n>{escape(kind_of(name).title)}</th>" for name in names)
+        + _heads(*(["Other"] if has_others else []), "Counts")
     )
+    rows = [
+        _trial_row(k if trial is visit.trials[0] else None, trial, names, is_sided, has_others)
+        for k, visit in enumerate(visits, 1)
+        for trial in visit.trials
+    ]
+    return _table("Trials", head, rows) if rows else ""
 
 
-def _trial_row(number: int, trial: Trial, names: Sequence[str]) -> str:
-    cells = "".join(
-        f"<td class=n>{trial.measures[name].value:.2f}</td>"
-        if name in trial.measures
-        else "<td class=n>-</td>"
-        for name in names
+def _trial_row(
+    number: int | None, trial: Trial, names: Sequence[str], is_sided: bool, has_others: bool
+) -> str:
+    def cell(name: str) -> str:
+        if name not in trial.measures:
+            return "<td class=n>-</td>"
+        found = trial.measures[name]
+        return f"<td class=n>{found.value:{'g' if found.unit == '1' else '.2f'}}</td>"
+
+    others = ", ".join(
+        f"{kind_of(name).title.lower()} {found.value:.2f} {'' if found.unit == '1' else found.unit}"
+        for name, found in trial.measures.items()
+        if name not in names
     )
     counts = "yes"
     if trial.discarded is not None:
@@ -208,23 +221,24 @@ def _trial_row(number: int, trial: Trial, names: Sequence[str]) -> str:
         counts = "goes on"
     clock = datetime.fromtimestamp(trial.started, UTC).strftime("%Y-%m-%d %H:%M")
     return (
-        f"<tr><td>{number}</td><td class=t>{clock}</td><td>{escape(trial.name)}</td>"
-        f"<td>{escape(trial.side)}</td>{cells}<td>{counts}</td></tr>"
+        f"<tr{'' if number is None else ' class=first'}><td>{number or ''}</td>"
+        f"<td class=t>{clock}</td><td class=name>{escape(trial.name)}</td>"
+        + (f"<td>{escape(trial.side)}</td>" if is_sided else "")
+        + "".join(map(cell, names))
+        + (f"<td><small>{escape(others)}</small></td>" if has_others else "")
+        + f"<td>{counts}</td></tr>"
     )
 
 
 def _notes(notes: Sequence[tuple[float, str, str]]) -> str:
     if not notes:
         return ""
-    rows = "".join(
-        f"<tr><td>{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M}</td><td>{escape(text)}</td>"
-        f"<td>{escape(by)}</td></tr>"
+    rows = [
+        f"<tr><td class=t>{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M}</td>"
+        f"<td>{escape(text)}</td><td>{escape(by)}</td></tr>"
         for when, text, by in notes
-    )
-    return (
-        "<h2>Notes</h2><table><thead><tr><th scope=col>Time</th><th scope=col>Note</th>"
-        f"<th scope=col>By</th></tr></thead><tbody>{rows}</tbody></table>"
-    )
+    ]
+    return _table("Notes", _heads("Time", "Note", "By"), rows)
 
 
 def _day(seconds: float) -> str:

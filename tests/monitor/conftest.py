@@ -24,5 +24,5 @@ def tug(tug_path: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Path]]:
-    """Artifact, decoding and recordings of `edgelstm monitor --demo`."""
-    return prepare(tmp_path_factory.mktemp("demo"), trials=1)
+    """Artifact (of the reference engine), decoding and recordings of `edgelstm monitor --demo`."""
+    return prepare(tmp_path_factory.mktemp("demo"), trials=1, target="reference")

@@ -25,6 +25,7 @@ class Served:
         store: file of the store.
         decoding: file of the recipe.
         tokens: role by token.
+        speed: that many times faster than recorded.
     """
 
     def __init__(
@@ -34,13 +35,16 @@ class Served:
         store: Path,
         decoding: Path | None = None,
         tokens: dict[str, str] | None = None,
+        speed: float = 1.0,
     ) -> None:
         streams = tuple(
             StreamSettings((f"file:{path}?repeat=1000",), f"stream of {patient}", patient)
             for patient, path in recordings.items()
         )
         time = TimeSettings(decode=None if decoding is None else read_recipe(decoding))
-        settings = LiveSettings(streams, (f"store:{store}",), is_realtime=True, time=time)
+        settings = LiveSettings(
+            streams, (f"store:{store}",), is_realtime=True, speed=speed, time=time
+        )
         options = ServerOptions(port=0, store=store, tokens=tokens or {}, is_demo=True)
         self.url = ""
         self.monitor = MonitorRun(Artifact.load(artifact), settings, options, ready=self._note)

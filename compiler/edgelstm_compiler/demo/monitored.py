@@ -43,12 +43,15 @@ FAILS_AFTER_S = 12.0
 """When the failing sensor's gyroscope sticks."""
 
 
-def prepare(folder: Path, trials: int = 3) -> tuple[Path, Path, dict[str, Path]]:
+def prepare(
+    folder: Path, trials: int = 3, target: str = "host"
+) -> tuple[Path, Path, dict[str, Path]]:
     """Compile the model and write the recordings.
 
     Args:
         folder: where to.
         trials: of each recording, which are repeated.
+        target: that the model is compiled for; `host` is this machine.
 
     Returns:
         The artifact, the file of the decoding, a recording by patient.
@@ -60,7 +63,8 @@ def prepare(folder: Path, trials: int = 3) -> tuple[Path, Path, dict[str, Path]]
         units=list(UNITS),
         labels=list(PHASES),
         check=False,
-        target_options={"cpu": "native"},  # it runs here, and only once
+        target=target,
+        target_options={"cpu": "native"} if target == "host" else None,  # it runs here, only once
     )
     artifact, decoding = folder / "tug.edgelstm", folder / "decoding.toml"
     model.save(artifact)

@@ -20,7 +20,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.monitor.export import dump, to_csv, to_fhir, to_json
-from edgelstm.monitor.report import STYLE
 from edgelstm.monitor.server.access import ANNOTATE, COOKIE, SESSION_S, Access
 from edgelstm.monitor.server.clinical import Clinical
 from edgelstm.monitor.server.hub import Client, Hub
@@ -107,7 +106,6 @@ class Pages:
             Route("/", self._index),
             Route("/history", self._asked(self._history)),
             Route("/export", self._asked(self._export)),
-            Route("/static/report.css", self._style),
             Route("/api/role", self._role),
             Route("/api/login", self._log_in, methods=["POST"]),
             Route("/api/logout", self._log_out, methods=["POST"]),
@@ -120,10 +118,6 @@ class Pages:
     async def _index(self, request: Request) -> Response:
         del request
         return FileResponse(STATIC / "index.html")
-
-    async def _style(self, request: Request) -> Response:
-        del request
-        return Response(STYLE, media_type="text/css")
 
     async def _role(self, request: Request) -> Response:
         role = self._access.role(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html import escape
 from urllib.parse import quote
 
@@ -18,7 +19,8 @@ _HEAD = (
     '<script type="module" src="/static/history.js"></script></head><body class="history">'
     '<header class="bar"><a class="brand" href="/">edgelstm monitor</a>'
     '<nav aria-label="pages"><a href="/">Live</a><a href="/history" aria-current="page">History</a>'
-    '</nav><button id="theme" type="button">Theme</button></header><main class="paper">'
+    '</nav><span class="grow"></span><button id="theme" type="button">Theme</button></header>'
+    '<main class="paper">'
 )
 
 
@@ -53,14 +55,19 @@ def _list(history: History) -> str:
     for name in history.patients():
         found = history.of_patient(name)
         trials = sum(len(visit.trials) for visit in found.visits)
+        day = datetime.fromtimestamp(found.visits[-1].started, UTC) if trials else None
+        last = "-" if day is None else f"{day:%Y-%m-%d}"
         rows.append(
             f'<tr><th scope="row"><a href="/history?patient={quote(name, safe="")}">'
             f"{escape(name)}</a></th><td class=n>{len(found.visits)}</td>"
-            f"<td class=n>{trials}</td></tr>"
+            f"<td class=n>{trials}</td><td class=n>{last}</td></tr>"
         )
+    heads = "".join(
+        f'<th scope="col" class="n">{x}</th>' for x in ("Visits", "Trials", "Last visit")
+    )
     table = (
-        '<table><thead><tr><th scope="col">Patient</th><th scope="col">Visits</th>'
-        f'<th scope="col">Trials</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f'<table class="patients"><thead><tr><th scope="col">Patient</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
         if rows
         else "<p>No patient yet: <code>edgelstm monitor ... --patient PSEUDONYM</code>.</p>"
     )

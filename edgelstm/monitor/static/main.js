@@ -102,12 +102,14 @@ function frame() {
 }
 
 async function act(command, done = "") {
-  if (!chosen && !command.stream) return;
+  if (!chosen && !command.stream) return false;
   try {
     await post("/api/act", { stream: chosen.name, ...command });
     if (done) say(done);
+    return true;
   } catch (error) {
     say(error.message, true);
+    return false;
   }
 }
 
@@ -120,10 +122,10 @@ async function repeat() {
   await act({ action: "start", name: trial.name, side: trial.side });
 }
 async function addNote() {
-  const note = byId("note");
-  if (!note.value.trim()) return;
-  await act({ action: "note", text: note.value }, TEXT.saved);
-  note.value = "";
+  const note = byId("note"), text = note.value;
+  if (!text.trim()) return;
+  note.value = ""; // at once: what is typed while the server answers is the next note
+  if (!await act({ action: "note", text }, TEXT.saved) && !note.value) note.value = text;
 }
 function marker() { return act({ action: "marker", text: byId("note").value.trim().slice(0, 100) || TEXT.markerText }, TEXT.saved); }
 function askReason() {

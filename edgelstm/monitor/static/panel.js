@@ -1,5 +1,5 @@
 // What stands beside the charts: phase, counts, lights, trial, alarms, events. Texts are never markup.
-import { LEVELS, MEASURES, REASONS, TEXT } from "./texts.js";
+import { LEVELS, REASONS, TEXT, clock, measureText } from "./texts.js";
 
 const byId = (id) => document.getElementById(id);
 const MOST_EVENTS = 100;
@@ -79,7 +79,7 @@ function showTrial(trial) {
   }
   setText(byId("trialState"), text);
   facts(byId("measures"), (trial?.measures ?? []).map(([name, value, unit]) =>
-    [MEASURES[name] ?? name.replaceAll("_", " "), unit === "1" ? String(value) : `${value.toFixed(2)} ${unit}`]));
+    [measureText(name), unit === "1" ? String(value) : `${value.toFixed(2)} ${unit}`]));
 }
 
 export function showAlarms(alarms, mayWrite, nameOf, acknowledge) {
@@ -88,9 +88,11 @@ export function showAlarms(alarms, mayWrite, nameOf, acknowledge) {
   list.dataset.shown = text;
   list.replaceChildren(...alarms.map((alarm) => {
     const row = document.createElement("div"), said = document.createElement("span");
+    const name = document.createElement("b"), more = document.createElement("small");
     row.className = alarm.raised ? "alarm raised" : "alarm";
-    const clock = new Date(1000 * alarm.time).toLocaleTimeString();
-    said.textContent = `\u26a0 ${nameOf(alarm.stream)}: ${alarm.text} (${clock}${alarm.raised ? "" : ", " + TEXT.isOver})`;
+    name.textContent = nameOf(alarm.stream);
+    more.textContent = alarm.text + (alarm.raised ? "" : ` (${TEXT.isOver})`);
+    said.append(name, ` ${clock(alarm.time)}`, more);
     row.append(said);
     if (mayWrite) {
       const button = document.createElement("button");
@@ -106,7 +108,7 @@ export function showAlarms(alarms, mayWrite, nameOf, acknowledge) {
 export function addEvent(event) {
   const list = byId("events"), item = document.createElement("li"), when = document.createElement("time");
   item.className = event.kind.replaceAll(" ", "-");
-  when.textContent = new Date(1000 * event.time).toLocaleTimeString();
+  when.textContent = clock(event.time);
   const what = document.createElement("span");
   const stands = ["note", "marker"].includes(event.kind) ? `${event.kind}: ${event.text}` : event.text || event.kind;
   what.textContent = stands + (event.by ? ` (${event.by})` : "");

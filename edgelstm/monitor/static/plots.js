@@ -1,8 +1,9 @@
 // Charts of one stream: a plot for each unit, and one for what the model says.
-import { TEXT } from "./texts.js";
+import { TEXT, unitText } from "./texts.js";
 
 const COLOURS = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 2], [1, 2], [12, 4], [6, 2, 2, 2]];
+const GAP = 8; // of #plots, pixels
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -31,7 +32,7 @@ export class Plots {
       if (!groups.has(channel.unit)) groups.set(channel.unit, []);
       groups.get(channel.unit).push([i, channel.name]);
     });
-    for (const [unit, series] of groups) this.add(unit || TEXT.signals, series, null);
+    for (const [unit, series] of groups) this.add(unit ? unitText(unit) : TEXT.signals, series, null);
     const offset = this.stream.channels.length;
     const scores = this.stream.scores.map((name, i) => [offset + i, name]);
     if (scores.length) this.add(TEXT.scores, scores, scores.length > 1 ? [0, 1] : null);
@@ -67,7 +68,9 @@ export class Plots {
   }
 
   resize() {
-    const height = Math.floor(Math.max(80, Math.min(230, (this.root.clientHeight || 480) / Math.max(this.plots.length, 1) - 40)));
+    const around = this.plots.reduce((sum, { place }) => sum + place.parentElement.offsetHeight - place.offsetHeight + GAP, -GAP);
+    const room = (this.root.clientHeight || 480) - around;
+    const height = Math.floor(Math.max(80, Math.min(230, room / Math.max(this.plots.length, 1))));
     for (const { plot, place } of this.plots) {
       const width = place.clientWidth;
       if (width && (plot.width !== width || plot.height !== height)) plot.setSize({ width, height });

@@ -22,7 +22,7 @@ export const REASONS = {
   stuck: (x) => `stuck at ${x.toPrecision(3)}`, clipped: (x) => `cut off at ${x.toPrecision(3)}`,
   outside: (x) => `${x.toFixed(0)} % outside the known range`,
 };
-export const MEASURES = {
+const MEASURES = {
   total: "Total", sit_to_stand: "Sit to stand", walk: "Walking", turn: "Turning", sit_down: "Sitting down",
   turns: "Turns", repetitions: "Repetitions", repetition_time: "Repetition",
 };
@@ -31,6 +31,16 @@ export const KEYS = [
   ["n", "write a note"], ["a", "acknowledge the first alarm"], ["p", "pause the charts"], ["t", "change the theme"],
   ["1 - 9", "choose a stream"], ["?", "show the keys"],
 ];
+export function measureText(name) {
+  if (MEASURES[name]) return MEASURES[name];
+  const text = name.replace(/^time_/, "").replaceAll("_", " ").toLowerCase();
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+export function clock(seconds) {
+  return new Date(1000 * seconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+}
+const RAISED = { "-": "\u207b", 0: "\u2070", 1: "\u00b9", 2: "\u00b2", 3: "\u00b3", 4: "\u2074" };
+export function unitText(unit) { return unit.replace(/\^(-?[0-4])/g, (_, power) => [...power].map((c) => RAISED[c]).join("")); }
 export function fillTexts(root) {
   for (const element of root.querySelectorAll("[data-text]")) element.textContent = TEXT[element.dataset.text];
   for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", TEXT[element.dataset.label]);
