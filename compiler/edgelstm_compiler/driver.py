@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,8 @@ from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_request, with_chunks
 from edgelstm_compiler.streaming.modes import Windows, compile_mode
-from edgelstm_compiler.streaming.modes.window import is_window_program, say_hops
+from edgelstm_compiler.streaming.modes.base import Shapes
+from edgelstm_compiler.streaming.modes.window import ask_for_hop, is_window_program
 from edgelstm_compiler.target import (
     DEFAULT_TARGET,
     Stage,
@@ -70,6 +72,7 @@ from edgelstm_compiler.target import (
     find_target,
     run_stages,
 )
+from edgelstm_compiler.ways_out import command_of, telling_ways_out
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - a type that callers may pass, never touched here
@@ -235,7 +238,8 @@ def compile_model(
         carry=carry_request(carry, overlap),
     )
     model = fix_inputs(read_model(source), options.constants)
-    return compile_read_model(model, options, progress or _ignore, note or _ignore)
+    with ways_out(model, options):
+        return compile_read_model(model, options, progress or _ignore, note or _ignore)
 
 
 def what_is_said(
@@ -374,7 +378,7 @@ def _expect_mode(
         ModelError: says what the choices cost.
     """
     if not options.is_mode_given and frames and is_window_program(graph, binding):
-        raise ModelError(say_hops(frames))
+        raise ask_for_hop(frames)
 
 
 def bind(model: OnnxModel, options: CompileOptions) -> Binding:
@@ -398,6 +402,21 @@ def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -
     dump_graph(step_graph, mode.stage, ctx)
     step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
     return step_graph
+
+
+def ways_out(model: OnnxModel, options: CompileOptions) -> AbstractContextManager[None]:
+    """What is refused because of its mode is told with the commands that compile it."""
+
+    def takes(mode: Mode, windows: Windows | None, shapes: Shapes) -> StepGraph:
+        asked = dataclasses.replace(
+            options, mode=mode, windows=windows, shapes=shapes, carry=CarryRequest(), dump=None
+        )
+        graph = to_step_graph(bind(model, asked), asked, PassContext())
+        admit(graph, find_target(options.target))
+        return graph
+
+    command = command_of(model, options.target, options.shapes, options.constants)
+    return telling_ways_out(model, command, options.mode, options.shapes, takes)
 
 
 def admit(graph: StepGraph, target: Target) -> None:

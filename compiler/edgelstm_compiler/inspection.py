@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgelstm.commands.time_line import draw
@@ -12,14 +13,14 @@ from edgelstm.printable import printable
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Mode
 from edgelstm_compiler.assembly import describe_layers
-from edgelstm_compiler.driver import CompileOptions, admit, bind, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, admit, bind, to_step_graph, ways_out
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.notes import carried_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.passes.context import PassContext
-from edgelstm_compiler.streaming.carry import CarryRequest, carry_request
+from edgelstm_compiler.streaming.carry import carry_request
 from edgelstm_compiler.streaming.modes import MODES, compile_mode
 from edgelstm_compiler.streaming.refusal import StreamabilityError
 from edgelstm_compiler.target import DEFAULT_TARGET, find_target
@@ -62,32 +63,33 @@ def inspect_model(
         "streams_as": "",
         "not_streamable": [],
         "advice": "",
+        "commands": [],
         "refused": [],
         "layers": [],
         "notes": [],
     }
+    asked = CompileOptions(shapes=shapes or {}, constants=constants or {}, carry=request)
     for choice in MODES if mode is None else (mode,):
-        report.update(_try_mode(model, shapes or {}, choice, request))
+        report.update(_try_mode(model, asked, choice))
         if report["layers"] or report["refused"]:
             break
     report["text"] = _as_text(report)
     return report
 
 
-def _try_mode(
-    model: OnnxModel, shapes: Mapping[str, Sequence[int]], mode: Mode, request: CarryRequest
-) -> dict[str, Any]:
-    options = CompileOptions(mode=mode, shapes=shapes, carry=request)
+def _try_mode(model: OnnxModel, asked: CompileOptions, mode: Mode) -> dict[str, Any]:
+    options = replace(asked, mode=mode)
     try:
-        binding = bind(model, options)
-        graph = to_step_graph(binding, options, PassContext())
+        with ways_out(model, options):
+            binding = bind(model, options)
+            graph = to_step_graph(binding, options, PassContext())
         reason = _refusal_of(graph)
     except UnsupportedOpError as error:
         refusals = [{"operator": o, "node": n, "reason": r} for o, n, r in error.refusals]
         return {"refused": refusals or [{"operator": "", "node": "", "reason": str(error)}]}
     except StreamabilityError as error:
         rows = [{"node": n, "reason": r} for n, r in error.reasons]
-        return {"not_streamable": rows, "advice": error.advice}
+        return {"not_streamable": rows, "advice": error.advice, "commands": list(error.commands)}
     except ModelError as error:
         return {"needs": str(error)}
     if reason:
@@ -151,9 +153,11 @@ def _as_text(report: dict[str, Any]) -> str:
         lines += [f"    {name}: {drawn}" for name, drawn in report["time"].items()]
         lines += [f"  warning: {text}" for text in report.get("warnings", [])]
     elif report["not_streamable"]:
-        advice = f" ({report['advice']})" if report["advice"] else ""
+        advice = f" ({report['advice']})" if report["advice"] and not report["commands"] else ""
         lines.append(f"streams: no{advice}")
         lines += [f"  {item['node']}: {item['reason']}" for item in report["not_streamable"]]
+        lines += ["  these commands compile it:"] if report["commands"] else []
+        lines += [f"    {command}" for command in report["commands"]]
     lines += [f"  note: {text}" for text in report["notes"]]
     if "needs" in report:
         lines.append(f"needs: {report['needs']}")

@@ -6,6 +6,7 @@ from edgelstm_compiler.binding.bind import (
     bind_states,
     bind_stream,
     bind_window,
+    time_axes,
 )
 
-__all__ = ["Binding", "bind_call", "bind_states", "bind_stream", "bind_window"]
+__all__ = ["Binding", "bind_call", "bind_states", "bind_stream", "bind_window", "time_axes"]

@@ -171,6 +171,30 @@ def bind_window(
     return Binding(graph, bound, advice="", notes=_notes(graph), frame_axes=axes)
 
 
+def time_axes(
+    model: OnnxModel, given: Mapping[str, Sequence[int]]
+) -> list[tuple[tuple[str, int], ...]]:
+    """What may be the free time of a model, as `(input, axis)`; one thing only where it is known.
+
+    Raises:
+        ModelError: there are no numbers for its free dimensions.
+    """
+    keys = free_keys(model.inputs, given)
+    if not keys:
+        return [()]
+    trial, graph, _ = _try(model, given, keys)
+    classes = AxisClasses(graph)
+    values = {value.name: value for value in graph.inputs}
+    places = [
+        (info.name, axis)
+        for info in model.inputs
+        for axis, key in keys_of(info, given)
+        if trial[key] > 1 and axis != classes.batch_axis(values[info.name])
+    ]
+    known = tuple(place for place in places if place[1] in classes.time_axes(values[place[0]]))
+    return [known] if known else [tuple(places), *((place,) for place in places)]
+
+
 def window_axes(graph: Graph, frames: int | None) -> dict[str, int | None]:
     """Which axis of each input is time; None where an input has none.
 

@@ -165,15 +165,28 @@ def in_own_words(message: str, trial: Mapping[Key, int]) -> str:
     return re.sub(r"(?<![\w.])\d{3,}(?![\w.])", named, message)
 
 
+def shapes_with(
+    inputs: Sequence[InputInfo], time: Sequence[tuple[str, int]], frames: int
+) -> Shapes:
+    """A shape for every input with free dimensions: so many frames along time, else one."""
+    return {
+        info.name: tuple(
+            dim if isinstance(dim, int) else frames if (info.name, axis) in time else 1
+            for axis, dim in enumerate(info.dims)
+        )
+        for info in inputs
+        if info.dims is not None and not info.is_static
+    }
+
+
+def shape_options(shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    """Shapes as on the command line."""
+    words: list[str] = []
+    for name, shape in shapes.items():
+        words += ["--shape", f"{name}={','.join(map(str, shape))}"]
+    return tuple(words)
+
+
 def example_shapes(inputs: Sequence[InputInfo], time: Sequence[tuple[str, int]]) -> str:
     """The options that give every free input a window of 30 frames."""
-    options = []
-    for info in inputs:
-        if info.dims is None or info.is_static:
-            continue
-        extents = [
-            dim if isinstance(dim, int) else 30 if (info.name, axis) in time else 1
-            for axis, dim in enumerate(info.dims)
-        ]
-        options.append(f"--shape {info.name}={','.join(map(str, extents))}")
-    return " ".join(options)
+    return " ".join(shape_options(shapes_with(inputs, time, 30)))

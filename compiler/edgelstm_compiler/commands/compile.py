@@ -33,6 +33,7 @@ from edgelstm_compiler.commands.quantize_options import (
     read_holdout,
 )
 from edgelstm_compiler.commands.recordings import named_warnings
+from edgelstm_compiler.commands.retold import RetoldCommand
 from edgelstm_compiler.doors.door import door_of, export_model
 from edgelstm_compiler.driver import (
     CompileOptions,
@@ -53,7 +54,7 @@ QUANTIZE_STAGES = 3
 """Further calls where a model is quantized, but for the trials of auto."""
 
 
-@click.command("compile")
+@click.command("compile", cls=RetoldCommand)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o",

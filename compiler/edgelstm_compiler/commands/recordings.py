@@ -12,7 +12,7 @@ from edgelstm.io.columns import split_names
 from edgelstm.io.recording import read_frames
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature, TensorSpec
-from edgelstm_compiler.driver import CompileOptions, bind, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, bind, to_step_graph, ways_out
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.lowering.signature import make_signature
@@ -32,7 +32,8 @@ def float_step_graph(model: OnnxModel, options: CompileOptions) -> tuple[StepGra
     Raises:
         ModelError: it cannot be imported or streamed.
     """
-    graph = to_step_graph(bind(model, options), options, PassContext())
+    with ways_out(model, options):
+        graph = to_step_graph(bind(model, options), options, PassContext())
     return graph, make_signature(graph)
 
 

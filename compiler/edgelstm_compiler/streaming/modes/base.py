@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,21 @@ class Windows:
 
     def __bool__(self) -> bool:
         return self != Windows()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What would be asked for a mode to take a model; to be tried.
+
+    Args:
+        windows: see `Windows`.
+        shapes: of all inputs whose shape is to be told, those of the caller among them.
+        what: what comes of it, in a few words.
+    """
+
+    windows: Windows | None
+    shapes: Shapes
+    what: str
 
 
 class CompileMode(Protocol):
@@ -94,6 +109,15 @@ class CompileMode(Protocol):
 
         Raises:
             ModelError: it has none, or something about them is missing or contradictory.
+        """
+
+    def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
+        """How the mode might take a model that another one refuses.
+
+        Args:
+            model: its control inputs fixed.
+            given: shapes as the caller told them.
+            example: the same, and of inputs with free dimensions some window of frames.
         """
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgelstm.artifact import Artifact
@@ -11,7 +12,7 @@ from edgelstm_compiler.binding import Binding, bind_call
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
-from edgelstm_compiler.streaming.modes.base import Shapes, Windows, expect_no_windows
+from edgelstm_compiler.streaming.modes.base import Offer, Shapes, Windows, expect_no_windows
 from edgelstm_compiler.streaming.whole_call import whole_call
 
 
@@ -48,6 +49,11 @@ class Call:
         """It has no windows."""
         expect_no_windows(self.name, windows)
         return self
+
+    def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
+        """Whole windows, as long as the example where the model leaves it open."""
+        del model, given
+        yield Offer(None, example, "whole windows at once, exactly as trained")
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The chunk is all there is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgelstm.artifact import Artifact
@@ -11,7 +12,7 @@ from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_steps
 from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.modes.base import Shapes, Windows, expect_no_windows
+from edgelstm_compiler.streaming.modes.base import Offer, Shapes, Windows, expect_no_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class Stream:
         """It has no windows."""
         expect_no_windows(self.name, windows)
         return self
+
+    def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
+        """Whoever wants a stream says so: it is another function than windows are."""
+        del model, given, example
+        yield from ()
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The chunk is all there is."""

@@ -7,7 +7,7 @@ that is stepped; any other becomes a call over a whole window.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,8 +22,8 @@ from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.carry import CarryRequest
 from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.modes.base import Shapes, Windows
-from edgelstm_compiler.streaming.refusal import StreamabilityError
+from edgelstm_compiler.streaming.modes.base import Offer, Shapes, Windows
+from edgelstm_compiler.streaming.refusal import OtherModeError, StreamabilityError, Way
 from edgelstm_compiler.streaming.whole_call import whole_call
 
 _ABOUT_STREAMS = frozenset({"window", "warnings"})
@@ -74,6 +74,18 @@ class Window:
             )
         return whole_call(graph)
 
+    def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
+        """Windows of the length that the model has, or of that of the example."""
+        try:
+            frames = _frames(bind_window(model, given, None))
+        except ModelError:
+            try:
+                frames = _frames(bind_window(model, example, None))
+            except ModelError:
+                return
+        hop = max(frames // 2, 1)
+        yield Offer(Windows(frames, hop), given, f"a window of {frames} frames every {hop}")
+
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The same code, with what is done to the frames."""
         kernel = artifact.signature
@@ -82,7 +94,7 @@ class Window:
         if hop is None and self.windows.carries:
             hop = frames
         if hop is None:
-            raise ModelError(say_hops(frames))
+            raise ask_for_hop(frames, self.windows.smooth)
         if self.windows.carries and hop != frames:
             raise ModelError(
                 f"--carry-across-windows with --hop {hop}: windows of {frames} frames overlap or "
@@ -122,18 +134,23 @@ class Window:
         return ["valid behind the last frame of a window"]
 
 
-def say_hops(frames: int) -> str:
-    """That nobody said how often, and what that costs."""
-    choices = dict.fromkeys((1, max(frames // 4, 1), frames))
-    costs = "; ".join(
-        f"--hop {hop}: an answer every {hop} frame{'s' if hop > 1 else ''}, "
-        f"{-(-frames // hop)} step{'s' if frames > hop else ''} of the network a frame"
-        for hop in choices
-    )
-    return (
+def ask_for_hop(frames: int, smooth: str | None = None) -> OtherModeError:
+    """That nobody said how often a window begins, and what that costs."""
+    more = () if smooth is None else ("--smooth", smooth)
+    ways = [
+        Way(
+            WINDOW.name,
+            ("--window", str(frames), "--hop", str(hop), *more),
+            f"an answer every {f'{hop} frames' if hop > 1 else 'frame'}, "
+            f"{-(-frames // hop)} step{'s' if frames > hop else ''} of the network a frame",
+        )
+        for hop in dict.fromkeys((1, max(frames // 4, 1), frames))
+    ]
+    endless = "stepped without end: another function than the one that was trained"
+    return OtherModeError(
         f"the model was trained on windows of {frames} frames and answers with the last of them: "
-        f"say how often a window begins. {costs}. --mode stream steps it without end, which is "
-        "another function than the one that was trained"
+        "say how often a window begins (--hop)",
+        [*ways, Way("stream", (), endless)],
     )
 
 
