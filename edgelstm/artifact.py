@@ -284,7 +284,7 @@ class Artifact:
                 check_states=check_states,
                 threads=threads,
             )
-        return mode_of(self._signature.mode).session(
+        return mode_of(self._signature.mode).session_of(self._signature)(
             kernel=self.kernel if latency is None else self._kernel_with_doorbell(),
             signature=self._signature,
             state_init=self._container.section(STATE_SECTION),

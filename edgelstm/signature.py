@@ -25,6 +25,7 @@ LARGEST_BLOCK_BYTES = 1 << 40
 """No manifest speaks of a larger block; what is allocated has a limit of its own (`memory.py`)."""
 
 _MOST_FRAMES = 1 << 32
+_MOST_CHUNK = 1 << 24
 _MOST_SMOOTHED = 1 << 16
 
 SMOOTHINGS = ("mean", "vote")
@@ -207,6 +208,8 @@ class Signature:
         window: what a window model does with its frames; None in the other modes.
         most_frames: a stream ends behind so many frames, because the model has a table of no more;
             None: it never does.
+        chunk: frames that a step of a stream takes, of which the code computes one at a time;
+            inputs, outputs, strides and delays are those of single frames.
     """
 
     name: str
@@ -221,11 +224,12 @@ class Signature:
     state_limit: float = math.inf
     window: WindowPlan | None = None
     most_frames: int | None = None
+    chunk: int = 1
 
     @property
     def of_kernel(self) -> Signature:
-        """What the code computes: one chunk of a window model, else the same."""
-        return self if self.window is None else self.window.kernel
+        """What the code computes: a chunk of a window model, a frame of a chunk; else the same."""
+        return replace(self, chunk=1) if self.window is None else self.window.kernel
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
@@ -247,6 +251,8 @@ class Signature:
             data["window"] = self.window.to_json()
         if self.most_frames is not None:
             data["most_frames"] = self.most_frames
+        if self.chunk != 1:
+            data["chunk"] = self.chunk
         return data
 
     @property
@@ -293,6 +299,7 @@ class Signature:
             state_limit=_limit(fields, "state_limit"),
             window=WindowPlan.from_json(fields.object("window")) if "window" in fields else None,
             most_frames=fields.optional_count("most_frames"),
+            chunk=fields.integer("chunk", 1, _MOST_CHUNK, 1),
         )
 
 

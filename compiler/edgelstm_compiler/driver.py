@@ -62,7 +62,7 @@ from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_request, with_chunks
-from edgelstm_compiler.streaming.modes import Windows, compile_mode
+from edgelstm_compiler.streaming.modes import ModeRequest, Windows, compile_mode
 from edgelstm_compiler.streaming.modes.base import Shapes
 from edgelstm_compiler.streaming.modes.window import ask_for_hop, is_window_program
 from edgelstm_compiler.target import (
@@ -95,7 +95,7 @@ class CompileOptions:
         target: name of an installed target.
         mode: "stream" (one frame a step, state carried), "window" (windows from fresh state) or
             "call" (the ONNX function).
-        windows: what is asked of the windows; for "window" alone.
+        request: what is asked of the mode: its windows, the frames of a step.
         is_mode_given: False where the mode is only the default, so that a window program is refused
             with the choices.
         shapes: extents of inputs with free dimensions.
@@ -115,7 +115,7 @@ class CompileOptions:
 
     target: str = DEFAULT_TARGET
     mode: Mode = "stream"
-    windows: Windows | None = None
+    request: ModeRequest = field(default_factory=ModeRequest)
     is_mode_given: bool = True
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -140,6 +140,7 @@ def compile_model(
     hop: int | None = None,
     carry_across_windows: bool = False,
     smooth: str | None = None,
+    chunk: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -178,6 +179,8 @@ def compile_model(
         carry_across_windows: a window begins with the state that the one before it ended with, as
             stateful layers do; with `hop` equal to `window`.
         smooth: "mean:K" or "vote:K": what is made of the newest K answers.
+        chunk: frames that one step of a stream takes; None: one, or as many as the model itself
+            takes with its states.
         shapes: extents of inputs with free dimensions, by name.
         constants: inputs to fix, by name: control inputs (a sampling rate), weights.
         name: C identifier part of the symbols; None: from the model.
@@ -220,7 +223,7 @@ def compile_model(
     options = CompileOptions(
         target=target,
         mode=mode or ("window" if windows else "stream"),
-        windows=windows,
+        request=ModeRequest(windows, chunk),
         is_mode_given=mode is not None or bool(windows),
         shapes=shapes or {},
         constants=constants or {},
@@ -366,7 +369,7 @@ def compile_read_model(
         artifact = assemble(check=check)
     if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
         artifact = assemble(check=check, known=record_steps(artifact, reference))
-    return compile_mode(options.mode, options.windows).finish(artifact, binding)
+    return compile_mode(options.mode, options.request).finish(artifact, binding)
 
 
 def _expect_mode(
@@ -389,13 +392,13 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     """
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
-    mode = compile_mode(options.mode, options.windows)
+    mode = compile_mode(options.mode, options.request)
     return mode.bind(model, options.shapes, options.carry)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
-    mode = compile_mode(options.mode, options.windows)
+    mode = compile_mode(options.mode, options.request)
     graph, _ = run_passes(mode.source(binding), GRAPH_PASSES, ctx)
     step_graph = mode.convert(graph, binding)
     verify(step_graph)
@@ -407,9 +410,9 @@ def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -
 def ways_out(model: OnnxModel, options: CompileOptions) -> AbstractContextManager[None]:
     """What is refused because of its mode is told with the commands that compile it."""
 
-    def takes(mode: Mode, windows: Windows | None, shapes: Shapes) -> StepGraph:
+    def takes(mode: Mode, request: ModeRequest, shapes: Shapes) -> StepGraph:
         asked = dataclasses.replace(
-            options, mode=mode, windows=windows, shapes=shapes, carry=CarryRequest(), dump=None
+            options, mode=mode, request=request, shapes=shapes, carry=CarryRequest(), dump=None
         )
         graph = to_step_graph(bind(model, asked), asked, PassContext())
         admit(graph, find_target(options.target))

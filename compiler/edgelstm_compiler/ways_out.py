@@ -19,11 +19,11 @@ from edgelstm_compiler.binding.dimensions import shape_options, shapes_with
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.modes import MODES
-from edgelstm_compiler.streaming.modes.base import CompileMode, Shapes, Windows
+from edgelstm_compiler.streaming.modes.base import CompileMode, ModeRequest, Shapes
 from edgelstm_compiler.streaming.refusal import OtherModeError, Way
 from edgelstm_compiler.target import DEFAULT_TARGET
 
-Takes = Callable[[str, Windows | None, Shapes], StepGraph]
+Takes = Callable[[str, ModeRequest, Shapes], StepGraph]
 """The chunk of a mode; raises an `EdgeLSTMError` where it, so asked, does not take the model."""
 
 _FRAMES = (30, 100, 300, 1000)
@@ -70,12 +70,12 @@ def _first(
     for example in examples:
         for offer in mode.offers(model, given, example):
             try:
-                chunk = takes(mode.name, offer.windows, offer.shapes)
+                chunk = takes(mode.name, offer.request, offer.shapes)
             except EdgeLSTMError:
                 continue
             told = {n: s for n, s in offer.shapes.items() if n not in given}
             takes_frames = mode_of(chunk.mode).has_blocks
-            yield Way(mode.name, _words(offer.windows, told), offer.what, takes_frames)
+            yield Way(mode.name, _words(offer.request, told), offer.what, takes_frames)
             return
 
 
@@ -93,13 +93,13 @@ def _examples(model: OnnxModel, given: Shapes) -> Iterator[Shapes]:
             return
 
 
-def _words(windows: Windows | None, shapes: Shapes) -> tuple[str, ...]:
+def _words(request: ModeRequest, shapes: Shapes) -> tuple[str, ...]:
     """As on the command line."""
     words: list[str] = []
-    if windows is not None and windows.frames is not None:
-        words += ["--window", str(windows.frames)]
-    if windows is not None and windows.hop is not None:
-        words += ["--hop", str(windows.hop)]
+    if request.windows.frames is not None:
+        words += ["--window", str(request.windows.frames)]
+    if request.windows.hop is not None:
+        words += ["--hop", str(request.windows.hop)]
     return (*words, *shape_options(shapes))
 
 

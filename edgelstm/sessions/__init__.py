@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgelstm.errors import ArtifactFormatError
 from edgelstm.sessions.base import Session, SessionMode
 from edgelstm.sessions.call import CALL
-from edgelstm.sessions.stream import STREAM
+from edgelstm.sessions.continuous import STREAM
 from edgelstm.sessions.window import WINDOW
 
 __all__ = ["MODES", "Session", "SessionMode", "mode_of"]

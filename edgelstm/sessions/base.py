@@ -7,7 +7,7 @@ recording. Whoever needs to know asks the object (`mode_of`), and nobody compare
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
@@ -50,6 +50,8 @@ class SessionMode:
     Args:
         name: as in `--mode NAME` and in the signature.
         session: the class of its sessions.
+        chunked: the same where a step takes several frames, see `Signature.chunk`; None: they are
+            no other.
         unit: what one turn is called in reports.
         units: what recordings are counted in.
         consumes: what one turn takes, in the C header.
@@ -79,6 +81,11 @@ class SessionMode:
     refused_options: tuple[str, ...] = ()
     why_refused: str = ""
     columns: tuple[str, ...] = ()
+    chunked: type[Session] | None = None
+
+    def session_of(self, signature: Signature) -> type[Session]:
+        """The class of the sessions of a model."""
+        return self.session if signature.chunk == 1 or self.chunked is None else self.chunked
 
 
 class Session(ABC):
@@ -352,7 +359,7 @@ class Session(ABC):
         for place, array in zip(self._inputs, arrays, strict=True):
             place[...] = array
 
-    def _as_result(self, arrays: list[Array]) -> Result:
+    def _as_result(self, arrays: Sequence[Array | None]) -> Result:
         if len(arrays) == 1:
             return arrays[0]
         names = (spec.name for spec in self._signature.outputs)

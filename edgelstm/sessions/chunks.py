@@ -16,11 +16,16 @@ Array = NDArray[Any]
 
 
 def chunk_frames(signature: Signature) -> int:
-    """How many frames a step takes."""
+    """How many frames the code takes at once."""
     lengths = [
         spec.shape[axis] for spec in signature.inputs if (axis := spec.chunk_axis) is not None
     ]
     return min(lengths, default=1)
+
+
+def frames_of_step(signature: Signature) -> int:
+    """How many frames of the input one step of a session takes."""
+    return signature.chunk * chunk_frames(signature)
 
 
 def frame_signature(signature: Signature) -> Signature:

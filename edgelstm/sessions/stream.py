@@ -1,9 +1,8 @@
-"""Continuous mode: one frame a step, the state carried from frame to frame."""
+"""Sessions of continuous mode: one frame a step, the state carried from frame to frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +13,7 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import StreamError
 from edgelstm.pace import Pace
 from edgelstm.samples import Frame, Result, convert_blocks
-from edgelstm.sessions.base import Array, Session, SessionMode, view
+from edgelstm.sessions.base import Array, Session, view
 from edgelstm.sessions.chunks import cut_frames, join_steps
 from edgelstm.sessions.due import due_rows, is_due
 from edgelstm.signature import CLOCK, END, NO_END, TensorSpec
@@ -274,18 +273,3 @@ def _make_room(
         return results, results[0] if results else np.empty((0, size_bytes), np.uint8)
     room = np.empty((n_steps, size_bytes), np.uint8)
     return [view(room, spec, n_steps) for spec in specs], room
-
-
-STREAM = SessionMode(
-    name="stream",
-    session=StreamSession,
-    unit="step",
-    units="frames",
-    consumes="frame",
-    entry="step",
-    use=StreamSession._use,
-    has_blocks=True,
-    takes_many=True,
-    runner="edgelstm.io.stream_run:StreamRun",
-    described_size=prod,
-)

@@ -44,7 +44,7 @@ from edgelstm_compiler.driver import (
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
-from edgelstm_compiler.streaming.modes import Windows
+from edgelstm_compiler.streaming.modes import ModeRequest, Windows
 from edgelstm_compiler.target import DEFAULT_TARGET
 
 STAGES = 5
@@ -86,6 +86,12 @@ QUANTIZE_STAGES = 3
     "--smooth",
     metavar="mean:K|vote:K",
     help="Answer with the mean or the vote of the newest K windows.",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Frames that one step of a stream takes.  [default: 1]",
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
@@ -169,6 +175,7 @@ def compile_command(
     hop: int | None,
     carry_across_windows: bool,
     smooth: str | None,
+    chunk: int | None,
     target: str,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
@@ -255,7 +262,7 @@ def compile_command(
     windows = Windows(window, hop, carry_across_windows, smooth)
     chosen = CompileOptions(
         mode=mode or ("window" if windows else "stream"),
-        windows=windows,
+        request=ModeRequest(windows, chunk),
         shapes=shapes,
         constants=constants,
         carry=request,
@@ -274,6 +281,7 @@ def compile_command(
             hop=hop,
             carry_across_windows=carry_across_windows,
             smooth=smooth,
+            chunk=chunk,
             shapes=shapes,
             constants=constants,
             name=name,

@@ -26,7 +26,7 @@ def test_a_reader_that_is_left_early_closes_what_it_reads() -> None:
 
     async def take_one() -> int:
         found = numbers()
-        reader = ThreadReader(lambda: next(found, None), "counting", found.close)
+        reader = ThreadReader(found, "counting")
         async with aclosing(reader.items()) as items:
             async for number in items:
                 return number

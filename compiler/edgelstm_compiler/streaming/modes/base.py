@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgelstm.artifact import Artifact
@@ -38,16 +38,29 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeRequest:
+    """What is asked of a mode beside its name.
+
+    Args:
+        windows: see `Windows`.
+        chunk: frames that one step takes; None: as many as the model makes it, one for most.
+    """
+
+    windows: Windows = field(default_factory=Windows)
+    chunk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What would be asked for a mode to take a model; to be tried.
 
     Args:
-        windows: see `Windows`.
+        request: what is asked of the mode.
         shapes: of all inputs whose shape is to be told, those of the caller among them.
         what: what comes of it, in a few words.
     """
 
-    windows: Windows | None
+    request: ModeRequest
     shapes: Shapes
     what: str
 
@@ -104,11 +117,11 @@ class CompileMode(Protocol):
             given: the shapes that its manifest tells.
         """
 
-    def asked(self, windows: Windows | None) -> CompileMode:
-        """The mode with what was asked of its windows.
+    def asked(self, request: ModeRequest) -> CompileMode:
+        """The mode with what was asked of it.
 
         Raises:
-            ModelError: it has none, or something about them is missing or contradictory.
+            ModelError: it has no such thing, or something is missing or contradictory.
         """
 
     def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
@@ -130,13 +143,23 @@ class CompileMode(Protocol):
         """When an output is valid, for the C header."""
 
 
-def expect_no_windows(mode: str, windows: Windows | None) -> None:
+def expect_no_chunk(mode: str, request: ModeRequest, instead: str) -> None:
+    """Refuse what is asked of the steps of a stream in a mode that is none.
+
+    Raises:
+        ModelError: naming the option, and what to do.
+    """
+    if request.chunk is not None:
+        raise ModelError(f"--chunk {request.chunk} is for --mode stream, not for {mode}: {instead}")
+
+
+def expect_no_windows(mode: str, request: ModeRequest) -> None:
     """Refuse what is asked of windows in a mode that has none.
 
     Raises:
         ModelError: naming the options.
     """
-    if windows:
+    if request.windows:
         raise ModelError(
             "--window, --hop, --carry-across-windows and --smooth are for --mode window, not for "
             f"{mode}"

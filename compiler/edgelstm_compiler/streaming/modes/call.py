@@ -12,7 +12,13 @@ from edgelstm_compiler.binding import Binding, bind_call
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
-from edgelstm_compiler.streaming.modes.base import Offer, Shapes, Windows, expect_no_windows
+from edgelstm_compiler.streaming.modes.base import (
+    ModeRequest,
+    Offer,
+    Shapes,
+    expect_no_chunk,
+    expect_no_windows,
+)
 from edgelstm_compiler.streaming.whole_call import whole_call
 
 
@@ -45,15 +51,16 @@ class Call:
         """Every extent is baked in."""
         return given or {spec.name: spec.model_shape for spec in signature.inputs}
 
-    def asked(self, windows: Windows | None) -> Call:
-        """It has no windows."""
-        expect_no_windows(self.name, windows)
+    def asked(self, request: ModeRequest) -> Call:
+        """It has neither windows nor steps."""
+        expect_no_windows(self.name, request)
+        expect_no_chunk(self.name, request, "a call takes the frames of --shape")
         return self
 
     def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
         """Whole windows, as long as the example where the model leaves it open."""
         del model, given
-        yield Offer(None, example, "whole windows at once, exactly as trained")
+        yield Offer(ModeRequest(), example, "whole windows at once, exactly as trained")
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The chunk is all there is."""

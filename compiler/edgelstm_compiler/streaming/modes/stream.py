@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import lcm
 
 from edgelstm.artifact import Artifact
+from edgelstm.container import Container
+from edgelstm.errors import ModelError
+from edgelstm.sessions.chunks import chunk_frames
 from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding, bind_states
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_steps
+from edgelstm_compiler.streaming.carry.steps import chunk_axes
 from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.modes.base import Offer, Shapes, Windows, expect_no_windows
+from edgelstm_compiler.streaming.modes.base import (
+    ModeRequest,
+    Offer,
+    Shapes,
+    expect_no_windows,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,7 @@ class Stream:
     name: str = "stream"
     stage: str = "steps"
     streams_as: str = "one frame a step"
+    chunk: int = 1
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
         """Free time stays free; a model with states as inputs is called once for each step."""
@@ -32,20 +43,25 @@ class Stream:
         return binding.graph if binding.frames_graph is None else binding.frames_graph
 
     def convert(self, graph: Graph, binding: Binding) -> StepGraph:
-        """One frame, its memory as states."""
+        """One frame, its memory as states; a chunk is as many of them."""
         if binding.carried is not None:
+            self._expect_single_frames(binding)
             return carry_steps(graph, binding.carried.carried)
-        return to_steps(graph, binding.advice)
+        steps = to_steps(graph, binding.advice)
+        self._expect_whole_rows(steps)
+        return steps
 
     def shapes_of(self, signature: Signature, given: Shapes) -> Shapes:
         """Free dimensions are found again."""
         del signature
         return given
 
-    def asked(self, windows: Windows | None) -> Stream:
-        """It has no windows."""
-        expect_no_windows(self.name, windows)
-        return self
+    def asked(self, request: ModeRequest) -> Stream:
+        """It has no windows, and steps of one frame where nobody says otherwise."""
+        expect_no_windows(self.name, request)
+        if request.chunk is not None and request.chunk < 1:
+            raise ModelError(f"--chunk {request.chunk}: a step takes one frame at least")
+        return replace(self, chunk=request.chunk or 1)
 
     def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
         """Whoever wants a stream says so: it is another function than windows are."""
@@ -53,9 +69,50 @@ class Stream:
         yield from ()
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
-        """The chunk is all there is."""
+        """The same code, with the frames that a step takes of it."""
         del binding
-        return artifact
+        if self.chunk == chunk_frames(artifact.signature):
+            return artifact
+        manifest = dict(artifact.manifest)
+        manifest["signature"] = replace(artifact.signature, chunk=self.chunk).to_json()
+        # Snapshots are of single frames: they fit with chunks and without.
+        manifest["identity"] = artifact.model_id
+        manifest["options"] = {**manifest["options"], "chunk": self.chunk}
+        return Artifact(Container(manifest, dict(artifact.container.sections)))
+
+    def _expect_whole_rows(self, steps: StepGraph) -> None:
+        """Refuse chunks in which an output has one row more or less from time to time."""
+        strides = [output.stride for output in steps.outputs if output.time_axis is not None]
+        whole = lcm(*strides)
+        if self.chunk > 1 and self.chunk % whole:
+            slow = ", ".join(
+                f"{output.name!r} comes every {output.stride} frames"
+                for output in steps.outputs
+                if output.time_axis is not None and self.chunk % output.stride
+            )
+            below = self.chunk // whole * whole
+            fitting = " or ".join(f"--chunk {n}" for n in (below, below + whole) if n)
+            raise ModelError(
+                f"--chunk {self.chunk}: the output {slow}, and chunks would have now more rows and "
+                f"now fewer; take {fitting}. Without --chunk, `run` takes any number of frames"
+            )
+
+    def _expect_single_frames(self, binding: Binding) -> None:
+        """Refuse chunks of what takes several frames by itself."""
+        assert binding.carried is not None
+        carried = binding.carried.carried
+        kept = {item.name: item.count for item in carried.overlaps}
+        axes = chunk_axes(binding.carried.graph, carried)
+        for value in binding.carried.graph.inputs:
+            axis = axes.get(value.name)
+            frames = 1 if axis is None else value.type.shape[axis] - kept.get(value.name, 0)
+            if self.chunk not in (1, frames) and frames > 1:
+                raise ModelError(
+                    f"--chunk {self.chunk}: one call of the model takes {frames} frames of "
+                    f"{value.name!r} already. Leave --chunk out (`run` cuts recordings into steps "
+                    "of that length), or where that length is free give another one: "
+                    f"--shape {value.name}=EXTENT,..."
+                )
 
     def about_time(self, signature: Signature) -> str:
         """One sample of every input."""

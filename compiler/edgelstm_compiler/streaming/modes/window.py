@@ -22,7 +22,13 @@ from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.carry import CarryRequest
 from edgelstm_compiler.streaming.convert import to_steps
-from edgelstm_compiler.streaming.modes.base import Offer, Shapes, Windows
+from edgelstm_compiler.streaming.modes.base import (
+    ModeRequest,
+    Offer,
+    Shapes,
+    Windows,
+    expect_no_chunk,
+)
 from edgelstm_compiler.streaming.refusal import OtherModeError, StreamabilityError, Way
 from edgelstm_compiler.streaming.whole_call import whole_call
 
@@ -39,9 +45,10 @@ class Window:
     streams_as: str = ""
     windows: Windows = field(default_factory=Windows)
 
-    def asked(self, windows: Windows | None) -> Window:
+    def asked(self, request: ModeRequest) -> Window:
         """With these windows."""
-        windows = windows or Windows()
+        expect_no_chunk(self.name, request, "`run` takes any number of frames at once")
+        windows = request.windows
         for value, option in ((windows.frames, "--window"), (windows.hop, "--hop")):
             if value is not None and value < 1:
                 raise ModelError(f"{option} {value}: windows have one frame at least")
@@ -84,7 +91,9 @@ class Window:
             except ModelError:
                 return
         hop = max(frames // 2, 1)
-        yield Offer(Windows(frames, hop), given, f"a window of {frames} frames every {hop}")
+        yield Offer(
+            ModeRequest(Windows(frames, hop)), given, f"a window of {frames} frames every {hop}"
+        )
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The same code, with what is done to the frames."""
