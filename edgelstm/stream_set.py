@@ -75,6 +75,12 @@ class StreamSet:
                 f"outputs of {signature.name!r} come later than their frames or slower, and many "
                 "streams give one of each for every frame: open a session for each stream"
             )
+        if signature.chunk > 1:
+            raise CapabilityError(
+                f"a step of {signature.name!r} takes {signature.chunk} frames, and many streams "
+                "are stepped frame by frame: compile it without --chunk (run() takes blocks), or "
+                "open a session for each stream"
+            )
         if streams < 1 or not mode_of(signature.mode).takes_many:
             raise StreamError(f"{streams} streams of a {signature.mode} model")
         if threads < 1:

@@ -36,6 +36,7 @@ from edgelstm.foreign_files import is_onnx, recognize
 from edgelstm.install_hint import install_hint
 from edgelstm.manifest import read_manifest
 from edgelstm.sessions import MODES, mode_of
+from edgelstm.sessions.chunks import frames_of_step
 from edgelstm.signature import StateSpec, TensorSpec
 
 INSPECTOR_GROUP = "edgelstm.inspectors"
@@ -130,6 +131,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "description": artifact.description.to_json() if artifact.description else None,
         "inputs": [_describe_tensor(spec) for spec in signature.inputs],
         "outputs": [_describe_tensor(spec) for spec in signature.outputs],
+        "frames_of_step": frames_of_step(signature),
         "time": _describe_time(artifact),
         "states": [_describe_state(spec) for spec in signature.states],
         "checks_states": signature.checks_states,
@@ -244,7 +246,8 @@ def _describe_state(spec: StateSpec) -> dict[str, Any]:
 
 def _print_artifact(report: Mapping[str, Any]) -> None:
     source, target, check = report["source"], report["target"], report["check"]
-    unit = mode_of(report["mode"]).unit
+    frames = report["frames_of_step"]
+    unit = "frame" if report["options"].get("chunk") else mode_of(report["mode"]).unit
     say(f"{report['name']}: {report['mode']} model for {target['name']}")
     origin = source.get("file") or "unknown"
     made_by = ", ".join(
@@ -270,6 +273,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ("states", "may overflow: checked in every step" if report["checks_states"] else ""),
             ("parameters", f"{report['parameters']:,}"),
             (f"MACs a {unit}", f"{report['macs']:,}"),
+            ("frames a step", "" if frames == 1 else str(frames)),
         ]
     )
     for warning in report["warnings"]:

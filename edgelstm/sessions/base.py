@@ -205,7 +205,7 @@ class Session(ABC):
 
     @abstractmethod
     def advance(self, values: Mapping[str, Any]) -> Result:
-        """One turn of whatever mode this is: a step, or a call.
+        """One turn of the code, whatever mode this is: a step of one frame, or a call.
 
         Args:
             values: an array for each input, by name.

@@ -6,8 +6,9 @@ their states, delays and strides; `run` takes any number of frames, whole chunks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,15 @@ class ChunkedSession(StreamSession):
 
     _use = "step(chunk) or run(frames)"
 
-    __slots__ = ("_chunk_inputs", "_chunk_outputs", "_chunk_result", "_chunk_specs", "_run_chunk")
+    __slots__ = (
+        "_chunk_dtype",
+        "_chunk_inputs",
+        "_chunk_outputs",
+        "_chunk_result",
+        "_chunk_shape",
+        "_chunk_specs",
+        "_run_chunk",
+    )
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -49,8 +58,8 @@ class ChunkedSession(StreamSession):
         )
         # One input takes the short way through `step`; no array passes its check else.
         is_simple = len(self._inputs) == 1 and signature.inputs[0].time_axis is not None
-        self._frame_shape = self._chunk_inputs[0].shape if is_simple else None
-        self._frame_dtype = self._chunk_inputs[0].dtype if is_simple else None
+        self._chunk_shape = self._chunk_inputs[0].shape if is_simple else None
+        self._chunk_dtype = self._chunk_inputs[0].dtype if is_simple else None
 
     def step(self, frame: Frame) -> Result:
         """Feed one chunk: as many frames as `signature.chunk` says, one after another.
@@ -77,8 +86,8 @@ class ChunkedSession(StreamSession):
         try:
             if (
                 type(frame) is np.ndarray
-                and frame.dtype is self._frame_dtype
-                and frame.shape == self._frame_shape
+                and frame.dtype is self._chunk_dtype
+                and frame.shape == self._chunk_shape
             ):
                 self._chunk_inputs[0][...] = frame
             else:
@@ -95,6 +104,10 @@ class ChunkedSession(StreamSession):
             return self._chunk_result if late is None else self._as_result(late)
         finally:
             turn.give(None)
+
+    def advance(self, values: Mapping[str, Any]) -> Result:
+        """A step of the code: one frame of a chunk."""
+        return super().step(values if len(values) > 1 else next(iter(values.values())))
 
     def _late_rows(self) -> list[Array | None]:
         """The rows that are new behind the chunk which begins now."""
@@ -130,7 +143,7 @@ class ChunkedSession(StreamSession):
 
     def _close(self) -> None:
         super()._close()
-        self._run_chunk = self._step
+        self._run_chunk, self._chunk_dtype = self._step, None
 
 
 def chunk_of_frames(spec: TensorSpec, count: int) -> TensorSpec:

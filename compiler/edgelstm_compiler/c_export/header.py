@@ -9,8 +9,8 @@ from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import MOST_BITS
 from edgelstm.memory import ALIGNMENT
-from edgelstm.sessions.chunks import chunk_frames
 from edgelstm.signature import Signature, TensorSpec
+from edgelstm_compiler.c_export.chunk import chunk_declaration, frame_macros
 from edgelstm_compiler.c_export.integer_io import IntegerTensor, integer_tensors, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
 from edgelstm_compiler.streaming.modes import compile_mode
@@ -52,6 +52,7 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
         macros=macros,
         timing=_time_macros(signature),
         finish=_finish(signature),
+        chunk=chunk_declaration(signature),
         state_offsets=_state_macros(signature),
         scales=_integer_macros(signature, found),
         alignment=ALIGNMENT,
@@ -87,11 +88,12 @@ def _block_type(kind: str, name: str, size: int, says: str) -> str:
 def _time_macros(signature: Signature) -> str:
     """When each output is new."""
     upper = signature.name.upper()
+    takes = f"{signature.name}_chunk" if signature.chunk > 1 else "a step"
     lines = [
-        "/* FRAMES: that a step takes. TAIL: steps behind the last frame in which something comes.",
-        "   Of each output: its BIT in what a step returns, frames from one value to the next",
-        "   (STRIDE), and frames by which it is late (DELAY). */",
-        f"#define {upper}_FRAMES {chunk_frames(signature)}",
+        f"/* FRAMES: that {takes} takes. TAIL: steps behind the last frame in which something",
+        "   comes. Of each output: its BIT in what a step returns, frames from one value to the",
+        "   next (STRIDE), and frames by which it is late (DELAY). */",
+        *frame_macros(signature),
         f"#define {upper}_TAIL {signature.tail}",
     ]
     fields = identifiers(spec.name for spec in signature.outputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgelstm.artifact import STATE_SECTION, Artifact
 from edgelstm.engines.base import MOST_BITS
 from edgelstm.signature import CLOCK, END, NO_END, TensorSpec
+from edgelstm_compiler.c_export.chunk import chunk_source
 from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.names import identifiers, word_count, words
 from edgelstm_compiler.templates import fill
@@ -30,6 +31,7 @@ def model_source(artifact: Artifact) -> str:
         table=table,
         reset=reset,
         finish=_finish(artifact),
+        chunk=chunk_source(artifact.signature),
     )
 
 

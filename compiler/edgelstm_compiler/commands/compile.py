@@ -15,6 +15,7 @@ from edgelstm.io.columns import split_names
 from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.sessions import MODES
+from edgelstm.sessions.chunks import frames_of_step
 from edgelstm_compiler.commands.arguments import (
     parse_constants,
     parse_labels,
@@ -330,6 +331,7 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
         "bytes": size_bytes,
         "target": manifest["target"]["name"],
         "mode": artifact.signature.mode,
+        "frames_of_step": frames_of_step(artifact.signature),
         "inputs": {spec.name: list(spec.shape) for spec in artifact.signature.inputs},
         "outputs": {spec.name: list(spec.shape) for spec in artifact.signature.outputs},
         "weights_bytes": manifest["memory"]["weights_bytes"],
@@ -351,10 +353,12 @@ def _as_text(report: dict[str, Any]) -> str:
         verdict = f"agrees with {check['against']} within {check['max_error']:g}"
     elif check.get("reason"):
         verdict = f"not checked: {check['reason']}"
+    count = report["frames_of_step"]
+    frames = f", {count} frames a step" if count > 1 else ""
     return "\n".join(
         [
             f"{report['artifact']}: {report['bytes']} bytes for {report['target']}, "
-            f"mode {report['mode']}, in {report['seconds']:.1f} s",
+            f"mode {report['mode']}{frames}, in {report['seconds']:.1f} s",
             f"  inputs   {_shapes(report['inputs'])}",
             f"  outputs  {_shapes(report['outputs'])}",
             f"  weights  {report['weights_bytes']} bytes, state {report['state_bytes']} bytes, "

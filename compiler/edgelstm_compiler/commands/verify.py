@@ -17,6 +17,7 @@ from edgelstm.sessions import mode_of
 from edgelstm_compiler.carried_check import check_carried
 from edgelstm_compiler.carried_verification import carried_of, verify_carried
 from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
+from edgelstm_compiler.chunk_verification import expect_chunks
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
@@ -110,6 +111,11 @@ def verify_command(
             print_json(checked.to_json())
         else:
             say("\n".join([_as_text(checked.defined), *_distance(checked)]))
+        inner = _verify_chunks(compiled)
+        if inner:
+            raise MismatchError(
+                f"{artifact} does not compute what its quantization defines: {inner}"
+            )
         if not checked.passed:
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
@@ -141,7 +147,9 @@ def verify_command(
             result = verify_windows(compiled, original, block, tolerance)
         else:
             result = verify_stream(compiled, original, block, tolerance)
-    inner = _verify_inside(compiled, original) if result.passed else ""
+    inner = ""
+    if result.passed:
+        inner = _verify_inside(compiled, original) or _verify_chunks(compiled)
     if as_json:
         report = result.to_json()
         print_json({**report, "passed": report["passed"] and not inner, "inside": inner or None})
@@ -183,6 +191,16 @@ def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
             check_carried(compiled, restored.binding.carried, restored.float_graph)
         else:
             check_artifact(compiled, original, restored.binding, restored.float_graph)
+    except MismatchError as error:
+        return str(error)
+    return ""
+
+
+def _verify_chunks(compiled: Artifact) -> str:
+    """Steps of several frames beside steps of one, on random input; "" where they agree."""
+    frames = random_frames(compiled, 3 * compiled.signature.chunk + 1)
+    try:
+        expect_chunks(compiled, frames)
     except MismatchError as error:
         return str(error)
     return ""

@@ -15,7 +15,7 @@ void @name@_init(@name@_state *state, @name@_scratch *scratch)
     @name@_reset(state);
 }
 
-@finish@uint32_t @name@_checksum(void)
+@chunk@@finish@uint32_t @name@_checksum(void)
 {
     uint32_t crc = 0xffffffffu;
     uint32_t i;

@@ -64,7 +64,7 @@ int32_t @name@_step(const void *weights, void *state, void *scratch, const void 
 int32_t @name@_run(const void *weights, void *state, void *scratch, const void *in, void *out,
 @indent@int64_t n_steps);
 
-@finish@/* CRC-32 of the weights; @upper@_WEIGHTS_CRC32 if the flash is intact. */
+@chunk@@finish@/* CRC-32 of the weights; @upper@_WEIGHTS_CRC32 if the flash is intact. */
 uint32_t @name@_checksum(void);
 
 /* @name@_selftest.c, if you link it: checksum, then known inputs and outputs from a fresh state.
