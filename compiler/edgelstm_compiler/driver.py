@@ -224,7 +224,7 @@ def compile_model(
         target=target,
         mode=mode or ("window" if windows else "stream"),
         request=ModeRequest(windows, chunk),
-        is_mode_given=mode is not None or bool(windows),
+        is_mode_given=mode is not None or bool(windows) or chunk is not None,
         shapes=shapes or {},
         constants=constants or {},
         name=name,

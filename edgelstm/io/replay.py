@@ -19,6 +19,7 @@ from edgelstm.errors import NonFiniteStateError, RecordingError, StreamError
 from edgelstm.io.base import Array, Batch, Sink, Source
 from edgelstm.io.columns import element_names
 from edgelstm.io.late_rows import LateRows, Lines
+from edgelstm.io.step_rows import Rows
 from edgelstm.pace import Pace
 from edgelstm.samples import refusal_reason
 from edgelstm.sessions import Session
@@ -64,6 +65,9 @@ class Replay:
         model_ns: time spent in the model.
         since_reset: frames fed since the stream began.
         last_good: the last frame by input that was all finite.
+        rows: what makes lines of the rows of a model that takes several frames a step; None: a
+            line is a frame.
+        stays_open: the stream goes on in another run; what waits for further frames is kept.
     """
 
     session: Session
@@ -79,7 +83,9 @@ class Replay:
     model_ns: int = 0
     since_reset: int = 0
     last_good: dict[str, Array] = field(default_factory=dict)
-    _late: LateRows | None = field(init=False)
+    rows: Rows | None = None
+    stays_open: bool = False
+    _late: Rows | None = field(init=False)
     _pace: Pace = field(default_factory=Pace)
     _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     _bad_so_far: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -87,7 +93,9 @@ class Replay:
 
     def __post_init__(self) -> None:
         signature = self.session.signature
-        self._late = LateRows(signature) if signature.is_late else None
+        self._late = self.rows
+        if self._late is None and signature.is_late:
+            self._late = LateRows(signature)
 
     @property
     def bad_frames(self) -> int:
@@ -114,7 +122,8 @@ class Replay:
                 self.take(batch if len(batch) == part.stop - part.start else batch.part(part))
                 self.sink.flush()
                 progress()
-        self._end()
+        if not self.stays_open:
+            self._end()
         self.sink.flush()
 
     def _end(self) -> None:

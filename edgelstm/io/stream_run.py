@@ -22,8 +22,10 @@ from edgelstm.io.ndjson import NdjsonSource
 from edgelstm.io.numbers import Decimal
 from edgelstm.io.replay import BadSamplePolicy, Replay
 from edgelstm.io.sinks.output_sink import OutputSink
+from edgelstm.io.sources.chunked import ChunkedSource
 from edgelstm.io.sources.wrapped import WrappedSource
 from edgelstm.io.state_file import StreamState, read_state, save_state
+from edgelstm.io.step_rows import ChunkEnds, Rows, row_columns, row_signature, step_rows
 from edgelstm.io.watch import WatchedSource
 from edgelstm.outputs import STANDARD, Protected, check_output
 from edgelstm.sessions import mode_of
@@ -82,6 +84,7 @@ class StreamRun:
     _bad_before: int = 0
     _saved_at: float = field(default_factory=monotonic)
     _remarks: list[str] = field(default_factory=list)
+    _is_cut: bool = False
 
     def run(self, stop: StopRequest, show: Progress) -> None:
         """Run to the end of the source.
@@ -99,6 +102,9 @@ class StreamRun:
             with stop.raising():
                 opened = stack.enter_context(self._open_source())
                 is_ndjson = isinstance(opened, NdjsonSource)
+                if isinstance(opened, ChunkedSource):
+                    opened.keep_every_frame()
+                    self._is_cut = True
                 told = tuple(opened.remarks)
                 for remark in told:
                     self._say(remark)
@@ -121,12 +127,15 @@ class StreamRun:
                     self._open_sink(named, output_format, state, source.total is None)
                 )
             self._sink = sink
+            rows = self._rows(state)
             self._replay = replay = Replay(
                 session,
                 _Waiting(source, stop),
                 NamedSink(sink, named),
                 self.options.policy,
                 self.options.reset_every,
+                rows=rows,
+                stays_open=self.options.state_path is not None,
             )
             if state is not None:
                 replay.since_reset = state.since_reset
@@ -138,6 +147,11 @@ class StreamRun:
             self._feed(replay, stop, stack.enter_context(show(source)))
             for remark in opened.remarks[len(told) :]:
                 self._say(remark)
+            if isinstance(rows, ChunkEnds) and replay.stays_open and rows.waiting:
+                self._say(
+                    f"the last {rows.waiting} frames fill no step of {model.signature.chunk}: "
+                    "their row comes when --resume goes on behind them"
+                )
 
     def _feed(self, replay: Replay, stop: StopRequest, advance: Callable[[int], None]) -> None:
         read = 0
@@ -229,25 +243,34 @@ class StreamRun:
             return "ndjson" if is_ndjson else "csv"
         return output_format(options.output_path)
 
+    def _rows(self, state: StreamState | None) -> Rows | None:
+        """What makes lines of steps of several frames, behind the frames of an earlier run."""
+        signature = self.model.signature
+        since = 0 if state is None else state.since_reset
+        phase = since % signature.chunk
+        return step_rows(signature, is_cut=self._is_cut, fed=self._first, phase=phase)
+
     def _columns(self, source: Source) -> tuple[str, ...]:
-        """What the mode tells about each answer, in columns of its own.
+        """What is told about each answer, in columns of its own.
 
         Raises:
             RecordingError: a column that passes through has such a name.
         """
-        columns = mode_of(self.model.signature.mode).columns
+        signature = self.model.signature
+        columns = mode_of(signature.mode).columns or row_columns(signature, is_cut=self._is_cut)
         taken = [name for name in columns if name in source.kept]
         if taken:
             raise RecordingError(
-                f"--keep {taken[0]}: a column of this name tells about the windows; rename it in "
-                "the recording, or leave it out"
+                f"--keep {taken[0]}: a column of this name tells which frames an answer stands "
+                "for; rename it in the recording, or leave it out"
             )
         return columns
 
     def _named(self, chosen: Format, kept: Sequence[str]) -> NamedOutputs:
         """The names of the outputs; NPY, which has room for one array, has none."""
         description = Description() if chosen == "npy" else self.model.description
-        return NamedOutputs(self.model.signature, description, kept)
+        written = row_signature(self.model.signature, is_cut=self._is_cut)
+        return NamedOutputs(written, description, kept)
 
     def _open_sink(
         self, named: NamedOutputs, chosen: Format, state: StreamState | None, is_live: bool

@@ -30,7 +30,7 @@ def frames_of_step(signature: Signature) -> int:
 
 def frame_signature(signature: Signature) -> Signature:
     """The same for single frames, as recordings hold them."""
-    return replace(signature, inputs=tuple(_single(spec) for spec in signature.inputs))
+    return replace(signature, inputs=tuple(single_frame(spec) for spec in signature.inputs))
 
 
 def cut_frames(frames: Any, specs: Sequence[TensorSpec]) -> tuple[Any, bool]:
@@ -55,7 +55,7 @@ def cut_frames(frames: Any, specs: Sequence[TensorSpec]) -> tuple[Any, bool]:
         if spec.chunk_axis is None or spec.name not in given:
             continue
         array = np.asarray(given[spec.name])
-        if array.shape[1:] != _single(spec).shape or array.ndim != len(spec.shape):
+        if array.shape[1:] != single_frame(spec).shape or array.ndim != len(spec.shape):
             continue
         chunk = spec.shape[spec.chunk_axis]
         if len(array) % chunk:
@@ -88,11 +88,11 @@ def _joined(rows: Array, spec: TensorSpec) -> Array:
     if spec.chunk_axis is None:
         return rows
     moved = np.moveaxis(rows, 1 + spec.chunk_axis, 1)
-    return np.ascontiguousarray(moved).reshape(-1, *_single(spec).shape)
+    return np.ascontiguousarray(moved).reshape(-1, *single_frame(spec).shape)
 
 
-def _single(spec: TensorSpec) -> TensorSpec:
-    """The input for one frame."""
+def single_frame(spec: TensorSpec) -> TensorSpec:
+    """An input or output for one frame of those that a step holds."""
     axis = spec.chunk_axis
     if axis is None:
         return spec

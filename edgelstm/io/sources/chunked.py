@@ -16,7 +16,8 @@ from edgelstm.signature import Signature
 class ChunkedSource(WrappedSource[Recording]):
     """Gathers frames until they fill a step; a step with a line that is no frame is none.
 
-    What passes through, and the time stamp, are those of the step's last frame. Frames at the end
+    What passes through, and the time stamp, are those of the step's last frame, unless those of
+    every frame are asked for (`keep_every_frame`). Frames at the end
     that fill no step are left out, and `remarks` says so.
 
     Args:
@@ -29,6 +30,11 @@ class ChunkedSource(WrappedSource[Recording]):
         self._signature = signature
         self._chunk = chunk_frames(signature)
         self._left = 0
+        self._keeps_every_frame = False
+
+    def keep_every_frame(self) -> None:
+        """Let what passes through be, for each step, a tuple of the values of its frames."""
+        self._keeps_every_frame = True
 
     @property
     def units(self) -> Mapping[str, Sequence[str]]:
@@ -81,10 +87,16 @@ class ChunkedSource(WrappedSource[Recording]):
         return Batch(
             frames,
             lambda i: batch.where(chunk * i),
-            {name: values[last] for name, values in batch.kept.items()},
+            {name: self._passing(values, steps) for name, values in batch.kept.items()},
             faults,
             None if batch.times is None else batch.times[last],
         )
+
+    def _passing(self, values: Sequence[Any], steps: int) -> Sequence[Any]:
+        chunk = self._chunk
+        if not self._keeps_every_frame:
+            return values[chunk - 1 : steps * chunk : chunk]
+        return [tuple(values[chunk * i : chunk * (i + 1)]) for i in range(steps)]
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
