@@ -25,7 +25,8 @@ provenance    {"edgelstm", "packages": {name: version}}            what made it
 ```
 Sections: `weights`, `state_init`, `header.h`, and the target's: `code/ISA` with `object/ISA` (for
 `export-c`; never loaded), or `program`. `known/inputs` and `known/outputs` hold blocks of some
-steps from a fresh state, as the reference engine computed them, for self-tests.
+steps from a fresh state, as the reference engine computed them, for self-tests; `known/frames` and
+`known/answers` those of a window model.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ STATE_SECTION = "state_init"
 WEIGHTS_SECTION = "weights"
 KNOWN_INPUTS = "known/inputs"
 KNOWN_OUTPUTS = "known/outputs"
+KNOWN_FRAMES = "known/frames"
+KNOWN_ANSWERS = "known/answers"
 
 
 class Artifact:

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgelstm.artifact import STATE_SECTION, Artifact
 from edgelstm.engines.native import CODE_PREFIX
+from edgelstm.window_memory import window_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Footprint:
         state: what a stream carries.
         scratch: working memory of a step; steps that do not run at the same time share it.
         stack: the deepest that a step or run goes below its caller; None: not known.
+        slots: of windows, how many are open at once; their states stand in `state`.
+        slot: RAM that one more of them costs; 0 where their number does not matter.
     """
 
     text: int
@@ -35,6 +38,8 @@ class Footprint:
     state: int
     scratch: int
     stack: int | None
+    slots: int = 0
+    slot: int = 0
 
     @property
     def flash(self) -> int:
@@ -50,8 +55,9 @@ class Footprint:
         """The parts, with the sums `flash` and `ram` behind what they sum up."""
         parts = asdict(self)
         keys = ("text", "rodata", "weights", "state_init", "flash", "state", "scratch", "ram")
+        of_windows = ("slots", "slot") if self.slots else ()
         sums = {"flash": self.flash, "ram": self.ram}
-        return {key: {**parts, **sums}[key] for key in (*keys, "stack")}
+        return {key: {**parts, **sums}[key] for key in (*keys, "stack", *of_windows)}
 
 
 def footprint(artifact: Artifact, facts: Mapping[str, Any]) -> Footprint:
@@ -64,14 +70,21 @@ def footprint(artifact: Artifact, facts: Mapping[str, Any]) -> Footprint:
     memory = artifact.manifest["memory"]
     first = bytes(artifact.container.section(STATE_SECTION))
     stack = facts.get("stack_bytes")
+    state, scratch, slots, slot = memory["state_bytes"], memory["scratch_bytes"], 0, 0
+    if artifact.signature.window is not None:
+        windows = window_memory(artifact.signature, memory)
+        state, scratch = windows.state_bytes, windows.scratch_bytes
+        slots, slot = windows.slots, windows.bytes_per_slot
     return Footprint(
         text=int(facts.get("text_bytes", 0)),
         rodata=int(facts.get("rodata_bytes", 0)) + int(facts.get("data_bytes", 0)),
         weights=memory["weights_bytes"],
         state_init=len(first) if any(first) else 0,
-        state=memory["state_bytes"],
-        scratch=memory["scratch_bytes"],
+        state=state,
+        scratch=scratch,
         stack=None if stack is None else int(stack),
+        slots=slots,
+        slot=slot,
     )
 
 

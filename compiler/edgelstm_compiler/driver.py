@@ -35,6 +35,7 @@ from edgelstm_compiler.described import (
     said_by_metadata,
     said_by_zip_maps,
 )
+from edgelstm_compiler.device_memory import expect_ram
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.identity import identity_of, reference_artifact
 from edgelstm_compiler.ir.graph import StepGraph
@@ -342,6 +343,8 @@ def compile_read_model(
     )
     check: dict[str, Any] = {"done": False}
     artifact = assemble(check=check)
+    mode = compile_mode(options.mode, options.request)
+    expect_ram(mode.finish(artifact, binding), target_options.ram_bytes)
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
@@ -368,8 +371,9 @@ def compile_read_model(
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
         artifact = assemble(check=check)
     if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
-        artifact = assemble(check=check, known=record_steps(artifact, reference))
-    return compile_mode(options.mode, options.request).finish(artifact, binding)
+        known = record_steps(mode.finish(artifact, binding), mode.finish(reference, binding))
+        artifact = assemble(check=check, known=known)
+    return mode.finish(artifact, binding)
 
 
 def _expect_mode(

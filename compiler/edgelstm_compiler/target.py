@@ -64,11 +64,17 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """Base of a target's options: frozen, hashable."""
+    """Base of a target's options: frozen, hashable.
+
+    Args:
+        ram_bytes: what the device has for a model's state, scratch and stack; None: nobody says.
+    """
+
+    ram_bytes: int | None = field(default=None, kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the manifest."""
-        return {}
+        return {} if self.ram_bytes is None else {"ram_bytes": self.ram_bytes}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,12 @@ def chunk_of(artifact: Artifact) -> Artifact:
     return _with(artifact, signature=plan.kernel.to_json(), options=options)
 
 
+def with_plan(artifact: Artifact, **changes: Any) -> Artifact:
+    """The same code with something else done to the frames; see `WindowPlan`."""
+    plan = replace(_plan(artifact), **changes)
+    return _with(artifact, signature=replace(artifact.signature, window=plan).to_json())
+
+
 def verify_windows(
     artifact: Artifact,
     model: OnnxModel,
@@ -104,8 +110,7 @@ def _run_in_pieces(
 
 def _unsmoothed(artifact: Artifact) -> Artifact:
     """The same with every answer as it is."""
-    plan = replace(_plan(artifact), smoothing="", smoothed=1)
-    return _with(artifact, signature=replace(artifact.signature, window=plan).to_json())
+    return with_plan(artifact, smoothing="", smoothed=1)
 
 
 def _with(artifact: Artifact, **entries: Any) -> Artifact:

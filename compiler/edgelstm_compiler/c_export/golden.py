@@ -25,6 +25,7 @@ from edgelstm_compiler.known_steps import (
     recorded_steps,
     step_blocks,
     step_random,
+    steps_to_tell,
 )
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, expect_recipe, unpack_calibration
@@ -64,7 +65,7 @@ def record_golden(
     Args:
         artifact: the model.
         frames: input by name, (n, *frame), in the model's units; None: seeded random input.
-        steps: how many at most (call mode: one).
+        steps: how many at most (call mode: one; windows: at least until the second answer).
         model: the ONNX model, evaluated in NumPy for the outputs (quantized as the artifact is);
             None: what the artifact recorded of itself, or where that is not enough, the artifact's
             code on an emulated processor. It is never executed by this machine's own.
@@ -79,7 +80,8 @@ def record_golden(
     tolerance = tolerance_of(artifact)
     source = "seeded random input" if frames is None else "a recording"
     recorded = recorded_steps(artifact) if frames is None and model is None else None
-    if recorded is not None and steps <= STEPS:
+    steps = steps_to_tell(artifact.signature, steps)
+    if recorded is not None and steps <= steps_to_tell(artifact.signature, STEPS):
         known = recorded.first(steps)
         origin = "the reference engine computed them when the model was compiled"
         return Golden(known.inputs, known.outputs, known.steps, f"{source}, as {origin}", tolerance)
@@ -103,6 +105,12 @@ def _known_steps(
     if frames is None:
         return step_random(artifact, teller, steps)
     known = step_blocks(teller, to_numbers(artifact, frames), steps)
+    plan = artifact.signature.window
+    if plan is not None and len(next(iter(frames.values()))) < plan.frames:
+        raise StreamError(
+            f"a window has {plan.frames} frames, and the recording fewer: no answer would be "
+            "compared; give a recording of at least one window"
+        )
     if isinstance(known, str):
         raise StreamError(
             f"the recording gives no known outputs for a self-test: {known}; give another "
@@ -176,6 +184,10 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
         model,
         target="reference",
         mode=signature.mode,
+        window=asked.get("window"),
+        hop=asked.get("hop"),
+        carry_across_windows=bool(asked.get("carry_across_windows")),
+        smooth=asked.get("smooth"),
         shapes=shapes,
         constants=constants,
         carry=asked.get("carry") or (None if overlap else False),

@@ -13,6 +13,12 @@ from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.c_export.chunk import chunk_declaration, frame_macros
 from edgelstm_compiler.c_export.integer_io import IntegerTensor, integer_tensors, where_floats_are
 from edgelstm_compiler.c_export.names import comment, identifiers
+from edgelstm_compiler.c_export.windows import (
+    block_sizes,
+    window_declarations,
+    window_macros,
+    window_types,
+)
 from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.templates import fill
 
@@ -29,15 +35,18 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
     signature, memory = artifact.signature, artifact.manifest["memory"]
     name = signature.name
     upper = name.upper()
-    sizes = {
+    blocks = block_sizes(artifact)
+    sizes: dict[str, object] = {
         "INPUT_BYTES": signature.input_bytes,
         "OUTPUT_BYTES": signature.output_bytes,
         "WEIGHTS_BYTES": memory["weights_bytes"],
-        "STATE_BYTES": memory["state_bytes"],
-        "SCRATCH_BYTES": memory["scratch_bytes"],
+        "STATE_BYTES": blocks["state"],
+        "SCRATCH_BYTES": blocks["scratch"],
         "ALIGNMENT": ALIGNMENT,
         "WEIGHTS_CRC32": f"0x{checksum:08x}u",
     }
+    if signature.window is not None:
+        sizes |= window_macros(artifact)
     macros = "\n".join(f"#define {upper}_{key} {value}" for key, value in sizes.items())
     found = integer_tensors(artifact)
     return fill(
@@ -51,22 +60,36 @@ def public_header(artifact: Artifact, isa: str, checksum: int, meanings: Mapping
         floats=where_floats_are(artifact).value,
         macros=macros,
         timing=_time_macros(signature),
-        finish=_finish(signature),
-        chunk=chunk_declaration(signature),
+        more=_more(artifact),
         state_offsets=_state_macros(signature),
         scales=_integer_macros(signature, found),
         alignment=ALIGNMENT,
-        state_type=_block_type(
-            "state", name, memory["state_bytes"], "What is carried from step to step."
-        ),
-        scratch_type=_block_type(
-            "scratch", name, memory["scratch_bytes"], "Working memory of a step."
-        ),
-        input_type=_struct("input", signature, found, meanings),
-        output_type=_struct("output", signature, found, meanings),
+        types="\n\n".join(_types(artifact, found, meanings)),
         refusal=_refusal(signature),
-        indent=" " * len(f"int32_t {name}_run("),
     )
+
+
+def _types(
+    artifact: Artifact, found: Mapping[str, IntegerTensor], meanings: Mapping[str, str]
+) -> list[str]:
+    """The C types of the four blocks; those of windows hold outputs, and come behind them."""
+    signature = artifact.signature
+    values = [_struct(kind, signature, found, meanings) for kind in ("input", "output")]
+    if signature.window is not None:
+        return [*values, *window_types(artifact)]
+    name, sizes = signature.name, block_sizes(artifact)
+    state = _block_type("state", name, sizes["state"], "What is carried from step to step.")
+    scratch = _block_type("scratch", name, sizes["scratch"], "Working memory of a step.")
+    return [state, scratch, *values]
+
+
+def _more(artifact: Artifact) -> str:
+    """The functions beside the step."""
+    signature, name = artifact.signature, artifact.name
+    if signature.window is not None:
+        return window_declarations(artifact)
+    run = fill(__package__, "run.h", name=name, indent=" " * len(f"int32_t {name}_run("))
+    return run + chunk_declaration(signature) + _finish(signature)
 
 
 def _refusal(signature: Signature) -> str:
@@ -120,7 +143,7 @@ def _finish(signature: Signature) -> str:
 
 def _state_macros(signature: Signature) -> str:
     """Where each state stands in the block, for a caller who sets one between two steps."""
-    if not signature.states:
+    if not signature.states or signature.window is not None:
         return ""
     upper = signature.name.upper()
     lines = ["", "/* Where the states stand in the state block, to be set after a reset. */"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgelstm.artifact import WEIGHTS_SECTION, Artifact
 from edgelstm.engines.native import CODE_PREFIX
-from edgelstm.errors import CapabilityError, TargetUnavailableError
+from edgelstm.errors import ArtifactFormatError, CapabilityError, TargetUnavailableError
 from edgelstm.footprint import Footprint, footprint
 from edgelstm.install_hint import install_hint
 from edgelstm_compiler.assembly import OBJECT_PREFIX
@@ -17,8 +17,10 @@ from edgelstm_compiler.c_export.agent import agent_example, agent_header, agent_
 from edgelstm_compiler.c_export.archive import static_library
 from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.header import public_header
+from edgelstm_compiler.c_export.renaming import rename_symbols
 from edgelstm_compiler.c_export.sources import example_source, model_source, selftest_source
 from edgelstm_compiler.c_export.weights import WEIGHTS
+from edgelstm_compiler.c_export.windows import expect_exportable, kernel_names
 from edgelstm_compiler.processor import Processor, Toolchain
 from edgelstm_compiler.target import find_processor, processors
 
@@ -112,15 +114,18 @@ def make_pieces(artifact: Artifact, golden: Golden, options: ExportOptions) -> P
 
     Raises:
         TargetUnavailableError: the artifact has no code for a CPU, or not this one.
-        CapabilityError: a meaning is given of something that is neither input nor output.
+        CapabilityError: a meaning is given of something that is neither input nor output, or the
+            windows do what C does not.
     """
+    expect_exportable(artifact.signature)
     isa, facts = _choose(artifact, options.isa)
     meanings = options.meanings or {}
     _expect_known(artifact, meanings)
     name = artifact.name
-    code = bytes(artifact.container.section(f"{OBJECT_PREFIX}{isa}"))
     checksum = zlib.crc32(artifact.container.section(WEIGHTS_SECTION))
-    functions = ("step", "run") if facts.get("bare") else ("step", "run", "read", "sizes")
+    functions = ["step", "run"] if facts.get("bare") else ["step", "run", "read", "sizes"]
+    names = kernel_names(artifact, functions)
+    code = _named(bytes(artifact.container.section(f"{OBJECT_PREFIX}{isa}")), names)
     headers = {f"{name}.h": public_header(artifact, isa, checksum, meanings).encode()}
     examples = {"main.c": example_source(artifact).encode()}
     agent: dict[str, bytes] = {}
@@ -140,10 +145,25 @@ def make_pieces(artifact: Artifact, golden: Golden, options: ExportOptions) -> P
         selftest={f"{name}_selftest.c": selftest_source(artifact, golden).encode()},
         agent=agent,
         code=code,
-        library=static_library(f"{name}_kernels.o", code, [f"{name}_{f}" for f in functions]),
+        library=static_library(f"{name}_kernels.o", code, [*names.values()]),
         examples=examples,
         memory=footprint(artifact, facts),
     )
+
+
+def _named(code: bytes, names: Mapping[str, str]) -> bytes:
+    """The object under the names of the export.
+
+    Raises:
+        ArtifactFormatError: it lacks a function.
+    """
+    others = {old: new for old, new in names.items() if old != new}
+    if not others:
+        return code
+    try:
+        return rename_symbols(code, others)
+    except ValueError as error:
+        raise ArtifactFormatError(f"{error}: compile the model again") from error
 
 
 def _choose(artifact: Artifact, isa: str | None) -> tuple[str, Mapping[str, Any]]:

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 from edgelstm.artifact import STATE_SECTION, Artifact
 from edgelstm.engines.base import MOST_BITS
-from edgelstm.signature import CLOCK, END, NO_END, TensorSpec
+from edgelstm.signature import CLOCK, END, NO_END, Signature, TensorSpec
 from edgelstm_compiler.c_export.chunk import chunk_source
 from edgelstm_compiler.c_export.golden import Golden
 from edgelstm_compiler.c_export.names import identifiers, word_count, words
+from edgelstm_compiler.c_export.windows import window_source
 from edgelstm_compiler.templates import fill
+
+_NO_STATE = "    (void)state;"
 
 
 def model_source(artifact: Artifact) -> str:
     """NAME.c: first state and checksum."""
     name, upper = artifact.name, artifact.name.upper()
     first = bytes(artifact.container.section(STATE_SECTION))
-    if not first:
-        table, reset = "", "    (void)state;"
-    elif not any(first):
-        table, reset = "", fill(__package__, "reset.c", upper=upper, value="0")
-    else:
+    table, value = "", "0"
+    if any(first):
         table = fill(__package__, "first_state.c", count=word_count(len(first)), words=words(first))
         value = "(uint8_t)(first_state[i / 4] >> (8 * (i % 4)))"
-        reset = fill(__package__, "reset.c", upper=upper, value=value)
-    return fill(
-        __package__,
-        "model.c",
-        name=name,
-        upper=upper,
-        table=table,
-        reset=reset,
-        finish=_finish(artifact),
-        chunk=chunk_source(artifact.signature),
-    )
+    if artifact.signature.window is not None:
+        functions = window_source(artifact, value)
+    else:
+        reset = fill(__package__, "reset.c", upper=upper, value=value) if first else _NO_STATE
+        begin = fill(__package__, "begin.c", name=name, reset=reset)
+        functions = begin + chunk_source(artifact.signature) + _finish(artifact)
+    return fill(__package__, "model.c", name=name, upper=upper, table=table, functions=functions)
 
 
 def _is_new(index: int) -> str:
@@ -68,6 +64,11 @@ def selftest_source(artifact: Artifact, golden: Golden) -> str:
     functions = "\n".join(_compare(kind, golden.tolerance) for kind in compares)
     is_near = any(_is_near(kind, golden.tolerance) for kind in compares)
     include = "#include <string.h>\n\n" if is_near else ""
+    outputs, due, silent = golden.outputs, "", ""
+    if signature.window is not None:
+        outputs = _answers(golden, signature)
+        due = f", due = {upper}_WINDOW - 1"
+        silent = fill(__package__, "selftest_window.c", upper=upper)
     agreement = (
         f"Floats may differ by {golden.tolerance:g}, times their magnitude where that exceeds 1."
         if is_near
@@ -84,11 +85,21 @@ def selftest_source(artifact: Artifact, golden: Golden) -> str:
         include=include,
         input_count=word_count(len(golden.inputs)),
         inputs=words(golden.inputs),
-        output_count=word_count(len(golden.outputs)),
-        outputs=words(golden.outputs),
+        output_count=word_count(len(outputs)),
+        outputs=words(outputs),
         functions=functions,
+        due=due,
+        silent=silent,
         checks=checks,
     )
+
+
+def _answers(golden: Golden, signature: Signature) -> bytes:
+    """The output blocks of the steps that close a window."""
+    plan, size = signature.window, signature.output_bytes
+    assert plan is not None
+    closing = range(plan.frames - 1, golden.steps, plan.hop)
+    return b"".join(golden.outputs[step * size : (step + 1) * size] for step in closing)
 
 
 def example_source(artifact: Artifact) -> str:

@@ -104,12 +104,6 @@ def export_c_command(
     protect = [artifact, *(model_files(model) if model else []), *([source] if source else [])]
     compiled = load(artifact)
     options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
-    if compiled.signature.window is not None:
-        raise CapabilityError(
-            f"{artifact} is for windows, which the C export does not have: compile the model with "
-            "--mode stream, and call NAME_reset in front of each window (windows that do not "
-            "overlap), or with --mode call"
-        )
     golden = golden_of(compiled, source, steps, model)
     export = export_project(compiled, output, golden, options, protect)
     if as_json:

@@ -15,8 +15,8 @@ from edgelstm_compiler.ir.program import Program
 from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.processors.processor import Processor
+from edgelstm_targets.tvm_cpu import ram_option, stream_option
 from edgelstm_targets.tvm_cpu.pipeline import code_stages, missing_tool, multiplies_bytes
-from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +60,30 @@ class ArmTarget:
         return Probe(True, False, f"{processor.summary}; here: {way}")
 
     def capabilities(self) -> Capabilities:
-        """Blocks of as many units as the registers hold; bare metal has no windows."""
+        """Blocks of as many units as the registers hold."""
         processor = self.processor
         return Capabilities(
             processor.unit_block,
-            modes=("stream", "call", "window") if processor.machine else ("stream", "call"),
             packing=processor.packing,
             has_float=processor.has_float,
             columns=MOST_COLUMNS if processor.machine else 1,
         )
 
     def options(self, raw: Mapping[str, str]) -> ArmOptions:
-        """Parse options given as text; microcontrollers have none.
+        """Parse options given as text: `streams`, of microcontrollers `ram`.
 
         Raises:
             CapabilityError: an unknown option or value.
         """
-        known = [OPTION] if self.processor.machine else []
-        unknown = sorted(set(raw) - set(known))
+        known = stream_option.OPTION if self.processor.machine else ram_option.OPTION
+        unknown = sorted(set(raw) - {known})
         if unknown:
-            has = f"; it has: {OPTION}" if known else ""
-            raise CapabilityError(f"target {self.name} has no option {unknown[0]!r}{has}")
-        return ArmOptions(bool(known) and has_streams(raw))
+            raise CapabilityError(
+                f"target {self.name} has no option {unknown[0]!r}; it has: {known}"
+            )
+        if not self.processor.machine:
+            return ArmOptions(streams=False, ram_bytes=ram_option.ram_bytes(raw))
+        return ArmOptions(streams=stream_option.has_streams(raw))
 
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
         """Program -> TensorIR -> objects -> shared objects with header and facts."""

@@ -26,7 +26,7 @@ def arrange(pieces: Pieces) -> dict[str, bytes]:
     files = {f"src/{file}": text for part in parts for file, text in part.items()}
     files[f"src/{pieces.isa}/{pieces.library_name}"] = pieces.library
     files["library.properties"] = _properties(pieces, toolchain.arduino).encode()
-    files["keywords.txt"] = _keywords(name).encode()
+    files["keywords.txt"] = _keywords(pieces).encode()
     files["README.md"] = _readme(pieces).encode()
     files["examples/SelfTest/SelfTest.ino"] = fill(
         TEMPLATES, "arduino/SelfTest.ino", name=name
@@ -57,9 +57,16 @@ def _properties(pieces: Pieces, architectures: Sequence[str]) -> str:
     )
 
 
-def _keywords(name: str) -> str:
-    types = [f"{name}_{kind}\tKEYWORD1" for kind in ("state", "scratch", "input", "output")]
-    functions = ("init", "reset", "step", "run", "checksum", "selftest")
+def _keywords(pieces: Pieces) -> str:
+    name = pieces.name
+    kinds = ["state", "scratch", "input", "output"]
+    functions = ["init", "reset", "step", "checksum", "selftest"]
+    if pieces.artifact.signature.window is None:
+        functions.insert(3, "run")
+    else:
+        kinds.append("slot")
+        functions += ["slots", "first_frame"]
+    types = [f"{name}_{kind}\tKEYWORD1" for kind in kinds]
     return "\n".join([*types, *(f"{name}_{f}\tKEYWORD2" for f in functions), ""])
 
 

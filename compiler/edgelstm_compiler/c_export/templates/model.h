@@ -36,13 +36,7 @@ extern "C" {
 #define @upper@_ALIGNED /* tell your compiler or your linker in its own way */
 #endif
 
-@state_type@
-
-@scratch_type@
-
-@input_type@
-
-@output_type@
+@types@
 
 /* The weights, constant: @name@_weights, in flash. */
 extern const uint32_t @name@_weights[];
@@ -59,12 +53,7 @@ void @name@_reset(@name@_state *state);
    @refusal@ */
 int32_t @name@_step(const void *weights, void *state, void *scratch, const void *in, void *out);
 
-/* n_steps steps on arrays of inputs and outputs; all inputs are checked before the first step.
-   Returns what @name@_step returns. */
-int32_t @name@_run(const void *weights, void *state, void *scratch, const void *in, void *out,
-@indent@int64_t n_steps);
-
-@chunk@@finish@/* CRC-32 of the weights; @upper@_WEIGHTS_CRC32 if the flash is intact. */
+@more@/* CRC-32 of the weights; @upper@_WEIGHTS_CRC32 if the flash is intact. */
 uint32_t @name@_checksum(void);
 
 /* @name@_selftest.c, if you link it: checksum, then known inputs and outputs from a fresh state.

@@ -134,8 +134,23 @@ class Window:
 
     def about_time(self, signature: Signature) -> str:
         """One sample of every input."""
-        del signature
-        return "One step is one frame of every window that is open."
+        plan = signature.window
+        assert plan is not None
+        smoothed = (
+            f"\n   It is the {plan.smoothing} of the newest {plan.smoothed} answers."
+            if plan.smoothing
+            else ""
+        )
+        begins = (
+            "with the state that the one before it ended with"
+            if plan.carries
+            else "from fresh state"
+        )
+        return (
+            f"One step is one frame. A window of {plan.frames} frames begins every {plan.hop} "
+            f"frames,\n   {begins}; the step with its last frame gives its answer, and the\n"
+            f"   other steps return 0.{smoothed}"
+        )
 
     def about_output(self, signature: Signature, index: int) -> list[str]:
         """It is there when its window closes."""
@@ -204,13 +219,14 @@ def _facing(kernel: Signature, binding: Binding, plan: WindowPlan) -> Signature:
     values = {value.name: value for value in binding.graph.inputs}
     shown = {output.name: output.value for output in binding.graph.outputs}
     is_stepped = bool(kernel.states)
-    inputs = kernel.inputs
+    inputs, input_bytes = kernel.inputs, kernel.input_bytes
     if not is_stepped:
         batch = {name: _batch_axis(axes.batch_axis(v), v.type.shape) for name, v in values.items()}
-        inputs = tuple(
+        frames = [
             _frame_of(spec, binding.frame_axes[spec.name], batch[spec.name])
             for spec in kernel.inputs
-        )
+        ]
+        inputs, input_bytes = _placed(frames)
     outputs = tuple(
         replace(
             spec,
@@ -222,7 +238,29 @@ def _facing(kernel: Signature, binding: Binding, plan: WindowPlan) -> Signature:
         )
         for spec in kernel.outputs
     )
-    return replace(kernel, mode="window", inputs=inputs, outputs=outputs, window=plan)
+    return replace(
+        kernel,
+        mode="window",
+        inputs=inputs,
+        outputs=outputs,
+        input_bytes=input_bytes,
+        window=plan,
+    )
+
+
+def _placed(frames: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], int]:
+    """The inputs of one frame one behind the other, each at a multiple of its elements' size."""
+    at, widest, found = 0, 1, []
+    for spec in frames:
+        size = spec.dtype.itemsize
+        at, widest = _align(at, size), max(widest, size)
+        found.append(replace(spec, offset_bytes=at))
+        at += spec.nbytes
+    return tuple(found), _align(at, widest)
+
+
+def _align(at: int, size: int) -> int:
+    return -(-at // size) * size
 
 
 def _frame_of(spec: TensorSpec, time: int | None, batch: int | None) -> TensorSpec:
