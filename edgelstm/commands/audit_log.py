@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgelstm.commands.report import json_option, print_json, say
-from edgelstm.io.sinks.fhir import moment
+from edgelstm.io.sinks.fhir_observations import moment
 from edgelstm.io.sinks.store.schema import open_store
 from edgelstm.monitor.audit_log import entries, verify
 

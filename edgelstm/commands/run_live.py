@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import format_ns, print_json, say
 from edgelstm.errors import RecordingError
-from edgelstm.io.address import split_scheme
+from edgelstm.io.address import split_file
 from edgelstm.io.registry import is_sink_address, is_source_address
 from edgelstm.io.settings import LiveSettings
 from edgelstm.outputs import STANDARD, check_output
@@ -85,12 +85,7 @@ def _expect_apart(settings: LiveSettings, protect: Sequence[Any]) -> None:
 
 def _path(text: str) -> str:
     """The file of an input or output; "" where it is none."""
-    parts = split_scheme(text)
-    if parts is None:
-        return "" if text == STANDARD else text
-    if parts[0] in ("file", "store", "parquet", "fhir"):
-        return parts[1].partition("?")[0]
-    return ""
+    return split_file(text)[1]
 
 
 class _Screen:

@@ -53,6 +53,29 @@ class Address:
         return f"{self.scheme}://{self.host}{port}{self.path}"
 
 
+_OF_FILES = ("file", "store", "parquet", "fhir")
+"""Schemes whose addresses name a file."""
+
+
+def is_url(text: str) -> bool:
+    """Whether what stands where a file might is the address of a server on the web."""
+    return re.match(r"https?://", text, re.IGNORECASE) is not None
+
+
+def split_file(text: str) -> tuple[str, str, str]:
+    """What stands in front of the file that an input or output names, the file, and the options.
+
+    The file is "" where it names none.
+    """
+    parts = split_scheme(text)
+    if parts is None:
+        return ("", text, "") if text != "-" else (text, "", "")
+    path, mark, options = parts[1].partition("?")
+    if parts[0] not in _OF_FILES or path.startswith("//") or is_url(path):
+        return text, "", ""
+    return f"{parts[0]}:", path, mark + options
+
+
 def split_scheme(text: str) -> tuple[str, str] | None:
     """Scheme and rest of an address; None of a plain path, also one of Windows (`C:\\walk.csv`)."""
     found = _SCHEME.fullmatch(text)

@@ -68,11 +68,16 @@ def split_names(text: str) -> list[str]:
 
 
 def element_names(spec: TensorSpec) -> list[str]:
-    """Names of the elements of a tensor, row by row: `x[0]`, `x[0,1]`, or `x` for a scalar."""
-    if not spec.shape:
-        return [spec.name]
-    indices = itertools.product(*(range(extent) for extent in spec.shape))
-    return [f"{spec.name}[{','.join(map(str, index))}]" for index in indices]
+    """Names of the elements of a tensor, see `names_of`."""
+    return names_of(spec.name, spec.shape)
+
+
+def names_of(name: str, shape: Sequence[int]) -> list[str]:
+    """Names of the elements of an array, row by row: `x[0]`, `x[0,1]`, or `x` for a scalar."""
+    if not shape:
+        return [name]
+    indices = itertools.product(*(range(extent) for extent in shape))
+    return [f"{name}[{','.join(map(str, index))}]" for index in indices]
 
 
 def choose_columns(

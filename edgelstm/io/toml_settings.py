@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from edgelstm.io.address import split_file
 from edgelstm.io.replay import BadSamplePolicy
 from edgelstm.io.settings import FileSettings, QueuePolicy, StreamSettings
 from edgelstm.io.toml_table import TomlTable, read_toml
@@ -129,9 +130,5 @@ class _Reader:
 
     def _from_here(self, text: str) -> str:
         """A path relative to the folder of the file."""
-        for scheme in ("file:", "store:", "parquet:", "fhir:"):
-            if text.startswith(scheme) and not text.startswith(scheme + "//"):
-                rest = text.removeprefix(scheme)
-                return scheme + str(self._path.parent / rest) if rest else text
-        is_path = ":" not in text and text != "-"
-        return str(self._path.parent / text) if is_path else text
+        front, path, options = split_file(text)
+        return f"{front}{self._path.parent / path}{options}" if path else text

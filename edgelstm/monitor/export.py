@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgelstm.io.sinks.fhir import CATEGORY, NAMESPACE, SYSTEM, moment
+from edgelstm.io.sinks.fhir_observations import CATEGORY, NAMESPACE, SYSTEM, moment
 from edgelstm.monitor.history import PatientHistory, Trial, Visit
 from edgelstm.monitor.measures import kind_of
 

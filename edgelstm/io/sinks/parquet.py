@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.dtypes import DType
 from edgelstm.errors import OutputError
 from edgelstm.extras import load_extra
 from edgelstm.io.address import Address, Options
-from edgelstm.io.columns import element_names
+from edgelstm.io.columns import names_of
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
-from edgelstm.signature import TensorSpec
 
 EVERY_S = 60.0
 _MOST_ROWS = 200_000
@@ -187,7 +185,7 @@ class ParquetSink:
             columns[name] = arrow.array(texts, arrow.string())
         for name, shape, kind in model.outputs:
             rows = [part.outputs[name].reshape(len(part), -1) for part in parts]
-            names = element_names(TensorSpec(name, DType.F32, shape, 0, shape))
+            names = names_of(name, shape)
             table = np.concatenate(rows) if rows else np.zeros((0, len(names)), kind)
             for k, element in enumerate(names):
                 columns[element] = np.ascontiguousarray(table[:, k])

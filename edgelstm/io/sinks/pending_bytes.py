@@ -1,15 +1,19 @@
-"""Bytes on their way into a file or pipe, without ever waiting for it."""
+"""Bytes on their way into a file or pipe, without ever waiting for it but at its end."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import select
 import stat
+import time
 
 from edgelstm.errors import OutputError
 from edgelstm.outputs import PIPE_BYTES
 
+_LAST_WAIT_S = 5.0
+_ROW_BYTES = 64
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -64,3 +68,48 @@ class PendingBytes:
                 raise OutputError(f"cannot write {self._name}: {exc.strerror or exc}") from exc
             self.is_full = False
             del self._bytes[:done]
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait, or as good as."""
+        return len(self._bytes) // _ROW_BYTES
+
+    async def close(self) -> None:
+        """Write what is left, for some time, and close the descriptor.
+
+        Raises:
+            OutputError: there is no room for it.
+        """
+        try:
+            end = time.monotonic() + _LAST_WAIT_S
+            while self._bytes and time.monotonic() < end:
+                await asyncio.sleep(0.02)
+                self.push()
+            if self._bytes:
+                reason = "the medium is full" if self.is_full else "nobody reads it"
+                raise OutputError(
+                    f"{self._name}: {reason}, {len(self._bytes)} bytes could not be written"
+                )
+            if self._is_file:
+                os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+
+
+def open_lines(path: str, name: str, *, is_new: bool) -> PendingBytes:
+    """A file that lines are appended to.
+
+    Args:
+        path: of the file.
+        name: for messages.
+        is_new: what it holds goes.
+
+    Raises:
+        OutputError: it cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+    try:
+        descriptor = os.open(path, flags | (os.O_TRUNC if is_new else 0), 0o666)
+    except OSError as exc:
+        raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    return PendingBytes(descriptor, name)

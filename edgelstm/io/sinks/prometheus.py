@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.dtypes import DType
 from edgelstm.errors import OutputError
 from edgelstm.extras import load_extra
 from edgelstm.io.address import Address, Options
-from edgelstm.io.columns import element_names
+from edgelstm.io.columns import names_of
 from edgelstm.io.counters import Counters
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
-from edgelstm.signature import TensorSpec
 
 PORT = 9464
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -186,7 +184,7 @@ class _Collector:
             for name, values in predictions.outputs.items():
                 row = np.asarray(values[-1], np.float64).reshape(-1)
                 shape = values.shape[1:]
-                names = element_names(TensorSpec(name, DType.F32, shape, 0, shape))
+                names = names_of(name, shape)
                 for element, value in zip(names, row.tolist(), strict=True):
                     output.add_metric([stream, element], value)
         yield age

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
 import os
-import stat
 import sys
-import time
 from collections.abc import Mapping
 
 import numpy as np
 
-from edgelstm.dtypes import DType
 from edgelstm.errors import OutputError
 from edgelstm.io.address import Address, Options
-from edgelstm.io.columns import element_names, number_texts
+from edgelstm.io.columns import names_of, number_texts
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import NO_PREDICTION, Event, Predictions, flag_names
-from edgelstm.io.sinks.pending_bytes import PendingBytes
+from edgelstm.io.sinks.pending_bytes import PendingBytes, open_lines
 from edgelstm.io.sinks.records import event_record, records
-from edgelstm.signature import TensorSpec
 
 _FORMATS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
-_LAST_WAIT_S = 5.0
 
 KEYS = ("stream", "sample", "time", "stamp", "artifact", "model", "valid", "quality", "flags")
 """The first columns of CSV."""
@@ -67,14 +61,13 @@ class TextFile:
         self._is_csv = chosen == "csv"
         self._header = _header(context)
         self._pending: PendingBytes | None = None
-        self._descriptor: int | None = None
         self._written: dict[str, int] = {}
         self._delivered: dict[str, int] = {}
 
     @property
     def waiting(self) -> int:
         """Rows, or as good as."""
-        return 0 if self._pending is None else len(self._pending) // 64
+        return 0 if self._pending is None else self._pending.waiting
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -87,18 +80,10 @@ class TextFile:
             if sys.stdout is None:
                 raise OutputError("standard output is closed: name a file, --output")
             sys.stdout.flush()
-            self._descriptor = os.dup(sys.stdout.fileno())
+            self._pending = PendingBytes(os.dup(sys.stdout.fileno()), self.name)
         else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-            try:
-                self._descriptor = os.open(
-                    self._path, flags | (os.O_TRUNC if self._is_new else 0), 0o666
-                )
-            except OSError as exc:
-                raise OutputError(f"cannot write {self._path}: {exc.strerror or exc}") from exc
-        self._pending = PendingBytes(self._descriptor, self.name)
-        is_empty = not self._path or not os.fstat(self._descriptor).st_size
-        if not is_empty:
+            self._pending = open_lines(self._path, self.name, is_new=self._is_new)
+        if self._path and os.path.getsize(self._path):
             self._go_on()
         elif self._is_csv:
             self._pending.add(_csv_line(self._header))
@@ -150,23 +135,10 @@ class TextFile:
         Raises:
             OutputError: there is no room for it.
         """
-        if self._pending is None or self._descriptor is None:
-            return
-        try:
-            end = time.monotonic() + _LAST_WAIT_S
-            while len(self._pending) and time.monotonic() < end:
-                await asyncio.sleep(0.02)
-                self._add(b"")
-            if len(self._pending):
-                reason = "the medium is full" if self._pending.is_full else "nobody reads it"
-                raise OutputError(
-                    f"{self.name}: {reason}, {len(self._pending)} bytes could not be written"
-                )
-            if self._path and not _is_special(self._descriptor):
-                os.fsync(self._descriptor)
-        finally:
-            os.close(self._descriptor)
-            self._pending = None
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            await pending.close()
+            self._delivered.update(self._written)
 
     def _add(self, data: bytes) -> None:
         assert self._pending is not None
@@ -175,14 +147,10 @@ class TextFile:
             self._delivered.update(self._written)
 
 
-def _is_special(descriptor: int) -> bool:
-    return not stat.S_ISREG(os.fstat(descriptor).st_mode)
-
-
 def _header(context: SinkContext) -> list[str]:
     names = [*KEYS, *context.model.labels]
     for name, shape, _ in context.model.outputs:
-        names += element_names(TensorSpec(name, DType.F32, shape, 0, shape))
+        names += names_of(name, shape)
     return names
 
 
