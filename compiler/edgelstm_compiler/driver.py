@@ -38,11 +38,12 @@ from edgelstm_compiler.described import (
 from edgelstm_compiler.device_memory import expect_ram
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.identity import identity_of, reference_artifact
-from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.known_steps import record_steps
+from edgelstm_compiler.lowering.limit import MAX_NODES, expect_few, least_operations
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.notes import carried_notes, last_place_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
@@ -397,7 +398,18 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
     mode = compile_mode(options.mode, options.request)
-    return mode.bind(model, options.shapes, options.carry)
+    return mode.bind(model, options.shapes, options.carry, _admit_steps)
+
+
+def _admit_steps(graph: Graph) -> None:
+    """Refuse more operations a step than are compiled; copies that are rolled back count once.
+
+    Raises:
+        ModelError: there are too many.
+    """
+    if least_operations(graph) > MAX_NODES:
+        simplified, _ = run_passes(graph, GRAPH_PASSES, PassContext())
+        expect_few(least_operations(simplified), "step")
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:

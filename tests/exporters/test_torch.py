@@ -1,23 +1,43 @@
-"""PyTorch networks through both exporters: exact in call mode; those without later frames stream.
+"""PyTorch networks and everyday heads through both exporters: exact in call mode.
 
-pip install './compiler[exporters]' && pytest tests/exporters
+pip install './compiler[exporters]' && pytest tests/exporters -n 0
+
+or with a Python of its own: EDGELSTM_TORCH_PYTHON=PATH. Networks without later frames stream.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed: the extra exporters")
-pytest.importorskip("onnxscript", reason="onnxscript is not installed: the extra exporters")
+from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.streaming.refusal import StreamabilityError
+from tests.exporters.exported import Exported, check_call, python_with, run_script
 
-from edgelstm_compiler.driver import compile_model  # noqa: E402 - behind the skip
-from edgelstm_compiler.streaming.refusal import StreamabilityError  # noqa: E402
-from tests.exporters.torch_networks import NETWORKS, example  # noqa: E402
+pytestmark = pytest.mark.slow
+
+EXPORTERS = ("TorchScript", "dynamo")
+
+TARGETS = ["reference", pytest.param("host", marks=pytest.mark.tvm)]
+
+NETWORKS = (
+    *("LSTM", "LSTM, two layers", "LSTM, both directions", "LSTM, time first", "LSTM, final state"),
+    *("LSTM, LayerNorm", "GRU", "GRU, two layers, both directions", "GRU, last step", "RNN"),
+    *("RNN, two layers, final state", "Conv1d in front", "attention", "embedding"),
+    *("LSTMCell loop", "minGRU", "sLSTM", "LRU", "Mamba"),
+)
+
+HEADS = (
+    *("mean over time", "maximum over time", "mean and maximum", "norm over features"),
+    *("deviation over time", "argmax", "two largest", "log softmax", "attention pooling"),
+    *("additive attention", "causal mask", "added mask", "scaled dot product"),
+    *("standardised window", "window from zero to one", "differences", "spectral power"),
+    *("two inputs", "two branches", "GELU and LayerNorm", "BatchNorm1d", "InstanceNorm1d"),
+    *("GroupNorm", "thresholds", "rounding", "bilinear", "cosine similarity", "prototypes"),
+    *("pooling", "adaptive pooling", "upsampling", "residual", "reversed", "gathered", "one hot"),
+    *("log sum exp", "remainder", "PReLU", "unfolded"),
+)
 
 NOT_CAUSAL = {
     "LSTM, both directions",
@@ -27,30 +47,35 @@ NOT_CAUSAL = {
 }
 """What needs frames that come later."""
 
-
-def exported(name: str, path: Path, *, dynamo: bool) -> Any:
-    """The file, and what the network computes."""
-    torch.manual_seed(0)
-    network, x = NETWORKS[name]().eval(), example(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if dynamo:
-            torch.onnx.export(network, (x,), dynamo=True, verbose=False).save(path)
-        else:
-            torch.onnx.export(network, (x,), path, dynamo=False)
-        return x.numpy(), network(x).detach().numpy()
+NOT_EXPORTED = {("dynamo", "scaled dot product")}
+"""What PyTorch itself does not export."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dynamo", [False, True], ids=["TorchScript", "dynamo"])
+@pytest.fixture(scope="module", params=EXPORTERS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """All models of an exporter, made once."""
+    python = python_with("EDGELSTM_TORCH_PYTHON", "torch", "onnxscript")
+    folder = tmp_path_factory.mktemp(request.param)
+    names = [*NETWORKS, *HEADS]
+    return run_script(python, "torch_networks.py", folder, [request.param, *names])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", [*NETWORKS, *HEADS])
+def test_network(
+    name: str, target: str, exported: Exported, request: pytest.FixtureRequest
+) -> None:
+    """Call mode computes what PyTorch computes."""
+    if (request.node.callspec.params["exported"], name) in NOT_EXPORTED:
+        assert name in exported.failures
+        pytest.skip("PyTorch does not export it")
+    check_call(exported, name, target)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def test_network(name: str, dynamo: bool, tmp_path: Path) -> None:
-    """Call mode computes what PyTorch computes; a stream is checked by itself, or refused."""
-    path = tmp_path / "model.onnx"
-    x, wanted = exported(name, path, dynamo=dynamo)
-    session = compile_model(path, target="reference", mode="call").session()
-    found = np.asarray(session.call(x)).reshape(wanted.shape)
-    np.testing.assert_allclose(found, wanted, 1e-5, 1e-5)
+def test_stream(name: str, exported: Exported) -> None:
+    """A stream is checked by itself, or refused where later frames are needed."""
+    path: Path = exported.path(name)
     if name in NOT_CAUSAL:
         with pytest.raises(StreamabilityError):
             compile_model(path, target="reference", mode="stream")

@@ -1,15 +1,28 @@
-"""Small PyTorch networks of every kind that is exported in earnest, seeded."""
+"""Small PyTorch networks of every kind that is exported in earnest, seeded; a program, too.
+
+    python torch_networks.py FOLDER EXPORTER NAME...
+
+EXPORTER is TorchScript or dynamo. Writes NAME.onnx and NAME.npz (in0, in1, ..., out0, ...) for
+every network and head, and failures.json: what PyTorch itself does not export. Run by a Python that
+has PyTorch; knows nothing of edgelstm.
+"""
 
 # ruff: noqa: D102 - forward is torch's own word
 
 from __future__ import annotations
 
+import json
+import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+from torch_heads import HEADS
 
 FEATURES, HIDDEN, STEPS = 4, 6, 9
 
@@ -224,10 +237,51 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 """By name."""
 
 
-def example(name: str) -> Tensor:
-    """An input for a network."""
+def example(name: str) -> tuple[Tensor, ...]:
+    """Inputs of a network."""
     torch.manual_seed(1)
     if name == "embedding":
-        return torch.randint(0, 20, (1, STEPS))
+        return (torch.randint(0, 20, (1, STEPS)),)
     shape = (STEPS, 1, FEATURES) if name == "LSTM, time first" else (1, STEPS, FEATURES)
-    return torch.randn(shape)
+    x = torch.randn(shape)
+    return (x, torch.randn(1, 2)) if name in TWO else (x,)
+
+
+TWO = ("two inputs", "two branches")
+"""Networks with a second input."""
+
+
+def export(name: str, path: Path, exporter: str) -> dict[str, Any]:
+    """Write a network, and tell its inputs and outputs."""
+    torch.manual_seed(0)
+    network, given = (NETWORKS | HEADS)[name]().eval(), example(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            torch.onnx.export(network, given, dynamo=True, verbose=False).save(path)
+        else:
+            torch.onnx.export(network, given, path, dynamo=False)
+        with torch.no_grad():
+            found = network(*given)
+    shown = list(found) if isinstance(found, tuple | list) else [found]
+    arrays = {f"in{k}": x.numpy() for k, x in enumerate(given)}
+    return arrays | {f"out{k}": y.numpy() for k, y in enumerate(shown)}
+
+
+def main() -> int:
+    """Export those that were named."""
+    folder, exporter, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    failures = {}
+    for name in names:
+        try:
+            arrays = export(name, folder / f"{name}.onnx", exporter)
+        except Exception as error:
+            failures[name] = f"{type(error).__name__}: {error}"
+            continue
+        numpy.savez(folder / f"{name}.npz", **arrays)
+    (folder / "failures.json").write_text(json.dumps(failures), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

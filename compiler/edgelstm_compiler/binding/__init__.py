@@ -1,6 +1,7 @@
 """Gives every free dimension of a model a number: time, batch, or what the user must tell."""
 
 from edgelstm_compiler.binding.bind import (
+    Admit,
     Binding,
     bind_call,
     bind_states,
@@ -9,4 +10,12 @@ from edgelstm_compiler.binding.bind import (
     time_axes,
 )
 
-__all__ = ["Binding", "bind_call", "bind_states", "bind_stream", "bind_window", "time_axes"]
+__all__ = [
+    "Admit",
+    "Binding",
+    "bind_call",
+    "bind_states",
+    "bind_stream",
+    "bind_window",
+    "time_axes",
+]

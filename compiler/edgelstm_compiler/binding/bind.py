@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
 from edgelstm_compiler.binding.carried import CarriedModel, find_carried
@@ -43,6 +44,13 @@ from edgelstm_compiler.streaming.refusal import (
 
 _MAX_TRIALS = 40
 """Imports with what contradictions suggest, at most."""
+
+Admit: TypeAlias = Callable[[Graph], None]
+"""Raises a ModelError where it refuses a sequence network."""
+
+
+def _admit_all(graph: Graph) -> None:
+    """Refuse nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +99,30 @@ def bind_call(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
 
 
 def bind_states(
-    model: OnnxModel, given: Mapping[str, Sequence[int]], request: CarryRequest
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    request: CarryRequest,
+    admit: Admit = _admit_all,
 ) -> Binding:
     """For a stream of a model that may have its states as inputs and outputs.
 
     Where the wiring alone says that there are states, and the model can be stepped without, it is.
+
+    Args:
+        model: the model.
+        given: shapes of inputs.
+        request: which outputs are states.
+        admit: as in `bind_stream`.
 
     Raises:
         ModelError: as `bind_stream` and `find_carried`.
     """
     found = find_carried(model, given, request)
     if found is None:
-        return bind_stream(model, given)
+        return bind_stream(model, given, admit)
     if not request.says_something and not found.pairing.rests_on_cells:
         try:
-            binding = bind_stream(model, given)
+            binding = bind_stream(model, given, admit)
             to_steps(binding.frames_graph or binding.graph, binding.advice)
         except ModelError:
             pass
@@ -123,8 +140,15 @@ def bind_states(
     )
 
 
-def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:
+def bind_stream(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], admit: Admit = _admit_all
+) -> Binding:
     """For a stream: free time stays free, a free batch is one stream.
+
+    Args:
+        model: the model.
+        given: shapes of inputs.
+        admit: may refuse the graph, before it is imported and stepped at many numbers of frames.
 
     Raises:
         ShapeError: a free dimension that is neither and is not given, or a contradiction.
@@ -135,6 +159,7 @@ def bind_stream(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding
     if not keys:
         return _bind_static(model, given)
     trial, graph, primes = _try(model, given, keys)
+    admit(graph)
     return _settle(model, given, trial, graph, primes)
 
 

@@ -6,6 +6,7 @@ may run whatever code is in it. What comes back is an ONNX file and arrays.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -89,14 +90,23 @@ def export_model(path: Path, target: Path, python: str | Path | None = None) -> 
                 f"{run.stdout.strip().splitlines()[-1]!r}: pip install {door.packages}, or name "
                 "the Python that has it: --python PATH"
             )
+        if run.returncode == 4:
+            raise ModelError(f"{path}: {run.stdout.strip().splitlines()[-1]}")
         if run.returncode or not made.is_file():
-            last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ModelError(f"{door.framework} cannot export {path}: {last[:300]}")
+            raise ModelError(f"{door.framework} cannot export {path}: {_said(run.stderr)}")
         model = read_model(made)
         with np.load(probes, allow_pickle=False) as arrays:
             compare(model, dict(arrays), door.framework)
         target.write_bytes(made.read_bytes())
     return read_model(target)
+
+
+def _said(stderr: str) -> str:
+    """What a traceback says: its last error with the lines behind it, without colours."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", stderr).splitlines()]
+    errors = [k for k, line in enumerate(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    message = " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())
+    return message[:400] or "no message"
 
 
 def compare(model: OnnxModel, probes: Mapping[str, Array], framework: str) -> None:

@@ -2,7 +2,8 @@
 
     python keras_worker.py MODEL.keras MODEL.onnx PROBES.npz
 
-Knows nothing of edgelstm. Exit code 3: a package is missing; its name is the last line.
+Knows nothing of edgelstm. Exit code 3: a package is missing; its name is the last line. Exit code
+4: the model cannot be exported as what it is; the last line says why, and what to do.
 """
 
 import importlib
@@ -26,6 +27,14 @@ def main() -> int:
         print(error.name)
         return 3
     model = keras.saving.load_model(source, compile=False)
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False):
+            print(
+                f"its layer {layer.name!r} is stateful, and an export holds the state of one "
+                "moment: build the model with stateful=False and load the weights; a stream of "
+                "edgelstm carries states by itself"
+            )
+            return 4
     rng = np.random.default_rng(0)
     arrays = {}
     trials = []
@@ -45,7 +54,7 @@ def main() -> int:
             continue
         trials.append((given, found if isinstance(found, (list, tuple)) else [found]))
     # Keras exports only what was called once.
-    model.export(target, format="onnx")
+    export(keras, model, target)
     for trial, (given, found) in enumerate(trials):
         arrays.update({f"in{trial}_{k}": x for k, x in enumerate(given)})
         arrays.update(
@@ -53,6 +62,19 @@ def main() -> int:
         )
     np.savez(probes, **arrays)
     return 0
+
+
+def export(keras: Any, model: Any, target: str) -> None:
+    """Write a model that was called once as ONNX.
+
+    Tensors that a layer holds beside its weights, as Normalization does, would become inputs of
+    the file without a value: as arrays they are constants.
+    """
+    for layer in model._flatten_layers():
+        for name, value in list(vars(layer).items()):
+            if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable):
+                setattr(layer, name, keras.ops.convert_to_numpy(value))
+    model.export(target, format="onnx", verbose=False)
 
 
 def _shape(shape: Any, length: int) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgelstm.dtypes import DType
-from edgelstm.errors import CapabilityError, ModelError
+from edgelstm.errors import CapabilityError
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature
 from edgelstm_compiler.ir.graph import State, StepGraph, constant_data
@@ -19,13 +19,11 @@ from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Sca
 from edgelstm_compiler.ir.types import Constant, TensorType, Value
 from edgelstm_compiler.ir.workspace import workspace_bytes
 from edgelstm_compiler.lowering.bounds.check import StepBounds, find_bounds
+from edgelstm_compiler.lowering.limit import expect_few
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.scan import select_scan
 from edgelstm_compiler.lowering.select import Selected, select_kernels
 from edgelstm_compiler.lowering.signature import make_signature
-
-MAX_NODES = 4000
-"""Operations of one step or call."""
 
 _FOREVER = 1 << 30
 # Inputs and outputs of a recurrent kernel that are one state: initial_h and y_h, initial_c and y_c.
@@ -67,13 +65,7 @@ def lower(
         CapabilityError: compiled code would use integers as indices that nothing bounds.
         ModelError: more than `MAX_NODES` operations.
     """
-    if len(graph.nodes) > MAX_NODES:
-        raise ModelError(
-            f"the model has {len(graph.nodes)} operations a {mode_of(graph.mode).unit}, at most "
-            f"{MAX_NODES} are compiled (compilers take more than proportionally longer for more): "
-            "where a recurrence was unrolled when it was exported, export the layer itself "
-            "(LSTM, GRU, RNN), else split the model"
-        )
+    expect_few(len(graph.nodes), mode_of(graph.mode).unit)
     bounds = find_bounds(graph)
     if unit_block is not None:
         _expect_bounded(bounds)

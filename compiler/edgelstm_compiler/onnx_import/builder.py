@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -50,6 +50,8 @@ class GraphBuilder:
         self._inputs: list[Value] = []
         self._nodes: list[Node] = []
         self._constants: dict[int, tuple[Array, Value, str]] = {}
+        self._data: dict[Value, Array] = {}
+        self._producers: dict[Value, Node] = {}
         self._wishes: dict[Value, str] = {}
         # The first array is kept, so that no other one takes its id.
         self._widened: dict[int, tuple[Array, Array]] = {}
@@ -82,6 +84,7 @@ class GraphBuilder:
             # The array is kept, so that its id stays its own; it is copied only if it is needed.
             found = (data, Value(name, kind), reader)
             self._constants[id(data)] = found
+            self._data[found[1]] = data
             if any(grows != 0 for grows in growth):
                 self._growth[found[1]] = growth
         return found[1]
@@ -125,7 +128,9 @@ class GraphBuilder:
         for kind in results:
             check_extents(f"{origin}: its result", kind)
             outputs.append(Value(f"{name}.{op.kind.lower()}", kind))
-        self._nodes.append(Node(op, inputs, tuple(outputs), name, origin))
+        node = Node(op, inputs, tuple(outputs), name, origin)
+        self._nodes.append(node)
+        self._producers.update(dict.fromkeys(outputs, node))
         if any(value in self._growth for value in inputs) or any(g != 0 for g in growth or ()):
             found = [growth] if growth is not None else self._growth_through(op, inputs, outputs)
             self._growth.update(zip(outputs, found, strict=True))
@@ -178,9 +183,17 @@ class GraphBuilder:
         """All nodes so far, in order."""
         return self._nodes
 
-    def constant_arrays(self) -> dict[Value, Array]:
+    def constant_arrays(self) -> Mapping[Value, Array]:
         """The known tensors that nodes read, by value."""
-        return {value: data for data, value, _ in self._constants.values()}
+        return self._data
+
+    def data_of(self, value: Value) -> Array | None:
+        """The elements of a known tensor; None of a computed value."""
+        return self._data.get(value)
+
+    def producer(self, value: Value) -> Node | None:
+        """The node that computes a value; None of inputs and known tensors."""
+        return self._producers.get(value)
 
     def wish(self, value: Value, name: str) -> None:
         """Ask for a name; the first wish counts."""

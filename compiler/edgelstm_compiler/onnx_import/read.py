@@ -17,6 +17,7 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, UnsupportedOpError
 from edgelstm.foreign_files import recognize, recognize_bytes
 from edgelstm_compiler.onnx_import.functions import inline_functions
+from edgelstm_compiler.onnx_import.left_over import REFUSED, write_left_over
 from edgelstm_compiler.onnx_import.order import describe_node, sort_graph, sub_graphs
 from edgelstm_compiler.onnx_import.other_floats import check_types
 from edgelstm_compiler.onnx_import.tensors import (
@@ -287,6 +288,7 @@ def _prepare(proto: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError("the graph has no outputs: nothing to compute")
     try:
         body = inline_functions(body)
+        write_left_over(body.graph)
         sort_graph(body.graph)
         _check_operators(body)
         onnx.checker.check_model(body)
@@ -326,7 +328,8 @@ def _check_operators(body: onnx.ModelProto) -> None:
         try:
             schema = onnx.defs.get_schema(node.op_type, opset, "")
         except onnx.defs.SchemaError:
-            refusals.append((node.op_type, label, f"no such ONNX operator in opset {opset}"))
+            reason = REFUSED.get(node.op_type, f"no such ONNX operator in opset {opset}")
+            refusals.append((node.op_type, label, reason))
             continue
         if schema.deprecated:
             reason = f"removed from ONNX in opset {schema.since_version}; the model says {opset}"

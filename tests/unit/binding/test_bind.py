@@ -240,8 +240,15 @@ def test_a_window_beyond_memory_is_refused_before_anything_is_allocated() -> Non
             bind(read, {"x": (10_000, 2_000, 3)})
 
 
-def test_too_many_operations_are_refused_with_the_limit() -> None:
-    """Compilers would take minutes for them."""
+def test_too_many_operations_are_refused_before_anything_is_stepped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compilers would take minutes for them; copies that are rolled back count once."""
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("stepped at many numbers of frames")
+
+    monkeypatch.setattr("edgelstm_compiler.binding.bind.expect_one_step", fail)
     names = ["Y", *(f"v{place}" for place in range(5000)), "out"]
     chain = [node("Tanh", [a], [b]) for a, b in itertools.pairwise(names)]
     with pytest.raises(ModelError, match="operations a step, at most 4000 are compiled"):

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from onnx import helper
 
+from edgelstm import load
+from edgelstm.cli import cli
 from edgelstm.errors import ModelError
-from edgelstm_compiler.doors.door import compare, door_of, export_model
+from edgelstm_compiler.doors.door import _said, compare, door_of, export_model
 from edgelstm_compiler.onnx_import import read_model
+from edgelstm_compiler.selfcheck import Oracle
+from tests.exporters.exported import python_with
 from tests.oracle import run_onnxruntime
 from tests.unit.onnx_import.loop_models import counted_loop, model, scan
 from tests.unit.onnx_import.one_node import graph_model, normal
@@ -122,3 +127,84 @@ def test_pytorch_program(tmp_path: Path) -> None:
     made = export_model(source, tmp_path / "gait.onnx", TORCH)
     assert any(node.op_type == "LSTM" for node in made.body.graph.node)
     assert (tmp_path / "gait.onnx").is_file()
+
+
+MAKE_KERAS = """
+import sys, keras
+keras.utils.set_random_seed(0)
+layers = keras.layers
+cells = layers.LSTM(8, return_sequences=True, stateful="stateful" in sys.argv[2:], name="memory")
+frames = dict(batch_shape=(1, 5, 3)) if "stateful" in sys.argv[2:] else dict(shape=(None, 3))
+model = keras.Sequential([
+    keras.Input(**frames, name="imu"),
+    layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0]),
+    cells,
+    layers.Dense(2, activation="gelu", name="phase"),
+])
+model.save(sys.argv[1])
+"""
+
+
+def keras_model(path: Path, python: str, *options: str, backend: str) -> Path:
+    """A model of normalization, LSTM and GELU, saved by Keras."""
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [python, "-c", MAKE_KERAS, str(path), *options]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_keras_model(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`edgelstm compile gait.keras --python PATH`: the artifact, and the ONNX file beside it."""
+    python = python_with("EDGELSTM_KERAS_PYTHON", "keras", "tensorflow", "tf2onnx")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    source = keras_model(tmp_path / f"gait{ending}", python, backend="tensorflow")
+    artifact = tmp_path / "gait.edgelstm"
+    command = ["compile", str(source), "--python", python, "--target", "reference"]
+    result = CliRunner().invoke(cli, [*command, "-o", str(artifact)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert f"exported {source} to {tmp_path / 'gait.onnx'}" in result.output
+    exported = read_model(tmp_path / "gait.onnx")
+    assert [item.name for item in exported.inputs] == ["imu"]
+    session = load(artifact).session()
+    x = normal(11, 3) + 1
+    wanted = Oracle(exported).run({"imu": x[None]}).outputs[exported.outputs[0]]
+    np.testing.assert_allclose(session.run(x), wanted[0], 1e-5, 1e-5)
+
+
+@pytest.mark.slow
+def test_what_keras_exports_wrongly_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its torch backend writes one step of a free number of frames; states of one moment."""
+    python = python_with("EDGELSTM_KERAS_PYTHON", "keras", "torch", "onnxscript")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    source = keras_model(tmp_path / "gait.keras", python, backend="torch")
+    with pytest.raises(ModelError, match=r"differs by|does not run at the shapes"):
+        export_model(source, tmp_path / "gait.onnx", python)
+    source = keras_model(tmp_path / "held.keras", python, "stateful", backend="torch")
+    with pytest.raises(ModelError, match=r"layer 'memory' is stateful.*stateful=False"):
+        export_model(source, tmp_path / "held.onnx", python)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.slow
+def test_what_keras_says_is_told(tmp_path: Path) -> None:
+    """A file that is none."""
+    python = python_with("EDGELSTM_KERAS_PYTHON", "keras", "tensorflow", "tf2onnx")
+    source = tmp_path / "gait.keras"
+    source.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"Keras cannot export .*Error: .*gait\.keras"):
+        export_model(source, tmp_path / "gait.onnx", python)
+
+
+def test_the_error_of_a_traceback_is_told() -> None:
+    """Its last error with what stands behind it, not the last line; no colours."""
+    said = (
+        "Traceback (most recent call last):\n  File 'x'\nValueError: first\n\nDuring it:\n"
+        "keras.errors.GraphError: LSTM failed\n\n\x1b[1mbecause\x1b[0m of this\n"
+    )
+    assert _said(said) == "keras.errors.GraphError: LSTM failed because of this"
+    assert _said("only\na line") == "a line"
+    assert _said("") == "no message"

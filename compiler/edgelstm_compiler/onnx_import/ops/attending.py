@@ -26,9 +26,8 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.frames import Count
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.layout import broadcast
+from edgelstm_compiler.onnx_import.ops.masks import LOWEST
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, shape_of
-
-LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from edgelstm_compiler.onnx_import.source import (
     shape_of,
     type_of,
 )
+from edgelstm_compiler.onnx_import.wrapped_indices import unwrapped
 
 
 def import_transpose(node: OnnxNode) -> Results:
@@ -295,7 +296,7 @@ def import_gather(node: OnnxNode) -> Results:
     if kind is None or kind.dtype not in (DType.I32, DType.I64):
         raise ModelError(f"{node.origin}: indices must be int32 or int64, found {kind}")
     if not isinstance(indices, Known):
-        return [node.emit(Gather(axis), x, indices)]
+        return [node.emit(Gather(axis), x, unwrapped(node.builder, indices, shape[axis]))]
     if isinstance(x, Value) and not _is_fixed(node.extents(x)[axis]):
         return [_gather_frames(node, x, axis, indices)]
     extent = shape[axis]

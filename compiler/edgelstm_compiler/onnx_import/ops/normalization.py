@@ -20,6 +20,7 @@ from edgelstm_compiler.onnx_import.frames import (
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.constant import filled
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
+from edgelstm_compiler.onnx_import.ops.masks import without_infinity
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
@@ -45,11 +46,9 @@ def _over_axis(node: OnnxNode, op: type[Softmax]) -> Operand:
     x = node.operand(0)
     check_float(x)
     shape = shape_of(x)
-    if node.opset >= 13:
-        return node.emit(op(node.axis(node.integer("axis", -1), len(shape))), x)
-    axis = node.axis(node.integer("axis", 1), len(shape))
-    if math.prod(shape[axis:]) == shape[axis]:
-        return node.emit(op(axis), x)
+    axis = node.axis(node.integer("axis", -1 if node.opset >= 13 else 1), len(shape))
+    if node.opset >= 13 or math.prod(shape[axis:]) == shape[axis]:
+        return node.emit(op(axis), without_infinity(node, x, axis) if op is Softmax else x)
     extents = node.extents(x)
     flat = node.reshape(x, (product(extents[:axis]), product(extents[axis:])))
     return node.reshape(node.emit(op(1), flat), extents)

@@ -9,7 +9,7 @@ from typing import Protocol
 from edgelstm.artifact import Artifact
 from edgelstm.errors import ModelError
 from edgelstm.signature import Signature
-from edgelstm_compiler.binding import Binding
+from edgelstm_compiler.binding import Admit, Binding
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
@@ -87,13 +87,14 @@ class CompileMode(Protocol):
     def streams_as(self) -> str:
         """See above."""
 
-    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """The model with numbers for its free dimensions.
 
         Args:
             model: its control inputs fixed.
             shapes: of inputs with free dimensions.
             carry: which outputs are states fed back, where the caller says so.
+            admit: may refuse a sequence network early.
 
         Raises:
             ModelError: it cannot be imported, or a dimension is not told.

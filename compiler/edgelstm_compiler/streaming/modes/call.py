@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgelstm.artifact import Artifact
 from edgelstm.errors import ModelError
 from edgelstm.signature import Signature
-from edgelstm_compiler.binding import Binding, bind_call
+from edgelstm_compiler.binding import Admit, Binding, bind_call
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
@@ -30,12 +30,13 @@ class Call:
     stage: str = "call"
     streams_as: str = ""
 
-    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Every free dimension must be given."""
         if carry.says_something:
             raise ModelError(
                 "a call carries nothing to the next: --carry and --overlap are for --mode stream"
             )
+        del admit  # The graph is imported once, and lowered next.
         return bind_call(model, shapes)
 
     def source(self, binding: Binding) -> Graph:

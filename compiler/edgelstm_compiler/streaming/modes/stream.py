@@ -11,7 +11,7 @@ from edgelstm.container import Container
 from edgelstm.errors import ModelError
 from edgelstm.sessions.chunks import chunk_frames
 from edgelstm.signature import Signature
-from edgelstm_compiler.binding import Binding, bind_states
+from edgelstm_compiler.binding import Admit, Binding, bind_states
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_steps
@@ -34,9 +34,9 @@ class Stream:
     streams_as: str = "one frame a step"
     chunk: int = 1
 
-    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Free time stays free; a model with states as inputs is called once for each step."""
-        return bind_states(model, shapes, carry)
+        return bind_states(model, shapes, carry, admit)
 
     def source(self, binding: Binding) -> Graph:
         """Of a model that was exported with one frame, the same over more of them."""

@@ -16,7 +16,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.container import Container, canonical_json
 from edgelstm.errors import ModelError
 from edgelstm.signature import SMOOTHINGS, Signature, TensorSpec, WindowPlan
-from edgelstm_compiler.binding import Binding, bind_window
+from edgelstm_compiler.binding import Admit, Binding, bind_window
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
@@ -55,13 +55,14 @@ class Window:
         _smoothing(windows.smooth)
         return replace(self, windows=windows)
 
-    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest) -> Binding:
+    def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Time is as long as a window."""
         if carry.says_something:
             raise ModelError(
                 "--carry and --overlap are for --mode stream: windows begin with the values that "
                 "the file gives, or with --carry-across-windows go on with their own"
             )
+        del admit  # The graph is imported once, and lowered next.
         return bind_window(model, shapes, self.windows.frames)
 
     def source(self, binding: Binding) -> Graph:
