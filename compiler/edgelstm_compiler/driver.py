@@ -38,23 +38,16 @@ from edgelstm_compiler.described import (
 from edgelstm_compiler.device_memory import expect_ram
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.identity import identity_of, reference_artifact
-from edgelstm_compiler.ir.graph import Graph, StepGraph
+from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.known_steps import record_steps
-from edgelstm_compiler.lowering.limit import MAX_NODES, expect_few, least_operations
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.notes import carried_notes, last_place_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
-from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text, run_passes
-from edgelstm_compiler.passes.eliminate_dead_nodes import eliminate_dead_nodes
-from edgelstm_compiler.passes.fuse_dense import fuse_dense
-from edgelstm_compiler.passes.recognize_cells import recognize_cells
-from edgelstm_compiler.passes.roll_copies import roll_copies
-from edgelstm_compiler.passes.share_hidden_state import share_hidden_state
-from edgelstm_compiler.passes.simplify_layout import simplify_layout
+from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
@@ -63,6 +56,7 @@ from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.seen import seen_ranges
 from edgelstm_compiler.selfcheck import check_artifact
+from edgelstm_compiler.simplification import admit_steps, simplify_sequence, simplify_steps
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_request, with_chunks
 from edgelstm_compiler.streaming.modes import ModeRequest, Windows, compile_mode
 from edgelstm_compiler.streaming.modes.base import Shapes
@@ -78,12 +72,6 @@ from edgelstm_compiler.ways_out import command_of, telling_ways_out
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - a type that callers may pass, never touched here
-
-GRAPH_PASSES = (eliminate_dead_nodes, roll_copies, recognize_cells, fuse_dense)
-"""The order of the passes over the sequence graph; its axes must still tell time from batch."""
-
-STEP_PASSES = (share_hidden_state, simplify_layout, eliminate_dead_nodes)
-"""The order of the passes over the step graph."""
 
 Progress = Callable[[str], None]
 Note = Callable[[str], None]
@@ -398,29 +386,17 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
     mode = compile_mode(options.mode, options.request)
-    return mode.bind(model, options.shapes, options.carry, _admit_steps)
-
-
-def _admit_steps(graph: Graph) -> None:
-    """Refuse more operations a step than are compiled; copies that are rolled back count once.
-
-    Raises:
-        ModelError: there are too many.
-    """
-    if least_operations(graph) > MAX_NODES:
-        simplified, _ = run_passes(graph, GRAPH_PASSES, PassContext())
-        expect_few(least_operations(simplified), "step")
+    return mode.bind(model, options.shapes, options.carry, admit_steps)
 
 
 def to_step_graph(binding: Binding, options: CompileOptions, ctx: PassContext) -> StepGraph:
     """Simplify the sequence graph, convert it to one chunk, simplify that."""
     mode = compile_mode(options.mode, options.request)
-    graph, _ = run_passes(mode.source(binding), GRAPH_PASSES, ctx)
+    graph = simplify_sequence(mode.source(binding), ctx)
     step_graph = mode.convert(graph, binding)
     verify(step_graph)
     dump_graph(step_graph, mode.stage, ctx)
-    step_graph, _ = run_passes(step_graph, STEP_PASSES, ctx)
-    return step_graph
+    return simplify_steps(step_graph, ctx)
 
 
 def ways_out(model: OnnxModel, options: CompileOptions) -> AbstractContextManager[None]:
