@@ -100,7 +100,7 @@ def test_elements_are_aligned(layer: RecurrentKernel, storage: Storage | None, c
     codes = LineCodes(-12, SIGNED, SIGNED) if coded else LineCodes()
     form = form_of(layer, storage, codes)
     for phase in layer.phases:
-        *places, (_, end, padding) = form.places(phase)
+        *places, (_, end, padding) = form.layout(phase)
         assert (end + padding) % SHORT_LINE == 0
         assert padding < LINE
         assert padding < SHORT_LINE or padding * LINE <= end
@@ -120,7 +120,7 @@ def test_tail_takes_what_is_left(extent: int, tails: list[int]) -> None:
     section = phase.sections[0]
     found = [
         form.type_of(piece)[0].itemsize
-        for piece, _, _ in form.places(phase)
+        for piece, _, _ in form.layout(phase)
         if piece.part is Part.TAIL and piece.section is section
     ]
     assert found == tails

@@ -119,7 +119,7 @@ def test_a_gru_with_reset_before_has_two_phases() -> None:
     kernel = kernel_of(GRU, 5, 2, 4, Direction.FORWARD)
     sources = [[section.source for section in phase.sections] for phase in kernel.phases]
     assert sources == [[Source.X, Source.H], [Source.X, Source.RESET_H]]
-    assert kernel.workspace_elements == 4 * 8
+    assert kernel.sizes.workspace_elements == 4 * 8
 
 
 @pytest.mark.parametrize(("hidden", "block", "padded"), [(1, 16, 16), (16, 16, 16), (37, 8, 40)])
@@ -127,7 +127,7 @@ def test_units_are_padded_to_whole_blocks(hidden: int, block: int, padded: int) 
     """The workspace has room for them."""
     kernel = kernel_of(LSTM, hidden, 2, block, Direction.FORWARD)
     assert kernel.padded_hidden == padded
-    assert kernel.workspace_elements == padded
+    assert kernel.sizes.workspace_elements == padded
 
 
 @given(SIZES, SIZES, BLOCKS, st.booleans())

@@ -180,7 +180,7 @@ class ProgramBuilder:
         if op.state_count == 2:
             inputs.append(buffers.get("c0"))
             outputs.append(buffers["y_c"])
-        work = self.temporary((kernel.workspace_elements,))
+        work = self.temporary((kernel.sizes.workspace_elements,))
         self.call(kernel, inputs, outputs, work)
         return kernel
 
