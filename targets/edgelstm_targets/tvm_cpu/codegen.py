@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgelstm.dtypes import DType
@@ -19,6 +19,7 @@ from edgelstm_compiler.ir.program import Buffer as ProgramBuffer
 from edgelstm_compiler.ir.program import Call, Program, ScanKernel, Space
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.ahead import ahead_functions, find_ahead
 from edgelstm_targets.tvm_cpu.batch.entry import batch_functions, batch_stub, batch_table
 from edgelstm_targets.tvm_cpu.batch.streams import PlannedCall, stream_frame
 from edgelstm_targets.tvm_cpu.copying import copy_function
@@ -36,7 +37,7 @@ from edgelstm_targets.tvm_cpu.recurrent import (
 )
 from edgelstm_targets.tvm_cpu.scanning import scan_functions
 from edgelstm_targets.tvm_cpu.stubs import Stub, Table
-from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function
+from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function
 
 _SPACES = (Space.WEIGHTS, Space.STATE, Space.SCRATCH, Space.INPUT, Space.OUTPUT)
 
@@ -66,18 +67,24 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
     """
     calls, kernels = _planned(program, program.signature.name)
     functions = _made(kernels, isa)
+    ahead = find_ahead(program, calls, isa)
 
-    def frame(*arguments: Buffer) -> None:
-        *memory, turn = arguments
+    def write_frame(memory: Sequence[Buffer], turn: Expr, sums: Buffer | None) -> None:
         blocks = dict(zip(_SPACES, memory, strict=True))
         for planned in calls:
             pointers = [
                 tir.address(blocks[operand.space], operand.offset_bytes)
                 for operand in planned.operands
             ]
-            tir.call(planned.symbol, *pointers, *([] if planned.arguments is None else [turn]))
+            symbol = planned.symbol
+            if ahead is not None and sums is not None and planned is ahead.planned:
+                symbol = ahead.symbol
+                pointers.append(tir.address(sums, 0))
+            tir.call(symbol, *pointers, *([] if planned.arguments is None else [turn]))
 
-    return (*functions, *entry_functions(program, frame, isa))
+    if ahead is not None:
+        functions += ahead_functions(ahead, program)
+    return (*functions, *entry_functions(program, write_frame, isa, ahead))
 
 
 def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:

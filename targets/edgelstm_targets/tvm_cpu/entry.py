@@ -19,6 +19,7 @@ from edgelstm.signature import CLOCK, END, Signature, TensorSpec
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.ahead import Ahead
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
@@ -29,16 +30,21 @@ _BLOCKS = ("weights", "state", "scratch", "input", "output")
 _READ_CHAINS = 8
 
 
+WriteFrame = Callable[[Sequence[Buffer], Expr, Buffer | None], None]
+"""Writes the kernel calls of one step, from the five blocks as uint8 buffers and the number of the
+step as int32; and from sums of the frame, where `Ahead` has computed them."""
+
+
 def entry_functions(
-    program: Program, frame: Callable[..., None], isa: InstructionSet
+    program: Program, frame: WriteFrame, isa: InstructionSet, ahead: Ahead | None = None
 ) -> list[Function]:
     """All functions that do not depend on the kernels.
 
     Args:
         program: names and offsets of the inputs and states.
-        frame: writes the kernel calls of one step; receives the five blocks as uint8 buffers, and
-            the number of the step as int32.
+        frame: see `WriteFrame`.
         isa: the instruction set.
+        ahead: the layer whose input products a run computes for several frames at once.
     """
     signature = program.signature
     name = signature.name
@@ -62,12 +68,14 @@ def entry_functions(
             tir.call(f"{name}_frame", *pointers, first)
         tir.store(code, 0, new)
 
+    strides = (0, 0, 0, signature.input_bytes, signature.output_bytes)
+
     def run(*arguments: Buffer) -> None:
         *memory, count, code = arguments
         _check(signature, memory[3], count, code)
         first = next_turn(memory[2], count)
-        with tir.loop(count) as i:
-            strides = (0, 0, 0, signature.input_bytes, signature.output_bytes)
+
+        def frame_of_run(i: Expr, function: str, *sums: Expr) -> None:
             pointers = [
                 tir.address(block, i * tirx.const(stride, "int64") if stride else 0)
                 for block, stride in zip(memory, strides, strict=True)
@@ -75,14 +83,53 @@ def entry_functions(
             turn = first + tirx.Cast("int32", i)
             undone = tir.integer(NOT_FINITE) + _short(i)
             with _undone_unless_kept(program, memory, undone, code):
-                tir.call(f"{name}_frame", *pointers, turn)
+                tir.call(f"{name}_{function}", *pointers, *sums, turn)
+
+        if ahead is None:
+            with tir.loop(count) as i:
+                frame_of_run(i, "frame")
+            return
+        groups = tir.name(tirx.truncdiv(count, tirx.const(ahead.frames, "int64")))
+        sums = tir.local(ahead.elements * ahead.frames * ahead.groups)
+        several = tirx.const(ahead.groups, "int64")
+        with tir.loop(tirx.truncdiv(groups + (several - 1), several)) as tile:
+            begin = tir.name(tile * several)
+            now = tir.name(tirx.min(several, groups - begin))
+            start = tir.name(begin * tirx.const(ahead.frames, "int64"))
+            tir.call(
+                ahead.sums_symbol,
+                tir.address(memory[3], start * signature.input_bytes + ahead.input_offset),
+                tir.address(memory[0], ahead.weights_offset),
+                _short(now),
+                tir.address(sums, 0),
+            )
+            with tir.loop(now * tirx.const(ahead.frames, "int64")) as i:
+                at = tir.address(sums, i * ahead.elements)
+                frame_of_run(start + i, "frame_ahead", at)
+        done = tir.name(groups * tirx.const(ahead.frames, "int64"))
+        with tir.loop(count - done) as i:
+            frame_of_run(done + i, "frame")
+
+    def step_frame(*arguments: Buffer) -> None:
+        *memory, number = arguments
+        frame(memory, number, None)
+
+    def ahead_frame(*arguments: Buffer) -> None:
+        *memory, sums, number = arguments
+        frame(memory, number, sums)
+
+    later = []
+    if ahead is not None:
+        parameters = [*blocks, Parameter("sums", "float32"), turn]
+        later = [tir.define(f"{name}_frame_ahead", parameters, ahead_frame)]
 
     reads = [] if isa.is_bare else [_read(name, isa)]
     return [
         *check_functions(program),
         *_news(signature),
         _turn(name),
-        tir.define(f"{name}_frame", [*blocks, turn], frame),
+        tir.define(f"{name}_frame", [*blocks, turn], step_frame),
+        *later,
         tir.define(f"{name}_step{INNER}", [*blocks, code], step),
         tir.define(f"{name}_run{INNER}", [*blocks, steps, code], run),
         *reads,

@@ -33,6 +33,19 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
+class Started(Operand):
+    """Sums that were begun elsewhere, [accumulator][split][unit].
+
+    Args:
+        splits: sums side by side of an accumulator.
+        turned: the split that the next row goes to.
+    """
+
+    splits: int = 1
+    turned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """Rows of weights that one loop reads.
 
@@ -173,9 +186,7 @@ class PackedPhase:
             )
             if operand is not None
         ]
-        extent = sum(section.extent for _, section, _ in wanted)
-        is_alike = len({section.gates for _, section, _ in wanted}) == 1
-        if len(wanted) > 1 and is_alike and self.is_far and extent <= _JOINED_ELEMENTS:
+        if self._are_joined([section for _, section, _ in wanted]):
             first = self.section_offset(wanted[0][0])
             return (_joined(first, [section for _, section, _ in wanted], [o for *_, o in wanted]),)
         return tuple(
@@ -188,6 +199,16 @@ class PackedPhase:
             )
             for index, section, operand in wanted
         )
+
+    @property
+    def joins_sections(self) -> bool:
+        """Whether one loop runs over all sections, where all of them are computed."""
+        return self._are_joined(self.phase.sections)
+
+    def _are_joined(self, sections: Sequence[Section]) -> bool:
+        extent = sum(section.extent for section in sections)
+        is_alike = len({section.gates for section in sections}) == 1
+        return len(sections) > 1 and is_alike and self.is_far and extent <= _JOINED_ELEMENTS
 
     def sums(
         self,
@@ -217,11 +238,15 @@ class PackedPhase:
         def offset_of(accumulator: int, split: int) -> int:
             return (accumulator * splits + split) * units
 
+        held, turned = (first.splits, first.turned) if isinstance(first, Started) else (1, 0)
+        assert held in (1, splits)
         for accumulator in range(count):
             source, start = (weights, block) if first is None else (first.buffer, first.start)
-            at = start + (accumulator * self.unit_block + shift)
             for split in range(splits):
-                value = tir.constant(0.0, units) if split else tir.load_vector(source, at, units)
+                at = start + ((accumulator * held + split) * self.unit_block + shift)
+                value = (
+                    tir.load_vector(source, at, units) if split < held else tir.constant(0.0, units)
+                )
                 tir.store_vector(sums, offset_of(accumulator, split), value, units)
 
         def add_row(stream: Stream, start: Expr, k: Expr, split: int) -> None:
@@ -247,9 +272,9 @@ class PackedPhase:
             if whole:
                 with tir.loop(whole) as i:
                     for step in range(body):
-                        add_row(stream, start, i * body + step, step % splits)
+                        add_row(stream, start, i * body + step, (step + turned) % splits)
             for k in range(whole * body, stream.extent):
-                add_row(stream, start, tir.integer(k), k % splits)
+                add_row(stream, start, tir.integer(k), (k + turned) % splits)
         return [
             tir.name(
                 sum_in_pairs([tir.load_vector(sums, offset_of(a, s), units) for s in range(splits)])

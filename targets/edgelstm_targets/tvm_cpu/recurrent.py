@@ -20,7 +20,7 @@ from edgelstm_targets.tvm_cpu.cells.body import UnitMemory, write_body
 from edgelstm_targets.tvm_cpu.cells.floats import FloatNodes
 from edgelstm_targets.tvm_cpu.cells.slots import Slot, UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
-from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase
+from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase, Started
 from edgelstm_targets.tvm_cpu.projection import (
     PROJECTED_ELEMENTS,
     Projection,
@@ -48,12 +48,14 @@ class Arguments:
         initial: for each state a buffer other than that of the final one.
         continues: for each state the final one's buffer holds the initial one already.
         y: the output of all frames.
+        ahead: sums of the frame that are there already, see `ahead.py`.
     """
 
     lengths: bool
     initial: tuple[bool, ...]
     continues: tuple[bool, ...]
     y: bool
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Memory:
     work: Buffer
     turn: Expr
     tables: Buffer | None = None
+    ahead: Buffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def layer_function(
     """The function of a recurrent kernel.
 
     Its parameters are those buffers of the call that exist, in the order x, weights,
-    sequence_lens, initial states, tables, y, final states, workspace; and last, as int32, the
+    sequence_lens, initial states, tables, y, final states, workspace, sums; and last, as int32, the
     number of the call. The blocks of weights are walked forwards and backwards in turn: what was
     read last is still near when it is read first. The results do not depend on it.
 
@@ -115,6 +118,7 @@ def layer_function(
         ("y", types.y, arguments.y),
         *((f"y_{state}", dtype, True) for state, dtype, _ in carried),
         ("work", "float32", True),
+        ("ahead", "float32", arguments.ahead),
     )
     parameters = [Parameter(key, dtype) for key, dtype, present in optional if present]
     names = [parameter.name for parameter in parameters]
@@ -133,6 +137,7 @@ def layer_function(
             given["work"],
             turn,
             given.get("tables"),
+            given.get("ahead"),
         )
         if write is not None:
             write(memory)
@@ -363,8 +368,9 @@ class Layer:
         for part in range(phase.parts):
             start = None
             if first is not None:
-                row = phase.phase.accumulators * kernel.unit_block
-                start = Operand(first.buffer, tir.name(first.start + n * row))
+                held = first.splits if isinstance(first, Started) else 1
+                row = phase.phase.accumulators * kernel.unit_block * held
+                start = replace(first, start=tir.name(first.start + n * row))
             sums = phase.sums(self.memory.weights, block, part, streams, start)
             self.finish_part(index, functions, sums, block, unit, part, state, phase.units)
 
