@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from edgelstm.admission import nearest_taken
 from edgelstm.artifact import Artifact
 from edgelstm.engines.base import Blocks, StateKeeper, StepFunction, tells_news
+from edgelstm.engines.native import CODE_PREFIX
 from edgelstm.errors import TargetUnavailableError
-from edgelstm.memory import allocate_block
+from edgelstm.memory import Block, allocate_block
 from edgelstm.sessions import Session, mode_of
 from edgelstm.signature import Signature
 
 PEER_GROUP = "edgelstm.peers"
 """Entry points of other engines: `NAME = factory(model_path, signature) -> Peer`."""
 
+_MOST_ROWS = 256
 # One call of the native loop: as long as this, unless its frames would outgrow a near cache.
 _BLOCK_NS, _BLOCK_BYTES = 200_000, 64 << 10
 
@@ -113,8 +115,8 @@ class StepTimer:
     def time_step(self, duration_s: float = 0.3) -> Distribution:
         """One step (call mode: one call) of a native loop.
 
-        A device's loop is no sequence of steps as callers make them; its steps are called one by
-        one, and what calling costs counts.
+        A device's loop is no sequence of steps as callers make them, nor is one that shares work
+        among its frames; their steps are called one by one, and what calling costs counts.
         """
         steps, run = self._steps, self._run
         if self._single is not None:
@@ -127,6 +129,31 @@ class StepTimer:
             steps=len(times) * steps,
         )
 
+    def time_phases(self, duration_s: float = 0.3) -> NDArray[np.float64] | None:
+        """Median of each of the steps after which all outputs have come as often as they do.
+
+        Single native calls from Python, whose cost counts; None where outputs come in every step.
+        """
+        strides = [s.stride for s in self._signature.outputs if s.time_axis is not None]
+        period = math.lcm(*strides)
+        if period == 1 or not self._signature.is_late:
+            return None
+        kernel = self._artifact.kernel
+        rows = self._packed(min(self._n_frames, _MOST_ROWS))
+        inputs = allocate_block(self._signature.input_bytes)
+        blocks = self._blocks(inputs, self._signature.output_bytes)
+        step = _Holding(kernel.bind(blocks), blocks, tells_news=tells_news(kernel))
+        times: list[list[int]] = [[] for _ in range(period)]
+        end = perf_counter_ns() + int(duration_s * 1e9)
+        count = 0
+        while perf_counter_ns() < end or count < 5 * period:
+            inputs[...] = rows[count % len(rows)]
+            start = perf_counter_ns()
+            step()
+            times[count % period].append(perf_counter_ns() - start)
+            count += 1
+        return np.array([np.median(each) for each in times])
+
     def time_run(self, duration_s: float = 0.3) -> float:
         """Median of a step within a block of frames, in one native call."""
         return float(np.median(_repeat(self._run, duration_s))) / self._steps
@@ -134,9 +161,11 @@ class StepTimer:
     def time_python_step(self, duration_s: float = 0.3) -> float:
         """Median of `session.step(frame)` (call mode: `session.call`), in loops in Python.
 
+        Where a step takes a chunk, of each of its frames.
+
         Loops are as long as native ones: longer ones would all of them meet other processes.
         """
-        samples = self._samples()
+        samples, chunk = self._samples(), self._signature.chunk
         call = getattr(self._session, self._mode.entry)
         once = _time_once(partial(call, samples[0]))
         size = min(len(samples), math.ceil(_BLOCK_NS / max(once, 1)))
@@ -146,7 +175,7 @@ class StepTimer:
             for sample in next(parts):
                 call(sample)
 
-        return float(np.median(_repeat(feed, duration_s))) / size
+        return float(np.median(_repeat(feed, duration_s))) / (size * chunk)
 
     def time_python_run(self, duration_s: float = 0.3) -> float | None:
         """Median of `session.run(all frames)`; None where the mode has no blocks."""
@@ -167,7 +196,9 @@ class StepTimer:
         return float(np.median(times)) / repeats
 
     def _samples(self) -> list[Any]:
-        names = list(self._frames)
+        names, chunk = list(self._frames), self._signature.chunk
+        if chunk > 1:
+            return self._chunks()
         if len(names) == 1:
             return list(self._frames[names[0]])
         return [
@@ -175,27 +206,59 @@ class StepTimer:
             for i in range(min(self._n_frames, 256))
         ]
 
-    def _prepare_native(self) -> tuple[StepFunction, int, StepFunction | None]:
-        """The native loop, its length, and on a device one step."""
+    def _chunks(self) -> list[Any]:
+        """All frames in turn, in chunks."""
         signature = self._signature
-        memory = self._artifact.manifest["memory"]
-        size = signature.input_bytes + signature.output_bytes
-        most = max(1, _BLOCK_BYTES // max(size, 1))
-        packed = allocate_block(most * signature.input_bytes)
-        rows = packed.reshape(most, signature.input_bytes)
-        turn = np.arange(most) % self._n_frames
+        count = signature.chunk
+        chunks = []
+        for start in range(0, max(self._n_frames - count, 0) + 1, count):
+            turn = (start + np.arange(count)) % self._n_frames
+            values = {
+                spec.name: self._frames[spec.name][start]
+                if spec.time_axis is None
+                else self._frames[spec.name][turn]
+                for spec in signature.inputs
+            }
+            chunks.append(values if len(values) > 1 else next(iter(values.values())))
+        return chunks
+
+    def _packed(self, count: int) -> Block:
+        """So many input blocks, of all frames in turn: (count, bytes)."""
+        signature = self._signature
+        rows = allocate_block(count * signature.input_bytes).reshape(count, signature.input_bytes)
+        turn = np.arange(count) % self._n_frames
         for spec in signature.inputs:
             data = np.ascontiguousarray(self._frames[spec.name]).reshape(self._n_frames, -1)
             raw = data.view(np.uint8).reshape(self._n_frames, spec.nbytes)
             rows[:, spec.offset_bytes : spec.offset_bytes + spec.nbytes] = raw[turn]
-        room = allocate_block(most * signature.output_bytes)
+        return rows
+
+    def _blocks(self, inputs: Block, output_bytes: int) -> Blocks:
+        """Memory with the state before the first step."""
+        memory = self._artifact.manifest["memory"]
         blocks = Blocks(
             state=allocate_block(memory["state_bytes"]),
             scratch=allocate_block(memory["scratch_bytes"]),
-            inputs=packed,
-            outputs=room,
+            inputs=inputs,
+            outputs=allocate_block(output_bytes),
         )
         blocks.state[...] = np.frombuffer(self._artifact.container.section("state_init"), np.uint8)
+        return blocks
+
+    def _computes_ahead(self) -> bool:
+        """Whether a run shares work among its frames, so that they say nothing of a step."""
+        isa = self._artifact.kernel.facts.get("isa")
+        facts = self._artifact.manifest["target"].get("facts", {}).get("isas") or []
+        return any(each.get("ahead") for each in facts if each["section"] == f"{CODE_PREFIX}{isa}")
+
+    def _prepare_native(self) -> tuple[StepFunction, int, StepFunction | None]:
+        """The native loop, its length, and one step where the loop is none of steps."""
+        signature = self._signature
+        size = signature.input_bytes + signature.output_bytes
+        most = max(1, _BLOCK_BYTES // max(size, 1))
+        packed = self._packed(most).reshape(-1)
+        blocks = self._blocks(packed, most * signature.output_bytes)
+        room = blocks.outputs
         kernel = self._artifact.kernel
 
         def bind(steps: int) -> StepFunction:
@@ -211,7 +274,7 @@ class StepTimer:
         held = (blocks, packed, room)
         single = (
             _Holding(step, held, tells_news=tells_news(kernel))
-            if isinstance(step, StateKeeper)
+            if isinstance(step, StateKeeper) or self._computes_ahead()
             else None
         )
         return bind(steps), steps, single

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.loading import Loader, loading_options
@@ -72,7 +74,8 @@ def bench_command(
     before; nothing is taken off. On a device it is one call. All engines are measured in turn in
     every round; the numbers are medians over the rounds. Reading the weights in order, again and
     again, is a yardstick and no limit: a step walks what outgrows a near cache forwards and
-    backwards in turn, and reads a large table in few places only.
+    backwards in turn, and reads a large table in few places only. Where outputs come every few
+    frames, the slowest phase is told, too: a deadline has to hold in every step.
 
     \b
     edgelstm bench phase.edgelstm
@@ -164,9 +167,12 @@ def measure(
         name: statistics.median(values) if values else None for name, values in times.items()
     }
     step_ns = statistics.median(item.median for item in native)
+    phases = timer.time_phases(rounds * seconds)
     report: dict[str, Any] = {
         "artifact": artifact.name,
         "mode": artifact.signature.mode,
+        "chunk": artifact.signature.chunk,
+        "worst_phase": None if phases is None else _worst_phase(phases),
         "engine": dict(artifact.kernel.facts),
         "rounds": rounds,
         "native": Distribution(
@@ -202,7 +208,8 @@ def measure(
 
 def _print_report(report: dict[str, Any]) -> None:
     mode = mode_of(report["mode"])
-    unit = mode.unit
+    chunk = report["chunk"]
+    unit = mode.unit if chunk == 1 else "frame"
     native = report["native"]
     say(f"{report['artifact']} on {' '.join(report['engine'].values())}, time a {unit}:")
     spread = f"min {format_ns(native['min_ns'])}, p99 {format_ns(native['p99_ns'])}"
@@ -210,6 +217,7 @@ def _print_report(report: dict[str, Any]) -> None:
     reading = f"{format_ns(report['read_ns'])} for {format_bytes(report['weights_bytes'])}"
     overhead = format_ns(report["python_overhead_ns"])
     entry = f"session.{mode.entry}"
+    of_chunk = f", in steps of {chunk}" if chunk > 1 else ""
     run_ns = report["python_run_ns"]
     print_facts(
         [
@@ -219,8 +227,9 @@ def _print_report(report: dict[str, Any]) -> None:
                 "reading the weights",
                 "" if readings is None else f"{reading}; a {unit} takes {readings:.3g} times that",
             ),
-            (entry, f"{format_ns(report['python_step_ns'])} ({overhead} over native)"),
-            ("session.run", "" if run_ns is None else f"{format_ns(run_ns)} a step"),
+            ("worst phase", _phase_text(report["worst_phase"])),
+            (entry, f"{format_ns(report['python_step_ns'])} ({overhead} over native){of_chunk}"),
+            ("session.run", "" if run_ns is None else f"{format_ns(run_ns)} a {unit}"),
         ]
     )
     if report["peers"]:
@@ -237,6 +246,25 @@ def _print_report(report: dict[str, Any]) -> None:
                 for peer in report["peers"]
             ],
         )
+
+
+def _worst_phase(phases: NDArray[np.float64]) -> dict[str, Any]:
+    """The slowest of the steps between two in which all outputs come, beside the fastest."""
+    return {
+        "period": len(phases),
+        "phase": int(phases.argmax()),
+        "ns": round(float(phases.max()), 2),
+        "best_ns": round(float(phases.min()), 2),
+    }
+
+
+def _phase_text(worst: dict[str, Any] | None) -> str:
+    if worst is None:
+        return ""
+    return (
+        f"{format_ns(worst['ns'])}, step {worst['phase']} of every {worst['period']} (the fastest "
+        f"{format_ns(worst['best_ns'])}; single calls)"
+    )
 
 
 def _print_counts(report: dict[str, Any]) -> None:

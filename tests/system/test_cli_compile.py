@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgelstm
 from edgelstm_compiler.demo import MODEL_PATH, TRIAL_PATH
 from tests.models import lstm_model, make_model, stacked_model
+from tests.stream.test_c_streams import late_model
 from tests.unit.onnx_import.broken_models import CASES
 from tests.unit.runtime.command_line import invoke
 
@@ -285,6 +287,21 @@ def test_demo() -> None:
 
 
 @pytest.mark.tvm
+def test_bench_tells_the_worst_phase(tmp_path: Path) -> None:
+    """Of a model with an output every other frame; also where a step takes chunks of them."""
+    onnx.save(late_model(), tmp_path / "late.onnx")
+    for words in ((), ("--chunk", "4")):
+        artifact = tmp_path / "late.edgelstm"
+        given = ("compile", tmp_path / "late.onnx", "-o", artifact, "--target", "reference")
+        made = invoke(*given, *words)
+        assert made.exit_code == 0, made.output
+        told = ("--rounds", "1", "--seconds", "0.02", "--frames", "16")
+        result = invoke("bench", artifact, *told)
+        assert result.exit_code == 0, result.output
+        assert re.search(r"worst phase .*, step [01] of every 2 \(the fastest", result.output)
+        assert ("in steps of 4" in result.output) == bool(words)
+
+
 def test_bench_against_onnxruntime(tmp_path: Path) -> None:
     """The bench measures both engines in one run and gives ratios."""
     artifact = tmp_path / "tug.edgelstm"

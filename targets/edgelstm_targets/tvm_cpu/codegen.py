@@ -87,6 +87,12 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
     return (*functions, *entry_functions(program, write_frame, isa, ahead))
 
 
+def frames_ahead(program: Program, isa: InstructionSet) -> int:
+    """Of how many frames a run computes the input products at once; 1: of each on its own."""
+    ahead = find_ahead(program, _planned(program, program.signature.name)[0], isa)
+    return 1 if ahead is None else ahead.frames
+
+
 def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
     """The functions that step many streams of a program; None: nothing in it gains by that.
 

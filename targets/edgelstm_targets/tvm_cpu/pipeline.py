@@ -148,6 +148,7 @@ def _object_text(objects: Objects) -> str:
 
 def _link(objects: Objects) -> Emission:
     from edgelstm_targets.tvm_cpu.build import tvm_version
+    from edgelstm_targets.tvm_cpu.codegen import frames_ahead
     from edgelstm_targets.tvm_cpu.entry import stubs, table_of_sizes
 
     name = objects.program.signature.name
@@ -163,7 +164,9 @@ def _link(objects: Objects) -> Emission:
         shown = [*symbols, *([] if table is None else [table.name])]
         sections[section], used = link(each.code, shown, linkers)
         sections[f"{OBJECT_PREFIX}{each.isa.name}"] = each.code
-        isas.append(_facts(each, section, symbols[:2]))
+        facts = _facts(each, section, symbols[:2])
+        ahead = frames_ahead(objects.program, each.isa)
+        isas.append(facts | ({"ahead": ahead} if ahead > 1 else {}))
         linker = used.name
     for each, code in objects.streams:
         _expect_no_library(each)

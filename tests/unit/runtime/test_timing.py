@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from time import perf_counter_ns
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from edgelstm.commands.bench import measure
+from edgelstm.dtypes import DType
+from edgelstm.signature import CLOCK, Signature, StateSpec
 from edgelstm.timing import StepTimer, random_frames
+from edgelstm_compiler import compile_model
+from tests.models import lstm_model
 from tests.unit.runtime.toy_models import leaky_reference
 
 STEP_NS = 2_000
@@ -36,6 +44,7 @@ class _Kernel:
     """Steps of a known length; a call of any function costs as much again."""
 
     def __init__(self, step: Callable[[], int]) -> None:
+        self.facts = {"engine": "toy", "isa": "toy"}
         self.step = step
         self.lengths: list[int] = []
 
@@ -59,13 +68,16 @@ class _Kernel:
         return repeats
 
 
-def timer(step: Callable[[], int]) -> tuple[StepTimer, _Kernel]:
+def timer(
+    step: Callable[[], int], signature: Signature | None = None, isas: Any = ()
+) -> tuple[StepTimer, _Kernel]:
     """A timer of such steps."""
     artifact, kernel = leaky_reference(), _Kernel(step)
+    target = {**artifact.manifest["target"], "facts": {"isas": list(isas)}}
     fake: Any = SimpleNamespace(
-        signature=artifact.signature,
+        signature=signature or artifact.signature,
         session=artifact.session,
-        manifest=artifact.manifest,
+        manifest={**artifact.manifest, "target": target},
         container=artifact.container,
         kernel=kernel,
     )
@@ -87,6 +99,45 @@ def test_a_step_on_a_device_is_a_call() -> None:
     timed, _ = timer(_DeviceStep())
     assert timed.time_step(0.01).minimum >= 10 * STEP_NS
     assert timed.time_run(0.01) == pytest.approx(STEP_NS, rel=0.5)
+
+
+def test_a_run_that_shares_work_among_its_frames_says_nothing_of_a_step() -> None:
+    """Steps are then called one by one, too."""
+    timed, _ = timer(lambda: _busy(10 * STEP_NS), isas=[{"section": "code/toy", "ahead": 6}])
+    assert timed.time_step(0.01).minimum >= 10 * STEP_NS
+    assert timed.time_run(0.01) == pytest.approx(STEP_NS, rel=0.5)
+    other, _ = timer(lambda: _busy(10 * STEP_NS), isas=[{"section": "code/else", "ahead": 6}])
+    assert other.time_step(0.01).minimum < 2 * STEP_NS
+
+
+def test_phases_between_two_outputs_are_timed_apart() -> None:
+    """Of a model with an output every three frames the slow one of three steps is found."""
+    plain = leaky_reference().signature
+    (spec,) = plain.outputs
+    clock = StateSpec(CLOCK, DType.I32, (1,), 0)
+    slow = replace(
+        plain, outputs=(replace(spec, stride=3, time_axis=0),), states=(*plain.states, clock)
+    )
+    counted = count()
+    timed, _ = timer(lambda: _busy(STEP_NS * (8 if next(counted) % 3 == 1 else 1)), slow)
+    phases = timed.time_phases(0.05)
+    assert phases is not None
+    # Finding out how long blocks are to be takes no single step.
+    assert int(phases.argmax()) == 1
+    assert phases.max() >= 8 * STEP_NS > 2 * np.delete(phases, 1).max()
+    assert timer(lambda: 0)[0].time_phases(0.01) is None
+
+
+def test_chunks_are_timed_by_the_frame() -> None:
+    """A step of four frames takes them all; what is told is for one of them."""
+    model = lstm_model(steps=None)
+    artifact = compile_model(model, target="reference", check=False, mode="stream", chunk=4)
+    timed = StepTimer(artifact, random_frames(artifact.signature, 10))
+    whole, single = timed.time_python_step(0.05), timed.time_step(0.05).median
+    assert whole == pytest.approx(single, rel=1.0)
+    report = measure(artifact, timed, [], 1, 0.01)
+    assert report["chunk"] == 4
+    assert report["worst_phase"] is None
 
 
 def test_reading_is_timed_in_many_short_samples() -> None:
