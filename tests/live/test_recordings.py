@@ -31,6 +31,41 @@ from tests.unit.runtime.toy_models import leaky_expected, leaky_native, needs_cc
 pytestmark = needs_cc
 
 RATE_HZ = 100.0
+by_hand = pytest.mark.skipif(
+    "EDGELSTM_REALTIME" not in os.environ, reason="by hand: EDGELSTM_REALTIME=1"
+)
+
+
+class Sender:
+    """A sensor that sends lines of CSV.
+
+    Args:
+        door: `serial` or `mqtt`.
+        folder: for the broker.
+    """
+
+    def __init__(self, door: str, folder: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        if door == "serial":
+            wire = self._stack.enter_context(contextlib.closing(Wire()))
+            self.address = f"serial:{wire.path}?start=keep"
+            self.send = lambda line: wire.write(line + b"\n")
+            return
+        paho = pytest.importorskip("paho.mqtt.client")
+        broker = Broker(folder)
+        self._stack.callback(broker.stop)
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", broker.port)
+        client.loop_start()
+        self._stack.callback(client.loop_stop)
+        self.address = f"mqtt://127.0.0.1:{broker.port}/watch?format=csv"
+        self.send = lambda line: client.publish("watch", line, qos=1)
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
 
 def _recording(path: Path, times: np.ndarray, values: np.ndarray, names: str = "x[0],x[1]") -> Path:
@@ -169,6 +204,33 @@ def test_an_emg_recording_of_integers(corpus: Path) -> None:
     np.testing.assert_array_equal(live.column("y"), leaky_expected(table[:, [1, 3]]))
 
 
+@pytest.mark.parametrize("door", ["serial", pytest.param("mqtt", marks=needs_mosquitto)])
+@pytest.mark.parametrize("speed", [20.0, pytest.param(1.0, marks=by_hand)])
+def test_an_emg_recording_at_its_own_pace(
+    corpus: Path, door: str, speed: float, tmp_path: Path
+) -> None:
+    """As fast as it was and 20 times faster: the file's predictions, and no sample is missing."""
+    pytest.importorskip("serial", reason="needs pyserial: pip install -e '.[serial]'")
+    pytest.importorskip("aiomqtt", reason="needs aiomqtt: pip install -e '.[mqtt]'")
+    path = next((corpus / "data" / "emg_myo").rglob("0.txt"))
+    lines = path.read_bytes().splitlines()[:6000]
+    with Sender(door, tmp_path) as sender:
+        settings = {"columns": ("1", "3"), "rate_hz": 200.0}
+        with Live(leaky_native(), [sender.address], **settings) as live:
+            live.wait_for_event("connected")
+            start = time.monotonic()
+            # An amplifier packs the samples of 50 ms in a message.
+            together = 1 if door == "serial" else 10
+            for k in range(0, len(lines), together):
+                time.sleep(max(start + k / 200.0 / speed - time.monotonic(), 0))
+                sender.send(b"\n".join(lines[k : k + together]))
+            live.wait_for(len(lines))
+    table = np.array([line.split(b",") for line in lines]).astype(np.float32)
+    np.testing.assert_array_equal(live.column("y"), leaky_expected(table[:, [1, 3]]))
+    counters = live.counters()
+    assert counters.seen == counters.fed + counters.dropped.total() == len(lines)
+
+
 def test_a_csv_with_a_text_column_is_read(tmp_path: Path) -> None:
     """The first row shows that a column is no number; the model does not take it."""
     del tmp_path
@@ -186,29 +248,17 @@ def test_a_csv_with_a_text_column_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.tvm
 @needs_mosquitto
-@pytest.mark.skipif("EDGELSTM_REALTIME" not in os.environ, reason="by hand: EDGELSTM_REALTIME=1")
+@by_hand
 @pytest.mark.parametrize("speed", [20.0, 1.0])
 def test_phone_and_watch_at_their_own_pace(
     corpus: Path, tug: Artifact, tmp_path: Path, speed: float
 ) -> None:
     """The phone by serial and the watch by MQTT, together, as fast as they were and 20 times."""
-    paho = pytest.importorskip("paho.mqtt.client")
+    pytest.importorskip("paho.mqtt.client")
     pytest.importorskip("serial", reason="needs pyserial: pip install -e '.[serial]'")
     folder = corpus / "data" / "imu_sp_sw_har"
     tables = [_columns(next(folder.rglob(f"s02_01_{kind}.csv")))[1] for kind in ("sp", "sw")]
-    broker, wire = Broker(tmp_path), Wire()
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", broker.port)
-    client.loop_start()
     names = ",".join(f"c{k}" for k in range(6))
-    inputs = [
-        f"serial:{wire.path}?start=keep&name=phone&time=t&columns={names},t",
-        f"mqtt://127.0.0.1:{broker.port}/watch?format=csv&name=watch&time=t&columns={names},t",
-    ]
-    sends = [
-        lambda line: wire.write(line + b"\n"),
-        lambda line: client.publish("watch", line, qos=1),
-    ]
     due = []
     for k, rows in enumerate(tables):
         stamps = np.maximum.accumulate([int(row[6]) for row in rows])
@@ -216,16 +266,18 @@ def test_phone_and_watch_at_their_own_pace(
             (int(at), k, ",".join(row[:7]).encode()) for at, row in zip(stamps, rows, strict=True)
         ]
     due.sort(key=lambda item: item[0])
-    with Live(tug, inputs, rate_hz=RATE_HZ) as live:
-        wait_until(lambda: live.kinds().count("connected") == 2)
-        start = time.monotonic()
-        for stamp, k, line in due:
-            time.sleep(max(start + (stamp - due[0][0]) / 1000 / speed - time.monotonic(), 0))
-            sends[k](line)
-        live.wait_for(len(due))
-    client.loop_stop()
-    broker.stop()
-    wire.close()
+    with Sender("serial", tmp_path) as phone, Sender("mqtt", tmp_path) as watch:
+        inputs = [
+            f"{phone.address}&name=phone&time=t&columns={names},t",
+            f"{watch.address}&name=watch&time=t&columns={names},t",
+        ]
+        with Live(tug, inputs, rate_hz=RATE_HZ) as live:
+            wait_until(lambda: live.kinds().count("connected") == 2)
+            start = time.monotonic()
+            for stamp, k, line in due:
+                time.sleep(max(start + (stamp - due[0][0]) / 1000 / speed - time.monotonic(), 0))
+                (phone, watch)[k].send(line)
+            live.wait_for(len(due))
     assert live.kept is not None
     (name,) = [spec.name for spec in tug.signature.outputs]
     for stream, rows in zip(("phone", "watch"), tables, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from edgelstm.io.numbers import json_float
@@ -20,6 +21,8 @@ from edgelstm.io.wire.base import (
 from edgelstm.io.wire.line_stream import LineStream
 
 _MOST_COLUMNS = 4096
+_MOST_SHARED = 1 << 17
+"""Values that stand once in a message and are those of several samples: so many in all."""
 
 
 class JsonLines:
@@ -88,8 +91,11 @@ class JsonLines:
         except (ValueError, RecursionError):
             rows.fault(NOT_JSON)
             return
-        for sample in _samples(value):
-            self._read_sample(sample, rows)
+        try:
+            for sample in _samples(value):
+                self._read_sample(sample, rows)
+        except _TooManyError:
+            rows.fault(WRONG_LENGTH)
 
     def _read_sample(self, sample: Any, rows: RowList) -> None:
         try:
@@ -144,7 +150,11 @@ def _is_json(line: bytes) -> bool:
 
 
 def _samples(value: Any) -> Iterator[Any]:
-    """The samples of a message."""
+    """The samples of a message.
+
+    Raises:
+        _TooManyError: what they share makes far more of them than the message is long.
+    """
     if _is_several(value):
         yield from value
         return
@@ -152,10 +162,25 @@ def _samples(value: Any) -> Iterator[Any]:
         lists = [name for name, item in value.items() if _is_several(item)]
         if len(lists) == 1:
             beside = {name: item for name, item in value.items() if name != lists[0]}
+            if _values_in(beside) * len(value[lists[0]]) > _MOST_SHARED:
+                raise _TooManyError
             for item in value[lists[0]]:
                 yield {**beside, **item} if isinstance(item, dict) else item
             return
     yield value
+
+
+def _values_in(value: Any) -> int:
+    """How many values there are, counting objects and lists, up to more than any sensor has."""
+    stack, count = [value], 0
+    while stack and count <= _MOST_COLUMNS:
+        item = stack.pop()
+        count += 1
+        if isinstance(item, (dict, list)):
+            inner = item.values() if isinstance(item, dict) else item
+            stack += islice(inner, _MOST_COLUMNS)
+            count += max(len(item) - _MOST_COLUMNS, 0)
+    return count
 
 
 def _is_several(value: Any) -> bool:
