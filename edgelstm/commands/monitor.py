@@ -60,6 +60,11 @@ _PATH = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--tls-cert", type=_PATH, help="Certificate (PEM), to serve by HTTPS.")
 @click.option("--tls-key", type=_PATH, help="Its key.")
+@click.option(
+    "--reference",
+    type=_PATH,
+    help="ARTIFACT's model compiled with --target reference: the page shows its gates.",
+)
 @click.option("--demo", is_flag=True, help="Show simulated patients.")
 @time_options
 @loading_options
@@ -78,6 +83,7 @@ def monitor_command(
     token_file: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    reference: Path | None,
     demo: bool,
     time_settings: dict[str, Any] | None,
     load: Loader,
@@ -113,7 +119,7 @@ def monitor_command(
     with ExitStack() as stack:
         if demo:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            artifact, settings, store_path = _demo(folder, store)
+            artifact, reference, settings, store_path = _demo(folder, store)
         else:
             given = given_settings(
                 inputs,
@@ -141,7 +147,8 @@ def monitor_command(
             if not is_local(host) and tls_cert is None:
                 say("warning: what is shown goes over the network unencrypted: --tls-cert FILE")
 
-        MonitorRun(load(artifact), settings, options, ready=ready).serve()
+        inside = None if reference is None else load(reference)
+        MonitorRun(load(artifact), settings, options, ready=ready, reference=inside).serve()
 
 
 def _with_store(
@@ -168,19 +175,22 @@ def _with_store(
     return replace(settings, streams=tuple(streams), outputs=tuple(sinks)), path
 
 
-def _demo(folder: Path, store: str | None) -> tuple[Path, LiveSettings, Path]:
-    """Simulated patients: their artifact, streams, and a store with their past."""
+def _demo(folder: Path, store: str | None) -> tuple[Path, Path, LiveSettings, Path]:
+    """Simulated patients: artifact and reference, streams, and a store with their past."""
     from edgelstm.io.sinks.store.schema import open_store
     from edgelstm.monitor.history import History
     from edgelstm.monitor.simulated import DEMO_PATIENTS, write_patient
 
     try:
         prepare = pkgutil.resolve_name("edgelstm_compiler.demo.monitored:prepare")
+        compile_demo = pkgutil.resolve_name("edgelstm_compiler.demo.monitored:compile_demo")
     except ImportError as exc:
         raise TargetUnavailableError(
             f"--demo compiles its model: {install_hint('compiler')}"
         ) from exc
     artifact, decoding, recordings = prepare(folder)
+    reference = folder / "reference.edgelstm"
+    compile_demo(reference, "reference")
     path = folder / "demo.db" if store is None else Path(store)
     with closing(open_store(path)) as connection:
         known = History(connection).patients()
@@ -199,4 +209,4 @@ def _demo(folder: Path, store: str | None) -> tuple[Path, LiveSettings, Path]:
         is_realtime=True,
         time=TimeSettings(decode=read_recipe(decoding)),
     )
-    return artifact, settings, path
+    return artifact, reference, settings, path

@@ -26,14 +26,20 @@ from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import bound
 from edgelstm.engines.reference_program import (
     LARGEST_VALUES_BYTES,
+    ProgramNode,
     ReferenceProgram,
     read_program,
 )
 from edgelstm.errors import ArtifactFormatError, EdgeLSTMError, StreamError
 from edgelstm.memory import Block
+from edgelstm.numerics.layer import RecurrentLayer
 from edgelstm.signature import Signature, StateSpec, TensorSpec
 
 Array = NDArray[Any]
+
+Inside = Callable[[ProgramNode, str, Array], None]
+"""Called with the inside of a step: of recurrent layers every sum, gate and new state by its name
+in the cell, of a softmax its weights by the name "weights"."""
 
 
 class ReferenceEngine:
@@ -93,6 +99,19 @@ class ReferenceKernel:
         results = outputs.reshape(-1).view(np.uint8).reshape(n_steps, signature.output_bytes)
         return partial(self._run, blocks.state, frames, results)
 
+    @property
+    def nodes(self) -> tuple[ProgramNode, ...]:
+        """The operators of a step, in order."""
+        return self._program.nodes
+
+    def shows(self, node: ProgramNode) -> bool:
+        """Whether an output of the model shows what an operator gives."""
+        return any(name in node.outputs for _, name in self._program.outputs)
+
+    def trace(self, state: Block, frame: Block, result: Block, inside: Inside) -> bool:
+        """One step with its inside; False, with the state as it was, where it is not kept."""
+        return self._execute(state, frame, result, inside)
+
     def read_weights(self, repeats: int) -> int | None:
         """Not offered: there is no loop that reads and does nothing else."""
         del repeats
@@ -125,10 +144,12 @@ class ReferenceKernel:
                 return 1 + index
         return 0
 
-    def _execute(self, state: Block, frame: Block, result: Block) -> bool:
+    def _execute(
+        self, state: Block, frame: Block, result: Block, inside: Inside | None = None
+    ) -> bool:
         """One step; False, with the state as it was, where a new state is not kept."""
         program = self._program
-        values = self._compute(state, frame)
+        values = self._compute(state, frame, inside)
         if self._signature.checks_states and not all(
             is_kept(values[write], self._signature) for _, _, write in program.states
         ):
@@ -144,7 +165,9 @@ class ReferenceKernel:
             place[...] = value
         return True
 
-    def _compute(self, state: Block, frame: Block) -> dict[str, Array]:
+    def _compute(
+        self, state: Block, frame: Block, inside: Inside | None = None
+    ) -> dict[str, Array]:
         """Every value of a step."""
         # Copies throughout: operators may hand on views, and states are written in place later.
         values: dict[str, Array] = dict(self._program.constants)
@@ -161,7 +184,10 @@ class ReferenceKernel:
                     if function is None:
                         function = bound(node.op, node.fields, arguments)
                         self._functions[index] = function
-                    results = function(arguments)
+                    if inside is None:
+                        results = function(arguments)
+                    else:
+                        results = _told(node, function, arguments, inside)
                     named = zip(node.outputs, results, strict=True)
                     values.update((name, found) for name, found in named if name is not None)
                 except EdgeLSTMError:
@@ -178,6 +204,20 @@ class ReferenceKernel:
                         f"bytes at {node.label}"
                     )
         return values
+
+
+def _told(
+    node: ProgramNode,
+    function: Callable[[Sequence[Array | None]], list[Array]],
+    arguments: Sequence[Array | None],
+    inside: Inside,
+) -> list[Array]:
+    if isinstance(function, RecurrentLayer):
+        return function(arguments, partial(inside, node))
+    results = function(arguments)
+    if node.op == "Softmax":
+        inside(node, "weights", results[0])
+    return results
 
 
 def _fitting(value: Array, spec: TensorSpec | StateSpec) -> Array:

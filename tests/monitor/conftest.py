@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgelstm.artifact import Artifact
-from edgelstm_compiler.demo.monitored import prepare
+from edgelstm_compiler.demo.monitored import compile_demo, prepare
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,14 @@ def tug(tug_path: Path) -> Artifact:
 
 
 @pytest.fixture(scope="session")
+def reference_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model as a reference program, in a file."""
+    path = tmp_path_factory.mktemp("reference") / "reference.edgelstm"
+    compile_demo(path, "reference")
+    return path
+
+
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Path]]:
-    """Artifact (of the reference engine), decoding and recordings of `edgelstm monitor --demo`."""
-    return prepare(tmp_path_factory.mktemp("demo"), trials=1, target="reference")
+    """Artifact decoding and recordings of `edgelstm monitor --demo`."""
+    return prepare(tmp_path_factory.mktemp("demo"), trials=1, target="host")

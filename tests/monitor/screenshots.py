@@ -13,12 +13,16 @@ from pathlib import Path
 
 from edgelstm.io.sinks.store.schema import open_store
 from edgelstm.monitor.simulated import DEMO_PATIENTS, write_patient
-from edgelstm_compiler.demo.monitored import prepare
+from edgelstm_compiler.demo.monitored import compile_demo, prepare
 from tests.monitor.browser import DESK, TABLET, Browser, opened
 from tests.monitor.served import Served
 
 THEMES = ("light", "dark", "night")
-PAGES = {"patients": "/history", "patient": f"/history?patient={DEMO_PATIENTS[0].pseudonym}"}
+PAGES = {
+    "why": "/why",
+    "patients": "/history",
+    "patient": f"/history?patient={DEMO_PATIENTS[0].pseudonym}",
+}
 
 
 def _take(browser: Browser, folder: Path, name: str) -> None:
@@ -38,8 +42,13 @@ def main(folder: Path) -> None:
         with closing(open_store(store)) as connection:
             for seed, patient in enumerate(DEMO_PATIENTS):
                 write_patient(connection, patient, seed, time.time() - 86_400)
-        artifact, decoding, recordings = prepare(Path(work), trials=1, target="reference")
-        with Served(artifact, recordings, store, decoding) as served, opened(served) as browser:
+        artifact, decoding, recordings = prepare(Path(work), trials=1)
+        reference = Path(work, "reference.edgelstm")
+        compile_demo(reference, "reference")
+        with (
+            Served(artifact, recordings, store, decoding, reference=reference) as served,
+            opened(served) as browser,
+        ):
             page = browser.page
             page.click("#start")
             page.fill("#note", "Walks with a stick today, no pain")
@@ -52,6 +61,7 @@ def main(folder: Path) -> None:
             page.screenshot(path=str(folder / "keys.png"))
             for name, path in PAGES.items():
                 page.goto(served.url + path)
+                page.wait_for_timeout(1500)
                 _take(browser, folder, name)
                 page.screenshot(path=str(folder / f"{name}-whole.png"), full_page=True)
 

@@ -26,6 +26,7 @@ class Served:
         decoding: file of the recipe.
         tokens: role by token.
         speed: that many times faster than recorded.
+        reference: file of the same model with target `reference`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Served:
         decoding: Path | None = None,
         tokens: dict[str, str] | None = None,
         speed: float = 1.0,
+        reference: Path | None = None,
     ) -> None:
         streams = tuple(
             StreamSettings((f"file:{path}?repeat=1000",), f"stream of {patient}", patient)
@@ -47,7 +49,13 @@ class Served:
         )
         options = ServerOptions(port=0, store=store, tokens=tokens or {}, is_demo=True)
         self.url = ""
-        self.monitor = MonitorRun(Artifact.load(artifact), settings, options, ready=self._note)
+        self.monitor = MonitorRun(
+            Artifact.load(artifact),
+            settings,
+            options,
+            ready=self._note,
+            reference=None if reference is None else Artifact.load(reference),
+        )
         self._is_ready = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work)

@@ -35,7 +35,9 @@ HOSTILE = "<img src=x onerror=document.title='bad'> pain 3/10"
 
 @pytest.fixture(scope="module")
 def browser(
-    demo: tuple[Path, Path, dict[str, Path]], tmp_path_factory: pytest.TempPathFactory
+    demo: tuple[Path, Path, dict[str, Path]],
+    reference_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Browser]:
     """The live page of two simulated patients, one with a sensor that fails."""
     try:
@@ -49,7 +51,7 @@ def browser(
             write_patient(connection, patient, seed, time.time() - 86_400)
     shown = {name: path for name, path in recordings.items() if name != "DEMO-setback"}
     with (
-        Served(artifact, shown, store, decoding, speed=SPEED) as served,
+        Served(artifact, shown, store, decoding, speed=SPEED, reference=reference_path) as served,
         opened(served) as found,
     ):
         yield found
@@ -240,6 +242,35 @@ def a_page_that_is_loaded_again_shows_what_was(browser: Browser) -> None:
     browser.until(lambda: "stumbled" in browser.text("#trialState"), "the trial of before")
 
 
+def why_the_model_said_so_is_shown(browser: Browser) -> None:
+    """An earlier moment, another output, another stream: fields by channel, heat maps of gates."""
+    page = browser.page
+    page.click("nav a[href='/why']")
+    browser.until(lambda: browser.text("#answer").startswith("At this moment: "), "an answer")
+    # Six channels by eight stretches and the whole.
+    assert page.locator("#fields td").count() == 6 * 9
+    assert page.locator("#fields th[scope=row]").all_inner_texts()[3] == "x_gyro"
+    # Two layers: two states and four gates each.
+    titles = page.locator("#maps figcaption span:first-child").all_inner_texts()
+    assert len(titles) == 12
+    assert {"layer 1: forget gate", "layer 2: cell state"} <= set(titles)
+    assert "replaced by its mean" in browser.text("main")
+    page.focus("#moment")
+    page.keyboard.press("ArrowLeft")
+    browser.until(lambda: browser.text("#when").startswith("0.1 s before"), "the moment before")
+    page.select_option("#output", label="TURNING")
+    browser.until(lambda: "At this moment: TURNING" in browser.text("#answer"), "the output")
+    page.select_option("#stream", label="DEMO-failing-sensor")
+    browser.until(lambda: browser.text("#when").startswith("0.0 s before"), "the stream")
+    page.click("#newest")
+    browser.until(lambda: browser.text("#answer").startswith("At this moment: "), "the newest")
+    page.set_viewport_size({"width": TABLET[0], "height": TABLET[1]})
+    assert page.evaluate("document.documentElement.scrollWidth") == TABLET[0]
+    for theme in ("light", "dark", "night"):
+        browser.set_theme(theme)
+        assert browser.faults() == [], theme
+
+
 def history_shows_the_verdict_and_exports(browser: Browser) -> None:
     """From the list to a patient, with charts; three formats; print."""
     page = browser.page
@@ -290,6 +321,7 @@ def test_the_page_in_a_browser(browser: Browser) -> None:
         everything_fits_a_tablet,
         nobody_is_kept_out_of_the_live_page,
         every_button_was_pressed,
+        why_the_model_said_so_is_shown,
         history_shows_the_verdict_and_exports,
         the_browser_had_nothing_to_complain_about,
     )

@@ -56,18 +56,8 @@ def prepare(
     Returns:
         The artifact, the file of the decoding, a recording by patient.
     """
-    model = compile_model(
-        MODEL_PATH,
-        rate_hz=RATE_HZ,
-        columns=CHANNELS,
-        units=list(UNITS),
-        labels=list(PHASES),
-        check=False,
-        target=target,
-        target_options={"cpu": "native"} if target == "host" else None,  # it runs here, only once
-    )
     artifact, decoding = folder / "tug.edgelstm", folder / "decoding.toml"
-    model.save(artifact)
+    compile_demo(artifact, target)
     decoding.write_text(DECODING, encoding="utf-8")
     recordings = {}
     for k, (patient, slowness) in enumerate(PATIENTS.items()):
@@ -81,6 +71,21 @@ def prepare(
         write_trial(path, samples, np.arange(len(samples)) / RATE_HZ, labels)
         recordings[patient] = path
     return artifact, decoding, recordings
+
+
+def compile_demo(path: Path, target: str) -> None:
+    """Compile the model into a file; with target `reference` it is the one that shows its gates."""
+    model = compile_model(
+        MODEL_PATH,
+        rate_hz=RATE_HZ,
+        columns=CHANNELS,
+        units=list(UNITS),
+        labels=list(PHASES),
+        check=False,
+        target=target,
+        target_options={"cpu": "native"} if target == "host" else None,  # it runs here, only once
+    )
+    model.save(path)
 
 
 def _trial(seed: int, slowness: float) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from edgelstm.monitor.export import dump, to_csv, to_fhir, to_json
 from edgelstm.monitor.server.access import ANNOTATE, COOKIE, SESSION_S, Access
 from edgelstm.monitor.server.clinical import Clinical
 from edgelstm.monitor.server.hub import Client, Hub
+from edgelstm.monitor.server.insights import Insights
 from edgelstm.monitor.server.pages import history_page
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -93,9 +94,11 @@ class Pages:
         hub: what is shown.
         clinical: what is written and read.
         access: who may.
+        insights: why the model said so.
     """
 
-    def __init__(self, hub: Hub, clinical: Clinical, access: Access) -> None:
+    def __init__(self, hub: Hub, clinical: Clinical, access: Access, insights: Insights) -> None:
+        self._insights = insights
         self._hub = hub
         self._clinical = clinical
         self._access = access
@@ -104,6 +107,9 @@ class Pages:
         """The application."""
         routes = [
             Route("/", self._index),
+            Route("/why", self._why_page),
+            Route("/api/why", self._asked(self._why)),
+            Route("/api/streams", self._asked(self._streams)),
             Route("/history", self._asked(self._history)),
             Route("/export", self._asked(self._export)),
             Route("/api/role", self._role),
@@ -118,6 +124,19 @@ class Pages:
     async def _index(self, request: Request) -> Response:
         del request
         return FileResponse(STATIC / "index.html")
+
+    async def _why_page(self, request: Request) -> Response:
+        del request
+        return FileResponse(STATIC / "why.html")
+
+    async def _why(self, request: Request) -> Response:
+        if not self._access.may(request, "why", 10, 2):
+            return PlainTextResponse("too many requests", 429)
+        return JSONResponse(await self._insights.answer(request.query_params))
+
+    async def _streams(self, request: Request) -> Response:
+        del request
+        return JSONResponse({"streams": [view.describe() for view in self._hub.views.values()]})
 
     async def _role(self, request: Request) -> Response:
         role = self._access.role(request)

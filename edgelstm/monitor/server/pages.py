@@ -18,8 +18,9 @@ _HEAD = (
     '<link rel="stylesheet" href="/static/page.css">'
     '<script type="module" src="/static/history.js"></script></head><body class="history">'
     '<header class="bar"><a class="brand" href="/">edgelstm monitor</a>'
-    '<nav aria-label="pages"><a href="/">Live</a><a href="/history" aria-current="page">History</a>'
-    '</nav><span class="grow"></span><button id="theme" type="button">Theme</button></header>'
+    '<nav aria-label="pages"><a href="/">Live</a><a href="/why">Why</a>'
+    '<a href="/history" aria-current="page">History</a></nav><span class="grow"></span>'
+    '<button id="theme" type="button">Theme</button></header>'
     '<main class="paper">'
 )
 

@@ -21,10 +21,12 @@ from edgelstm.io.live import LiveSink, SinkContext
 from edgelstm.io.live_run import LiveRun
 from edgelstm.io.predictions import Event
 from edgelstm.io.settings import LiveSettings
+from edgelstm.monitor.insight import Explainer, can_explain
 from edgelstm.monitor.server.access import Access
 from edgelstm.monitor.server.app import Pages
 from edgelstm.monitor.server.clinical import Clinical
 from edgelstm.monitor.server.hub import Hub
+from edgelstm.monitor.server.insights import Insights
 
 SLOW_S = 10.0
 """How long a browser may take for the head of a request."""
@@ -100,6 +102,7 @@ class MonitorRun:
         options: how the page is served.
         said: called with each event of the run.
         ready: called with the page's address.
+        reference: the same model with target `reference`, whose gates the page shows.
     """
 
     def __init__(
@@ -109,9 +112,11 @@ class MonitorRun:
         options: ServerOptions,
         said: Callable[[Event], None] = lambda event: None,
         ready: Callable[[str], None] = lambda address: None,
+        reference: Artifact | None = None,
     ) -> None:
         self.options = options
         self.hub: Hub | None = None
+        self._explainer = Explainer(model, reference) if can_explain(model) else None
         self._said = said
         self._ready = ready
         self._clinical: Clinical | None = None
@@ -173,7 +178,7 @@ class MonitorRun:
         assert self._stop is not None
         access = Access(options.tokens, options.certificate is not None)
         config = uvicorn.Config(
-            Pages(hub, clinical, access).app(),
+            Pages(hub, clinical, access, Insights(hub, self._explainer)).app(),
             http=PatientProtocol,
             ws="websockets-sansio",
             ws_max_size=MOST_MESSAGE,

@@ -31,6 +31,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.times)
 
+    def first(self, count: int) -> Rows:
+        """So many rows from the beginning."""
+        return Rows(
+            self.times[:count], self.channels[:count], self.scores[:count], self.quality[:count]
+        )
+
 
 def joined(parts: list[Rows]) -> Rows:
     """Rows one behind another; there is at least one part."""

@@ -1,11 +1,11 @@
 // Charts of one stream: a plot for each unit, and one for what the model says.
 import { TEXT, unitText } from "./texts.js";
 
-const COLOURS = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
-const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 2], [1, 2], [12, 4], [6, 2, 2, 2]];
+export const COLOURS = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
+export const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 2], [1, 2], [12, 4], [6, 2, 2, 2]];
 const GAP = 8; // of #plots, pixels
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Plots {
   constructor(root, recentOf) {
@@ -87,7 +87,7 @@ export class Plots {
   }
 }
 
-function key(name, k) {
+export function key(name, k) {
   const item = document.createElement("span");
   item.className = "key";
   const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");

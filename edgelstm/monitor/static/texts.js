@@ -1,6 +1,6 @@
 // All texts of the page, in one place for translation.
 export const TEXT = {
-  live: "Live", history: "History", stream: "Stream", latency: "Latency", dropped: "Dropped",
+  live: "Live", why: "Why", history: "History", stream: "Stream", latency: "Latency", dropped: "Dropped",
   viewers: "Viewers", keys: "Keys", theme: "Theme", alarms: "Alarms", signals: "Signals", span: "Time shown",
   pause: "Pause", resume: "Resume", state: "State", phase: "Phase", inIt: "in it", quality: "Signal quality",
   trial: "Trial", exercise: "Exercise", side: "Side", start: "Start", stop: "Stop", repeat: "Repeat",
@@ -12,7 +12,19 @@ export const TEXT = {
   connected: "live", connecting: "connecting", lost: "connection lost, trying again",
   noTrial: "No trial yet.", running: "Trial goes on", done: "Trial ended", discarded: "Trial discarded",
   saved: "Saved", viewOnly: "You may look, not write.", badToken: "No such token.", seconds: "s",
-  shot: "Open the history", isOver: "over",
+  isOver: "over", newest: "Newest moment", moment: "Moment", output: "Output", course: "What the model said",
+  added: "What each channel added", inside: "Inside the model", asking: "asking", more: "more", less: "less", all: "all of it",
+  logInFirst: "Log in on the live page first.", before: (x) => `${x.toFixed(1)} s before the newest sample`,
+  answer: (name, score) => `At this moment: ${name} ${score.toFixed(3)}.`,
+  again: (warm, off) => `The last seconds were fed to the compiled model once more, after ${warm.toFixed(1)} s before them to find its states; `
+    + `the answer then and now differ by ${off < 1e-6 ? "less than 0.000001" : off.toPrecision(2)}.`
+    + (off > 0.02 ? " That is much: what stands here may not be what happened then." : ""),
+  occlusion: "For each field the channel was replaced by its mean over that stretch of time, and the model ran again: the number is what the "
+    + "output loses by it. Blue: the channel spoke for this output there; orange: against it. It says what this model used, not what is wrong with a "
+    + "patient; channels that say the same hide each other, and a signal at its mean is one the model may never have seen.",
+  heat: "Every row is a unit, time runs to the right and ends at the moment. Gates go from 0 (closed) to 1 (open); states and candidates are signed. "
+    + "Units have no meaning of their own.",
+  noGates: "Gates are not shown: start the monitor with --reference FILE, the same model compiled with --target reference.",
 };
 export const SIDES = [["", "none"], ["affected", "affected"], ["unaffected", "unaffected"], ["left", "left"], ["right", "right"]];
 export const LEVELS = { good: ["\u25cf", "good"], doubtful: ["\u25b2", "doubtful"], bad: ["\u25a0", "bad"] };
