@@ -17,6 +17,10 @@ from edgelstm_compiler.onnx_import.ops.layout import take_range
 from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, shape_of
 
 
+DENSE_OUTPUTS = 8
+"""So many outputs of one channel fill the vectors of a packed product."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spatial:
     """How a kernel moves over the spatial axes: one number an axis each."""
@@ -136,11 +140,12 @@ def convolve(
     lead, channels = shape[: rank + 1], shape[rank + 1]
     size = math.prod(weights.shape[2:])
     outputs = weights.shape[0]
-    if groups == channels and weights.shape[1] == 1:
+    each = outputs // groups
+    if groups == channels and each < DENSE_OUTPUTS and channels > 1:
         result = _depthwise(node, windows, weights, bias, lead, size)
     else:
         rows = node.reshape(windows, (*lead, channels * size))
-        depth, each = channels // groups * size, outputs // groups
+        depth = channels // groups * size
         parts: list[Operand] = []
         for group in range(groups):
             part = take_range(node, rows, rank + 1, range(group * depth, (group + 1) * depth))
