@@ -16,7 +16,6 @@ from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.ops.layout import take_range
 from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, shape_of
 
-
 DENSE_OUTPUTS = 8
 """So many outputs of one channel fill the vectors of a packed product."""
 
