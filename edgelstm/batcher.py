@@ -30,6 +30,7 @@ from edgelstm.errors import OverrunError, RefusedStreamsError, StreamError
 from edgelstm.gathered_frames import Gathered, Waiting, converted
 from edgelstm.latency import LatencyHistogram
 from edgelstm.samples import Frame, Result
+from edgelstm.sessions.clocks import News
 from edgelstm.snapshot import Snapshot
 from edgelstm.stream_set import StreamSet
 
@@ -46,6 +47,7 @@ class Batch:
     Args:
         streams: whose frames were fed, in order.
         outputs: what the model said, `(len(streams), *output)`, one array or a dict by name.
+        news: which rows of each output are new, see `StreamSet.news`; empty: all.
         refused: the streams whose frames were refused, and why; their outputs are zeros.
         latencies_s: from `feed` to now, of each stream.
     """
@@ -54,6 +56,7 @@ class Batch:
     outputs: Result
     refused: Mapping[int, StreamError]
     latencies_s: NDArray[np.float64]
+    news: News
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,9 @@ class Batcher:
     async def step(self, stream: int, frame: Frame) -> Result:
         """Feed one frame of a stream, and wait for what the model says after it.
 
+        Returns:
+            As `Session.step`: None in place of an output that has nothing new.
+
         Raises:
             OverrunError: the stream's queue is full, or the frame was given up for a newer one.
             StreamError: the model does not take the frame; the state of the stream is as before.
@@ -198,6 +204,10 @@ class Batcher:
                 _fail(future, StreamError(f"stream {stream} left before its frame was fed"))
             self._ring_if_full()
         await self._tell()
+
+    async def finish(self, stream: int) -> Result:
+        """What still comes of a stream that is over; see `StreamSet.finish`."""
+        return await self._quiet(stream, lambda: self._set.finish(stream))
 
     async def reset(self, stream: int) -> None:
         """Begin a new stream at a place, once its frames that came before are through."""
@@ -368,10 +378,21 @@ class Batcher:
         refused: Mapping[int, StreamError],
         latencies_s: NDArray[np.float64],
     ) -> None:
-        def rows(which: Any) -> Result:
+        news = self._set.news
+
+        def rows(which: Any) -> Any:
             if isinstance(result, dict):
                 return {name: array[which] for name, array in result.items()}
             return result[which]
+
+        def new_rows(stream: int) -> Result:
+            found = rows(stream)
+            if not isinstance(found, dict):
+                return None if not all(new[stream] for new in news.values()) else found
+            return {
+                name: None if name in news and not news[name][stream] else row
+                for name, row in found.items()
+            }
 
         for stream, future in futures.items():
             if future is None or future.done():
@@ -379,9 +400,10 @@ class Batcher:
             if stream in refused:
                 future.set_exception(refused[stream])
             else:
-                future.set_result(rows(stream))
+                future.set_result(new_rows(stream))
         if self._readers:
-            batch = Batch(places, rows(places), refused, latencies_s)
+            news_of = {name: new[places] for name, new in news.items()}
+            batch = Batch(places, rows(places), refused, latencies_s, news_of)
             for reader in self._readers:
                 reader.put_nowait(batch)
 

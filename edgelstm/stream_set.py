@@ -18,6 +18,9 @@ from edgelstm.memory import Block, allocate_block
 from edgelstm.pace import Pace
 from edgelstm.samples import Frame, Result
 from edgelstm.sessions import mode_of
+from edgelstm.sessions.clocks import News, StreamClocks
+from edgelstm.sessions.due import due_rows
+from edgelstm.sessions.stream import frames_behind
 from edgelstm.signature import Signature
 from edgelstm.snapshot import Snapshot, state_to_restore, state_view
 from edgelstm.state_access import convert_state
@@ -70,11 +73,6 @@ class StreamSet:
         check_states: bool = True,
         threads: int = 1,
     ) -> None:
-        if signature.is_late:
-            raise CapabilityError(
-                f"outputs of {signature.name!r} come later than their frames or slower, and many "
-                "streams give one of each for every frame: open a session for each stream"
-            )
         if signature.chunk > 1:
             raise CapabilityError(
                 f"a step of {signature.name!r} takes {signature.chunk} frames, and many streams "
@@ -102,6 +100,8 @@ class StreamSet:
             threads=threads,
         )
         self._pace = Pace()
+        self._clocks = StreamClocks(signature, streams) if signature.is_late else None
+        self._news: News = {}
         # One frame of all streams; steps fill and empty it.
         self._in, self._out = (
             allocate_block(streams * size)
@@ -123,6 +123,18 @@ class StreamSet:
         return self._signature
 
     @property
+    def news(self) -> News:
+        """Which rows of the last step or run are new, by output; the others are zeros.
+
+        Of models whose outputs come later than their frames, or slower (`signature.is_late`); else
+        empty, because all are new.
+
+        Shapes:
+            (streams,) behind a step, (n, streams) behind a run.
+        """
+        return self._news
+
+    @property
     def active(self) -> NDArray[np.bool_]:
         """Which places are taken."""
         return self._active.copy()
@@ -136,11 +148,12 @@ class StreamSet:
                 their rows of the outputs are zeros. None: all of them.
 
         Returns:
-            `(streams, *output)`, one array or a dict by name.
+            `(streams, *output)`, one array or a dict by name; see also `news`.
 
         Raises:
             RefusedStreamsError: frames of some streams do not fit; all others were fed.
-            StreamError: what was given is no frame of every stream; none was fed.
+            StreamError: what was given is no frame of every stream, or a stream is over; none was
+                fed.
         """
         with self._turn:
             runner, room = self._expect_open(), self._input
@@ -155,12 +168,19 @@ class StreamSet:
                 blocks = one_frame(frames, self._signature, len(self))
                 for place, block in zip(self._inputs, blocks, strict=True):
                     place[...] = block
+            if self._clocks is not None:
+                self._clocks.expect_room(self._chosen(only), 1)
             if only is None:
                 codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
             else:
                 codes = self._step_only(runner, only)
             if codes is not None:
                 self._out.reshape(len(self), -1)[codes != 0] = 0
+            if self._clocks is not None:
+                news = self._clocks.advance(_done(self._chosen(only), codes, 1), 1)
+                self._news = {name: rows[0] for name, rows in news.items()}
+                for spec, output in zip(self._signature.outputs, self._outputs, strict=True):
+                    output[~self._news[spec.name]] = 0
             result = named([each.copy() for each in self._outputs], self._signature.outputs)
             if codes is not None:
                 raise refusal_of_streams(
@@ -168,13 +188,19 @@ class StreamSet:
                 )
             return result
 
-    def _step_only(self, runner: Runner, only: NDArray[np.bool_]) -> Codes | None:
-        """One frame of some of the active streams."""
+    def _chosen(self, only: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """The active streams among these."""
+        if only is None:
+            return self._active
         if only.shape != self._active.shape or only.dtype != np.bool_:
             raise StreamError(
                 f"only= has {only.dtype} {only.shape}, expected bool {self._active.shape}"
             )
-        chosen = self._active & only
+        return self._active & only
+
+    def _step_only(self, runner: Runner, only: NDArray[np.bool_]) -> Codes | None:
+        """One frame of some of the active streams."""
+        chosen = self._chosen(only)
         self._out.reshape(len(self), -1)[~chosen] = 0
         runner.set_active(chosen)
         try:
@@ -192,11 +218,12 @@ class StreamSet:
             frames: `(n, streams, *frame)`, or a dict of such blocks by name.
 
         Returns:
-            `(n, streams, *output)`, one array or a dict by name.
+            `(n, streams, *output)`, one array or a dict by name; see also `news`.
 
         Raises:
             RefusedStreamsError: frames of some streams do not fit; all others were fed.
-            StreamError: what was given is no block of frames of every stream; none was fed.
+            StreamError: what was given is no block of frames of every stream, or a stream ends
+                within it; none was fed.
         """
         with self._turn:
             return self._run(frames)
@@ -205,6 +232,8 @@ class StreamSet:
         runner, signature = self._expect_open(), self._signature
         blocks = stream_blocks(frames, signature, len(self))
         count = len(blocks[0])
+        if self._clocks is not None:
+            self._clocks.expect_room(self._active, count)
         inputs = packed_inputs(blocks, signature)
         shape = (count, len(self), signature.output_bytes)
         outputs = (np.empty if self._active.all() else np.zeros)(shape, np.uint8)
@@ -219,6 +248,12 @@ class StreamSet:
             for stream in np.flatnonzero(codes):
                 outputs[max(0, -1 - codes[stream]) :, stream] = 0
         arrays = [np.ascontiguousarray(tensor_of(outputs, spec)) for spec in signature.outputs]
+        if self._clocks is not None:
+            self._news = self._clocks.advance(_done(self._active, codes, count), count)
+            for spec, array in zip(signature.outputs, arrays, strict=True):
+                array[~self._news[spec.name]] = 0
+            for place, block in zip(self._inputs, blocks, strict=True):
+                place[0] = block[-1] if count else place[0]
         result = named(arrays, signature.outputs)
         if codes is not None:
             raise refusal_of_streams(codes, blocks, signature, result, is_block=True)
@@ -264,6 +299,55 @@ class StreamSet:
             raise
         return codes if codes.any() else None
 
+    def finish(self, stream: int) -> Result:
+        """Tell that the recording of one stream is over, and get what still comes of it.
+
+        A new stream begins at its place. See `Session.finish`.
+
+        Returns:
+            Fresh arrays `(n, *output)`, one or a dict by name; n is 0 where nothing is late.
+
+        Raises:
+            StreamError: there is no active stream of this number.
+        """
+        with self._turn:
+            runner, signature = self._expect_open(), self._signature
+            place, count = self._expect_place(stream), signature.tail
+            if not self._active[place]:
+                raise StreamError(f"stream {stream} is not active: join() gives the number of one")
+            outputs = np.zeros((count, len(self), signature.output_bytes), np.uint8)
+            step = 0
+            if self._clocks is not None and count:
+                state = runner.read_state(place)
+                step = self._clocks.step_of(state)
+                runner.write_state(place, self._clocks.ended(state))
+                self._feed_behind(runner, place, outputs)
+            self._begin(place)
+            arrays = [
+                np.ascontiguousarray(
+                    tensor_of(outputs, spec)[:, place][due_rows(spec, step, count, step)]
+                )
+                for spec in signature.outputs
+            ]
+            return named(arrays, signature.outputs)
+
+    def _feed_behind(self, runner: Runner, place: int, outputs: Block) -> None:
+        """The steps of one stream that come behind its last frame."""
+        specs, count = self._signature.inputs, len(outputs)
+        blocks = []
+        for spec, room in zip(specs, self._inputs, strict=True):
+            block = np.zeros((count, *room.shape[1:]), room.dtype)
+            block[:, place] = frames_behind(spec, room[0, place], count)
+            blocks.append(block)
+        x = packed_inputs(blocks, self._signature).reshape(-1)
+        chosen = np.zeros_like(self._active)
+        chosen[place] = True
+        with _only(runner, chosen, self._active):
+            codes = runner.run(x, outputs.reshape(-1), count)
+        if codes is not None and codes.any():
+            self._begin(place)
+            raise refusal_of_streams(codes, blocks, self._signature, None, is_block=True)
+
     def reset(self, stream: int | None = None) -> None:
         """Begin a new stream at one place, or at all of them."""
         with self._turn:
@@ -275,6 +359,8 @@ class StreamSet:
             runner.write_state(0, np.tile(self._state_init, len(self)))
         else:
             runner.write_state(self._expect_place(stream), self._state_init)
+        if self._clocks is not None:
+            self._clocks.begin(stream)
 
     def join(self) -> int:
         """Take a free place, with its initial state; its number.
@@ -311,12 +397,14 @@ class StreamSet:
         """Let one stream continue where a snapshot was taken.
 
         Raises:
-            StreamError: it is damaged, of another model, or not finite.
+            StreamError: it is damaged, of another model, not finite, or of a stream that ended.
         """
         runner = self._expect_open()
         state = state_to_restore(snapshot, self._model_id, self._signature, self._state_init)
+        if self._clocks is not None:
+            self._clocks.expect_running(state)
         with self._turn:
-            runner.write_state(self._expect_place(stream), state)
+            self._write(runner, stream, state)
 
     def set_state(self, stream: int, name: str, value: Any) -> None:
         """Let one stream go on from another value of one state, see `Session.set_state`.
@@ -329,7 +417,12 @@ class StreamSet:
             runner = self._expect_open()
             state = np.array(runner.read_state(self._expect_place(stream)))
             state_view(state, spec)[...] = data
-            runner.write_state(stream, state)
+            self._write(runner, stream, state)
+
+    def _write(self, runner: Runner, stream: int, state: Block) -> None:
+        runner.write_state(self._expect_place(stream), state)
+        if self._clocks is not None:
+            self._clocks.follow(stream, state)
 
     def close(self) -> None:
         """Give the memory back; the set cannot be used afterwards."""
@@ -368,6 +461,14 @@ class StreamSet:
 
     def _refuse_closed(self) -> NoReturn:
         raise StreamError(f"the streams of {self._signature.name!r} are closed")
+
+
+def _done(chosen: NDArray[np.bool_], codes: Codes | None, count: int) -> NDArray[np.int64]:
+    """Steps that each stream went on, by what a runner returned."""
+    done = np.where(chosen, count, 0)
+    if codes is not None:
+        done = np.where(chosen & (codes != 0), np.maximum(-1 - codes, 0), done)
+    return done.astype(np.int64)
 
 
 @contextmanager

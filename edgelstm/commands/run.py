@@ -98,7 +98,8 @@ _FORMAT = click.Choice(list(FORMATS))
     "--state-file",
     type=click.Path(path_type=Path),
     help="Keep the state of the stream here, with the number of the last frame; written whole or "
-    "not at all, again and again and at the end.",
+    "not at all, again and again and at the end. Behind a pipe that ends, the stream goes on with "
+    "the next one.",
 )
 @click.option(
     "--resume",

@@ -63,6 +63,13 @@ class Block:
 
     def part(self, part: slice) -> Block:
         """Some of the samples."""
+        return self._of(part)
+
+    def at(self, rows: NDArray[np.intp]) -> Block:
+        """The samples of these rows, copied."""
+        return self._of(rows)
+
+    def _of(self, part: slice | NDArray[np.intp]) -> Block:
         return Block(
             {name: values[part] for name, values in self.frames.items()},
             self.stamps[part],

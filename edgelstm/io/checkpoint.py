@@ -47,6 +47,9 @@ class Remembered:
         anchor: time since 1970 at which a recording's stamps are 0; None where they say it.
         recent: see `Quality.recent`.
         decoding: see `LaneDecoder.state`; None where nothing is decoded.
+        late: see `LateRows.to_json`; None where no output is late.
+        waiting: see `WaitingSamples.to_json`; the same.
+        is_over: see `Replay`.
     """
 
     since_reset: int = 0
@@ -54,6 +57,9 @@ class Remembered:
     anchor: float | None = None
     recent: str = ""
     decoding: Mapping[str, Any] | None = None
+    late: Mapping[str, Any] | None = None
+    waiting: Mapping[str, Any] | None = None
+    is_over: bool = False
 
 
 def policy_to_json(remembered: Remembered) -> str:
@@ -66,15 +72,18 @@ def policy_to_json(remembered: Remembered) -> str:
         }
         for name, frame in remembered.last_good.items()
     }
-    return json.dumps(
-        {
-            "since_reset": remembered.since_reset,
-            "last_good": good,
-            "anchor": remembered.anchor,
-            "recent": remembered.recent,
-            "decoding": remembered.decoding,
-        }
-    )
+    content = {
+        "since_reset": remembered.since_reset,
+        "last_good": good,
+        "anchor": remembered.anchor,
+        "recent": remembered.recent,
+        "decoding": remembered.decoding,
+    }
+    if remembered.late is not None:
+        content["late"] = remembered.late
+        content["waiting"] = remembered.waiting
+        content["is_over"] = remembered.is_over
+    return json.dumps(content)
 
 
 def read_policy(text: str) -> Remembered:
@@ -92,6 +101,9 @@ def read_policy(text: str) -> Remembered:
             None if anchor is None else float(anchor),
             str(data.get("recent", "")),
             data.get("decoding"),
+            data.get("late"),
+            data.get("waiting"),
+            bool(data.get("is_over", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise damaged_checkpoint(exc) from exc

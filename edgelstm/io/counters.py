@@ -39,6 +39,11 @@ class Counters:
         if count:
             self.dropped[reason] += count
 
+    def note(self, what: str, count: int = 1) -> None:
+        """Something that changed nothing."""
+        if count:
+            self.noted[what] += count
+
     def refuse(self, reason: str, count: int = 1) -> None:
         """Something that came in and is no sample: seen, and dropped at once."""
         self.seen += count

@@ -23,7 +23,7 @@ from edgelstm.io.checkpoint import (
 )
 from edgelstm.io.counters import Counters
 from edgelstm.io.decoding.lane_decoder import LaneDecoder
-from edgelstm.io.feeder import Feeder
+from edgelstm.io.feeder import Fed, Feeder
 from edgelstm.io.fusion import Fusion
 from edgelstm.io.lane_options import LaneOptions, model_identity
 from edgelstm.io.lane_stages import (
@@ -39,7 +39,6 @@ from edgelstm.io.named_outputs import NamedOutputs
 from edgelstm.io.numbering import GROUP
 from edgelstm.io.ordering import Ordering
 from edgelstm.io.predictions import UNTRUSTED, Event, ModelIdentity, Predictions
-from edgelstm.io.quality import Quality
 from edgelstm.io.stage import Chain, Stage
 
 RESERVED = 1_000_000
@@ -83,7 +82,7 @@ class Lane:
     _channels: Channels | None = None
     _mapping: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _suppressed: int = -1
-    _quality: Quality = field(default_factory=Quality)
+    _is_end_told: bool = False
     _anchor: float | None = None
     _committed: int = -1
     _begin_at: int = 0
@@ -115,7 +114,11 @@ class Lane:
             self._decoder = LaneDecoder(recipe, model, self.name, self._rate_of_predictions())
         # The session comes last: what is refused above has none to close.
         self._feeder = Feeder(
-            model.session(), self.options.policy, self.counters, self.options.reset_every
+            model.session(),
+            self.options.policy,
+            self.counters,
+            self.options.reset_every,
+            self.options.keeps_inputs,
         )
 
     @property
@@ -150,7 +153,7 @@ class Lane:
         self._committed = last
         if self.is_replay and self._decoder is not None:
             # What a decoder remembers comes out of the outputs: they are made again, unsaid.
-            self._suppressed = last
+            self._suppressed, self._is_end_told = last, read_policy(checkpoint.policy).is_over
             return f"goes on behind sample {last}"
         self._ordering = Ordering(self.counters, last)
         gap_s = max(time.time() - checkpoint.time, 0.0)
@@ -158,10 +161,8 @@ class Lane:
         remembered = read_policy(checkpoint.policy)
         if not is_old:
             self._feeder.session.restore(checkpoint.snapshot)
-            self._feeder.replay.since_reset = remembered.since_reset
-            self._feeder.replay.last_good = dict(remembered.last_good)
+            self._feeder.remember(remembered)
             self._anchor = remembered.anchor
-            self._quality.restore(remembered.recent)
         if self.is_replay:
             return f"goes on behind sample {last}"
         self._begin_at = last + 1
@@ -224,13 +225,19 @@ class Lane:
             chain = self._make_chain(delivery.channels)
         return self._predict(chain.feed(block))
 
-    def finish(self) -> list[Predictions]:
-        """What stages held back."""
+    def finish(self, *, is_over: bool = True) -> list[Predictions]:
+        """What stages held back.
+
+        Args:
+            is_over: the stream ends here; else another run goes on with it.
+        """
         done: list[Predictions] = []
         if self._fusion is not None:
             done += self._predict_fused(self._fusion, self._fusion.finish())
         if self._chain is not None:
             done += self._predict(self._chain.finish())
+        if is_over and self.error is None:
+            done += self._said(self._feeder.end(), is_told=not self._is_end_told)
         if self._decoder is not None:
             self.events += self._decoder.finish()
         return done
@@ -260,8 +267,16 @@ class Lane:
         replay, decoder = self._feeder.replay, self._decoder
         # Of a recording the outputs are made again, and what is decoded comes out of them.
         state = None if decoder is None or self.is_replay else decoder.state()
+        late, waiting = replay.late, self._feeder.waiting
         return Remembered(
-            replay.since_reset, replay.last_good, self._anchor, self._quality.recent, state
+            replay.since_reset,
+            replay.last_good,
+            self._anchor,
+            self._feeder.quality.recent,
+            state,
+            None if late is None else late.to_json(),
+            None if waiting is None else waiting.to_json(),
+            replay.is_over,
         )
 
     def _begin(self, first: int, is_counted: bool) -> None:
@@ -335,18 +350,26 @@ class Lane:
     def _predict(self, blocks: Sequence[Block]) -> list[Predictions]:
         out = []
         for block in self._stretches(blocks):
+            is_told = not self._is_suppressed(block)
             if block.flags[0] & SampleFlag.RESET:
-                self._begin_anew()
-            told = len(self.events)
-            predictions = self._predict_block(block)
-            if self._is_suppressed(block):
-                del self.events[told:]
-            elif predictions is not None:
-                self.counters.predictions += len(predictions)
-                out.append(predictions)
+                out += self._begin_anew(is_told=is_told)
+            fed = self._feeder.feed(block)
+            self.error = fed.error
+            out += self._said(fed, is_told=is_told)
             if self.error is not None:
                 break
         return out
+
+    def _said(self, fed: Fed | None, *, is_told: bool) -> list[Predictions]:
+        """Predictions for the sinks; none where an earlier run has told them."""
+        told = len(self.events)
+        predictions = None if fed is None else self._predictions(fed)
+        if not is_told:
+            del self.events[told:]
+        elif predictions is not None:
+            self.counters.predictions += len(predictions)
+            return [predictions]
+        return []
 
     def _stretches(self, blocks: Sequence[Block]) -> Iterator[Block]:
         """The blocks cut where the model begins anew, and behind what an earlier run has said."""
@@ -365,12 +388,13 @@ class Lane:
             self._suppressed = -1
         return self._suppressed >= 0
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, *, is_told: bool) -> list[Predictions]:
         """A gap that is too long: the state is of another time."""
-        self._feeder.session.reset()
-        self._feeder.replay.since_reset = 0
+        done = self._said(self._feeder.restart(), is_told=is_told)
         if self._decoder is not None:
-            self.events += self._decoder.begin_anew()
+            events = self._decoder.begin_anew()
+            self.events += events if is_told else []
+        return done
 
     def _remark(self, text: str) -> None:
         model = self.model
@@ -383,18 +407,13 @@ class Lane:
             return model_rate(self.model, rate)
         return rate
 
-    def _predict_block(self, block: Block) -> Predictions | None:
-        fed = self._feeder.feed(block)
-        self.error = fed.error
-        quality = self._quality.of(block.flags, fed.was_bad)
-        rows = fed.rows
-        if not len(rows):
+    def _predictions(self, fed: Fed) -> Predictions | None:
+        samples = fed.samples
+        if not len(samples):
             return None
-        is_all = len(rows) == len(block)
-        sequence = block.sequence if is_all else block.sequence[rows]
-        stamps = block.stamps if is_all else block.stamps[rows]
-        arrival = block.arrival if is_all else block.arrival[rows]
-        times = self._time(stamps, arrival, np.maximum.accumulate(sequence))
+        block = samples.block
+        sequence = block.sequence
+        times = self._time(block.stamps, block.arrival, np.maximum.accumulate(sequence))
         valid = (fed.flags & np.uint8(UNTRUSTED)) == 0
         said = fed.outputs
         if self._decoder is not None:
@@ -402,28 +421,26 @@ class Lane:
         flags = fed.flags
         if not (sequence >= 0).all():
             # Samples that were made move the model on, and are nobody's: they have no key.
-            own = sequence >= 0
-            rows, sequence, stamps, arrival = rows[own], sequence[own], stamps[own], arrival[own]
-            times, valid, flags, is_all = times[own], valid[own], flags[own], False
+            own = np.flatnonzero(sequence >= 0)
+            samples, times, valid, flags = samples.of(own), times[own], valid[own], flags[own]
             said = {name: values[own] for name, values in said.items()}
-            if not len(rows):
+            if not len(samples):
                 return None
+            block = samples.block
         outputs, labels = self._named.apply(said, {})
         for names in labels.values():
             self.last_label = names[-1]
-        inputs = {}
-        if self.options.keeps_inputs:
-            inputs = {name: values[rows] for name, values in block.frames.items()}
+        inputs = dict(block.frames) if self.options.keeps_inputs else {}
         return Predictions(
             self.name,
             self.identity,
-            sequence,
+            block.sequence,
             times,
-            stamps,
-            arrival,
+            block.stamps,
+            block.arrival,
             flags,
             valid,
-            quality if is_all else quality[rows],
+            samples.quality,
             outputs,
             labels,
             inputs,

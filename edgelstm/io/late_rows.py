@@ -7,6 +7,7 @@ what all outputs say of one frame; where an output says nothing of it, NaN.
 
 from __future__ import annotations
 
+import base64
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.errors import RecordingError
 from edgelstm.signature import Signature, TensorSpec
 
 Array = NDArray[Any]
@@ -35,9 +37,46 @@ class LateRows:
         """A new stream."""
         self._next = 0
         self._fed = 0
+        self._said, self._said_before = 0, 0
         self._kept: dict[str, deque[Any]] = {}
         self._rows: dict[str, deque[Array]] = {spec.name: deque() for spec in self._specs}
         self._frames = {spec.name: _first_frame(spec) for spec in self._specs}
+
+    def to_json(self) -> dict[str, Any]:
+        """What waits, to be kept with the state of the session."""
+        return {
+            "next": self._next,
+            "fed": self._fed,
+            "frames": self._frames,
+            "kept": {name: [_plain(item) for item in items] for name, items in self._kept.items()},
+            "rows": {
+                spec.name: base64.b64encode(
+                    b"".join(row.tobytes() for row in self._rows[spec.name])
+                ).decode()
+                for spec in self._specs
+            },
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Go on where `to_json` was called.
+
+        Raises:
+            RecordingError: it is something else.
+        """
+        self.begin()
+        try:
+            self._next, self._fed = int(data["next"]), int(data["fed"])
+            self._kept = {str(name): deque(items) for name, items in data["kept"].items()}
+            for spec in self._specs:
+                flat = np.frombuffer(base64.b64decode(data["rows"][spec.name]), spec.dtype.numpy)
+                self._rows[spec.name].extend(flat.reshape(-1, *spec.shape))
+                self._frames[spec.name] = int(data["frames"][spec.name])
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise RecordingError(f"what the state tells of late outputs is damaged: {exc}") from exc
+
+    def skip_said(self, lines: int) -> None:
+        """So many of the lines that wait were written by a run that came to no further state."""
+        self._said, self._said_before = lines, self._fed
 
     def add(self, outputs: Mapping[str, Any], kept: Mapping[str, Sequence[Any]], fed: int) -> None:
         """New rows of each output, and what passes through of the frames that were fed."""
@@ -54,8 +93,12 @@ class LateRows:
         while self._is_said(is_over=is_over):
             line = {spec.name: self._take(spec) for spec in self._specs}
             passed = {name: items.popleft() if items else "" for name, items in self._kept.items()}
+            is_said = self._said > 0 and self._next < self._said_before
             self._next += 1
             if any(row is not None for row in line.values()):
+                if is_said:
+                    self._said -= 1
+                    continue
                 lines.append(line)
                 for name, value in passed.items():
                     kept[name].append(value)
@@ -81,6 +124,11 @@ class LateRows:
             return None
         self._frames[spec.name] += spec.stride if spec.time_axis is not None else 1
         return rows.popleft()
+
+
+def _plain(item: Any) -> Any:
+    """A value that JSON has."""
+    return item.item() if isinstance(item, np.generic) else item
 
 
 def _first_frame(spec: TensorSpec) -> int:

@@ -80,19 +80,12 @@ class LiveRun:
         """The model is one that a live run, and this one, can feed.
 
         Raises:
-            CapabilityError: outputs come later than their samples, whose keys they bear, or
-                slower; or the settings mean nothing for its mode.
+            CapabilityError: the settings mean nothing for its mode.
         """
         mode = mode_of(self.model.signature.mode)
         if self.settings.reset_every is not None and "reset_every" in mode.refused_options:
             raise CapabilityError(
                 f"--reset-every, or reset-every in a file, {mode.why_refused}: leave it out"
-            )
-        if self.model.signature.is_late:
-            raise CapabilityError(
-                f"outputs of {self.model.name!r} come later than their samples, or slower, and a "
-                "live run keeps each prediction under the number of its sample: give it recordings "
-                "(-i FILE -o FILE), or compile a model whose outputs keep step"
             )
 
     async def _serve_with_signals(self) -> None:

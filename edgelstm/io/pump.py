@@ -187,7 +187,9 @@ class Pump:
                     await asyncio.sleep(0)
                     turn_ends = time.monotonic() + _TURN_S
         for lane in self.lanes.values():
-            self._deliver(lane.finish())
+            # A stream that a store keeps goes on with the next run; a recording ends once.
+            is_over = self.store is None or (lane.is_replay and not self.is_interrupted)
+            self._deliver(lane.finish(is_over=is_over))
             self._tell_of(lane)
 
     async def _new_lane(self, name: str, source: LiveSource) -> Lane:

@@ -68,6 +68,7 @@ class Replay:
         rows: what makes lines of the rows of a model that takes several frames a step; None: a
             line is a frame.
         stays_open: the stream goes on in another run; what waits for further frames is kept.
+        is_over: the stream has ended, and its last outputs with it.
     """
 
     session: Session
@@ -85,7 +86,8 @@ class Replay:
     last_good: dict[str, Array] = field(default_factory=dict)
     rows: Rows | None = None
     stays_open: bool = False
-    _late: Rows | None = field(init=False)
+    is_over: bool = False
+    _late: LateRows | None = field(init=False)
     _pace: Pace = field(default_factory=Pace)
     _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     _bad_so_far: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -93,9 +95,9 @@ class Replay:
 
     def __post_init__(self) -> None:
         signature = self.session.signature
-        self._late = self.rows
-        if self._late is None and signature.is_late:
-            self._late = LateRows(signature)
+        is_late = signature.is_late and self.rows is None
+        self._late = LateRows(signature) if is_late else None
+        self.rows = self.rows or self._late
 
     @property
     def bad_frames(self) -> int:
@@ -106,6 +108,11 @@ class Replay:
     def frames_fed(self) -> int:
         """Frames that went into the model as they are: all but the bad ones."""
         return self.frames_in - self.bad_frames
+
+    @property
+    def late(self) -> LateRows | None:
+        """What has come and is not written yet, where outputs are late or slow."""
+        return self._late
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
@@ -123,23 +130,34 @@ class Replay:
                 self.sink.flush()
                 progress()
         if not self.stays_open:
-            self._end()
+            self.end()
         self.sink.flush()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """The stream is over: what still comes of it is written."""
-        if self._late is None or not self.since_reset:
+        if self.is_over:
+            return
+        before = self.frames_out
+        self._finish()
+        if self._late is not None:
+            # Where nothing was different from what more frames bring, they may come.
+            self.is_over = self.frames_out > before or self.session.signature.tail > 0
+
+    def _finish(self) -> None:
+        if self.rows is None or not self.since_reset:
             return
         start = perf_counter_ns()
         result = self.session.finish()
         self.model_ns += perf_counter_ns() - start
-        self._late.add(outputs_by_name(self.session.signature, result), {}, 0)
-        self._write(self._late.ready(is_over=True))
-        self._late.begin()
+        self.rows.add(outputs_by_name(self.session.signature, result), {}, 0)
+        self._write(self.rows.ready(is_over=True))
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         """A new stream begins with the next frame."""
-        self._end()
+        if not self.is_over:
+            self._finish()
+        if self.rows is not None:
+            self.rows.begin()
         self.session.reset()
         self.since_reset = 0
 
@@ -164,10 +182,16 @@ class Replay:
         Raises:
             StreamError: a frame cannot be used; the predictions before it have been written.
         """
+        self._bad = np.zeros(len(batch), np.bool_)
+        if self.is_over and len(batch):
+            raise RecordingError(
+                f"{batch.where(0)}: the recording had ended here when it was run before, and with "
+                f"it the stream of {self.session.signature.name!r}, whose last outputs are out: "
+                "begin anew, with another state or store"
+            )
         self.frames_in += len(batch)
         if bad is None:
             bad = find_bad_frames(batch, self.session.signature)
-        self._bad = np.zeros(len(batch), np.bool_)
         self._bad_so_far = np.cumsum(bad)
         if bad.any():
             self._feed_with_bad(batch, bad)
@@ -192,7 +216,7 @@ class Replay:
         else:
             for part, is_bad in _stretches(bad):
                 if is_bad:
-                    self._restart()
+                    self.restart()
                     self._told = int(self._bad_so_far[part[-1]])
                 else:
                     self._feed(batch, part)
@@ -254,15 +278,15 @@ class Replay:
             self._told = int(so_far[fed - 1])
         self.frames_run += fed
         self.since_reset += fed
-        answered = self.session.answered(fed) if self._late is None else None
+        answered = self.session.answered(fed) if self.rows is None else None
         of = chosen[:fed] if answered is None else chosen[answered]
         kept = dict(batch.kept)
         if not is_whole or len(of) < len(chosen):
             kept = {name: [values[i] for i in of] for name, values in kept.items()}
         outputs = outputs_by_name(self.session.signature, result)
-        if self._late is not None:
-            self._late.add(outputs, kept, fed)
-            self._write(self._late.ready())
+        if self.rows is not None:
+            self.rows.add(outputs, kept, fed)
+            self._write(self.rows.ready())
         elif len(of):
             self._write((outputs, kept | dict(self.session.about_answers())))
         return fed
@@ -279,7 +303,7 @@ class Replay:
         self._count(batch, index, OVERFLOW)
         self._bad_so_far[index:] += 1
         if self.policy is BadSamplePolicy.RESET:
-            self._restart()
+            self.restart()
             self._told = int(self._bad_so_far[index])
         elif self.policy is BadSamplePolicy.HOLD:
             good = self.last_good
@@ -315,7 +339,7 @@ class Replay:
         if self.reset_every is None:
             return sys.maxsize
         if self.since_reset >= self.reset_every:
-            self._restart()
+            self.restart()
         return self.reset_every - self.since_reset
 
     def _stop_at(self, batch: Batch, index: int, reason: str | None = None) -> None:

@@ -50,6 +50,8 @@ class StreamState:
         last_good: the last frame by input that was all finite; may be empty.
         written: how far the output goes; None where it cannot be continued (a pipe).
         since_reset: frames fed since the stream began, or began anew.
+        late: what `LateRows` keeps of outputs that come late; None where none do.
+        is_over: the recording ended, and the outputs that came behind its end are written.
     """
 
     artifact: str
@@ -60,6 +62,8 @@ class StreamState:
     last_good: Mapping[str, Array] = field(default_factory=dict)
     written: Written | None = None
     since_reset: int = 0
+    late: Mapping[str, Any] | None = None
+    is_over: bool = False
 
 
 def save_state(path: Path, state: StreamState) -> None:
@@ -89,6 +93,8 @@ def save_state(path: Path, state: StreamState) -> None:
             "tail": _text(state.written.tail),
         },
     }
+    if state.late is not None:
+        content |= {"late": state.late, "is_over": state.is_over}
     content["sha256"] = hashlib.sha256(canonical_json(content)).hexdigest()
     data = json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
     write_output(path, data, error=RecordingError)
@@ -146,6 +152,8 @@ def _parse(content: Mapping[str, Any]) -> StreamState:
             int(written["predictions"]), int(written["bytes"]), base64.b64decode(written["tail"])
         ),
         since_reset=int(content.get("since_reset", 0)),
+        late=content.get("late"),
+        is_over=bool(content.get("is_over", False)),
     )
 
 

@@ -24,7 +24,7 @@ from edgelstm.io.replay import BadSamplePolicy, Replay
 from edgelstm.io.sinks.output_sink import OutputSink
 from edgelstm.io.sources.chunked import ChunkedSource
 from edgelstm.io.sources.wrapped import WrappedSource
-from edgelstm.io.state_file import StreamState, read_state, save_state
+from edgelstm.io.state_file import StreamState, Written, read_state, save_state
 from edgelstm.io.step_rows import ChunkEnds, Rows, row_columns, row_signature, step_rows
 from edgelstm.io.watch import WatchedSource
 from edgelstm.outputs import STANDARD, Protected, check_output
@@ -135,11 +135,15 @@ class StreamRun:
                 self.options.policy,
                 self.options.reset_every,
                 rows=rows,
-                stays_open=self.options.state_path is not None,
+                stays_open=self._stays_open(source),
             )
             if state is not None:
                 replay.since_reset = state.since_reset
                 replay.last_good = dict(state.last_good)
+                replay.is_over = state.is_over
+                if replay.late is not None and state.late is not None:
+                    replay.late.restore(state.late)
+                    replay.late.skip_said(_lines_behind(state.written, sink.written))
             sink.while_waiting(stop.check)
             # A reader may wait for the header before it sends the first sample.
             sink.flush()
@@ -200,11 +204,11 @@ class StreamRun:
         options = self.options
         if options.state_path is None:
             return None
-        if self.model.signature.is_late:
+        if self.model.signature.is_late and self._rows(None) is not None:
             raise RecordingError(
-                f"--state-file counts predictions as frames, and outputs of {self.model.name!r} "
-                "come later than their frames or slower: leave it out, and keep "
-                "session.snapshot() in a program of your own"
+                f"--state-file with a step of {self.model.signature.chunk} frames of "
+                f"{self.model.name!r}, whose outputs come later than their frames: compile it "
+                "without --chunk, or leave --state-file out"
             )
         _expect_apart(options.state_path, options)
         state = read_state(options.state_path)
@@ -249,6 +253,14 @@ class StreamRun:
         since = 0 if state is None else state.since_reset
         phase = since % signature.chunk
         return step_rows(signature, is_cut=self._is_cut, fed=self._first, phase=phase)
+
+    def _stays_open(self, source: Source) -> bool:
+        """Whether the stream goes on in another run: its state is kept.
+
+        Recordings end; where something is told of an end, they end once.
+        """
+        is_told = self.model.signature.is_late and source.total is not None
+        return self.options.state_path is not None and not is_told
 
     def _columns(self, source: Source) -> tuple[str, ...]:
         """What is told about each answer, in columns of its own.
@@ -301,6 +313,8 @@ class StreamRun:
             replay.last_good,
             sink.written,
             replay.since_reset,
+            None if replay.late is None else replay.late.to_json(),
+            replay.is_over,
         )
         save_state(path, state)
         self._saved_at = monotonic()
@@ -342,6 +356,13 @@ class _Remainder(WrappedSource[Source]):
                 f"the recording has {self._skipped - left} frames, the state file tells of "
                 f"{self._skipped}: it is another recording, or was cut"
             )
+
+
+def _lines_behind(saved: Written | None, found: Written | None) -> int:
+    """Lines that an earlier run wrote behind the state that it saved last, and that stay."""
+    if saved is None or found is None:
+        return 0
+    return max(found.predictions - saved.predictions, 0)
 
 
 def _expect_apart(state_path: Path, options: StreamOptions) -> None:

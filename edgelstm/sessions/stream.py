@@ -135,17 +135,13 @@ class StreamSession(Session):
         """
         with self._turn:
             self._expect_open()
-            blocks = [self._behind(spec, place) for spec, place in self._places]
+            tail = self._signature.tail
+            blocks = [frames_behind(spec, place, tail) for spec, place in self._places]
             if self._end is not None and self._clock is not None:
                 self._settle()
                 self._expect_running(0)
                 self._end[...] = self._clock
             return self._run(blocks, is_behind=True)
-
-    def _behind(self, spec: TensorSpec, last: Array) -> Array:
-        """What is fed behind the end: nobody looks at frames; what has no time is held."""
-        frame = np.zeros_like(last) if spec.time_axis is not None else np.nan_to_num(last)
-        return np.repeat(nearest_taken(frame, spec)[None], self._signature.tail, axis=0)
 
     def _expect_running(self, frames: int) -> tuple[int, int | None]:
         """The number of the next step, and where the recording ended.
@@ -250,6 +246,12 @@ class StreamSession(Session):
     def _take_frame(self, frame: Frame) -> None:
         self._expect_open()
         self._fill(frame)
+
+
+def frames_behind(spec: TensorSpec, last: Array, count: int) -> Array:
+    """What is fed behind the end: nobody looks at frames; what has no time is held."""
+    frame = np.zeros_like(last) if spec.time_axis is not None else np.nan_to_num(last)
+    return np.repeat(nearest_taken(frame, spec)[None], count, axis=0)
 
 
 def _pack(blocks: list[Array], specs: tuple[TensorSpec, ...], size_bytes: int) -> Array:

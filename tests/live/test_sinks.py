@@ -7,7 +7,6 @@ import json
 import socket
 import time
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,9 @@ import pytest
 
 from edgelstm.artifact import Artifact
 from edgelstm.description import Description
-from edgelstm.dtypes import DType
-from edgelstm.errors import CapabilityError, OutputError
-from edgelstm.signature import CLOCK, StateSpec
+from edgelstm.errors import OutputError
 from tests.live.harness import Live, Wire, csv_lines, free_port, samples, wait_until
-from tests.unit.runtime.toy_models import LEAKY, leaky_expected, leaky_native, needs_cc
+from tests.unit.runtime.toy_models import leaky_expected, leaky_native, needs_cc
 
 pytestmark = needs_cc
 
@@ -240,13 +237,3 @@ def test_lsl_loopback(recording: Path) -> None:
     stamps = live.column("stamps")
     assert (np.diff(stamps) >= 0).all()
     assert np.abs(stamps - live.column("arrival")).max() < 5.0
-
-
-def test_a_model_whose_outputs_come_late_is_refused(recording: Path) -> None:
-    """By name, with what there is instead: a prediction never bears another sample's number."""
-    late = replace(LEAKY, states=(*LEAKY.states, StateSpec(CLOCK, DType.I32, (), 8)))
-    with (
-        pytest.raises(CapabilityError, match="come later than their samples"),
-        Live(leaky_native(signature=late, state_init=bytes(16)), [f"file:{recording}"]) as live,
-    ):
-        live.finish()

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelstm.artifact import Artifact
-from edgelstm.errors import CapabilityError, StreamError
+from edgelstm.errors import StreamError
 from edgelstm.io.late_rows import LateRows
 from edgelstm_compiler.driver import compile_model
 from tests.fuzz.stream_replay import expected_outputs, rows_of_model
@@ -83,12 +83,6 @@ def test_finish_of_a_stream_that_is_not_late_gives_nothing() -> None:
         session.run(X)
         assert session.finish().shape == (0, 2)
         assert session.step(X[0]).shape == (2,)
-
-
-def test_many_streams_of_a_late_model_are_refused(late: Artifact) -> None:
-    """They give one output of each for every frame."""
-    with pytest.raises(CapabilityError):
-        late.session(streams=4)
 
 
 def test_a_stream_ends_where_its_table_ends() -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import time
@@ -247,7 +248,8 @@ def test_a_stuck_reader_does_not_hold_up_the_end(desk: Path) -> None:
     """A pipe that is full and never read is left, and what is in it is whole lines."""
     with start(desk, "-i", desk / "many.npy", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        time.sleep(1.2)
+        assert select.select([process.stdout], [], [], 60)[0], "it writes nothing"
+        time.sleep(1.0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 143
         text = process.stdout.read()

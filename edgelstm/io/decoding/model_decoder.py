@@ -27,7 +27,7 @@ def make_decoder(
         recipe: what is asked for.
         signature: of the model.
         description: labels of its outputs.
-        rate_hz: of the rows; what the model knows if None.
+        rate_hz: of the samples; what the model knows if None. Outputs may be slower.
 
     Raises:
         RecordingError: the recipe does not fit the model, or no rate is known.
@@ -41,7 +41,8 @@ def make_decoder(
         raise RecordingError(
             "decoding counts in seconds, and the model's rate is not known: give --rate HZ"
         )
-    return Decoder(recipe, outputs, rate, tuple(description.outputs))
+    rows = rate / min((spec.stride for spec in signature.outputs), default=1)
+    return Decoder(recipe, outputs, rows, tuple(description.outputs))
 
 
 def output_table(outputs: Mapping[str, Array], signature: Signature) -> Array:
