@@ -11,7 +11,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import StreamError
 from edgelstm.io.late_rows import LateRows
 from edgelstm_compiler.driver import compile_model
-from tests.fuzz.stream_replay import expected_outputs, rows_of_model
+from tests.fuzz.stream_replay import expect_equal, expected_outputs, rows_of_model
 
 FRAMES = 12
 X = np.random.default_rng(0).standard_normal((FRAMES, 2)).astype(np.float32)
@@ -127,3 +127,17 @@ def test_lines_hold_what_all_outputs_say_of_a_frame(late: Artifact) -> None:
     assert found is not None
     assert found[1] == {"t": ["c"]}
     np.testing.assert_array_equal(found[0]["y"], 2 * row)
+
+
+@pytest.mark.parametrize(("pads", "delay"), [([1, 1], 0), ([0, 4], 1), ([2, 0], 0)])
+def test_a_sum_of_what_stands_before_waits_for_nothing_else(pads: list[int], delay: int) -> None:
+    """Behind a layer that looks ahead, each sum is there with the element before its own."""
+    kernel = np.random.default_rng(1).standard_normal((2, 2, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["s"], "conv", pads=pads),
+        helper.make_node("CumSum", ["s", "a"], ["y"], "sum", exclusive=1),
+    ]
+    made = model(*nodes, w=kernel, a=np.array(2))
+    artifact = compile_model(made, target="reference")
+    assert artifact.signature.outputs[0].delay == delay
+    assert expect_equal(artifact, made, FRAMES, 0)

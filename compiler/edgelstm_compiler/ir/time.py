@@ -86,6 +86,10 @@ class Time:
             None if self.reach is None else self.reach + more,
         )
 
+    def following(self) -> Time:
+        """As many elements, each there when the one before it was."""
+        return replace(self, delay=self.delay - self.stride, last=self.last - self.stride)
+
     def remembering(self) -> Time:
         """What depends on all elements so far."""
         return replace(self, reach=None)

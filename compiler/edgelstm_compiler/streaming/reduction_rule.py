@@ -139,6 +139,7 @@ def step_cum_sum(node: Node, builder: StepBuilder) -> None:
     if op.is_reverse:
         raise CannotStepError("it sums from the last frame back, which is never known")
     time, source = fed(builder, x)
+
     exclusive: list[Value] = []
 
     def merge(before: Value) -> Value:
@@ -147,7 +148,12 @@ def step_cum_sum(node: Node, builder: StepBuilder) -> None:
 
     zeros = np.zeros(source.type.shape, source.type.dtype.numpy)
     total = carried(builder, f"{node.name}.sum", zeros, time, merge)
-    builder.stand_for(node.outputs[0], exclusive[0] if op.is_exclusive else total)
+    if op.is_exclusive and (ahead := time.following()) == ahead.expected():
+        # The sum is that of the next element, which is sure to come.
+        time = ahead
+    elif op.is_exclusive:
+        total = exclusive[0]
+    builder.stand_for(node.outputs[0], total)
     builder.set_time(node.outputs[0], time.remembering())
 
 
