@@ -111,7 +111,7 @@ def _moved(
 
 def pad(net: Network, x: Signal) -> Signal:
     before, behind = int(net.rng.integers(0, 4)), int(net.rng.integers(0, 4))
-    mode = net.pick("constant", "constant", "constant")
+    mode = net.pick("constant", "edge", "reflect")
     pads = net.constant(np.array([0, 0, before, 0, 0, behind]), "pads")
     value = net.constant(np.float32(net.pick(0.0, 0.5, -1.0)), "fill")
     y = net.op("Pad", x.name, pads, value, mode=mode)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,28 +90,64 @@ def test_no_output_is_known_before_what_it_depends_on(seed: int) -> None:
 
 
 def test_the_last_sample_that_a_row_depends_on_changes_it() -> None:
-    """No output waits longer than it must: the delay that is told is the least one."""
-    checked = 0
-    for seed in range(0, REFERENCE):
-        found = compiled(seed, "reference")
-        if found is None:
-            continue
-        artifact, model, frames = found
-        x = recording(model, frames, seed)  # type: ignore[arg-type]
-        whole = replay(artifact, x, seed)
-        for spec in artifact.signature.outputs:
-            row = len(whole[spec.name]) // 2
-            at = row * spec.stride + spec.delay
-            is_smooth = all(node.op_type in _SMOOTH for node in model.graph.node)  # type: ignore[attr-defined]
-            if spec.time_axis is None or not 0 < at < frames or not is_smooth or not spec.delay:
-                continue
-            moved = x.copy()
-            moved[:, :, at] += 10.0
-            changed = replay(artifact, moved, seed)[spec.name]
-            assert not np.array_equal(changed[row], whole[spec.name][row]), (seed, spec)
-            checked += 1
+    """No output waits longer than it must: the delay that is told is the least one.
+
+    Without that sample the row is another one, or is none: the recording might have ended.
+    """
+    checked = sum(expect_least_delay(seed) for seed in range(REFERENCE))
     assert checked or REFERENCE < BLOCK
 
+
+def expect_least_delay(seed: int) -> int:
+    """How many outputs of a random network were looked at."""
+    found = compiled(seed, "reference")
+    if found is None:
+        return 0
+    artifact, model, frames = found
+    operators = {node.op_type for node in model.graph.node}  # type: ignore[attr-defined]
+    # Of a mirrored beginning only the first rows wait; see tests/stream/test_paddings.py.
+    if not operators <= _SMOOTH or _has_walk(model):
+        return 0
+    x = recording(model, frames, seed)  # type: ignore[arg-type]
+    whole = replay(artifact, x, seed)
+    checked = 0
+    for spec in artifact.signature.outputs:
+        row = len(whole[spec.name]) // 2
+        at = row * spec.stride + spec.delay
+        if spec.time_axis is None or not 0 < at < frames or not spec.delay:
+            continue
+        # A cell begins with the first frame also where its first element was known before.
+        waits = spec.stride if operators & _CARRYING else 1
+        assert any(
+            _needs(artifact, x, at - wait, (spec.name, row), seed) for wait in range(waits)
+        ), (seed, spec)
+        checked += 1
+    return checked
+
+
+def _has_walk(model: Any) -> bool:
+    """Whether frames are repeated or mirrored at the ends."""
+    return any(
+        attribute.s in (b"edge", b"reflect")
+        for node in model.graph.node
+        if node.op_type == "Pad"
+        for attribute in node.attribute
+    )
+
+
+def _needs(artifact: Artifact, x: Any, place: int, key: tuple[str, int], seed: int) -> bool:
+    """Whether a row is another one where a frame is, or where the recording ends before that."""
+    name, row = key
+    moved = x.copy()
+    moved[:, :, place] += 10.0
+    kept = replay(artifact, x, seed)[name][row]
+    if not np.array_equal(replay(artifact, moved, seed)[name][row], kept):
+        return True
+    cut = replay(artifact, x[:, :, :place], seed)[name]
+    return len(cut) <= row or not np.array_equal(cut[row], kept)
+
+
+_CARRYING = frozenset(("LSTM", "GRU", "RNN", "CumSum"))
 
 _SMOOTH = frozenset(
     (

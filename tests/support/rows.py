@@ -256,14 +256,16 @@ ROWS = (
         ),
     ),
     Row(
-        "Conv, Max/Average/Lp pooling, Pad with a constant, Slice and Concat with constants along "
-        "time: any kernel, stride, dilation and padding",
+        "Conv, Max/Average/Lp pooling, Pad (constant, edge, reflect; wrap is refused), Slice and "
+        "Concat with constants along time: any kernel, stride, dilation and padding",
         "rings of the newest frames; the output's rate and delay are told, `finish()` gives its "
         "end",
         "yes",
         (
             Case(node("Conv", normal(1, 3, 9), normal(4, 3, 3, seed=1))),
             Case(node("MaxPool", normal(1, 3, 9), kernel_shape=[2], strides=[2])),
+            Case(behind_lstm("Pad", np.array([2, 0, 0, 0, 1, 0, 0, 0]), mode="reflect")),
+            Case(behind_lstm("Pad", np.array([0, 0, 0, 0, 1, 0, 0, 0]), mode="edge")),
         ),
     ),
     Row(

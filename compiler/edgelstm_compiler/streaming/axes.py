@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 
-from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.ir.ops import Binary, Broadcast, CumSum, Recurrent, Scan, Windows
+from edgelstm_compiler.ir.graph import Graph, constant_data
+from edgelstm_compiler.ir.ops import Binary, Broadcast, CumSum, Gather, Recurrent, Scan, Windows
 from edgelstm_compiler.ir.ops.recurrent import X
-from edgelstm_compiler.ir.types import Op, Value
+from edgelstm_compiler.ir.types import Array, Node, Op, Tie, Value
+from edgelstm_compiler.ir.walks import walk_of
 
 _Axis = tuple[Value, int]
 
@@ -72,6 +73,18 @@ def _read_by(graph: Graph, kind: type[Op]) -> list[Value]:
     return [value for value in first if value is not None]
 
 
+def _walked(node: Node, data: Mapping[Value, Array]) -> tuple[Tie, ...]:
+    """The axis that a Gather walks along, with more at its ends."""
+    if not isinstance(node.op, Gather):
+        return ()
+    x, places = node.inputs
+    assert x is not None
+    assert places is not None
+    if places not in data or walk_of(data[places], x.type.shape[node.op.axis]) is None:
+        return ()
+    return (Tie(0, node.op.axis, 0, node.op.axis),)
+
+
 class AxisClasses:
     """Axes joined by the ties of the operators they run through (union-find).
 
@@ -82,10 +95,11 @@ class AxisClasses:
 
     def __init__(self, graph: Graph, cells: Container[str] | None = None) -> None:
         self._parent: dict[_Axis, _Axis] = {}
+        data = constant_data(graph)
         for node in graph.nodes:
             types = [value.type if value is not None else None for value in node.inputs]
             results = [value.type for value in node.outputs]
-            moves = node.op.moves(types, results) if cells is None else ()
+            moves = (*node.op.moves(types, results), *_walked(node, data)) if cells is None else ()
             for tie in (*node.op.ties(types, results), *moves):
                 source = node.inputs[tie.input] if tie.input < len(node.inputs) else None
                 if source is not None:

@@ -16,6 +16,7 @@ from edgelstm_compiler.streaming.history import History
 from edgelstm_compiler.streaming.refusal import CannotStepError
 
 if TYPE_CHECKING:
+    from edgelstm_compiler.streaming.walk_rule import Walked
     from edgelstm_compiler.streaming.weights_rule import Weights
 
 
@@ -29,6 +30,7 @@ class StepBuilder:
         history: what is kept of earlier elements.
         most_frames: after how many the stream ends; None: never.
         weights: what stands for weights over time, see `weights_rule.py`.
+        walked: sequences with more at their ends, see `walk_rule.py`.
         maxima: the largest of all frames of a value.
         counted: sums over time, with the time of their terms, the terms a frame, and all of them.
     """
@@ -51,6 +53,7 @@ class StepBuilder:
         self._origin = ""
         self.most_frames: int | None = None
         self.weights: dict[Value, Weights] = {}
+        self.walked: dict[Value, Walked] = {}
         self.maxima: dict[Value, Value] = {}
         self.counted: dict[Value, tuple[Time, int, int]] = {}
         self._constants: dict[Value, Constant] = {}
@@ -143,6 +146,10 @@ class StepBuilder:
             return None if value is None else self._new[value]
         if value in self.weights:
             raise self.weights[value].refusal()
+        if value in self.walked:
+            row = self.walked[value].row(self, self._times[value], 1, 1)
+            self.stand_for(value, row)
+            return row
         data = self._data[value]
         axis = self.time_axis(value)
         if axis is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from edgelstm_compiler.ir.ops import Gather, Reshape, Slice, Taken
 from edgelstm_compiler.ir.time import picked_of
 from edgelstm_compiler.ir.types import Node, Value
+from edgelstm_compiler.ir.walks import walk_of
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame
 from edgelstm_compiler.streaming.refusal import CannotStepError
+from edgelstm_compiler.streaming.walk_rule import Walked
 
 
 def step_selection(node: Node, builder: StepBuilder) -> None:
@@ -92,6 +94,13 @@ def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:
     axis = builder.time_axis(frames)
     assert axis is not None
     extent = frames.type.shape[axis]
+    walk = None if indices is None else walk_of(indices, extent)
+    if walk is not None:
+        (output,) = node.outputs
+        walked = Walked(output.name, frames, walk)
+        builder.set_time(output, walked.time(builder))
+        builder.walked[output] = walked
+        return
     if indices is None or indices.size != 1:
         raise CannotStepError(
             "it takes frames by index: in a stream only the newest frames can be taken, or all"

@@ -35,9 +35,14 @@ def step_windows(node: Node, builder: StepBuilder) -> None:
         )
     time = builder.time_of(x)
     assert time is not None
-    later = op.time(time, 0, axis, [x.type])
-    is_ahead = later.delay < time.delay
-    whole, _ = builder.history.ring(x, op.reach(s) - 1, time, op.fill, is_ahead=is_ahead)
+    walked = builder.walked.get(x) if op.begin[s] == op.end[s] == 0 else None
+    if walked is not None:
+        later = walked.windowed(builder, op.reach(s), op.stride[s])
+        whole = walked.row(builder, later, op.reach(s), op.stride[s])
+    else:
+        later = op.time(time, 0, axis, [x.type])
+        is_ahead = later.delay < time.delay
+        whole, _ = builder.history.ring(x, op.reach(s) - 1, time, op.fill, is_ahead=is_ahead)
     single = replace(
         op,
         stride=_with(op.stride, s, 1),
