@@ -299,6 +299,9 @@ def compile_read_model(
     if binding.carried is not None:
         told = with_chunks(program.signature, named, binding.graph, binding.carried.carried)
         program = dataclasses.replace(program, signature=told)
+    mode = compile_mode(options.mode, options.request)
+    if mode.shares_frames(binding):
+        program = dataclasses.replace(program, shares_frames=True)
     verify_program(program)
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))
@@ -332,7 +335,6 @@ def compile_read_model(
     )
     check: dict[str, Any] = {"done": False}
     artifact = assemble(check=check)
-    mode = compile_mode(options.mode, options.request)
     expect_ram(mode.finish(artifact, binding), target_options.ram_bytes)
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:

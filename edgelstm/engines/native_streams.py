@@ -7,7 +7,8 @@ int64_t NAME_batch(const void *weights, void *states, void *scratch, const void 
 const int64_t NAME_batch_sizes[7];     version, bytes of scratch, most streams at once; bytes of
                                        weights, one state, one input, one output
 ```
-What the arguments mean stands in `edgelstm_targets/tvm_cpu/batch/entry.py`. They stand in a shared
+What the arguments mean stands in `edgelstm_targets/tvm_cpu/batch/entry.py`, and those of
+`NAME_shared`, of windows that overlap: their streams read the same frames. They stand in a shared
 object of their own, section `streams/ISA`. Artifacts without it step the streams one by one.
 """
 
@@ -32,6 +33,7 @@ from edgelstm.signature import Signature
 
 _VERSION = 1
 _NUMBERS = 7
+_WORD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,13 @@ class BatchCode:
         function: `NAME_batch`, as a ctypes function.
         scratch_bytes: of each thread.
         most: streams that go through the model together.
+        sums_bytes: of what is computed once of a frame, of `NAME_shared`; 0: it is `NAME_batch`.
     """
 
     function: Callable[..., int]
     scratch_bytes: int
     most: int
+    sums_bytes: int = 0
 
 
 def find_batch_code(library: Library, name: str, sizes: Sequence[int]) -> BatchCode | None:
@@ -60,17 +64,21 @@ def find_batch_code(library: Library, name: str, sizes: Sequence[int]) -> BatchC
     Raises:
         ArtifactFormatError: the code is made for other sizes.
     """
-    address, table = library.address(f"{name}_batch"), library.address(f"{name}_batch_sizes")
-    if address is None or table is None:
+    for entry, count in ((f"{name}_shared", _NUMBERS + 1), (f"{name}_batch", _NUMBERS)):
+        address, table = library.address(entry), library.address(f"{entry}_sizes")
+        if address is not None and table is not None:
+            numbers = list((ctypes.c_int64 * count).from_address(table))
+            break
+    else:
         return None
-    version, scratch, most, *own = (ctypes.c_int64 * _NUMBERS).from_address(table)
+    version, scratch, most, *own = numbers[:_NUMBERS]
     if version != _VERSION:
         return None
     weights, state, *frames = own
     expect_sizes((weights, state, sizes[2], *frames), sizes, "many streams")
     function = _BatchFunction(address)
     function.library = library
-    return BatchCode(function, scratch, most)
+    return BatchCode(function, scratch, most, sum(numbers[_NUMBERS:]))
 
 
 class _BatchFunction(_ctypes.CFuncPtr):
@@ -114,9 +122,12 @@ class BatchRunner:
                 streams * signature.input_bytes,
                 signature.output_bytes,
                 streams * signature.output_bytes,
+                0,
+                0,
             ],
             np.int64,
         )
+        self._sums = allocate_block(0)
         self._places = np.zeros(streams, np.int32)
         self._codes = np.zeros(streams, np.int32)
         self._all_codes = np.zeros(streams, np.int32)
@@ -138,7 +149,8 @@ class BatchRunner:
         if self._bound is None or self._bound[:3] != (id(inputs), id(outputs), n_frames):
             # Kept alive with their addresses: an id belongs to one array as long as it lives.
             frames = (_pointer(inputs), _pointer(outputs), ctypes.c_int64(n_frames))
-            calls = [share.bind(*frames) for share in self._shares]
+            sums = self._room_for_sums(inputs)
+            calls = [share.bind(*frames, *sums) for share in self._shares]
             self._bound = (id(inputs), id(outputs), n_frames, inputs, outputs, calls)
         calls = self._bound[-1]
         refused = calls[0]() if len(calls) == 1 else sum(self._threads.run(calls))
@@ -147,6 +159,16 @@ class BatchRunner:
         self._all_codes[:] = 0
         self._all_codes[self._places[: self._count]] = self._codes[: self._count]
         return self._all_codes
+
+    def _room_for_sums(self, inputs: Block) -> tuple[Any, ...]:
+        """The last argument of code for streams that read the same frames."""
+        if not self._code.sums_bytes:
+            return ()
+        count = inputs.size // self._frame_bytes[0]
+        self._strides[6] = count
+        if self._sums.size < count * self._code.sums_bytes:
+            self._sums = allocate_block(count * self._code.sums_bytes)
+        return (_pointer(self._sums),)
 
     def share_frames(self, apart: int = 0, *, is_last_kept: bool = False) -> None:
         """From now on all streams read the same frames, `[frame][input block]`.
@@ -157,6 +179,7 @@ class BatchRunner:
         """
         size = self._frame_bytes[0]
         self._strides[1:3] = apart * size, size
+        self._strides[5] = apart * self._code.sums_bytes // _WORD
         if is_last_kept:
             self._strides[4] = 0
         self._bound = None
@@ -210,7 +233,7 @@ class _Share:
         self._after = tuple(map(_pointer, (places, codes)))
         self._count, self._strides = ctypes.c_int64(len(places)), _pointer(strides)
 
-    def bind(self, inputs: Any, outputs: Any, n_frames: Any) -> Part:
+    def bind(self, inputs: Any, outputs: Any, n_frames: Any, *sums: Any) -> Part:
         """The call on these frames; it returns how many streams were refused."""
         return partial(
             self._function,
@@ -221,6 +244,7 @@ class _Share:
             self._count,
             n_frames,
             self._strides,
+            *sums,
         )
 
 

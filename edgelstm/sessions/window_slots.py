@@ -101,7 +101,8 @@ class CompleteWindows:
             self._runner.write_state(0, self._states)
             start = first * self._hop
             part = np.zeros((MOST_TOGETHER, room.shape[1]), np.uint8)
-            self._runner.run(inputs[start:].reshape(-1), part.reshape(-1), self._frames)
+            stop = start + (size - 1) * self._hop + self._frames
+            self._runner.run(inputs[start:stop].reshape(-1), part.reshape(-1), self._frames)
             room[first : first + size] = part[:size]
         return room
 

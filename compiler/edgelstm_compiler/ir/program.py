@@ -77,6 +77,8 @@ class Program:
         macs: multiply-accumulates of one step.
         shadow_offset: where in scratch a copy of the whole state block fits, so that a step whose
             new states are not finite can be undone; None where that cannot happen.
+        shares_frames: streams that are stepped together read the same frames: windows that
+            overlap.
     """
 
     signature: Signature
@@ -86,6 +88,7 @@ class Program:
     scratch_bytes: int
     macs: int
     shadow_offset: int | None = None
+    shares_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

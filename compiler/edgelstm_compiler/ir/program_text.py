@@ -11,8 +11,8 @@ phases 0 = [{"biases": [...], "sections": [...]}]
   (input+0 x: f32[1,1,2], weights+0 w: f32[60]) workspace scratch+64 w: f32[16] # "gru" "GRU 'gru'"
 ```
 A call stands on one line. Where there are such, `checks_states` (and `state_limit=`) ends the first
-line, `shadow=OFFSET` the second, `limit=` and `ranges=` that of an input. Weights and first states
-stand beside the text, under the first 16 digits of their SHA-256.
+line, `shadow=OFFSET` and `shares_frames` the second, `limit=` and `ranges=` that of an input.
+Weights and first states stand beside the text, under the first 16 digits of their SHA-256.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def print_program(program: Program) -> str:
         f"memory input={signature.input_bytes} output={signature.output_bytes} "
         f"scratch={program.scratch_bytes} weights=@{_digest(program.weights)} "
         f"state=@{_digest(program.state_init)}"
-        f"{'' if program.shadow_offset is None else f' shadow={program.shadow_offset}'}",
+        f"{'' if program.shadow_offset is None else f' shadow={program.shadow_offset}'}"
+        f"{' shares_frames' if program.shares_frames else ''}",
     ]
     lines += [f"in {_tensor(spec)}" for spec in signature.inputs]
     lines += [f"out {_tensor(spec)}" for spec in signature.outputs]
@@ -156,6 +157,7 @@ class _Parser:
         self.checks_states = False
         self.state_limit = math.inf
         self.shadow: int | None = None
+        self.shares_frames = False
         self.inputs: list[TensorSpec] = []
         self.outputs: list[TensorSpec] = []
         self.states: list[StateSpec] = []
@@ -182,6 +184,7 @@ class _Parser:
             blocks = [self.block(cursor, key) for key in ("weights=@", "state=@")]
             self.memory = sizes[0], sizes[1], sizes[2], blocks[0], blocks[1]
             self.shadow = int(cursor.take(r"\d+")) if cursor.skip("shadow=") else None
+            self.shares_frames = bool(cursor.skip("shares_frames"))
         elif cursor.skip("in "):
             self.inputs.append(self.tensor(cursor))
         elif cursor.skip("out "):
@@ -297,4 +300,13 @@ class _Parser:
             most_frames=self.most_frames,
         )
         calls = tuple(self.calls)
-        return Program(signature, calls, weights, state_init, scratch_bytes, macs, self.shadow)
+        return Program(
+            signature,
+            calls,
+            weights,
+            state_init,
+            scratch_bytes,
+            macs,
+            self.shadow,
+            self.shares_frames,
+        )

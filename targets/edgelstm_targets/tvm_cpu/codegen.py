@@ -112,11 +112,10 @@ def stream_code(program: Program, isa: InstructionSet) -> StreamCode | None:
         *check_functions(program),
         *many.kernels,
         many.frame,
-        *batch_functions(program),
+        *batch_functions(program, many.shared),
     )
-    return StreamCode(
-        functions, batch_stub(name), batch_table(program, many.work_bytes), many.together
-    )
+    table = batch_table(program, many.work_bytes, many.shared)
+    return StreamCode(functions, batch_stub(name, many.shared), table, many.together)
 
 
 def _made(kernels: Mapping[str, Call], isa: InstructionSet) -> list[Function]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,13 @@ def test_data_is_checked_against_its_digest() -> None:
         parse_program(text, {})
     with pytest.raises(InvalidGraphError, match="is not that of"):
         parse_program(text, {name: block[::-1] for name, block in data.items()})
+
+
+def test_windows_that_share_their_frames() -> None:
+    """Told in the second line, and read back."""
+    graph = parse_graph(STEP)
+    assert isinstance(graph, StepGraph)
+    program = replace(lower(graph, 16), shares_frames=True)
+    text = print_program(program)
+    assert text.splitlines()[1].endswith(" shares_frames")
+    assert parse_program(text, program_data(program)).shares_frames

@@ -134,6 +134,13 @@ class CompileMode(Protocol):
             example: the same, and of inputs with free dimensions some window of frames.
         """
 
+    def shares_frames(self, binding: Binding) -> bool:
+        """Whether chunks that are computed side by side read the same frames often enough to gain.
+
+        Args:
+            binding: the model with its numbers.
+        """
+
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """What the caller gets, out of the compiled and checked chunk."""
 

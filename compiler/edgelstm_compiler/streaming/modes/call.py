@@ -63,6 +63,11 @@ class Call:
         del model, given
         yield Offer(ModeRequest(), example, "whole windows at once, exactly as trained")
 
+    def shares_frames(self, binding: Binding) -> bool:
+        """It has none."""
+        del binding
+        return False
+
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The chunk is all there is."""
         del binding

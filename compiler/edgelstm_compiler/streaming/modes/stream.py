@@ -68,6 +68,11 @@ class Stream:
         del model, given, example
         yield from ()
 
+    def shares_frames(self, binding: Binding) -> bool:
+        """Every stream has its own."""
+        del binding
+        return False
+
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The same code, with the frames that a step takes of it."""
         del binding

@@ -32,6 +32,9 @@ from edgelstm_compiler.streaming.modes.base import (
 from edgelstm_compiler.streaming.refusal import OtherModeError, StreamabilityError, Way
 from edgelstm_compiler.streaming.whole_call import whole_call
 
+_FEW_WINDOWS = 4
+"""Windows that hold a frame, so that computing something of it once is a gain."""
+
 _ABOUT_STREAMS = frozenset({"window", "warnings"})
 """Entries of the manifest that are said of a model that is stepped without end."""
 
@@ -95,6 +98,11 @@ class Window:
         yield Offer(
             ModeRequest(Windows(frames, hop)), given, f"a window of {frames} frames every {hop}"
         )
+
+    def shares_frames(self, binding: Binding) -> bool:
+        """Windows that overlap do; what few of them share is not worth its memory."""
+        hop = self.windows.hop
+        return hop is not None and hop * _FEW_WINDOWS <= _frames(binding)
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The same code, with what is done to the frames."""

@@ -13,7 +13,7 @@ from edgelstm_targets.tvm_cpu.batch.columns import Kind, Layout, StreamColumns
 from edgelstm_targets.tvm_cpu.batch.dense import BatchDense, buffer_types
 from edgelstm_targets.tvm_cpu.batch.layer import BatchLayer
 from edgelstm_targets.tvm_cpu.batch.shape import for_columns
-from edgelstm_targets.tvm_cpu.batch.tile import ColumnMemory
+from edgelstm_targets.tvm_cpu.batch.tile import ColumnMemory, FirstSums
 from edgelstm_targets.tvm_cpu.layers import LAYERS
 from edgelstm_targets.tvm_cpu.recurrent import Arguments, Memory, repeat
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
@@ -28,12 +28,14 @@ class RecurrentOfStreams:
         arguments: which buffers there are.
         kinds: of the buffers that there are, in the order of `parameters`.
         stride_bytes: from the memory of one column to that of the next.
+        is_begun: the sums of x are given, see `projected.py`.
     """
 
     kernel: RecurrentKernel
     arguments: Arguments
     kinds: tuple[Kind, ...]
     stride_bytes: int
+    is_begun: bool = False
 
     @property
     def work_bytes(self) -> int:
@@ -41,7 +43,7 @@ class RecurrentOfStreams:
         return RecurrentColumns(self.kernel).total_bytes(MOST_COLUMNS)
 
     def function(self, name: str, isa: InstructionSet) -> Function:
-        """Its parameters: the buffers of the first column, workspace, state offsets, count."""
+        """Its parameters: the buffers of the first column, sums of x, common ones."""
         kernel, arguments = self.kernel, self.arguments
         layer = LAYERS[type(kernel.numerics)]
         names, types = kernel.cell.state_names, layer.element_types(kernel)
@@ -66,6 +68,7 @@ class RecurrentOfStreams:
 
         def body(*values: Buffer) -> None:
             *buffers, work, offsets, count = values
+            buffers, begun_from = buffers[: len(own)], buffers[len(own) :]
             given = dict(zip((each.name for each in own), buffers, strict=True))
             memory = Memory(
                 given["x"],
@@ -87,9 +90,15 @@ class RecurrentOfStreams:
                 tuple(kinds.get(key, Kind.SHARED) for key in order),
                 Layout(self.stride_bytes, offsets),
             )
-            BatchLayer(kernel, arguments, for_columns(isa), layer, columns, work).write()
+            begun = None
+            if begun_from:
+                sums, starts = begun_from
+                begun = FirstSums(sums, starts, tir.integer(0))
+            BatchLayer(kernel, arguments, for_columns(isa), layer, columns, work, begun).write()
 
-        return tir.define(name, [*own, *common_parameters()], body)
+        given_sums = [Parameter("begun", "float32"), Parameter("starts", "int64")]
+        more = given_sums if self.is_begun else []
+        return tir.define(name, [*own, *more, *common_parameters()], body)
 
 
 @dataclass(frozen=True, slots=True)

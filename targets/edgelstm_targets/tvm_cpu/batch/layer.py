@@ -19,7 +19,7 @@ from edgelstm_targets.tvm_cpu.batch.byte_tile import ByteTile
 from edgelstm_targets.tvm_cpu.batch.columns import Columns
 from edgelstm_targets.tvm_cpu.batch.restored import RestoredPhase
 from edgelstm_targets.tvm_cpu.batch.shape import BatchSet
-from edgelstm_targets.tvm_cpu.batch.tile import FloatTile, Tile
+from edgelstm_targets.tvm_cpu.batch.tile import FirstSums, FloatTile, Tile
 from edgelstm_targets.tvm_cpu.batch.walk import write_tiles
 from edgelstm_targets.tvm_cpu.cells.slots import UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
@@ -49,6 +49,7 @@ class BatchLayer:
         layer: what writes the body of single steps.
         columns: what goes through it.
         shared: memory for a restored block, as float32.
+        begun: the sums of x, where they are computed already, [phase][block].
     """
 
     kernel: RecurrentKernel
@@ -57,6 +58,7 @@ class BatchLayer:
     layer: type[Layer]
     columns: Columns
     shared: Buffer
+    begun: FirstSums | None = None
 
     def of(self, column: Expr) -> Layer:
         """The layer on the buffers of one column."""
@@ -92,7 +94,7 @@ class BatchLayer:
 
     def _frame(self, d: Expr, functions: int, t: Expr) -> None:
         """One frame of all columns."""
-        template, begin = self._template, self._template.begin(d)
+        template, begin, begun = self._template, self._template.begin(d), 0
         for index, phase in enumerate(self._phases(template)):
             tile = self._prepare(index, d, t)
             with tir.loop(-(-self.kernel.op.hidden // phase.units)) as group:
@@ -104,7 +106,7 @@ class BatchLayer:
                     phase.restore(weights, block, part, self.shared)
                     weights, at = self.shared, tir.integer(0)
                 write_tiles(
-                    tile,
+                    self._begin_with(tile, begun, n),
                     self.columns.count,
                     weights,
                     at,
@@ -112,10 +114,19 @@ class BatchLayer:
                     self._finisher(index, functions, d, tile, block, n, part),
                 )
             begin = begin + phase.block_elements * template.blocks
+            begun += phase.phase.accumulators * self.kernel.padded_hidden
         with tir.loop(self.columns.count) as column:
             layer = self.of(column)
             element = self.columns.element(column)
             layer.commit(self._state(d, column), layer.y_start(d, element, t))
+
+    def _begin_with(self, tile: Tile, begun: int, n: Expr) -> Tile:
+        """The tile with the sums of x of a block, where they are computed already."""
+        if self.begun is None:
+            return tile
+        assert isinstance(tile, FloatTile)
+        size = tile.phase.phase.accumulators * self.kernel.unit_block
+        return replace(tile, first=replace(self.begun, block=tir.name(n * size + begun)))
 
     def _finisher(
         self, index: int, functions: int, d: Expr, tile: Tile, block: Expr, n: Expr, part: Expr
@@ -179,11 +190,14 @@ class BatchLayer:
 
     def _bring(
         self, phase: PackedPhase, work: Buffer, operands: dict[Source, Operand | None]
-    ) -> tuple[int, ...]:
+    ) -> tuple[int | None, ...]:
         """Copy x and h behind each other; where the vector of each section begins."""
         positions = {Source.X: self._layout.x, Source.H: self._layout.h}
-        factors = []
+        factors: list[int | None] = []
         for section in phase.phase.sections:
+            if section.source is Source.X and self.begun is not None:
+                factors.append(None)
+                continue
             if section.source is Source.RESET_H:
                 at = handed_operand(self.kernel.cell)
                 assert at is not None

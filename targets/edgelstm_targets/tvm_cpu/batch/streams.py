@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgelstm_compiler.ir.columns import lines, odd_lines
 from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
@@ -13,6 +14,11 @@ from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.columns import Kind
 from edgelstm_targets.tvm_cpu.batch.kernels import DenseOfStreams, RecurrentOfStreams
+from edgelstm_targets.tvm_cpu.batch.projected import (
+    ProjectionOfFrames,
+    can_project,
+    projected_bytes,
+)
 from edgelstm_targets.tvm_cpu.recurrent import Arguments
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
@@ -64,12 +70,14 @@ class StreamFrame:
 
     Args:
         frame: `NAME_batch_frame`; its parameters: weights, states, the columns' blocks, workspace,
-            state offsets, count. It calls the others.
+            state offsets, where there is something shared the sums of the frame and where they
+            begin, count. It calls the others.
         kernels: of many columns.
         singly: symbols of kernels of single steps, which are called stream by stream.
         work_bytes: of the workspace.
         together: names of the calls that take all streams of a group at once; the others are made
             stream by stream.
+        shared: what streams that read the same frames share; None: nothing.
     """
 
     frame: Function
@@ -77,6 +85,23 @@ class StreamFrame:
     singly: tuple[str, ...]
     work_bytes: int
     together: tuple[str, ...]
+    shared: SharedFrames | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFrames:
+    """What is computed once of frames that all streams read; see `projected.py`.
+
+    Args:
+        functions: `NAME_project` (its parameters: weights, frames, sums, how many frames), and what
+            it calls.
+        frame_bytes: of the sums of one frame.
+        reads_frames: whether the streams read them all the same.
+    """
+
+    functions: tuple[Function, ...]
+    frame_bytes: int
+    reads_frames: bool
 
 
 def stream_frame(
@@ -94,8 +119,9 @@ def stream_frame(
     functions: list[Function] = []
     work_bytes = 64
     batched: list[str | None] = []
+    begun = _begun(program, calls) if program.shares_frames else {}
     for planned in calls:
-        kernel = _of_streams(planned, block.stride_bytes)
+        kernel = _of_streams(planned, block.stride_bytes, is_begun=id(planned) in begun)
         if kernel is None:
             batched.append(None)
             continue
@@ -106,8 +132,14 @@ def stream_frame(
         batched.append(shared[kernel])
 
     def body(
-        weights: Buffer, states: Buffer, columns: Buffer, work: Buffer, offsets: Buffer, count: Expr
+        weights: Buffer,
+        states: Buffer,
+        columns: Buffer,
+        work: Buffer,
+        offsets: Buffer,
+        *sums_and_count: Any,
     ) -> None:
+        *sums, count = sums_and_count
         starts = {
             Space.WEIGHTS: (weights, 0),
             Space.STATE: (states, 0),
@@ -129,6 +161,9 @@ def stream_frame(
             if symbol is not None:
                 own = _without_workspace(planned)
                 shown = [pointer(operand) for operand in own]
+                if id(planned) in begun:
+                    shown += [tir.address(sums[0], begun[id(planned)] // 4)]
+                    shown += [tir.address(sums[1], 0)]
                 tir.call(symbol, *shown, tir.address(work, 0), tir.address(offsets, 0), count)
                 continue
             with tir.loop(count) as column:
@@ -139,6 +174,7 @@ def stream_frame(
     parameters = [
         *(Parameter(key, "uint8") for key in ("weights", "states", "columns", "work")),
         Parameter("offsets", "int64"),
+        *([Parameter("sums", "float32"), Parameter("starts", "int64")] if begun else []),
         Parameter("count", "int32", is_pointer=False),
     ]
     singly = [
@@ -154,11 +190,80 @@ def stream_frame(
             for planned, symbol in zip(calls, batched, strict=True)
             if symbol is not None
         ),
+        _shared(program, isa, calls, begun) if begun else None,
     )
 
 
+def _begun(program: Program, calls: Sequence[PlannedCall]) -> dict[int, int]:
+    """Layers that read a frame as it comes, by id: the byte of its sums at which theirs stand."""
+    found: dict[int, int] = {}
+    at = 0
+    if program.signature.input_bytes % 4:
+        return found
+    for planned in calls:
+        kernel, arguments = planned.call.kernel, planned.arguments
+        x = planned.operands[0]
+        if (
+            isinstance(kernel, RecurrentKernel)
+            and arguments is not None
+            and x.space is Space.INPUT
+            and x.offset_bytes % 4 == 0
+            and can_project(kernel, arguments)
+        ):
+            found[id(planned)] = at
+            at += projected_bytes(kernel)
+    return found
+
+
+def _shared(
+    program: Program,
+    isa: InstructionSet,
+    calls: Sequence[PlannedCall],
+    begun: Mapping[int, int],
+) -> SharedFrames:
+    """The functions that compute what is shared."""
+    name, input_bytes = program.signature.name, program.signature.input_bytes
+    chosen = [planned for planned in calls if id(planned) in begun]
+    kernels = [planned.call.kernel for planned in chosen]
+    size = sum(projected_bytes(each) for each in kernels if isinstance(each, RecurrentKernel))
+    symbols: dict[ProjectionOfFrames, str] = {}
+    made = []
+    for planned in chosen:
+        kernel, arguments = planned.call.kernel, planned.arguments
+        assert isinstance(kernel, RecurrentKernel)
+        assert arguments is not None
+        projection = ProjectionOfFrames(kernel, arguments, input_bytes, size)
+        symbol = symbols.setdefault(projection, f"{name}_project{len(symbols)}")
+        made.append((planned, symbol))
+
+    def body(weights: Buffer, frames: Buffer, sums: Buffer, count: Expr) -> None:
+        for planned, symbol in made:
+            x, own, *_ = planned.operands
+            tir.call(
+                symbol,
+                tir.address(frames, x.offset_bytes),
+                tir.address(weights, own.offset_bytes),
+                tir.address(sums, begun[id(planned)] // 4),
+                count,
+            )
+
+    parameters = [
+        *(Parameter(key, "uint8") for key in ("weights", "frames")),
+        Parameter("sums", "float32"),
+        Parameter("count", "int32", is_pointer=False),
+    ]
+    functions = [each.function(symbol, isa) for each, symbol in symbols.items()]
+    others = any(
+        operand.space is Space.INPUT
+        for planned in calls
+        for index, operand in enumerate(planned.operands)
+        if id(planned) not in begun or index > 0
+    )
+    return SharedFrames((*functions, tir.define(f"{name}_project", parameters, body)), size, others)
+
+
 def _of_streams(
-    planned: PlannedCall, stride_bytes: int
+    planned: PlannedCall, stride_bytes: int, *, is_begun: bool = False
 ) -> RecurrentOfStreams | DenseOfStreams | None:
     """The kernel of many columns of a call, if it has one."""
     kernel, arguments, own = planned.call.kernel, planned.arguments, _without_workspace(planned)
@@ -172,7 +277,7 @@ def _of_streams(
         return None
     if kernel.batch != 1 or arguments.lengths:
         return None
-    return RecurrentOfStreams(kernel, arguments, kinds, stride_bytes)
+    return RecurrentOfStreams(kernel, arguments, kinds, stride_bytes, is_begun)
 
 
 def _without_workspace(planned: PlannedCall) -> tuple[ProgramBuffer, ...]:

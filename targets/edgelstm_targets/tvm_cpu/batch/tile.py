@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tvm import tirx
+
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.batch.shape import tile_sizes
 from edgelstm_targets.tvm_cpu.matvec import Operand, PackedPhase
@@ -90,6 +92,25 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstSums:
+    """Sums that columns begin with, each its own: [accumulator][unit_block] of a block.
+
+    Args:
+        buffer: float32.
+        starts: for each column the element at which its sums of all blocks begin, int64.
+        block: from there to the block's.
+    """
+
+    buffer: Buffer
+    starts: Buffer
+    block: Expr
+
+    def of(self, column: Expr) -> Operand:
+        """Those of one column."""
+        return Operand(self.buffer, tir.name(self.starts[column] + tirx.Cast("int64", self.block)))
+
+
+@dataclass(frozen=True, slots=True)
 class FloatTile:
     """Sums of weights in float32.
 
@@ -98,14 +119,13 @@ class FloatTile:
         memory: of the columns, as float32.
         factors: for each section the element of a column's memory at which its vector begins;
             None: the section is left out.
-        first: sums that all columns begin with instead of the biases, [accumulator][unit_block] of
-            the block; None: the biases.
+        first: what the columns begin with instead of the biases.
     """
 
     phase: PackedPhase
     memory: ColumnMemory
     factors: tuple[int | None, ...]
-    first: Operand | None = None
+    first: FirstSums | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -149,13 +169,14 @@ class FloatTile:
         lanes, width = self.phase.units, self.phase.unit_block
         count, size = self.phase.phase.accumulators, len(columns)
         sums = tir.local(count * size * lanes)
-        start, source = (block, weights)
-        if self.first is not None:
-            start, source = self.first.start, self.first.buffer
+        same = Operand(weights, block)
+        begun = [same if self.first is None else self.first.of(column) for column in columns]
         for accumulator in range(count):
-            at = start + (accumulator * width) + shift
-            value = tir.name(tir.load_vector(source, at, lanes))
-            for column in range(size):
+            value = None
+            for column, own in enumerate(begun):
+                if value is None or own is not same:
+                    at = own.start + (accumulator * width) + shift
+                    value = tir.name(tir.load_vector(own.buffer, at, lanes))
                 tir.store_vector(sums, (column * count + accumulator) * lanes, value, lanes)
         stride = self.memory.stride_bytes // element_bytes(self.memory.buffer)
         bases = [tir.name(column * stride) for column in columns]
