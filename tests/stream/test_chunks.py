@@ -14,7 +14,10 @@ import onnx
 import pytest
 
 from edgelstm.artifact import Artifact
+from edgelstm.container import Container
 from edgelstm.errors import (
+    ArtifactError,
+    CapabilityError,
     ModelError,
     NonFiniteSampleError,
     NonFiniteStateError,
@@ -268,6 +271,22 @@ def test_snapshots_fit_with_chunks_and_without(simple: Artifact, tmp_path: Path)
     one.run(x[:5])
     other.restore(one.snapshot())
     np.testing.assert_array_equal(other.step(x[5:9])["Y"], one.run(x[5:9])["Y"])
+
+
+def test_many_streams_of_a_chunk_model_are_refused(simple: Artifact) -> None:
+    """By name, with what to do."""
+    with pytest.raises(CapabilityError, match=r"takes 4 frames.*without --chunk"):
+        simple.session(streams=3)
+
+
+def test_a_chunk_that_no_memory_holds_is_refused(simple: Artifact, tmp_path: Path) -> None:
+    """A file may say anything; whole numbers from 1 on are taken."""
+    for chunk, kind in ((0, ArtifactError), (1 << 40, ArtifactError), ("4", ArtifactError)):
+        manifest = {**simple.manifest}
+        manifest["signature"] = {**manifest["signature"], "chunk": chunk}
+        changed = Container(manifest, dict(simple.container.sections))
+        with pytest.raises(kind, match="chunk"):
+            Artifact(changed)
 
 
 def test_verify_replays_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
