@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -209,9 +209,14 @@ class Batcher:
         """What still comes of a stream that is over; see `StreamSet.finish`."""
         return await self._quiet(stream, lambda: self._set.finish(stream))
 
-    async def reset(self, stream: int) -> None:
-        """Begin a new stream at a place, once its frames that came before are through."""
-        await self._quiet(stream, lambda: self._set.reset(stream))
+    async def reset(self, stream: int, layers: Iterable[str] | None = None) -> None:
+        """Begin a new stream at a place, once its frames that came before are through.
+
+        Args:
+            stream: which.
+            layers: only the states of these layers, see `Session.reset`.
+        """
+        await self._quiet(stream, lambda: self._set.reset(stream, layers))
 
     async def snapshot(self, stream: int) -> Snapshot:
         """The state of a stream, once its frames that came before are through."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import StreamError
 from edgelstm.memory import Block
 from edgelstm.samples import convert_sample
-from edgelstm.signature import Signature, StateSpec, TensorSpec
+from edgelstm.signature import CLOCK, END, Signature, StateSpec, TensorSpec
 from edgelstm.snapshot import state_view
 
 LARGEST = 2.0**40
@@ -29,6 +30,39 @@ def find_state(signature: Signature, name: str) -> StateSpec:
             return spec
     known = ", ".join(repr(spec.name) for spec in signature.states) or "none"
     raise StreamError(f"{signature.name!r} has no state {name!r}; its states are: {known}")
+
+
+def states_of(signature: Signature, layers: Iterable[str]) -> list[StateSpec]:
+    """The states of some layers.
+
+    Args:
+        signature: of the model.
+        layers: names of layers, as their states have them in front of the last dot (`lstm_1` for
+            `lstm_1.h` and `lstm_1.c`), or of single states; one name, or several.
+
+    Raises:
+        StreamError: a layer has no state, or what is named counts the frames.
+    """
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    found: list[StateSpec] = []
+    for name in names:
+        own = [s for s in signature.states if name in (s.name, s.name.rpartition(".")[0])]
+        if not own:
+            known = dict.fromkeys(
+                spec.name.rpartition(".")[0] or spec.name
+                for spec in signature.states
+                if spec.name not in (CLOCK, END)
+            )
+            raise StreamError(
+                f"{signature.name!r} has no layer {name!r} with a state; those with one are: "
+                f"{', '.join(map(repr, known)) or 'none'}"
+            )
+        if any(spec.name in (CLOCK, END) for spec in own):
+            raise StreamError(
+                f"{name!r} counts the frames of the whole stream: reset() begins a new one"
+            )
+        found += own
+    return found
 
 
 def read_state(block: Block, signature: Signature, name: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
@@ -18,12 +18,12 @@ from edgelstm.memory import Block, allocate_block
 from edgelstm.pace import Pace
 from edgelstm.samples import Frame, Result
 from edgelstm.sessions import mode_of
-from edgelstm.sessions.clocks import News, StreamClocks
+from edgelstm.sessions.clocks import News, StreamClocks, steps_done
 from edgelstm.sessions.due import due_rows
 from edgelstm.sessions.stream import frames_behind
 from edgelstm.signature import Signature
 from edgelstm.snapshot import Snapshot, state_to_restore, state_view
-from edgelstm.state_access import convert_state
+from edgelstm.state_access import convert_state, states_of
 from edgelstm.stream_frames import (
     Codes,
     named,
@@ -177,7 +177,7 @@ class StreamSet:
             if codes is not None:
                 self._out.reshape(len(self), -1)[codes != 0] = 0
             if self._clocks is not None:
-                news = self._clocks.advance(_done(self._chosen(only), codes, 1), 1)
+                news = self._clocks.advance(steps_done(self._chosen(only), codes, 1), 1)
                 self._news = {name: rows[0] for name, rows in news.items()}
                 for spec, output in zip(self._signature.outputs, self._outputs, strict=True):
                     output[~self._news[spec.name]] = 0
@@ -249,7 +249,7 @@ class StreamSet:
                 outputs[max(0, -1 - codes[stream]) :, stream] = 0
         arrays = [np.ascontiguousarray(tensor_of(outputs, spec)) for spec in signature.outputs]
         if self._clocks is not None:
-            self._news = self._clocks.advance(_done(self._active, codes, count), count)
+            self._news = self._clocks.advance(steps_done(self._active, codes, count), count)
             for spec, array in zip(signature.outputs, arrays, strict=True):
                 array[~self._news[spec.name]] = 0
             for place, block in zip(self._inputs, blocks, strict=True):
@@ -348,10 +348,28 @@ class StreamSet:
             self._begin(place)
             raise refusal_of_streams(codes, blocks, self._signature, None, is_block=True)
 
-    def reset(self, stream: int | None = None) -> None:
-        """Begin a new stream at one place, or at all of them."""
+    def reset(self, stream: int | None = None, layers: Iterable[str] | None = None) -> None:
+        """Begin a new stream at one place, or at all of them.
+
+        Args:
+            stream: which; None: all.
+            layers: only the states of these layers, see `Session.reset`.
+
+        Raises:
+            StreamError: there is no such stream or layer; all is as before.
+        """
         with self._turn:
-            self._begin(stream)
+            if layers is None:
+                self._begin(stream)
+                return
+            specs = states_of(self._signature, layers)
+            runner = self._expect_open()
+            places = range(len(self)) if stream is None else (self._expect_place(stream),)
+            for place in places:
+                state = np.array(runner.read_state(place))
+                for spec in specs:
+                    state_view(state, spec)[...] = state_view(self._state_init, spec)
+                runner.write_state(place, state)
 
     def _begin(self, stream: int | None) -> None:
         runner = self._expect_open()
@@ -461,14 +479,6 @@ class StreamSet:
 
     def _refuse_closed(self) -> NoReturn:
         raise StreamError(f"the streams of {self._signature.name!r} are closed")
-
-
-def _done(chosen: NDArray[np.bool_], codes: Codes | None, count: int) -> NDArray[np.int64]:
-    """Steps that each stream went on, by what a runner returned."""
-    done = np.where(chosen, count, 0)
-    if codes is not None:
-        done = np.where(chosen & (codes != 0), np.maximum(-1 - codes, 0), done)
-    return done.astype(np.int64)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ recording. Whoever needs to know asks the object (`mode_of`), and nobody compare
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
@@ -29,7 +29,7 @@ from edgelstm.memory import allocate_block
 from edgelstm.samples import Frame, Result, by_name, convert_sample, refusal_error
 from edgelstm.signature import Signature, TensorSpec
 from edgelstm.snapshot import Snapshot, state_to_restore, state_view
-from edgelstm.state_access import convert_state, read_state
+from edgelstm.state_access import convert_state, read_state, states_of
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
@@ -245,12 +245,26 @@ class Session(ABC):
         """Columns about the outputs of the last `run`; their names are `SessionMode.columns`."""
         return {}
 
-    def reset(self) -> None:
-        """Begin a new stream: every state gets its initial value."""
+    def reset(self, layers: Iterable[str] | None = None) -> None:
+        """Begin a new stream: every state gets its initial value.
+
+        Args:
+            layers: only those of these layers, see `states_of`; the stream goes on with its frame
+                numbers, and all else that it carries. None: everything.
+
+        Raises:
+            StreamError: there is no such layer, or it has no state; all is as before.
+        """
         with self._turn:
             self._expect_open()
-            self._settle(False)
-            self._blocks.state[...] = self._state_init
+            if layers is None:
+                self._settle(False)
+                self._blocks.state[...] = self._state_init
+                return
+            specs = states_of(self._signature, layers)
+            self._settle()
+            for spec in specs:
+                state_view(self._blocks.state, spec)[...] = state_view(self._state_init, spec)
 
     def snapshot(self) -> Snapshot:
         """The state as a value; `bytes()` of it can be stored."""

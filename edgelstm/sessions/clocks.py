@@ -101,6 +101,16 @@ class StreamClocks:
         return int(state_view(state, self._states[END]).reshape(-1)[0])
 
 
+def steps_done(
+    chosen: NDArray[np.bool_], codes: NDArray[np.int32] | None, count: int
+) -> NDArray[np.int64]:
+    """Steps that each stream went on, by what a runner returned."""
+    done = np.where(chosen, count, 0)
+    if codes is not None:
+        done = np.where(chosen & (codes != 0), np.maximum(-1 - codes, 0), done)
+    return done.astype(np.int64)
+
+
 def _are_due(spec: Timed, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """`is_due` of many steps, before the end of a recording."""
     if spec.time_axis is None:

@@ -7,7 +7,7 @@ stepped side by side; elsewhere the frames are kept, and a whole window is compu
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NoReturn
@@ -341,9 +341,19 @@ class WindowSession(Session):
         """A run."""
         return self.run(blocks)
 
-    def reset(self) -> None:
-        """Begin a new stream: its first window begins with the next frame."""
+    def reset(self, layers: Iterable[str] | None = None) -> None:
+        """Begin a new stream: its first window begins with the next frame.
+
+        Raises:
+            StreamError: layers are named; each window begins from fresh state anyway.
+        """
         with self._turn:
+            if layers is not None:
+                raise StreamError(
+                    f"reset(layers=...): {self._signature.name!r} runs on windows, each of which "
+                    "has states of its own; reset() begins a new stream, and --mode stream has "
+                    "one state a layer"
+                )
             self._expect_way().reset()
             if self._smoothing is not None:
                 self._smoothing.reset()
