@@ -54,6 +54,19 @@ def walk_of(places: Array, extent: int) -> Walk | None:
     return None
 
 
+def is_spread(places: Array, extent: int) -> bool:
+    """Whether indices go through an axis from one end to the other, slower than one by one.
+
+    Shapes:
+        places (n,)
+    """
+    if places.ndim != 1 or len(places) <= extent or extent < 2:
+        return False
+    steps = np.diff(places)
+    ends = (int(places[0]), int(places[-1]))
+    return bool(((steps == 0) | (steps == 1)).all()) and ends == (0, extent - 1)
+
+
 def _beyond(wanted: Array, found: Array, extent: int) -> Beyond | None:
     """How elements that are not there are made of those that are."""
     mirrored = np.abs(wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgelstm_compiler.ir.ops import Gather, Reshape, Slice, Taken
 from edgelstm_compiler.ir.time import picked_of
 from edgelstm_compiler.ir.types import Node, Value
-from edgelstm_compiler.ir.walks import walk_of
+from edgelstm_compiler.ir.walks import is_spread, walk_of
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame
 from edgelstm_compiler.streaming.refusal import CannotStepError
@@ -101,6 +101,11 @@ def _gather_frames(node: Node, frames: Value, builder: StepBuilder) -> None:
         builder.set_time(output, walked.time(builder))
         builder.walked[output] = walked
         return
+    if indices is not None and is_spread(indices, extent):
+        raise CannotStepError(
+            f"it gives {indices.size / extent:g} frames for one (Resize along time), and a step "
+            "gives one"
+        )
     if indices is None or indices.size != 1:
         raise CannotStepError(
             "it takes frames by index: in a stream only the newest frames can be taken, or all"
