@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,6 +91,8 @@ class Feeder:
     waiting: WaitingSamples | None = field(init=False)
     """Samples whose predictions are still to come; None where each has its own at once."""
     _collector: _Collector = field(default_factory=_Collector)
+    _told: Counter[str] = field(default_factory=Counter)
+    """Bad samples that the counters know of."""
 
     def __post_init__(self) -> None:
         self.replay = Replay(
@@ -106,7 +109,7 @@ class Feeder:
         batch = Batch(block.frames, lambda i: f"sample {numbers[i]}", {_ROW: rows_of}, faults)
         collector, replay = self._collector, self.replay
         collector.clear()
-        bad_before, fed_before = replay.bad_by_reason.copy(), replay.frames_fed
+        fed_before = replay.frames_fed
         seen_before, run_before = replay.frames_in, replay.frames_run
         error = None
         try:
@@ -115,8 +118,10 @@ class Feeder:
             error = exc
         fed = replay.frames_fed - fed_before
         held = replay.frames_run - run_before - fed
-        for reason, count in (replay.bad_by_reason - bad_before).items():
-            self.counters.drop(reason, count)
+        if replay.bad_frames != self._told.total():
+            for reason, count in (replay.bad_by_reason - self._told).items():
+                self.counters.drop(reason, count)
+            self._told = replay.bad_by_reason.copy()
         self.counters.fed += fed + held
         self.counters.filled += held
         self.counters.drop(BEHIND, len(block) - (replay.frames_in - seen_before))

@@ -41,6 +41,8 @@ from edgelstm.io.ordering import Ordering
 from edgelstm.io.predictions import UNTRUSTED, Event, ModelIdentity, Predictions
 from edgelstm.io.stage import Chain, Stage
 
+_UNTRUSTED = np.uint8(UNTRUSTED)
+
 RESERVED = 1_000_000
 """Numbers that a run which was killed may have used behind its last checkpoint."""
 
@@ -374,9 +376,12 @@ class Lane:
     def _stretches(self, blocks: Sequence[Block]) -> Iterator[Block]:
         """The blocks cut where the model begins anew, and behind what an earlier run has said."""
         for block in [part for each in blocks for part in cut_at_resets(each)]:
+            if self._suppressed < 0:
+                yield block
+                continue
             newest = np.maximum.accumulate(block.sequence)
             cut = int(np.searchsorted(newest, self._suppressed, "right"))
-            if self._suppressed >= 0 and 0 < cut < len(block):
+            if 0 < cut < len(block):
                 yield block.part(slice(0, cut))
                 yield block.part(slice(cut, len(block)))
             else:
@@ -384,7 +389,9 @@ class Lane:
 
     def _is_suppressed(self, block: Block) -> bool:
         """Whether an earlier run has said what there is to say; false from there on."""
-        if self._suppressed >= 0 and block.sequence.max() > self._suppressed:
+        if self._suppressed < 0:
+            return False
+        if block.sequence.max() > self._suppressed:
             self._suppressed = -1
         return self._suppressed >= 0
 
@@ -413,8 +420,8 @@ class Lane:
             return None
         block = samples.block
         sequence = block.sequence
-        times = self._time(block.stamps, block.arrival, np.maximum.accumulate(sequence))
-        valid = (fed.flags & np.uint8(UNTRUSTED)) == 0
+        times = self._time(block.stamps, block.arrival, sequence)
+        valid = (fed.flags & _UNTRUSTED) == 0
         said = fed.outputs
         if self._decoder is not None:
             self.events += self._decoder.feed(said, times, sequence, valid)
@@ -452,7 +459,8 @@ class Lane:
         if not self.is_replay:
             return arrival + (time.time() - time.monotonic())
         rate = self.options.rate_hz
-        own = np.where(np.isfinite(stamps), stamps, sequence / rate if rate else np.nan)
+        numbers = np.maximum.accumulate(sequence)
+        own = np.where(np.isfinite(stamps), stamps, numbers / rate if rate else np.nan)
         if own[0] > _EPOCH:
             return own
         if self._anchor is None:

@@ -22,6 +22,8 @@ from edgelstm.io.rate import RateCheck
 from edgelstm.io.stage import Stage
 from edgelstm.io.time_settings import TimeSettings
 
+_RESET = np.uint8(SampleFlag.RESET)
+
 USED = "resampled"
 """Reason under which samples end that ticks were made of."""
 
@@ -176,6 +178,8 @@ class BeginBehind:
 
 def cut_at_resets(block: Block) -> list[Block]:
     """The block cut in front of every sample at which the model begins anew."""
-    cuts = np.flatnonzero(block.flags & np.uint8(SampleFlag.RESET))
+    cuts = np.flatnonzero(block.flags & _RESET)
+    if not len(cuts):
+        return [block]
     edges = sorted({0, *cuts.tolist(), len(block)})
     return [block.part(slice(a, b)) for a, b in pairwise(edges)]

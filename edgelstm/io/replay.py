@@ -195,9 +195,10 @@ class Replay:
         self._bad_so_far = np.cumsum(bad)
         if bad.any():
             self._feed_with_bad(batch, bad)
+            self._remember(batch, int(np.max(np.flatnonzero(~bad), initial=-1)))
         else:
             self._feed(batch, np.arange(len(batch)))
-        self._remember(batch, bad)
+            self._remember(batch, len(batch) - 1)
         self._told -= int(self._bad_so_far[-1]) if len(batch) else 0
         self.frames_done += len(batch)
 
@@ -348,17 +349,17 @@ class Replay:
         self.frames_done += index
         self._count(batch, index, reason)
 
-    def _remember(self, batch: Batch, bad: NDArray[np.bool_]) -> None:
-        good = np.flatnonzero(~bad)
-        if len(good):
-            last = int(good[-1])
+    def _remember(self, batch: Batch, last: int) -> None:
+        """Keep the last good frame of a batch; -1 where there is none."""
+        if last >= 0:
             self.last_good = {name: frames[last].copy() for name, frames in batch.frames.items()}
 
 
 def find_bad_frames(batch: Batch, signature: Signature) -> NDArray[np.bool_]:
     """Which frames hold something that an input does not take, or are faults."""
     bad = np.zeros(len(batch), np.bool_)
-    bad[list(batch.faults)] = True
+    if batch.faults:
+        bad[list(batch.faults)] = True
     for spec in signature.inputs:
         if is_restricted(spec):
             bad |= refused(batch.frames[spec.name], spec).reshape(len(batch), -1).any(axis=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from edgelstm.io.predictions import Event, Predictions
 from edgelstm.io.sinks.fhir_observations import Observations
 from edgelstm.io.sinks.fhir_server import FhirServer
 from edgelstm.io.sinks.pending_bytes import PendingBytes, open_lines
+from edgelstm.io.sinks.records import to_json
 
 
 def open_sink(address: Address, context: SinkContext) -> LiveSink:
@@ -90,4 +90,4 @@ class FhirFile:
     def _put(self, observations: Iterable[Mapping[str, Any]]) -> None:
         assert self._pending is not None
         for observation in observations:
-            self._pending.add((json.dumps(observation, ensure_ascii=False) + "\n").encode())
+            self._pending.add((to_json(observation) + "\n").encode())

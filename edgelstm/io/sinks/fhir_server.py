@@ -19,6 +19,7 @@ from edgelstm.io.address import Address, Options
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
 from edgelstm.io.sinks.fhir_observations import Observations
+from edgelstm.io.sinks.records import to_json
 from edgelstm.io.sources.reading import Backoff
 
 _ANSWER_S = 10.0
@@ -165,7 +166,7 @@ class FhirServer:
         Raises:
             OSError: there is no answer.
         """
-        data = None if content is None else json.dumps(content, ensure_ascii=False).encode()
+        data = None if content is None else to_json(content).encode()
         request = urllib.request.Request(self._base + path, data, method=method)
         request.add_header("Accept", _JSON)
         if data is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from edgelstm.io.address import Address, Options
 from edgelstm.io.live import SinkContext
 from edgelstm.io.mqtt_client import MqttBroker
 from edgelstm.io.predictions import Event, Predictions
-from edgelstm.io.sinks.records import event_record, records
+from edgelstm.io.sinks.records import event_record, records, to_json
 from edgelstm.io.sinks.summaries import Summaries
 from edgelstm.io.sources.reading import Backoff
 
@@ -113,9 +112,7 @@ class MqttSink:
         if len(self._queue) >= _MOST_WAITING:
             self._queue.popleft()
             self._lost[_TOO_MANY] += 1
-        self._queue.append(
-            _Message(f"{self._topic}/{kind}", json.dumps(content, ensure_ascii=False))
-        )
+        self._queue.append(_Message(f"{self._topic}/{kind}", to_json(content)))
         self._news.set()
 
     async def _publish(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,19 @@ _SHORT = 12
 """Digits of a model's identity that tell models apart in practice."""
 
 
+to_json = json.JSONEncoder(ensure_ascii=False).encode
+"""A record as text."""
+
+
 def plain_values(values: Array) -> list[Any]:
     """Rows as JSON has them: the shortest digits that read back exactly, null for NaN."""
     flat = values.reshape(-1)
-    if flat.dtype.kind == "f":
+    if flat.dtype == np.float64:
+        items: list[Any] = [value if isfinite(value) else None for value in flat.tolist()]
+    elif flat.dtype.kind == "f":
         texts = flat.astype(str).tolist()
         finite = np.isfinite(flat).tolist()
-        items: list[Any] = [
-            float(text) if good else None for text, good in zip(texts, finite, strict=True)
-        ]
+        items = [float(text) if good else None for text, good in zip(texts, finite, strict=True)]
     else:
         items = flat.tolist()
     for extent in reversed(values.shape[1:]):
@@ -39,7 +45,7 @@ def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
     flags = predictions.flags.tolist()
     sequence, valid = predictions.sequence.tolist(), predictions.valid.tolist()
     quality = plain_values(predictions.quality)
-    times = np.round(predictions.time, 6).tolist()
+    times = [round(value, 6) for value in predictions.time.tolist()]
     short = model.model_id[:_SHORT]
     for i, sample in enumerate(sequence):
         record: dict[str, Any] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from edgelstm.io.columns import names_of, number_texts
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import NO_PREDICTION, Event, Predictions, flag_names
 from edgelstm.io.sinks.pending_bytes import PendingBytes, open_lines
-from edgelstm.io.sinks.records import event_record, records
+from edgelstm.io.sinks.records import event_record, records, to_json
 
 _FORMATS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
 
@@ -107,9 +106,9 @@ class TextFile:
         if self._is_csv:
             data = _csv_rows(predictions)
         else:
-            data = "".join(
-                json.dumps(record, ensure_ascii=False) + "\n" for record in records(predictions)
-            ).encode("utf-8", "backslashreplace")
+            data = "".join(to_json(record) + "\n" for record in records(predictions)).encode(
+                "utf-8", "backslashreplace"
+            )
         self._written[predictions.stream] = int(predictions.sequence[-1])
         self._add(data)
         return self._delivered.get(predictions.stream, -1)
@@ -122,7 +121,7 @@ class TextFile:
                 row += ["false", "0.0", NO_PREDICTION]
                 self._add(_csv_line([*row, *[""] * (len(self._header) - len(row))]))
         elif self._has_events:
-            self._add((json.dumps(event_record(event), ensure_ascii=False) + "\n").encode())
+            self._add((to_json(event_record(event)) + "\n").encode())
 
     def poll(self) -> None:
         """Write what had no room before."""

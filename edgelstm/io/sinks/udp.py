@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from edgelstm.errors import OutputError
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
-from edgelstm.io.sinks.records import event_record, records
+from edgelstm.io.sinks.records import event_record, records, to_json
 
 
 def open_sink(address: Address, context: SinkContext) -> UdpSink:
@@ -89,6 +88,6 @@ class UdpSink:
     def _send(self, record: Mapping[str, Any]) -> None:
         assert self._socket is not None
         try:
-            self._socket.sendto(json.dumps(record, ensure_ascii=False).encode(), self._place)
+            self._socket.sendto(to_json(record).encode(), self._place)
         except OSError as exc:
             self._lost[exc.strerror or str(exc)] += 1

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ CLEAN_START_S = 0.005
 """A port that is silent for so long when it is opened was opened between two lines."""
 
 _CHUNK = 65536
+_AHEAD = 64
+"""Chunks that are read ahead of whoever takes them."""
 
 
 def open_source(address: Address, context: SourceContext) -> SerialSource:
@@ -88,20 +91,21 @@ class SerialSource(Sensor):
             times, is_said = times + 1, True
             backoff.reset()
             reason = ""
+            incoming = _Incoming(port.fileno(), loop)
             try:
                 yield connected(self.name, self._address, times)
-                await self._begin(port, loop)
+                await self._begin(incoming)
                 async with self._reader.echo.asking(partial(_write, port.fileno())):
                     while True:
-                        await _readable(port.fileno(), loop)
-                        data = os.read(port.fileno(), _CHUNK)
+                        data, now = await incoming.get()
                         if not data:
                             reason = "the port is gone"
                             break
-                        yield self._reader.feed(data, time.monotonic())
+                        yield self._reader.feed(data, now)
             except OSError as exc:
                 reason = _reason(exc)
             finally:
+                incoming.close()
                 _close(port)
             yield self._reader.end()
             yield disconnected(self.name, self._address, reason)
@@ -121,31 +125,69 @@ class SerialSource(Sensor):
         os.set_blocking(port.fileno(), False)
         return port
 
-    async def _begin(self, port: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def _begin(self, incoming: _Incoming) -> None:
         """See whether the port was opened within a line."""
-        is_cut = False
-        if not self._is_trusted:
-            try:
-                await asyncio.wait_for(_readable(port.fileno(), loop), CLEAN_START_S)
-                is_cut = True
-            except TimeoutError:
-                pass
+        is_cut = not self._is_trusted and await incoming.is_there(CLEAN_START_S)
         self._reader.wire.begin(is_cut)
 
 
-async def _readable(descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
-    """Wait until there is something to read."""
-    ready = loop.create_future()
+class _Incoming:
+    """What arrives at a descriptor, read as it comes.
 
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
+    Args:
+        descriptor: that does not block.
+        loop: that waits for it.
+    """
 
-    loop.add_reader(descriptor, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
+    def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._descriptor = descriptor
+        self._loop = loop
+        self._chunks: deque[tuple[bytes, float]] = deque()
+        self._error: OSError | None = None
+        self._news = asyncio.Event()
+        loop.add_reader(descriptor, self._read)
+        self._is_reading = True
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._descriptor, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._error, data = exc, b""
+        self._chunks.append((data, time.monotonic()))
+        self._news.set()
+        if not data or len(self._chunks) >= _AHEAD:
+            self.close()
+
+    async def get(self) -> tuple[bytes, float]:
+        """The next bytes and when they came; no bytes at the end.
+
+        Raises:
+            OSError: the descriptor cannot be read any more.
+        """
+        while not self._chunks:
+            self._news.clear()
+            await self._news.wait()
+        data, now = self._chunks.popleft()
+        if self._error is not None and not self._chunks:
+            raise self._error
+        if data and not self._is_reading and not self._chunks:
+            self._loop.add_reader(self._descriptor, self._read)
+            self._is_reading = True
+        return data, now
+
+    async def is_there(self, within_s: float) -> bool:
+        """Whether something has come, or comes within a time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), within_s)
+        return bool(self._chunks)
+
+    def close(self) -> None:
+        """Read no more for now."""
+        if self._is_reading:
+            self._loop.remove_reader(self._descriptor)
+            self._is_reading = False
 
 
 async def _write(descriptor: int, data: bytes) -> None:
