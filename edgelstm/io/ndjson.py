@@ -23,7 +23,7 @@ from edgelstm.io.columns import (
 from edgelstm.io.limits import BLOCK_ROWS
 from edgelstm.io.numbers import json_float
 from edgelstm.io.sources.csv_cells import MISSING, OUT_OF_RANGE
-from edgelstm.io.sources.text_lines import LineReader, Lines
+from edgelstm.io.sources.text_lines import ByteProgress, LineReader, Lines
 from edgelstm.signature import Signature, TensorSpec
 
 NOT_JSON = "not JSON"
@@ -33,7 +33,7 @@ SHAPE = "wrong shape"
 _NAN = float("nan")
 
 
-class NdjsonSource:
+class NdjsonSource(ByteProgress):
     """Frames out of lines; arguments as for `CsvSource`.
 
     An object holds the inputs by name (`{"x": [1, 2]}`), or one number a column
@@ -87,16 +87,6 @@ class NdjsonSource:
     def time_name(self) -> str | None:
         """The key of the time stamps, where there is one; known after the first frame."""
         return self._time
-
-    @property
-    def total(self) -> int | None:
-        """Bytes to read, where known."""
-        return self._total
-
-    @property
-    def done(self) -> int:
-        """Bytes read so far."""
-        return self._reader.bytes_read if self._total is not None else 0
 
     @property
     def remarks(self) -> Sequence[str]:

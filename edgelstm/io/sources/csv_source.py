@@ -29,7 +29,7 @@ from edgelstm.io.sources.csv_rows import (
     split_row,
     split_rows,
 )
-from edgelstm.io.sources.text_lines import BAD_BYTE, LineReader, Lines
+from edgelstm.io.sources.text_lines import BAD_BYTE, ByteProgress, LineReader, Lines
 from edgelstm.signature import Signature
 
 CUT = "cut line"
@@ -60,7 +60,7 @@ class _Rows:
     faults: Mapping[int, Fault] = field(default_factory=dict)
 
 
-class CsvSource:
+class CsvSource(ByteProgress):
     """Frames out of rows.
 
     Args:
@@ -162,16 +162,6 @@ class CsvSource:
         unit = self._layout.units[self._time]
         name = self._layout.names[self._time]
         return f"{name} ({unit})" if unit and unit not in name else name
-
-    @property
-    def total(self) -> int | None:
-        """Bytes to read, where known."""
-        return self._total
-
-    @property
-    def done(self) -> int:
-        """Bytes read so far."""
-        return self._reader.bytes_read if self._total is not None else 0
 
     @property
     def remarks(self) -> Sequence[str]:

@@ -43,6 +43,23 @@ class Lines:
     faults: dict[int, Fault] = field(default_factory=dict)
 
 
+class ByteProgress:
+    """How far a source has come that a `LineReader` reads."""
+
+    _reader: LineReader
+    _total: int | None
+
+    @property
+    def total(self) -> int | None:
+        """Bytes to read, where known."""
+        return self._total
+
+    @property
+    def done(self) -> int:
+        """Bytes read so far."""
+        return self._reader.bytes_read if self._total is not None else 0
+
+
 class LineReader:
     """Reads lines of a recording in blocks, of a live stream one by one.
 
