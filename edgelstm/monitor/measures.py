@@ -128,6 +128,7 @@ def measures_of(events: Iterable[tuple[str, float, Mapping[str, Any]]]) -> list[
     """
     phases: list[TimedPhase] = []
     repetitions: list[float] = []
+    scores: list[float] = []
     for kind, _, data in events:
         if kind == PHASE_ENDS:
             phases.append(
@@ -135,6 +136,8 @@ def measures_of(events: Iterable[tuple[str, float, Mapping[str, Any]]]) -> list[
             )
         elif kind == REPETITION:
             repetitions.append(float(data["duration_s"]))
+            if "score" in data:
+                scores.append(float(data["score"]))
     phases.sort(key=lambda phase: phase.start)
     measures = timed_up_and_go(phases)
     if not measures:
@@ -145,4 +148,6 @@ def measures_of(events: Iterable[tuple[str, float, Mapping[str, Any]]]) -> list[
     if repetitions:
         measures.append(Measure("repetitions", float(len(repetitions)), "1"))
         measures.append(Measure("repetition_time", sum(repetitions) / len(repetitions), "s"))
+    if scores:
+        measures.append(Measure("quality", sum(scores) / len(scores), "1"))
     return measures

@@ -207,7 +207,7 @@ def _trial_row(
         if name not in trial.measures:
             return "<td class=n>-</td>"
         found = trial.measures[name]
-        return f"<td class=n>{found.value:{'g' if found.unit == '1' else '.2f'}}</td>"
+        return f"<td class=n>{found.value:{'.3g' if found.unit == '1' else '.2f'}}</td>"
 
     others = ", ".join(
         f"{kind_of(name).title.lower()} {found.value:.2f} {'' if found.unit == '1' else found.unit}"

@@ -15,7 +15,8 @@ from edgelstm.io.decoding.alarms import Alarm
 from edgelstm.io.decoding.events import Decoded, Phase, PhaseLog, Repetitions, Spans
 from edgelstm.io.decoding.hysteresis import UNKNOWN, Debounce, Hysteresis
 from edgelstm.io.decoding.phase_path import PhasePath, free_positions, ordered_positions
-from edgelstm.io.decoding.recipe import Phases, Recipe
+from edgelstm.io.decoding.recipe import Phases, Recipe, RepetitionRule
+from edgelstm.io.decoding.score_course import ScoreCourse
 from edgelstm.io.decoding.smoothing import Smoother
 from edgelstm.io.decoding.state import Stateful, restore_state, state_of
 
@@ -102,7 +103,10 @@ class Decoder:
             lag = round(phases.lag_s * rate_hz)
             self._path = PhasePath(positions, lag, phases.switch_cost, phases.floor)
         self._log = PhaseLog(phases.offset_s)
-        self._repetitions = [Repetitions(rule.name, rule.cycle) for rule in recipe.repetitions]
+        self._courses: list[ScoreCourse] = []
+        self._repetitions = [
+            Repetitions(rule.name, rule.cycle, self._course(rule)) for rule in recipe.repetitions
+        ]
         self._spans = [
             Spans(rule.name, rule.first, rule.last, rule.longest_s) for rule in recipe.spans
         ]
@@ -152,7 +156,8 @@ class Decoder:
     def _parts(self) -> list[Stateful]:
         one = (self._smoother, self._hysteresis, self._debounce, self._path, self._log)
         parts: list[Stateful] = [part for part in one if part is not None]
-        return [*parts, *self._repetitions, *self._spans, *self._alarms.values()]
+        parts += [*self._repetitions, *self._spans, *self._alarms.values()]
+        return [*parts, *self._courses]
 
     def feed(
         self,
@@ -165,6 +170,8 @@ class Decoder:
         rows = np.where(np.asarray(valid)[:, None], outputs, np.nan).astype(np.float64)
         if len(times):
             self._last = (float(times[-1]), int(numbers[-1]))
+        for course in self._courses:
+            course.feed(times, rows)
         self._alarm_times = np.concatenate([self._alarm_times, times])
         self._alarm_numbers = np.concatenate([self._alarm_numbers, numbers])
         if len(self.labels):
@@ -201,6 +208,20 @@ class Decoder:
             KeyError: there is no alarm of that name.
         """
         return tuple(self._alarms[name].acknowledge(time, self._last[1], by))
+
+    def _course(self, rule: RepetitionRule) -> ScoreCourse | None:
+        if rule.score is None:
+            return None
+        if rule.score not in self._columns:
+            raise RecordingError(
+                f"decoding: repetitions {rule.name!r} are scored by {rule.score!r}; the model's "
+                f"outputs are {', '.join(self._columns)}"
+            )
+        offsets = self._recipe.phases.offset_s.values() if self._recipe.phases else ()
+        margin = max((-offset for offset in offsets), default=0.0)
+        column = self._columns.index(rule.score)
+        self._courses.append(ScoreCourse(column, rule.cycle[-1], max(margin, 0.0)))
+        return self._courses[-1]
 
     def _choose_classes(
         self, outputs: Mapping[str, Sequence[str]], class_outputs: Sequence[str]
@@ -269,6 +290,9 @@ class Decoder:
             name = "" if label == UNKNOWN else self.labels[label]
             found, phase = self._log.see(name, float(times[k]), int(numbers[k]))
             more += [*found, *self._of_phase(phase, int(numbers[k]))]
+        for course in self._courses if n else ():
+            is_on = self._log.label == course.label
+            course.forget(self._log.start if is_on else float(times[-1]))
         return DecodedRows(times, numbers, labels, (*events, *more))
 
     def _of_phase(self, phase: Phase | None, sample: int) -> list[Decoded]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgelstm.io.decoding.score_course import ScoreCourse
+
 PHASE_BEGINS = "phase begins"
 PHASE_ENDS = "phase ends"
 REPETITION = "repetition"
@@ -80,6 +82,11 @@ class PhaseLog:
         """The present phase, "" where there is none."""
         return self._label
 
+    @property
+    def start(self) -> float:
+        """When the present phase began; NaN where there was none."""
+        return self._start
+
     def see(self, label: str, time: float, sample: int) -> tuple[list[Decoded], Phase | None]:
         """One sample in its order; events, and the phase that ended."""
         previous, self._last = self._last, (time, sample)
@@ -117,13 +124,15 @@ class Repetitions:
     Args:
         name: of the exercise.
         cycle: labels of one repetition.
+        course: of the column that scores it; None for none.
     """
 
     STATE = ("count", "_done")
 
-    def __init__(self, name: str, cycle: Sequence[str]) -> None:
+    def __init__(self, name: str, cycle: Sequence[str], course: ScoreCourse | None = None) -> None:
         self.name = name
         self.count = 0
+        self._course = course
         self._cycle = tuple(cycle)
         self._done: list[Phase] = []
 
@@ -141,6 +150,11 @@ class Repetitions:
         self.count += 1
         data = {"count": self.count, "start": start, "duration_s": phase.end - start}
         text = f"{self.name}: repetition {self.count}, {phase.end - start:.2f} s"
+        if self._course is not None:
+            score = self._course.mean(phase.start, phase.end)
+            if math.isfinite(score):
+                data["score"] = score
+                text += f", score {score:.3f}"
         return [Decoded(REPETITION, self.name, phase.end, sample, data, text)]
 
 

@@ -22,6 +22,7 @@ leave = 0.4
 [[repetitions]]
 name = "squat"
 cycle = ["down", "up"]
+score = "quality"                  # a column; its mean while the last label of the cycle lasts
 
 [[spans]]
 name = "timed up and go"
@@ -107,6 +108,7 @@ class RepetitionRule:
 
     name: str
     cycle: tuple[str, ...]
+    score: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +298,11 @@ def _name(table: TomlTable, key: str = "name") -> str:
 
 
 def _repetition(table: TomlTable) -> RepetitionRule:
-    table.expect_keys("name", "cycle")
+    table.expect_keys("name", "cycle", "score")
     cycle = table.texts("cycle")
     if not cycle:
         raise table.fault('has no cycle, as cycle = ["down", "up"]')
-    return RepetitionRule(_name(table), cycle)
+    return RepetitionRule(_name(table), cycle, table.text("score"))
 
 
 def _span(table: TomlTable) -> SpanRule:

@@ -84,6 +84,7 @@ class StreamView:
     is_decoded: bool = False
     repetitions: dict[str, int] = field(default_factory=dict)
     spans: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
     lights: list[Light] = field(default_factory=list)
     trial: dict[str, Any] | None = None
     _kept: deque[Rows] = field(default_factory=deque)
@@ -149,6 +150,8 @@ class StreamView:
             self.phase = ("", event.time)
         elif event.kind == REPETITION:
             self.repetitions[name] = int(event.data.get("count", 0))
+            if "score" in event.data:
+                self.scores[name] = float(event.data["score"])
         elif event.kind == SPAN:
             self.spans[name] = float(event.data.get("duration_s", math.nan))
 
@@ -181,6 +184,7 @@ class StreamView:
             "since": self.phase[1],
             "label": self.label,
             "repetitions": self.repetitions,
+            "scores": {name: finite(value) for name, value in self.scores.items()},
             "spans": {name: finite(value) for name, value in self.spans.items()},
             "quality": finite(self._quality),
             "lights": [[x.level, x.reason, finite(x.value)] for x in self.lights],

@@ -26,6 +26,7 @@ export function showState(stream, state) {
   setText(byId("phase"), (state.phase || state.label || TEXT.noPhase).replaceAll("_", " "));
   facts(byId("counts"), [
     ...Object.entries(state.repetitions).map(([name, count]) => [name, String(count)]),
+    ...Object.entries(state.scores).map(([name, value]) => [TEXT.qualityOf(name), value.toFixed(2)]),
     ...Object.entries(state.spans).map(([name, value]) => [name, value === null ? "-" : `${value.toFixed(2)} s`]),
   ]);
   const quality = state.quality ?? 0;
@@ -79,7 +80,7 @@ function showTrial(trial) {
   }
   setText(byId("trialState"), text);
   facts(byId("measures"), (trial?.measures ?? []).map(([name, value, unit]) =>
-    [measureText(name), unit === "1" ? String(value) : `${value.toFixed(2)} ${unit}`]));
+    [measureText(name), unit === "1" ? String(Number(value.toFixed(2))) : `${value.toFixed(2)} ${unit}`]));
 }
 
 export function showAlarms(alarms, mayWrite, nameOf, acknowledge) {

@@ -12,7 +12,7 @@ export const TEXT = {
   connected: "live", connecting: "connecting", lost: "connection lost, trying again",
   noTrial: "No trial yet.", running: "Trial goes on", done: "Trial ended", discarded: "Trial discarded",
   saved: "Saved", viewOnly: "You may look, not write.", badToken: "No such token.", seconds: "s",
-  isOver: "over", newest: "Newest moment", moment: "Moment", output: "Output", course: "What the model said",
+  isOver: "over", qualityOf: (name) => `quality of the last ${name}`, newest: "Newest moment", moment: "Moment", output: "Output", course: "What the model said",
   added: "What each channel added", inside: "Inside the model", asking: "asking", more: "more", less: "less", all: "all of it",
   logInFirst: "Log in on the live page first.", before: (x) => `${x.toFixed(1)} s before the newest sample`,
   answer: (name, score) => `At this moment: ${name} ${score.toFixed(3)}.`,
@@ -36,7 +36,7 @@ export const REASONS = {
 };
 const MEASURES = {
   total: "Total", sit_to_stand: "Sit to stand", walk: "Walking", turn: "Turning", sit_down: "Sitting down",
-  turns: "Turns", repetitions: "Repetitions", repetition_time: "Repetition",
+  turns: "Turns", repetitions: "Repetitions", repetition_time: "Repetition", quality: "Quality",
 };
 export const KEYS = [
   ["s", "start or stop a trial"], ["r", "repeat the trial"], ["d", "discard the trial"], ["m", "set a marker"],

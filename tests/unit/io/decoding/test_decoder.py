@@ -130,6 +130,24 @@ def test_repetitions_are_counted() -> None:
     assert stage.counts == {"squat": 2}
 
 
+def test_a_repetition_is_scored_by_a_column_while_its_last_label_lasts() -> None:
+    """The mean over UP of what was said; rows that say nothing do not count."""
+    text = (
+        'output = "phase"\n[phases]\nminimum_s = 0.1\n'
+        '[[repetitions]]\nname = "squat"\ncycle = ["down", "up"]\nscore = "quality"'
+    )
+    rows = scores(("rest", 0.3), ("down", 0.5), ("up", 0.5), ("rest", 0.3))
+    quality = np.linspace(0.0, 1.0, len(rows))
+    valid = np.ones(len(rows), np.bool_)
+    begin, end = round(0.8 * RATE_HZ), round(1.3 * RATE_HZ)
+    valid[begin + 3] = False
+    stage = Decoder(recipe(text), {"phase": LABELS, "quality": ("quality",)}, RATE_HZ)
+    found = of_kind(REPETITION, decoded(stage, np.column_stack([rows, quality]), valid=valid))
+    told = quality[begin : end + 1][valid[begin : end + 1]]
+    assert found[0].data["score"] == pytest.approx(told.mean())
+    assert found[0].text.endswith(f"score {told.mean():.3f}")
+
+
 def test_a_span_measures_an_exercise_with_its_phases() -> None:
     """From the first to the last, however often the first came before."""
     text = '[phases]\nminimum_s = 0.1\n[[spans]]\nname = "squat"\nfirst = "down"\nlast = "up"'
@@ -198,7 +216,9 @@ def test_exponential_smoothing_follows_without_looking_ahead() -> None:
 def test_decoding_does_not_depend_on_blocks(seed: int, size: int, way: str) -> None:
     """Noisy scores with rows that say nothing: the same labels and events in any blocks."""
     rng = np.random.default_rng(seed)
-    text = WAYS[way] + '\n[[repetitions]]\nname = "r"\ncycle = ["down", "up"]' + ALARMS
+    text = (
+        WAYS[way] + '\n[[repetitions]]\nname = "r"\ncycle = ["down", "up"]\nscore = "up"' + ALARMS
+    )
     labels = [(LABELS[k], 0.1 + float(rng.random())) for k in rng.integers(0, 3, 4)]
     rows = np.abs(scores(*labels, sure=0.6) + rng.normal(0, 0.2, 3))
     rows /= rows.sum(axis=1, keepdims=True)
@@ -218,6 +238,11 @@ def test_decoding_does_not_depend_on_blocks(seed: int, size: int, way: str) -> N
         ("[phases]", {"a": ("x",), "b": ("y", "z")}, "give output ="),
         ("[phases]", {"a": ("x",)}, "at least two"),
         ('labels = ["a"]\n[phases]', {"phase": LABELS}, "1 labels for output 'phase'"),
+        (
+            '[[repetitions]]\nname = "n"\ncycle = ["up"]\nscore = "q"',
+            {"phase": LABELS},
+            "scored by 'q'",
+        ),
         ('[[alarms]]\nname = "n"\ncolumn = "q"\nabove = 1', {"phase": LABELS}, "looks at 'q'"),
     ],
 )

@@ -18,6 +18,7 @@ MORE = """
 [[repetitions]]
 name = "squat"
 cycle = ["down", "up"]
+score = "up"
 [[spans]]
 name = "whole"
 first = "down"
