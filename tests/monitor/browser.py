@@ -108,8 +108,10 @@ class Browser:
 
 
 @contextmanager
-def opened(served: Served, size: tuple[int, int] = DESK) -> Iterator[Browser]:
-    """The live page in a browser of its own."""
+def opened(
+    served: Served, size: tuple[int, int] = DESK, *, is_awaited: bool = True
+) -> Iterator[Browser]:
+    """The live page in a browser of its own; `is_awaited`: until it is live."""
     with playwright.sync_playwright() as tools:
         chromium = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
@@ -118,7 +120,8 @@ def opened(served: Served, size: tuple[int, int] = DESK) -> Iterator[Browser]:
             )
             browser = Browser(page, served)
             page.goto(served.url)
-            browser.until(lambda: browser.text("#link") == "live", "the line to the server")
+            if is_awaited:
+                browser.until(lambda: browser.text("#link") == "live", "the line to the server")
             yield browser
         finally:
             chromium.close()

@@ -27,6 +27,7 @@ class Served:
         tokens: role by token.
         speed: that many times faster than recorded.
         reference: file of the same model with target `reference`.
+        tls: files of a certificate and its key.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Served:
         tokens: dict[str, str] | None = None,
         speed: float = 1.0,
         reference: Path | None = None,
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         streams = tuple(
             StreamSettings((f"file:{path}?repeat=1000",), f"stream of {patient}", patient)
@@ -47,7 +49,15 @@ class Served:
         settings = LiveSettings(
             streams, (f"store:{store}",), is_realtime=True, speed=speed, time=time
         )
-        options = ServerOptions(port=0, store=store, tokens=tokens or {}, is_demo=True)
+        certificate, key = tls or (None, None)
+        options = ServerOptions(
+            port=0,
+            store=store,
+            tokens=tokens or {},
+            certificate=certificate,
+            key=key,
+            is_demo=True,
+        )
         self.url = ""
         self.monitor = MonitorRun(
             Artifact.load(artifact),

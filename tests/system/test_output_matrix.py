@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +17,15 @@ import pytest
 
 import edgelstm
 from edgelstm.cli import cli
+from edgelstm.io.sinks.store.schema import open_store
+from edgelstm.monitor.simulated import SimulatedPatient, write_patient
 from edgelstm_compiler.driver import compile_model
 from tests.models import lstm_model
+from tests.system.output_cases import CASES, FOLDERS, READ_ONLY, SINKS, STATE, Case, Desk
 from tests.unit.runtime.command_line import invoke
 
 REFUSED = (2, 5, 6, 7)
 OLD = b"the user's own\n"
-REFERENCE = ("--target", "reference", "--no-check")
-
-
-@dataclass
-class Desk:
-    """A folder with a model whose data lies beside it, its artifacts, and recordings.
-
-    Args:
-        folder: where all of it is.
-        inputs: the files a command may read, by what they are.
-        contents: what the files held at the start.
-    """
-
-    folder: Path
-    inputs: dict[str, Path] = field(default_factory=dict)
-    contents: dict[Path, bytes] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Path:
-        return self.inputs[name]
-
-    def lost(self) -> list[str]:
-        """Inputs that are not what they were."""
-        return [
-            name
-            for name, path in self.inputs.items()
-            if not path.is_file() or path.read_bytes() != self.contents[path]
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -80,182 +56,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     invoke(
         "calibrate", folder / "gait.onnx", "--input", folder / "walk.csv", "-o", folder / "c.json"
     )
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "trials").mkdir()
+    labels = np.repeat(["sit", "stand", "walk", "turn"], 10)
+    with open(folder / "trials" / "one.csv", "w") as file:
+        file.write("a,b,c,label\n")
+        for row, label in zip(rows.tolist(), labels, strict=True):
+            file.write(",".join(map(str, row)) + f",{label}\n")
+    (folder / "people.csv").write_text("recording,person,sex\none.csv,p1,f\n")
+    with closing(open_store(folder / "ward.db")) as connection:
+        write_patient(connection, SimulatedPatient("P1", (9.0, 8.0)), 1, 1.7e9)
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.fixture
 def desk(made: dict[str, bytes], tmp_path: Path) -> Desk:
     found = Desk(tmp_path)
     for name, data in made.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
         found.inputs[name] = tmp_path / name
         found.contents[tmp_path / name] = data
     return found
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command that writes.
-
-    Args:
-        option: the one that names the output.
-        words: the command line but for the output.
-        reads: files of the desk that it reads.
-        of: the output's option belongs to this command.
-    """
-
-    of: str
-    option: str
-    words: Callable[[Desk], Sequence[object]]
-    reads: tuple[str, ...]
-
-
-CASES: dict[str, Case] = {
-    "compile": Case(
-        "compile",
-        "--output",
-        lambda d: ["compile", d["gait.onnx"], *REFERENCE],
-        ("gait.onnx", "gait.data"),
-    ),
-    "compile from recordings": Case(
-        "compile",
-        "--output",
-        lambda d: [
-            *("compile", d["gait.onnx"], *REFERENCE),
-            *("--quantize", "int8", "--calibrate", d["walk.csv"], "--holdout", d["other.csv"]),
-        ],
-        ("gait.onnx", "gait.data", "walk.csv", "other.csv"),
-    ),
-    "compile from a calibration": Case(
-        "compile",
-        "--output",
-        lambda d: [
-            *("compile", d["gait.onnx"], *REFERENCE),
-            *("--quantize", "int8", "--calibration", d["c.json"]),
-        ],
-        ("gait.onnx", "c.json"),
-    ),
-    "compile with a description": Case(
-        "compile",
-        "--output",
-        lambda d: ["compile", d["gait.onnx"], *REFERENCE, "--description", d["said.toml"]],
-        ("gait.onnx", "said.toml"),
-    ),
-    "calibrate": Case(
-        "calibrate",
-        "--output",
-        lambda d: ["calibrate", d["gait.onnx"], "--input", d["walk.csv"]],
-        ("gait.onnx", "gait.data", "walk.csv"),
-    ),
-    "report": Case(
-        "report",
-        "--output",
-        lambda d: [
-            *("report", d["w8.edgelstm"], "--model", d["gait.onnx"], "--input", d["walk.csv"]),
-            *("--seconds", 0, "--drift-steps", 0),
-        ],
-        ("w8.edgelstm", "gait.onnx", "gait.data", "walk.csv"),
-    ),
-    "demo": Case("demo", "--keep", lambda d: ["demo", "--target", "reference"], ()),
-    "run": Case(
-        "run",
-        "--output",
-        lambda d: [
-            *("run", d["gait.edgelstm"], "--input", d["walk.csv"]),
-            *("--output-format", "csv"),
-        ],
-        ("gait.edgelstm", "walk.csv"),
-    ),
-    "run to arrays": Case(
-        "run",
-        "--output",
-        lambda d: [
-            *("run", d["gait.edgelstm"], "--input", d["walk.csv"]),
-            *("--output-format", "npz"),
-        ],
-        ("gait.edgelstm", "walk.csv"),
-    ),
-    "run a call": Case(
-        "run",
-        "--output",
-        lambda d: [
-            *("run", d["call.edgelstm"], "--input", d["windows.npz"]),
-            *("--output-format", "npz"),
-        ],
-        ("call.edgelstm", "windows.npz"),
-    ),
-}
-
-FOLDERS: dict[str, Case] = {
-    "export-c": Case(
-        "export-c",
-        "--output",
-        lambda d: ["export-c", d["m4.edgelstm"], "--model", d["gait.onnx"], "--steps", 2],
-        ("m4.edgelstm",),
-    ),
-    "compile --dump": Case(
-        "compile",
-        "--dump",
-        lambda d: ["compile", d["gait.onnx"], *REFERENCE, "-o", d.folder / "new.edgelstm"],
-        ("gait.onnx",),
-    ),
-}
-
-STATE = Case(
-    "run",
-    "--state-file",
-    lambda d: ["run", d["gait.edgelstm"], "--input", d["walk.csv"], "-o", d.folder / "out.csv"],
-    ("gait.edgelstm", "walk.csv"),
-)
-
-READ_ONLY = {
-    ("audit", "artifact"),
-    ("audit", "recordings"),
-    ("audit", "table"),
-    ("bench", "artifact"),
-    ("compile", "python"),
-    ("run", "decode"),
-    ("doctor", "artifacts"),
-    ("doctor", "folder"),
-    ("bench", "model"),
-    ("calibrate", "files"),
-    ("calibrate", "model"),
-    ("compile", "calibrate"),
-    ("compile", "calibration"),
-    ("compile", "check_files"),
-    ("compile", "description"),
-    ("compile", "holdout"),
-    ("compile", "model"),
-    ("debug", "artifact"),
-    ("debug", "files"),
-    ("debug", "model"),
-    ("export-c", "artifact"),
-    ("export-c", "model"),
-    ("export-c", "source"),
-    ("inspect", "file"),
-    ("monitor", "artifact"),
-    ("monitor", "config"),
-    ("monitor", "decode"),
-    ("monitor", "tls_cert"),
-    ("monitor", "tls_key"),
-    ("report-patient", "store"),
-    ("report", "artifact"),
-    ("report", "calibrate"),
-    ("report", "files"),
-    ("report", "model"),
-    ("run", "artifact"),
-    ("run", "config"),
-    ("sbom", "artifact"),
-    ("sign", "artifact"),
-    ("sign", "key"),
-    ("validate", "artifact"),
-    ("validate", "model"),
-    ("validate", "source"),
-    ("verify", "artifact"),
-    ("verify", "model"),
-    ("verify", "source"),
-}
-"""Parameters that are paths of files which are read."""
 
 
 def write(case: Case, desk: Desk, path: Path) -> Any:
@@ -304,7 +126,8 @@ def test_every_path_of_every_command_is_in_this_file() -> None:
         command = cli.get_command(context, name)
         assert command is not None
         for parameter in command.params:
-            if isinstance(parameter.type, click.Path) and (name, parameter.name) not in READ_ONLY:
+            is_path = isinstance(parameter.type, click.Path) or "--output" in parameter.opts
+            if is_path and (name, parameter.name) not in READ_ONLY | SINKS:
                 assert any((name, option) in known for option in parameter.opts), parameter
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from edgelstm_compiler.demo import CHANNELS, MODEL_PATH, PHASES, RATE_HZ, UNITS
 from edgelstm_compiler.demo.simulate import TrialParameters, simulate_trial, write_trial
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.target import DEFAULT_TARGET
 
 PATIENTS = {"DEMO-recovering": 0.95, "DEMO-setback": 1.35, "DEMO-failing-sensor": 1.1}
 """How slow each one is."""
@@ -43,15 +44,19 @@ FAILS_AFTER_S = 12.0
 """When the failing sensor's gyroscope sticks."""
 
 
+_HERE = {"cpu": "native"}
+"""It runs on this machine, and only once."""
+
+
 def prepare(
-    folder: Path, trials: int = 3, target: str = "host"
+    folder: Path, trials: int = 3, target: str = DEFAULT_TARGET
 ) -> tuple[Path, Path, dict[str, Path]]:
     """Compile the model and write the recordings.
 
     Args:
         folder: where to.
         trials: of each recording, which are repeated.
-        target: that the model is compiled for; `host` is this machine.
+        target: that the model is compiled for.
 
     Returns:
         The artifact, the file of the decoding, a recording by patient.
@@ -83,7 +88,7 @@ def compile_demo(path: Path, target: str) -> None:
         labels=list(PHASES),
         check=False,
         target=target,
-        target_options={"cpu": "native"} if target == "host" else None,  # it runs here, only once
+        target_options=_HERE if target == DEFAULT_TARGET else None,
     )
     model.save(path)
 

@@ -163,8 +163,17 @@ def open_store(path: str | Path, *, is_new_allowed: bool = True) -> sqlite3.Conn
             connection.close()
             raise
     except sqlite3.DatabaseError as exc:
-        raise OutputError(f"{path}: {exc}; name another file, or remove it to begin anew") from exc
+        raise OutputError(f"{path}: {_advice(exc, is_new_allowed)}") from exc
     return connection
+
+
+def _advice(error: sqlite3.DatabaseError, is_new_allowed: bool) -> str:
+    """What is wrong and what to do; nobody is told to remove a file that may be all there is."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return "this is no store of edgelstm, and no database: name another file"
+    if is_new_allowed:
+        return f"{error}; name another file, or move this one away to begin a new store"
+    return f"{error}; use a copy of the store from before"
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
