@@ -42,7 +42,6 @@ HEADS = (
 NOT_CAUSAL = {
     "LSTM, both directions",
     "GRU, two layers, both directions",
-    "Conv1d in front",
     "attention",
 }
 """What needs frames that come later."""

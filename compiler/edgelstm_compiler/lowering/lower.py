@@ -19,6 +19,7 @@ from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Sca
 from edgelstm_compiler.ir.types import Constant, TensorType, Value
 from edgelstm_compiler.ir.workspace import workspace_bytes
 from edgelstm_compiler.lowering.bounds.check import StepBounds, find_bounds
+from edgelstm_compiler.lowering.fuse_windows import fuse_windows
 from edgelstm_compiler.lowering.limit import expect_few
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
 from edgelstm_compiler.lowering.scan import select_scan
@@ -70,6 +71,8 @@ def lower(
     if unit_block is not None:
         _expect_bounded(bounds)
     signature = make_signature(graph, rate_hz, bounds)
+    if unit_block is not None:
+        graph = fuse_windows(graph)
     return _Lowering(graph, unit_block, signature, weight_offset, packing, columns).program()
 
 

@@ -46,3 +46,28 @@ def windows(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[A
     offsets = tuple(slice(None, None, dilation) for dilation in fields["dilation"])
     covered = covered[(*whole, *starts, *offsets)]
     return [np.ascontiguousarray(np.moveaxis(covered, 1, rank + 1))]
+
+
+def window_reduce(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:
+    """X (N, C, *extents) -> (N, C * M, *positions), see the compiler's operator `WindowReduce`."""
+    x, weights, bias = (*inputs, None, None)[:3]
+    assert x is not None
+    rank, channels = len(fields["kernel"]), x.shape[1]
+    merge, neutral = _REDUCTIONS[fields["reduction"]]
+    (covered,) = windows({**fields, "spread": [1] * rank, "fill": neutral}, [x])
+    rows = covered.reshape(*covered.shape[: rank + 2], 1, -1)
+    if weights is not None:
+        rows = rows * weights.reshape(channels, -1, rows.shape[-1])
+    found = merge(rows, axis=-1).reshape(*covered.shape[: rank + 1], -1)
+    if bias is not None:
+        found = found + bias
+    return [np.ascontiguousarray(np.moveaxis(found, -1, 1))]
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+_REDUCTIONS: Mapping[str, tuple[Any, float]] = {
+    "sum": (np.sum, 0.0),
+    "prod": (np.prod, 1.0),
+    "max": (np.max, -_LARGEST),
+    "min": (np.min, _LARGEST),
+}

@@ -38,6 +38,7 @@ from edgelstm_compiler.ir.ops import (
     Transpose,
     Unary,
     Where,
+    WindowReduce,
     Windows,
 )
 from edgelstm_compiler.ir.types import Op, TensorType
@@ -55,7 +56,9 @@ from edgelstm_targets.tvm_cpu import (
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.expressions import te_function
 from edgelstm_targets.tvm_cpu.tensorir import Function
-from edgelstm_targets.tvm_cpu.windows import windows
+from edgelstm_targets.tvm_cpu.transposing import exchange_function, exchange_of
+from edgelstm_targets.tvm_cpu.window_reduce import window_reduce_function
+from edgelstm_targets.tvm_cpu.windows import windows, windows_function
 
 
 def operator_function(
@@ -116,6 +119,10 @@ def operator_function(
             value = logic.logical_not()
         case Where():
             value = logic.where(given, output)
+        case WindowReduce():
+            return window_reduce_function(name, op, inputs, output, isa)
+        case Windows() if max(op.spread) == 1 and not isa.is_bare:
+            return windows_function(name, op, given[0])
         case Windows():
             value = windows(op, given[0])
         case GatherElements():
@@ -123,6 +130,9 @@ def operator_function(
         case GatherND():
             value = indexing.gather_nd(op, given)
         case Transpose():
+            exchange = exchange_of(given[0], op.perm, isa)
+            if exchange is not None:
+                return exchange_function(name, exchange, given[0].dtype)
             value = layout.transpose(op)
         case Broadcast():
             value = layout.broadcast(given[0], output)

@@ -7,7 +7,7 @@ expression of several lanes; LLVM splits it into registers of the instruction se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -114,6 +114,17 @@ def loop(extent: Expr | int) -> AbstractContextManager[Expr]:
     """Repeat the block for i = 0 .. extent - 1."""
     frame: AbstractContextManager[Expr] = builder.serial(extent)
     return frame
+
+
+@contextmanager
+def nest(extents: Sequence[int]) -> Iterator[tuple[list[Expr], Expr]]:
+    """Loops within loops: their indices, and how many turns of the innermost came before."""
+    with ExitStack() as loops:
+        indices = [loops.enter_context(loop(extent)) for extent in extents]
+        number: Expr = integer(0)
+        for extent, index in zip(extents, indices, strict=True):
+            number = number * extent + index
+        yield indices, number
 
 
 @contextmanager

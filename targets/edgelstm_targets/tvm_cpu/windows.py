@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tvm import tirx
 
 from edgelstm_compiler.ir.ops import Windows
 from edgelstm_compiler.ir.types import TensorType
+from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.expressions import Element
-from edgelstm_targets.tvm_cpu.tensorir import NAMES, Expr
+from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 
 
 def windows(op: Windows, kind: TensorType) -> Element:
@@ -43,3 +46,63 @@ def windows(op: Windows, kind: TensorType) -> Element:
         return value
 
     return element
+
+
+def windows_function(name: str, op: Windows, kind: TensorType) -> Function:
+    """The same as loops: positions at which the kernel lies inside of the input ask nothing."""
+    rank, element = len(op.kernel), windows(op, kind)
+    batch, channels, *extents = kind.shape
+    positions = op.positions(extents)
+    inner = [op.inside(s, extents[s]) for s in range(rank)]
+    strides = [math.prod(kind.shape[axis + 1 :]) for axis in range(kind.rank)]
+    size = channels * math.prod(op.kernel)
+
+    def body(x: Buffer, y: Buffer) -> None:
+        def checked(indices: Sequence[Expr]) -> Expr:
+            return element([_Indexed(x, strides)], indices)
+
+        def plain(indices: Sequence[Expr]) -> Expr:
+            number = indices[0] * strides[0] + indices[rank + 1] * strides[1]
+            for s in range(rank):
+                at = indices[s + 1] * op.stride[s] - op.begin[s]
+                at = at + indices[rank + 2 + s] * op.dilation[s]
+                number = number + at * strides[s + 2]
+            return x[number]
+
+        with tir.nest((batch, *positions)) as (position, row):
+            target = tir.name(row * size)
+
+            def copy(value: Callable[[Sequence[Expr]], Expr]) -> None:
+                with tir.nest((channels, *op.kernel)) as (offsets, number):
+                    tir.store(y, target + number, value([*position, *offsets]))
+
+            is_inner = tirx.all(
+                *(
+                    condition
+                    for at, (first, end) in zip(position[1:], inner, strict=True)
+                    for condition in (at >= first, at < end)
+                )
+            )
+            with tir.when(is_inner):
+                copy(plain)
+            with tir.when(tirx.Not(is_inner)):
+                copy(checked)
+
+    dtype = NAMES[kind.dtype]
+    return tir.define(name, [Parameter("x", dtype), Parameter("y", dtype)], body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """Flat memory that is asked for by one index an axis."""
+
+    memory: Buffer
+    strides: Sequence[int]
+
+    def __getitem__(self, indices: Sequence[Expr]) -> Expr:
+        return self.memory[
+            sum(
+                (i * stride for i, stride in zip(indices, self.strides, strict=True)),
+                tir.integer(0),
+            )
+        ]

@@ -45,7 +45,7 @@ from edgelstm_compiler.ir.ops.reduction import (
     TopKIndices,
 )
 from edgelstm_compiler.ir.ops.scan import Body, BodyNode, Scan
-from edgelstm_compiler.ir.ops.windows import Windows
+from edgelstm_compiler.ir.ops.windows import WindowReduce, Windows
 from edgelstm_compiler.ir.types import Op
 
 OPERATORS: tuple[type[Op], ...] = (
@@ -72,6 +72,7 @@ OPERATORS: tuple[type[Op], ...] = (
     TopKIndices,
     CumSum,
     Windows,
+    WindowReduce,
     GatherElements,
     ScatterElements,
     GatherND,
@@ -136,5 +137,6 @@ __all__ = [
     "Transpose",
     "Unary",
     "Where",
+    "WindowReduce",
     "Windows",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from edgelstm_compiler.ir.ops.reduction import Reduction
 from edgelstm_compiler.ir.time import Time
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
 
@@ -31,13 +34,11 @@ class Windows(Op):
 
     def positions(self, extents: Sequence[int]) -> tuple[int, ...]:
         """How many positions the kernel has along each spatial axis."""
-        return tuple(
-            (((extent - 1) * self.spread[s] + 1) + self.begin[s] + self.end[s] - reach)
-            // self.stride[s]
-            + 1
-            for s, extent in enumerate(extents)
-            for reach in (self.dilation[s] * (self.kernel[s] - 1) + 1,)
-        )
+        return tuple(self._count(s, extent) for s, extent in enumerate(extents))
+
+    def _count(self, s: int, extent: int) -> int:
+        padded = (extent - 1) * self.spread[s] + 1 + self.begin[s] + self.end[s]
+        return (padded - self.reach(s)) // self.stride[s] + 1
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         """One row of C * kernel elements a position."""
@@ -77,6 +78,13 @@ class Windows(Op):
         del inputs, outputs
         return tuple(Tie(0, s + 2, 0, s + 1) for s in range(len(self.kernel)))
 
+    def inside(self, s: int, extent: int) -> tuple[int, int]:
+        """Positions, from the first to behind the last, whose window lies in the input."""
+        count = self._count(s, extent)
+        first = min(-(-self.begin[s] // self.stride[s]), count)
+        end = (extent - self.reach(s) + self.begin[s]) // self.stride[s] + 1
+        return first, max(first, min(end, count))
+
     def reach(self, s: int) -> int:
         """Elements from the first that a window covers to the last, along a spatial axis."""
         return self.dilation[s] * (self.kernel[s] - 1) + 1
@@ -86,3 +94,64 @@ class Windows(Op):
         del index, inputs
         s = axis - 2
         return time.windowed(self.reach(s), self.stride[s], self.begin[s], self.end[s])
+
+
+NEUTRAL: Mapping[Reduction, float] = {
+    Reduction.SUM: 0.0,
+    Reduction.PROD: 1.0,
+    Reduction.MAX: float(np.finfo(np.float32).min),
+    Reduction.MIN: float(np.finfo(np.float32).max),
+}
+"""What changes nothing where it is reduced with other float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReduce(Op):
+    """The elements that each position of a kernel covers become one: pooling, depthwise.
+
+    What `Windows` and a `Reduce` behind it compute, without the windows between them; lowering
+    puts it in their place. With weights every channel has M kernels of its own, and sums products.
+    What lies outside of the input changes nothing: padding is the neutral element.
+
+    Shapes:
+        x (N, C, *extents), weights (C * M, *kernel), bias (C * M,) -> (N, C * M, *positions);
+        weights and bias may be absent, M is one then.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    reduction: Reduction
+
+    @property
+    def fill(self) -> float:
+        """The neutral element of the reduction, in float32."""
+        return NEUTRAL[self.reduction]
+
+    @property
+    def windows(self) -> Windows:
+        """The operator that gives the windows."""
+        ones = (1,) * len(self.kernel)
+        return Windows(
+            self.kernel, self.stride, self.dilation, self.begin, self.end, ones, self.fill
+        )
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        """One element a position and kernel."""
+        x, weights, bias = (*inputs, None, None)[:3]
+        (windows,) = self.windows.infer([x])
+        assert x is not None
+        channels = x.shape[1]
+        if weights is not None:
+            outputs = weights.shape[0]
+            if weights.shape[1:] != self.kernel or outputs % channels:
+                raise ValueError(f"kernels {weights} over the channels of {x}")
+            if self.reduction is not Reduction.SUM:
+                raise ValueError(f"products with {weights} are summed")
+            channels = outputs
+        if bias is not None and (weights is None or bias.shape != (channels,)):
+            raise ValueError(f"a bias of {bias} for {channels} kernels")
+        positions = windows.shape[1 : len(self.kernel) + 1]
+        return (x.with_shape((x.shape[0], channels, *positions)),)
