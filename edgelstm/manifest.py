@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgelstm.dtypes import DType
 from edgelstm.fields import Fields
-from edgelstm.signature import LARGEST_BLOCK_BYTES, Signature, StateSpec, TensorSpec
+from edgelstm.signature import LARGEST_BLOCK_BYTES, THERE, Signature, StateSpec, TensorSpec
 
 _HASH = "[0-9a-f]{64}"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -183,6 +184,11 @@ def contradictions(manifest: Manifest, section_of: Callable[[str], memoryview]) 
         *_memory_faults(section_of, manifest.memory),
         *_signature_faults(manifest.signature.of_kernel, manifest.memory),
         *(_window_faults(manifest.signature) if manifest.signature.window is not None else ()),
+        *(
+            _lookahead_faults(manifest.signature)
+            if manifest.signature.lookahead is not None
+            else ()
+        ),
     ]
 
 
@@ -359,6 +365,36 @@ def _window_faults(signature: Signature) -> list[str]:
             if math.prod(spec.shape) * frames != math.prod(code.shape):
                 faults.append(f"{kind} {spec.name!r} does not fill what the code takes")
     return faults
+
+
+def _lookahead_faults(signature: Signature) -> list[str]:
+    """Where the frames of a look-ahead model do not fill the chunks that its code takes."""
+    plan = signature.lookahead
+    assert plan is not None
+    faults = []
+    for kind, ours, inner, frames in (
+        ("input", signature.inputs, plan.kernel.inputs, plan.span),
+        ("output", signature.outputs, plan.kernel.outputs, plan.chunk),
+    ):
+        if [(spec.name, spec.dtype) for spec in ours] != [(s.name, s.dtype) for s in inner]:
+            faults.append(f"the {kind}s of the look-ahead are not those of the code")
+            continue
+        for spec, code in zip(ours, inner, strict=True):
+            axis = code.chunk_axis
+            is_held = kind == "input" and axis is None and spec.time_axis is None
+            chunk = spec.shape if axis is None else _inserted(spec.shape, axis, frames)
+            if chunk != code.shape or (axis is None and not is_held):
+                faults.append(f"{kind} {spec.name!r} does not fill what the code takes")
+    there = [spec for spec in plan.kernel.states if spec.name == THERE]
+    if len(there) != 1 or there[0].dtype is not DType.I32:
+        faults.append(f"the code of the look-ahead has no state {THERE!r}")
+    if not {s.name for s in signature.states} <= {s.name for s in plan.kernel.states}:
+        faults.append("the states of the look-ahead are not those of the code")
+    return faults
+
+
+def _inserted(shape: tuple[int, ...], axis: int, extent: int) -> tuple[int, ...]:
+    return (*shape[:axis], extent, *shape[axis:])
 
 
 def _signature_faults(signature: Signature, memory: Memory) -> list[str]:

@@ -18,6 +18,10 @@ END = "clock.end"
 
 NO_END = (1 << 30) + (1 << 24)
 
+THERE = "lookahead.there"
+"""State (int32, one for each stream of the batch) of the chunk of a look-ahead model: frames of the
+chunk that are there; all, but at the end of a recording."""
+
 Mode: TypeAlias = str
 """Name of a mode, see `edgelstm.sessions`."""
 
@@ -210,6 +214,7 @@ class Signature:
             None: it never does.
         chunk: frames that a step of a stream takes, of which the code computes one at a time;
             inputs, outputs, strides and delays are those of single frames.
+        lookahead: how a look-ahead model cuts its frames; None in the other modes.
     """
 
     name: str
@@ -225,11 +230,13 @@ class Signature:
     window: WindowPlan | None = None
     most_frames: int | None = None
     chunk: int = 1
+    lookahead: LookaheadPlan | None = None
 
     @property
     def of_kernel(self) -> Signature:
-        """What the code computes: a chunk of a window model, a frame of a chunk; else the same."""
-        return replace(self, chunk=1) if self.window is None else self.window.kernel
+        """What the code computes: a chunk of a window or look-ahead model, a frame of a chunk."""
+        plan = self.window or self.lookahead
+        return replace(self, chunk=1) if plan is None else plan.kernel
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
@@ -253,6 +260,8 @@ class Signature:
             data["most_frames"] = self.most_frames
         if self.chunk != 1:
             data["chunk"] = self.chunk
+        if self.lookahead is not None:
+            data["lookahead"] = self.lookahead.to_json()
         return data
 
     @property
@@ -263,6 +272,8 @@ class Signature:
     @property
     def is_late(self) -> bool:
         """Whether steps are counted: some output does not come in every one, or behind the last."""
+        if self.lookahead is not None:
+            return True
         return self.window is None and any(state.name == CLOCK for state in self.states)
 
     def without_limits(self) -> Signature:
@@ -273,6 +284,7 @@ class Signature:
             checks_states=False,
             state_limit=math.inf,
             window=None if self.window is None else self.window.without_limits(),
+            lookahead=None if self.lookahead is None else self.lookahead.without_limits(),
         )
 
     @classmethod
@@ -300,6 +312,11 @@ class Signature:
             window=WindowPlan.from_json(fields.object("window")) if "window" in fields else None,
             most_frames=fields.optional_count("most_frames"),
             chunk=fields.integer("chunk", 1, _MOST_CHUNK, 1),
+            lookahead=(
+                LookaheadPlan.from_json(fields.object("lookahead"))
+                if "lookahead" in fields
+                else None
+            ),
         )
 
 
@@ -373,6 +390,60 @@ class WindowPlan:
         if plan.carries and plan.hop != plan.frames:
             fields.refuse("hop", "the length of the window, across which the state is carried")
         return plan
+
+
+@dataclass(frozen=True, slots=True)
+class LookaheadPlan:
+    """How a look-ahead model cuts its frames.
+
+    Chunk k (from 0) consists of the frames k * chunk to k * chunk + span - 1, and answers for the
+    first `chunk` of them; behind the last frame of a recording there are no more.
+
+    Args:
+        chunk: N, frames that are answered together.
+        ahead: L, further frames that those see.
+        kernel: what the code computes, a step of which takes a chunk: its states are those of the
+            forward halves after N frames, and `THERE`.
+    """
+
+    chunk: int
+    ahead: int
+    kernel: Signature
+
+    @property
+    def span(self) -> int:
+        """Frames that one chunk sees."""
+        return self.chunk + self.ahead
+
+    @property
+    def delay(self) -> int:
+        """Frames by which the first answer of a chunk is late; the last one is `ahead` late."""
+        return self.span - 1
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {"chunk": self.chunk, "ahead": self.ahead, "kernel": self.kernel.to_json()}
+
+    def without_limits(self) -> LookaheadPlan:
+        """The same with nothing said of what is refused."""
+        return replace(self, kernel=self.kernel.without_limits())
+
+    @classmethod
+    def from_json(cls, data: Any) -> LookaheadPlan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ArtifactFormatError: a field is missing, or not of its type.
+        """
+        fields = data if isinstance(data, Fields) else Fields(data, "lookahead")
+        inner = fields.object("kernel")
+        if "window" in inner or "lookahead" in inner:
+            fields.refuse("kernel", "the signature of a step")
+        return cls(
+            chunk=fields.integer("chunk", 1, _MOST_FRAMES),
+            ahead=fields.count("ahead", most=_MOST_FRAMES),
+            kernel=Signature.from_json(inner),
+        )
 
 
 def _limit(fields: Fields, name: str) -> float:

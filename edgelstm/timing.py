@@ -110,6 +110,9 @@ class StepTimer:
         self._n_frames = len(next(iter(frames.values())))
         self._frames = {name: frames[name] for name in (spec.name for spec in signature.inputs)}
         self._weights_bytes = int(artifact.manifest["memory"]["weights_bytes"])
+        # A step of a look-ahead model answers for several frames.
+        plan = signature.lookahead
+        self._answered = 1 if plan is None else plan.chunk
         self._run, self._steps, self._single = self._prepare_native()
 
     def time_step(self, duration_s: float = 0.3) -> Distribution:
@@ -121,12 +124,12 @@ class StepTimer:
         steps, run = self._steps, self._run
         if self._single is not None:
             steps, run = 1, self._single
-        times = _repeat(run, duration_s) / steps
+        times = _repeat(run, duration_s) / (steps * self._answered)
         return Distribution(
             minimum=float(times.min()),
             median=float(np.median(times)),
             p99=float(np.percentile(times, 99)),
-            steps=len(times) * steps,
+            steps=len(times) * steps * self._answered,
         )
 
     def time_phases(self, duration_s: float = 0.3) -> NDArray[np.float64] | None:
@@ -140,8 +143,8 @@ class StepTimer:
             return None
         kernel = self._artifact.kernel
         rows = self._packed(min(self._n_frames, _MOST_ROWS))
-        inputs = allocate_block(self._signature.input_bytes)
-        blocks = self._blocks(inputs, self._signature.output_bytes)
+        inputs = allocate_block(self._signature.of_kernel.input_bytes)
+        blocks = self._blocks(inputs, self._signature.of_kernel.output_bytes)
         step = _Holding(kernel.bind(blocks), blocks, tells_news=tells_news(kernel))
         times: list[list[int]] = [[] for _ in range(period)]
         end = perf_counter_ns() + int(duration_s * 1e9)
@@ -156,7 +159,7 @@ class StepTimer:
 
     def time_run(self, duration_s: float = 0.3) -> float:
         """Median of a step within a block of frames, in one native call."""
-        return float(np.median(_repeat(self._run, duration_s))) / self._steps
+        return float(np.median(_repeat(self._run, duration_s))) / (self._steps * self._answered)
 
     def time_python_step(self, duration_s: float = 0.3) -> float:
         """Median of `session.step(frame)` (call mode: `session.call`), in loops in Python.
@@ -169,6 +172,10 @@ class StepTimer:
         call = getattr(self._session, self._mode.entry)
         once = _time_once(partial(call, samples[0]))
         size = min(len(samples), math.ceil(_BLOCK_NS / max(once, 1)))
+        if self._answered <= len(samples):
+            # Whole chunks: most steps of one only keep their frame.
+            size = -(-size // self._answered) * self._answered
+            size = min(size, len(samples) // self._answered * self._answered)
         parts = cycle([samples[i : i + size] for i in range(0, len(samples) - size + 1, size)])
 
         def feed() -> None:
@@ -224,12 +231,15 @@ class StepTimer:
 
     def _packed(self, count: int) -> Block:
         """So many input blocks, of all frames in turn: (count, bytes)."""
-        signature = self._signature
+        signature = self._signature.of_kernel
         rows = allocate_block(count * signature.input_bytes).reshape(count, signature.input_bytes)
-        turn = np.arange(count) % self._n_frames
+        frames, n_frames = self._frames, self._n_frames
+        if any(frames[spec.name].shape[1:] != spec.shape for spec in signature.inputs):
+            frames, n_frames = random_frames(signature, count), count  # chunks of a look-ahead
+        turn = np.arange(count) % n_frames
         for spec in signature.inputs:
-            data = np.ascontiguousarray(self._frames[spec.name]).reshape(self._n_frames, -1)
-            raw = data.view(np.uint8).reshape(self._n_frames, spec.nbytes)
+            data = np.ascontiguousarray(frames[spec.name]).reshape(n_frames, -1)
+            raw = data.view(np.uint8).reshape(n_frames, spec.nbytes)
             rows[:, spec.offset_bytes : spec.offset_bytes + spec.nbytes] = raw[turn]
         return rows
 
@@ -253,7 +263,7 @@ class StepTimer:
 
     def _prepare_native(self) -> tuple[StepFunction, int, StepFunction | None]:
         """The native loop, its length, and one step where the loop is none of steps."""
-        signature = self._signature
+        signature = self._signature.of_kernel
         size = signature.input_bytes + signature.output_bytes
         most = max(1, _BLOCK_BYTES // max(size, 1))
         packed = self._packed(most).reshape(-1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.artifact import Artifact
+from edgelstm.container import Container
 from edgelstm.description import Description
 from edgelstm_compiler.identity import provenance
 from edgelstm_compiler.ir.graph import StepGraph
@@ -96,6 +97,14 @@ def assemble_artifact(
         description=description,
         notes=notes,
     )
+
+
+def with_description(artifact: Artifact, description: Description) -> Artifact:
+    """The artifact with what its numbers mean: of frames, where its code takes chunks of them."""
+    if not description:
+        return artifact
+    manifest = {**artifact.manifest, "description": description.to_json()}
+    return Artifact(Container(manifest, dict(artifact.container.sections)))
 
 
 def what_was_asked(

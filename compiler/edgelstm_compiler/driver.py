@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.artifact import Artifact
+from edgelstm.description import Description
 from edgelstm.errors import (
     CalibrationError,
     CapabilityError,
@@ -24,6 +25,7 @@ from edgelstm_compiler.assembly import (
     assemble_artifact,
     describe_layers,
     what_was_asked,
+    with_description,
 )
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.carried_check import check_carried
@@ -43,6 +45,7 @@ from edgelstm_compiler.ir.program_text import print_program, program_data
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.ir.verify_program import verify_program
 from edgelstm_compiler.known_steps import record_steps
+from edgelstm_compiler.lookahead_check import check_lookahead
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.notes import carried_notes, last_place_notes, stream_notes
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
@@ -51,10 +54,15 @@ from edgelstm_compiler.passes.context import PassContext, dump_graph, dump_text
 from edgelstm_compiler.quant.calibration import Calibration
 from edgelstm_compiler.quant.check import check_quantized
 from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
-from edgelstm_compiler.quant.recordings import Recordings, as_recordings
-from edgelstm_compiler.quant.replay import Recording
-from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant.recordings import Recordings
+from edgelstm_compiler.quant.scheme import QuantizeOptions
 from edgelstm_compiler.quant.seen import seen_ranges
+from edgelstm_compiler.quantize_requests import (
+    check_recordings,
+    cut_request,
+    quantize_request,
+    request_for,
+)
 from edgelstm_compiler.selfcheck import check_artifact
 from edgelstm_compiler.simplification import admit_steps, simplify_sequence, simplify_steps
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_request, with_chunks
@@ -83,8 +91,8 @@ class CompileOptions:
 
     Args:
         target: name of an installed target.
-        mode: "stream" (one frame a step, state carried), "window" (windows from fresh state) or
-            "call" (the ONNX function).
+        mode: "stream" (one frame a step, state carried), "window" (windows from fresh state),
+            "lookahead" (backward layers see some frames ahead) or "call" (the ONNX function).
         request: what is asked of the mode: its windows, the frames of a step.
         is_mode_given: False where the mode is only the default, so that a window program is refused
             with the choices.
@@ -131,6 +139,7 @@ def compile_model(
     carry_across_windows: bool = False,
     smooth: str | None = None,
     chunk: int | None = None,
+    lookahead: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -161,8 +170,9 @@ def compile_model(
         source: path, bytes or ModelProto.
         target: name of an installed target.
         mode: "stream" (one frame a step, state carried), "window" (each window from fresh state, as
-            in training) or "call" (the ONNX function). None: "window" where `window` or `hop` is
-            given, else "stream"; a model of fixed length that answers with its last frame is then
+            in training), "lookahead" (backward layers see some frames ahead) or "call" (the ONNX
+            function). None: "window" where `window` or `hop` is given, "lookahead" where that is,
+            else "stream"; a model of fixed length that answers with its last frame is then
             refused with the choices, because only the caller knows which of them is meant.
         window: frames of a window; None: as many as the model has.
         hop: frames from the beginning of one window to that of the next.
@@ -170,7 +180,9 @@ def compile_model(
             stateful layers do; with `hop` equal to `window`.
         smooth: "mean:K" or "vote:K": what is made of the newest K answers.
         chunk: frames that one step of a stream takes; None: one, or as many as the model itself
-            takes with its states.
+            takes with its states. With `lookahead`: frames that are answered together; each is
+            computed 1 + lookahead / chunk times.
+        lookahead: further frames that backward layers see, in all layers of a stack together.
         shapes: extents of inputs with free dimensions, by name.
         constants: inputs to fix, by name: control inputs (a sampling rate), weights.
         name: C identifier part of the symbols; None: from the model.
@@ -209,12 +221,12 @@ def compile_model(
             result is not what it computes (MismatchError).
         TargetError: the target is not there or cannot do it.
     """
-    windows = Windows(window, hop, carry_across_windows, smooth)
+    request = ModeRequest(Windows(window, hop, carry_across_windows, smooth), chunk, lookahead)
     options = CompileOptions(
         target=target,
-        mode=mode or ("window" if windows else "stream"),
-        request=ModeRequest(windows, chunk),
-        is_mode_given=mode is not None or bool(windows) or chunk is not None,
+        mode=mode or request.mode,
+        request=request,
+        is_mode_given=mode is not None or request != ModeRequest(),
         shapes=shapes or {},
         constants=constants or {},
         name=name,
@@ -223,7 +235,7 @@ def compile_model(
         dump=Path(dump) if dump is not None else None,
         check=check,
         check_input=check_input,
-        quantize=_request(
+        quantize=quantize_request(
             quantize, calibration, max_error, quantize_options, holdout, force=force, keep=keep
         ),
         said=what_is_said(source, columns, units, labels, rate_hz, description),
@@ -281,12 +293,15 @@ def compile_read_model(
     dump_graph(binding.graph, "imported", ctx)
     progress("passes")
     step_graph = to_step_graph(binding, options, ctx)
-    notes = stream_notes(binding, step_graph)
+    mode = compile_mode(options.mode, options.request)
+    cut = mode.cut_of(binding)
+    faced = step_graph if cut is None else cut.faced(step_graph)
+    notes = stream_notes(binding, faced)
     _expect_mode(options, binding, step_graph, notes.window)
-    seen = seen_ranges(step_graph, options.seen)
+    seen = seen_ranges(faced, options.seen)
     quantized: QuantizedModel | None = None
     if options.quantize is not None:
-        request = _request_for(backend, options.quantize)
+        request = cut_request(request_for(backend, options.quantize), faced, cut)
         quantized = quantize_model(step_graph, request, model=model.sha256, progress=progress)
         step_graph = quantized.graph
         dump_graph(step_graph, "quantized", ctx)
@@ -299,15 +314,15 @@ def compile_read_model(
     if binding.carried is not None:
         told = with_chunks(program.signature, named, binding.graph, binding.carried.carried)
         program = dataclasses.replace(program, signature=told)
-    mode = compile_mode(options.mode, options.request)
     if mode.shares_frames(binding):
         program = dataclasses.replace(program, shares_frames=True)
+    facing = program.signature if cut is None else cut.facing(program.signature)
     verify_program(program)
     if ctx.dump is not None:
         dump_text(print_program(program), "program", ctx.dump, program_data(program))
     said = options.said.over(said_by_metadata(model.metadata))
     said = said.over(said_by_zip_maps(model.labels))
-    description = describe(said, program.signature, seen)
+    description = describe(said, facing, seen)
     progress(f"code for {backend.name}")
     target_options = backend.options(options.target_options)
 
@@ -330,7 +345,7 @@ def compile_read_model(
         quantized=quantized,
         quantize_options=None if options.quantize is None else options.quantize.options,
         identity=identity_of(reference),
-        description=description,
+        description=description if cut is None else Description(),
         notes=notes.to_json() | carried_notes(binding),
     )
     check: dict[str, Any] = {"done": False}
@@ -339,10 +354,14 @@ def compile_read_model(
     runnable = _runnable(artifact, backend) if options.check else None
     if runnable is not None:
         progress("self-check")
-        recordings = _check_recordings(step_graph, options)
+        recordings = check_recordings(faced, options.check_input, options.quantize)
         try:
             if quantized is not None:
-                check = check_quantized(runnable, quantized, recordings)
+                steps = recordings if cut is None else cut.recordings(recordings)
+                check = check_quantized(runnable, quantized, steps)
+            elif cut is not None:
+                whole = mode.finish(runnable, binding).on(runnable.kernel)
+                check = check_lookahead(whole, model, binding, step_graph, recordings)
             elif binding.carried is not None:
                 check = check_carried(runnable, binding.carried, step_graph, recordings)
             else:
@@ -356,7 +375,7 @@ def compile_read_model(
                 "the recordings to check on hold less than the model takes at once: give at least "
                 f"{notes.window or 1} frames, or whole inputs of a call"
             )
-        for text in last_place_notes(check, program.signature):
+        for text in last_place_notes(check, facing):
             note(text)
         if runnable is not artifact:
             check = {**check, "emulated_by": runnable.kernel.facts["engine"]}
@@ -364,7 +383,8 @@ def compile_read_model(
     if any(name.startswith(OBJECT_PREFIX) for name in artifact.sizes):
         known = record_steps(mode.finish(artifact, binding), mode.finish(reference, binding))
         artifact = assemble(check=check, known=known)
-    return mode.finish(artifact, binding)
+    finished = mode.finish(artifact, binding)
+    return finished if cut is None else with_description(finished, description)
 
 
 def _expect_mode(
@@ -442,51 +462,16 @@ def _runnable(artifact: Artifact, target: Target) -> Artifact | None:
         return None
 
 
-def _check_recordings(graph: StepGraph, options: CompileOptions) -> list[Recording]:
-    """What the self-check is fed with; empty: random input.
-
-    Raises:
-        CapabilityError: recordings that do not fit the model.
-    """
-    given = options.check_input
-    if given is None and options.quantize is not None:
-        calibration = options.quantize.calibration
-        given = None if isinstance(calibration, Calibration) else calibration
-    return [] if given is None else as_recordings(graph, given)
-
-
-def _request(
-    scheme: str | Mapping[str, str] | None,
-    calibration: Calibration | Recordings | None,
-    max_error: float | None,
-    options: QuantizeOptions | None,
-    holdout: Recordings | None,
-    *,
-    force: bool,
-    keep: Sequence[str],
-) -> QuantizeRequest | None:
-    if scheme is None:
-        return None
-    options = options or QuantizeOptions()
-    return QuantizeRequest(scheme, calibration, max_error, options, holdout, force, tuple(keep))
-
-
-def _request_for(target: Target, request: QuantizeRequest) -> QuantizeRequest:
-    """The request; without a floating-point unit, models in integers take and give integers."""
-    takes, options = target.capabilities(), request.options
-    if not takes.has_wide_h:
-        options = dataclasses.replace(options, wide_h=False)
-    if not takes.has_float and request.scheme == Scheme.INT8_FULL.value:
-        options = dataclasses.replace(options, integer_io=True)
-    return dataclasses.replace(request, options=options)
-
-
 def _available(target: Target, options: CompileOptions) -> Target:
     probe = target.probe()
     if not probe.can_build:
         raise TargetUnavailableError(f"target {target.name!r} cannot build here: {probe.reason}")
     if options.mode not in target.capabilities().modes:
-        raise CapabilityError(f"target {target.name!r} has no mode {options.mode!r}")
+        raise CapabilityError(
+            f"target {target.name!r} has no mode {options.mode!r}; it has "
+            f"{', '.join(target.capabilities().modes)}: compile for another target (host, "
+            "reference), or in one of these modes"
+        )
     return target
 
 

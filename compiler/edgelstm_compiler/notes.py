@@ -16,6 +16,7 @@ from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.ir.activations import Fn
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.ops import Recurrent
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, P
 
 UNBOUNDED = frozenset({Fn.RELU, Fn.LEAKY_RELU, Fn.THRESHOLDED_RELU, Fn.ELU, Fn.SOFTPLUS, Fn.AFFINE})
 
@@ -66,7 +67,7 @@ def stream_notes(binding: Binding, graph: StepGraph) -> StreamNotes:
         "edgelstm run --reset-every N"
         for node in graph.nodes
         if isinstance(node.op, Recurrent)
-        and carried.intersection(node.inputs)
+        and carried.intersection(node.inputs[INITIAL_H:P])
         and (found := unbounded_activations(node.op))
     ]
     return StreamNotes(window if window is not None and window > 1 else None, tuple(warnings))

@@ -44,7 +44,7 @@ class Capabilities:
 
     Args:
         unit_block: units per block of packed weights; None where weights stay as they are.
-        modes: "stream", "call", "window".
+        modes: "stream", "call", "window", "lookahead".
         weight_offset: what is added to int8 weights of dot products: 128 for instructions that
             take unsigned weights (`ir/numerics.py`).
         packing: of the weights of int8-full; None: in blocks of unit_block with weight_offset.
@@ -54,7 +54,7 @@ class Capabilities:
     """
 
     unit_block: int | None
-    modes: tuple[str, ...] = ("stream", "call", "window")
+    modes: tuple[str, ...] = ("stream", "call", "window", "lookahead")
     weight_offset: int = 0
     packing: BytePacking | None = None
     has_float: bool = True

@@ -100,6 +100,8 @@ def _words(request: ModeRequest, shapes: Shapes) -> tuple[str, ...]:
         words += ["--window", str(request.windows.frames)]
     if request.windows.hop is not None:
         words += ["--hop", str(request.windows.hop)]
+    if request.lookahead is not None:
+        words += ["--lookahead", str(request.lookahead), "--chunk", str(request.chunk or 1)]
     return (*words, *shape_options(shapes))
 
 

@@ -27,7 +27,7 @@ from edgelstm.commands.report import (
     print_table,
     say,
 )
-from edgelstm.commands.time_line import draw
+from edgelstm.commands.time_line import draw, say_cost
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, STREAMS_PREFIX, code_variants
 from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavailableError
@@ -122,6 +122,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "quantization": _describe_quantization(artifact),
         "check": manifest.get("check", {}),
         "window": manifest.get("window"),
+        "lookahead": _describe_lookahead(artifact),
         "carried": manifest.get("carried"),
         "warnings": list(artifact.warnings),
         "runs_here": runs_here,
@@ -240,6 +241,15 @@ def _describe_time(artifact: Artifact) -> dict[str, str]:
     return {spec.name: draw(spec, rate) for spec in signature.outputs}
 
 
+def _describe_lookahead(artifact: Artifact) -> dict[str, Any] | None:
+    """Frames of a chunk and ahead of it, and what that means."""
+    plan = artifact.signature.lookahead
+    if plan is None:
+        return None
+    rate = artifact.description.rate_hz or artifact.signature.rate_hz
+    return {"chunk": plan.chunk, "ahead": plan.ahead, "text": say_cost(plan, rate)}
+
+
 def _describe_state(spec: StateSpec) -> dict[str, Any]:
     return {"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)}
 
@@ -269,6 +279,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ("signed by", report["signed_by"]),
             ("runs here", report["runs_here_as"] if report["runs_here"] else "no"),
             ("because", "" if report["runs_here"] else report["runs_here_as"]),
+            ("look-ahead", (report["lookahead"] or {}).get("text", "")),
             ("rate", f"{report['rate_hz']:g} Hz" if report["rate_hz"] else ""),
             ("states", "may overflow: checked in every step" if report["checks_states"] else ""),
             ("parameters", f"{report['parameters']:,}"),
@@ -304,7 +315,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             [
                 isa["isa"],
                 format_bytes(isa["bytes"]),
-                _streams_text(isa["streams"]) if report["mode"] == "stream" else "",
+                _streams_text(isa["streams"]) if mode_of(report["mode"]).takes_many else "",
                 isa["obstacle"] or "ok",
             ]
             for isa in report["isas"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgelstm.signature import TensorSpec
+from edgelstm.signature import LookaheadPlan, TensorSpec
 
 WIDTH = 48
 """Frames that are drawn; of more, the newest."""
@@ -41,3 +41,15 @@ def _words(spec: TensorSpec, rate_hz: float | None) -> str:
         late += f" ({1000 * spec.delay / rate_hz:g} ms)" if rate_hz else ""
     first = f", first with frame {spec.warm_up}" if spec.warm_up > spec.delay else ""
     return f"{sees}, {every}, {late}{first}"
+
+
+def say_cost(plan: LookaheadPlan, rate_hz: float | None = None) -> str:
+    """When answers come, and how often each frame is computed."""
+    late = f"{plan.delay}" if plan.chunk == 1 else f"{plan.ahead} to {plan.delay}"
+    if rate_hz:
+        late += f" ({1000 * plan.delay / rate_hz:g} ms at most)"
+    cost = plan.span / plan.chunk
+    cheaper = ""
+    if plan.ahead > plan.chunk:
+        cheaper = f"; --chunk {plan.ahead} makes that 2, up to {2 * plan.ahead - 1} frames late"
+    return f"answers come {late} frames late, each frame is computed {cost:.3g} times{cheaper}"

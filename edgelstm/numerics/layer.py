@@ -85,6 +85,7 @@ class Walk:
         hidden: H.
         state_types, shown: element types of the states and of Y.
         observer: sees the inside of every frame, or None.
+        kept: the final states are those after so many frames; None: after all.
     """
 
     direction: str
@@ -92,6 +93,7 @@ class Walk:
     state_types: Sequence[Any]
     shown: Any
     observer: Observer | None = None
+    kept: int | None = None
 
     def run(self, directions: Sequence[Direction], given: Operands) -> list[Array]:
         """Y (T, D, B, H), then the final states (D, B, H) each.
@@ -149,11 +151,14 @@ class Walk:
         A frame at or beyond a sequence's length leaves its states alone and its row of y zero. So
         the backward walk of a short sequence starts at that sequence's own last frame.
         """
+        final = None
         for t in order:
             after = direction.step.run(direction.parameters, frames[t], states, self.observer)
             if lens is None:
                 hs[t] = after[0]
                 states = after
+                if t + 1 == self.kept:
+                    final = states
                 continue
             is_inside = (t < lens)[:, None]
             hs[t] = np.where(is_inside, after[0], after[0].dtype.type(0))
@@ -161,7 +166,7 @@ class Walk:
                 np.where(is_inside, new, old) for new, old in zip(after, states, strict=True)
             )
         if lens is None:
-            return states
+            return states if final is None else final
         # ONNX Runtime gives zeros for a sequence of length 0, not its initial states.
         return tuple(np.where((lens > 0)[:, None], state, state.dtype.type(0)) for state in states)
 
@@ -216,7 +221,13 @@ class RecurrentLayer:
         if walk is None:
             fields = self.fields
             types, shown = self.types(fields, dtype)
-            walk = Walk(fields["direction"], int(fields["hidden"]), types, shown)
+            walk = Walk(
+                fields["direction"],
+                int(fields["hidden"]),
+                types,
+                shown,
+                kept=fields.get("kept"),
+            )
             self._walks[dtype] = walk
         return walk
 

@@ -6,11 +6,12 @@ from edgelstm.errors import ArtifactFormatError
 from edgelstm.sessions.base import Session, SessionMode
 from edgelstm.sessions.call import CALL
 from edgelstm.sessions.continuous import STREAM
+from edgelstm.sessions.lookahead import LOOKAHEAD
 from edgelstm.sessions.window import WINDOW
 
 __all__ = ["MODES", "Session", "SessionMode", "mode_of"]
 
-MODES: dict[str, SessionMode] = {mode.name: mode for mode in (STREAM, CALL, WINDOW)}
+MODES: dict[str, SessionMode] = {mode.name: mode for mode in (STREAM, CALL, WINDOW, LOOKAHEAD)}
 """By name, as in a signature; the first is the default of `edgelstm compile`."""
 
 

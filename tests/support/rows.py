@@ -165,7 +165,7 @@ ROWS = (
     ),
     Row(
         "direction reverse, bidirectional",
-        "refused: the last frame of a stream is never known",
+        "refused: the last frame of a stream is never known; `--lookahead L`: a bounded look-ahead",
         "yes",
         (
             Case(lambda: lstm_model(steps=5, direction="reverse"), NEVER_KNOWN),

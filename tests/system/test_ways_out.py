@@ -33,7 +33,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str, set[str]]] = {
     "bidirectional of any length": (
         stacked_model(direction="bidirectional", steps=None, batch=None),
         "layer_1",
-        {"call", "window"},
+        {"call", "window", "lookahead"},
     ),
     "the number of frames decides": (model([lstm(), *HALF]), "Div", {"call", "window"}),
     "softmax over time": (model([lstm(), *SCORES]), "softmax over time", {"call", "window"}),
@@ -45,7 +45,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str, set[str]]] = {
     "a control input": (
         model(CONTROLLED, {"x": ("T", "B", FEATURES), "gain": ()}),
         "reverse",
-        {"call", "window"},
+        {"call", "window", "lookahead"},
     ),
 }
 SET = {"a control input": ("--set", "gain=2.5")}
@@ -123,7 +123,7 @@ def test_inspect_names_the_commands(tmp_path: Path) -> None:
     )
     found = commands_of(shown.stdout)
     assert found == [shlex.split(command) for command in report["commands"]]
-    assert len(found) == 2
+    assert len(found) == 3
     for words in found:
         assert invoke(*words[1:], "--target", "reference", "-o", artifact).exit_code == 0
 

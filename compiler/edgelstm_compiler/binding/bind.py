@@ -24,7 +24,7 @@ from edgelstm_compiler.binding.dimensions import (
     single_trials,
     trial_extents,
 )
-from edgelstm_compiler.binding.lengths import expect_one_step
+from edgelstm_compiler.binding.lengths import Convert, expect_one_step
 from edgelstm_compiler.binding.memory import expect_small
 from edgelstm_compiler.binding.one_frame import has_one_frame, with_more_frames
 from edgelstm_compiler.ir.graph import Graph
@@ -141,7 +141,10 @@ def bind_states(
 
 
 def bind_stream(
-    model: OnnxModel, given: Mapping[str, Sequence[int]], admit: Admit = _admit_all
+    model: OnnxModel,
+    given: Mapping[str, Sequence[int]],
+    admit: Admit = _admit_all,
+    convert: Convert = to_steps,
 ) -> Binding:
     """For a stream: free time stays free, a free batch is one stream.
 
@@ -149,6 +152,7 @@ def bind_stream(
         model: the model.
         given: shapes of inputs.
         admit: may refuse the graph, before it is imported and stepped at many numbers of frames.
+        convert: makes of a sequence network what has to be the same at any number of frames.
 
     Raises:
         ShapeError: a free dimension that is neither and is not given, or a contradiction.
@@ -160,7 +164,7 @@ def bind_stream(
         return _bind_static(model, given)
     trial, graph, primes = _try(model, given, keys)
     admit(graph)
-    return _settle(model, given, trial, graph, primes)
+    return _settle(model, given, trial, graph, primes, convert)
 
 
 def bind_window(
@@ -370,6 +374,7 @@ def _settle(
     trial: Trial,
     graph: Graph,
     primes: Container[int],
+    convert: Convert,
 ) -> Binding:
     """Read off a trial import what each free dimension is; import with time alone left free."""
     time, fixed = _standing(model, given, trial, graph, primes)
@@ -398,7 +403,7 @@ def _settle(
         return import_graph(model, binding.shapes_for(steps), time=free_time if steps > 1 else ())
 
     try:
-        expect_one_step(graph, import_at, advice)
+        expect_one_step(graph, import_at, advice, convert)
     except StreamabilityError as error:
         reasons = [(origin, in_own_words(why, final)) for origin, why in error.reasons]
         raise refuse(reasons, advice) from error

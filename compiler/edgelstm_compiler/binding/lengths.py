@@ -30,26 +30,31 @@ LONG_LENGTHS = (211, 307, 1000)
 TOLERANCE = 1e-9
 
 Import = Callable[[int], Graph]
+Convert = Callable[[Graph, str], StepGraph]
+"""A sequence graph, and the advice where it cannot be converted."""
 
 
-def expect_one_step(graph: Graph, import_at: Import, advice: str) -> None:
+def expect_one_step(
+    graph: Graph, import_at: Import, advice: str, convert: Convert = to_steps
+) -> None:
     """Compare the step of the graph with those of the model at other numbers of frames.
 
     Args:
         graph: at the trial number of frames.
         import_at: the model at a number of frames.
         advice: what to do with a model that is refused.
+        convert: makes the step, or a chunk.
 
     Raises:
         StreamabilityError: they differ, the model is none at some number of frames, or it cannot
             be stepped at all.
     """
-    step = to_steps(graph, advice)
+    step = convert(graph, advice)
     text = print_graph(step)
     looks_back = has_history(step)
     for frames in LONG_LENGTHS if looks_back else LENGTHS:
         try:
-            other = print_graph(to_steps(import_at(frames)))
+            other = print_graph(convert(import_at(frames), advice))
         except ModelError as error:
             reason = (
                 f"its time is free, but it fails at {frames} frames: {error}; a length was baked "
@@ -59,7 +64,7 @@ def expect_one_step(graph: Graph, import_at: Import, advice: str) -> None:
             raise refuse([("the model", reason)], advice) from error
         if other != text:
             raise refuse([("the model", _difference(text, other, frames))], advice)
-    if not looks_back:
+    if not looks_back and convert is to_steps:
         _expect_first_frame(step, import_at, text, advice)
 
 

@@ -20,11 +20,13 @@ from edgelstm_compiler.commands.recordings import (
     read_recordings,
 )
 from edgelstm_compiler.driver import CompileOptions, what_is_said
+from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.recordings import as_recordings
+from edgelstm_compiler.streaming.modes import ModeRequest
 
 
 @click.command("calibrate")
@@ -43,7 +45,13 @@ from edgelstm_compiler.quant.recordings import as_recordings
     type=click.Path(path_type=Path, dir_okay=False),
     help="Calibration to write.  [default: the model's name, .calibration.json]",
 )
-@click.option("--mode", type=click.Choice(list(MODES)), default="stream", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(list(MODES)),
+    help="As for compile.  [default: stream; lookahead with --lookahead]",
+)
+@click.option("--lookahead", type=click.IntRange(min=0), metavar="L", help="As for compile.")
+@click.option("--chunk", type=click.IntRange(min=1), metavar="N", help="As for compile.")
 @click.option(
     "--shape",
     "shapes",
@@ -67,7 +75,9 @@ def calibrate_command(
     model: Path,
     files: tuple[Path, ...],
     output: Path | None,
-    mode: str,
+    mode: str | None,
+    lookahead: int | None,
+    chunk: int | None,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
     carry: dict[str, str],
@@ -87,13 +97,17 @@ def calibrate_command(
     check_output(path, protect)
     read = fix_inputs(read_model(model), constants)
     request = make_request(carry, no_carry, overlap)
-    options = CompileOptions(mode=mode, shapes=shapes, carry=request)
-    graph, signature = float_step_graph(read, options)
+    asked = ModeRequest(chunk=chunk, lookahead=lookahead)
+    chosen = mode or asked.mode
+    options = CompileOptions(mode=chosen, request=asked, shapes=shapes, carry=request)
+    graph, faced, cut = float_step_graph(read, options)
+    signature = make_signature(faced)
     with progress_bar("reading", len(files)) as advance:
         recordings = read_recordings(
             files, signature, columns, advance, what_is_said(model).columns or ()
         )
-    checked = as_recordings(graph, [dict(recording) for recording in recordings])
+    checked = as_recordings(faced, [dict(recording) for recording in recordings])
+    checked = checked if cut is None else list(cut.recordings(checked))
     with progress_bar("calibrating", len(checked)) as advance:
         found = calibrate(
             graph, checked, model=read.sha256, progress=lambda done, total: advance(1)
@@ -114,7 +128,7 @@ def calibrate_command(
     if as_json:
         print_json(report, err=is_taken)
         return
-    unit = mode_of(mode).units
+    unit = "chunks" if cut is not None else mode_of(chosen).units
     say(
         f"{path}: ranges of {len(found.values)} values over {found.frames} {unit} "
         f"in {len(checked)} recordings",

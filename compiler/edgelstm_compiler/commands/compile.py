@@ -10,6 +10,7 @@ import click
 
 from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, progress_bar, say
+from edgelstm.commands.time_line import say_cost
 from edgelstm.errors import ArtifactError
 from edgelstm.io.columns import split_names
 from edgelstm.output_folder import check_folder
@@ -42,6 +43,7 @@ from edgelstm_compiler.driver import (
     description_file,
     what_is_said,
 )
+from edgelstm_compiler.lookahead_verification import say_deviation
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant.recordings import Recordings
 from edgelstm_compiler.quant_report.layers import layer_rows
@@ -67,7 +69,8 @@ QUANTIZE_STAGES = 3
     "--mode",
     type=click.Choice(list(MODES)),
     help="stream: one frame a step, state carried. window: windows from fresh state, as in "
-    "training. call: exactly the ONNX function.  [default: stream; window with --hop]",
+    "training. lookahead: backward layers see some frames ahead. call: exactly the ONNX function.  "
+    "[default: stream; window with --hop, lookahead with --lookahead]",
 )
 @click.option(
     "--window", type=click.IntRange(min=1), metavar="W", help="Frames of a window, if free."
@@ -92,7 +95,15 @@ QUANTIZE_STAGES = 3
     "--chunk",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Frames that one step of a stream takes.  [default: 1]",
+    help="Frames that one step of a stream takes, or that are answered together with "
+    "--lookahead.  [default: 1]",
+)
+@click.option(
+    "--lookahead",
+    type=click.IntRange(min=0),
+    metavar="L",
+    help="Frames that backward layers see ahead: answers come L to N-1+L frames late and cost "
+    "(N+L)/N; an approximation of the whole sequence.",
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
@@ -177,6 +188,7 @@ def compile_command(
     carry_across_windows: bool,
     smooth: str | None,
     chunk: int | None,
+    lookahead: int | None,
     target: str,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
@@ -214,6 +226,7 @@ def compile_command(
     Examples:
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode window --hop 60
+      edgelstm compile phone.onnx --lookahead 20 --chunk 10
       edgelstm compile gait.pt2 --python ~/torch/bin/python
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
@@ -260,10 +273,10 @@ def compile_command(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
     request = make_request(carry, no_carry, overlap)
-    windows = Windows(window, hop, carry_across_windows, smooth)
+    asked = ModeRequest(Windows(window, hop, carry_across_windows, smooth), chunk, lookahead)
     chosen = CompileOptions(
-        mode=mode or ("window" if windows else "stream"),
-        request=ModeRequest(windows, chunk),
+        mode=mode or asked.mode,
+        request=asked,
         shapes=shapes,
         constants=constants,
         carry=request,
@@ -283,6 +296,7 @@ def compile_command(
             carry_across_windows=carry_across_windows,
             smooth=smooth,
             chunk=chunk,
+            lookahead=lookahead,
             shapes=shapes,
             constants=constants,
             name=name,
@@ -339,6 +353,7 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
         "macs": manifest["macs"],
         "check": manifest["check"],
         "window": manifest.get("window"),
+        "lookahead": _describe_lookahead(artifact),
         "warnings": list(artifact.warnings),
         "quantization": manifest.get("quantization"),
         "layers": layer_rows(manifest) if "quantization" in manifest else [],
@@ -364,9 +379,34 @@ def _as_text(report: dict[str, Any]) -> str:
             f"  weights  {report['weights_bytes']} bytes, state {report['state_bytes']} bytes, "
             f"{report['macs']} multiply-accumulates",
             f"  check    {verdict}",
+            *_lookahead(report),
             *_quantization(report),
         ]
     )
+
+
+def _describe_lookahead(artifact: Artifact) -> dict[str, Any] | None:
+    """Frames, delay and cost of a look-ahead, and what it leaves out where that was measured."""
+    plan = artifact.signature.lookahead
+    if plan is None:
+        return None
+    far = artifact.manifest["check"].get("deviation", {})
+    return {
+        "chunk": plan.chunk,
+        "ahead": plan.ahead,
+        "delay": [plan.ahead, plan.delay],
+        "cost": plan.span / plan.chunk,
+        "distance_to_whole": far,
+        "text": [say_cost(plan, artifact.signature.rate_hz), *say_deviation(far, plan)],
+    }
+
+
+def _lookahead(report: dict[str, Any]) -> list[str]:
+    found = report["lookahead"]
+    if found is None:
+        return []
+    cost, *far = found["text"]
+    return [f"  ahead    {cost}", *(f"  {line}" for line in far)]
 
 
 def _quantization(report: dict[str, Any]) -> list[str]:

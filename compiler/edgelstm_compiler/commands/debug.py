@@ -10,7 +10,6 @@ from edgelstm.artifact import Artifact
 from edgelstm.commands.report import json_option, print_json, print_table, say
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.commands.recordings import read_recordings
-from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.recordings import limited
 from edgelstm_compiler.quant.replay import Recording
@@ -59,9 +58,11 @@ def debug_command(
     restored = restore(loaded, read_model(model))
     recordings: list[Recording]
     if files:
-        signature = make_signature(restored.float_graph)
-        recordings = read_recordings(
-            files, signature, columns, described=loaded.description.names(signature)
+        signature = restored.recorded
+        recordings = restored.steps_of(
+            read_recordings(
+                files, signature, columns, described=loaded.description.names(signature)
+            )
         )
         recordings = limited(recordings, restored.float_graph, frames)
     else:

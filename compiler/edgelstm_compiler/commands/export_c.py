@@ -104,6 +104,11 @@ def export_c_command(
     protect = [artifact, *(model_files(model) if model else []), *([source] if source else [])]
     compiled = load(artifact)
     options = ExportOptions(isa, package, weights, agent, dict(_parse(text) for text in meanings))
+    if compiled.signature.lookahead is not None:
+        raise CapabilityError(
+            f"{artifact} looks ahead, which the C export does not have: compile the model with "
+            "--mode call --shape INPUT=..., and call it on whole windows"
+        )
     golden = golden_of(compiled, source, steps, model)
     export = export_project(compiled, output, golden, options, protect)
     if as_json:

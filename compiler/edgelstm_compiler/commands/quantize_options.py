@@ -13,6 +13,7 @@ from edgelstm.commands.report import progress_bar
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.commands.recordings import float_step_graph, read_recordings
 from edgelstm_compiler.driver import CompileOptions
+from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibration import Calibration
@@ -182,7 +183,8 @@ def read_calibration_data(
     if not calibrate:
         return None
     fixed = fix_inputs(read_model(model), options.constants)
-    _, signature = float_step_graph(fixed, options)
+    _, faced, _ = float_step_graph(fixed, options)
+    signature = make_signature(faced)
     with progress_bar("reading", len(calibrate)) as advance:
         recordings = read_recordings(calibrate, signature, columns, advance, described)
     return [dict(recording) for recording in recordings]

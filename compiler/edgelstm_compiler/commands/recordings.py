@@ -15,15 +15,18 @@ from edgelstm.signature import Signature, TensorSpec
 from edgelstm_compiler.driver import CompileOptions, bind, to_step_graph, ways_out
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.quant.extremes import with_files
 from edgelstm_compiler.quant.replay import Recording
+from edgelstm_compiler.streaming.cut import Cut
+from edgelstm_compiler.streaming.modes import compile_mode
 
 
-def float_step_graph(model: OnnxModel, options: CompileOptions) -> tuple[StepGraph, Signature]:
-    """The float32 step graph of a model, and what recordings for it look like.
+def float_step_graph(
+    model: OnnxModel, options: CompileOptions
+) -> tuple[StepGraph, StepGraph, Cut | None]:
+    """The float32 step graph of a model, the same as recordings for it look, and how they are cut.
 
     Args:
         model: its control inputs fixed.
@@ -33,8 +36,10 @@ def float_step_graph(model: OnnxModel, options: CompileOptions) -> tuple[StepGra
         ModelError: it cannot be imported or streamed.
     """
     with ways_out(model, options):
-        graph = to_step_graph(bind(model, options), options, PassContext())
-    return graph, make_signature(graph)
+        binding = bind(model, options)
+        graph = to_step_graph(binding, options, PassContext())
+    cut = compile_mode(options.mode, options.request).cut_of(binding)
+    return graph, graph if cut is None else cut.faced(graph), cut
 
 
 def read_recordings(

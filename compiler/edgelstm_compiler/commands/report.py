@@ -13,7 +13,6 @@ from edgelstm.commands.report import json_option, print_json, print_table, progr
 from edgelstm.install_hint import install_hint
 from edgelstm.outputs import STANDARD, check_output, write_output
 from edgelstm_compiler.commands.recordings import read_recordings
-from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.replay import Recording
@@ -96,10 +95,12 @@ def report_command(
     seen: Sequence[Recording] = []
     if model is not None:
         restored = restore(loaded, read_model(model))
-        signature = make_signature(restored.float_graph)
+        loaded, signature = restored.artifact, restored.recorded
         names = loaded.description.names(signature)
-        held_out = read_recordings(files, signature, columns, described=names)
-        seen = read_recordings(calibrate, signature, columns, described=names)
+        held_out, seen = (
+            restored.steps_of(read_recordings(paths, signature, columns, described=names))
+            for paths in (files, calibrate)
+        )
     settings = Settings(drift_steps=drift_steps, seconds=seconds)
     with progress_bar("measuring", STAGES) as advance:
         report, curves = collect(

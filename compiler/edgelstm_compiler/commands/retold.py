@@ -11,7 +11,7 @@ import click
 from edgelstm_compiler.streaming.refusal import OtherModeError
 
 MODE_OPTIONS = (
-    *("mode", "window", "hop", "carry_across_windows", "smooth"),
+    *("mode", "window", "hop", "carry_across_windows", "smooth", "lookahead", "chunk"),
     *("carry", "no_carry", "overlap"),
 )
 """Parameters that ask something of one mode, and mean nothing to another."""

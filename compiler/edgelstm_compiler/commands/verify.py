@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -21,7 +23,8 @@ from edgelstm_compiler.chunk_verification import expect_chunks
 from edgelstm_compiler.commands.recordings import read_recordings
 from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.lowering.signature import make_signature
+from edgelstm_compiler.lookahead_check import check_lookahead
+from edgelstm_compiler.lookahead_verification import say_deviation, verify_lookahead
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant_report.restore import restore
@@ -120,6 +123,8 @@ def verify_command(
             raise MismatchError(f"{artifact} does not compute what its quantization defines")
         return
     windows = compiled.signature.window
+    plan = compiled.signature.lookahead
+    far: Mapping[str, Mapping[str, Any]] = {}
     if not mode_of(compiled.signature.mode).has_blocks:
         if source is None:
             inputs = random_call(compiled, domains=_domains(compiled, original))
@@ -145,6 +150,11 @@ def verify_command(
             result = verify_carried(compiled, carried, block, tolerance)
         elif windows is not None:
             result = verify_windows(compiled, original, block, tolerance)
+        elif plan is not None:
+            result, found = verify_lookahead(
+                compiled, restore(compiled, original), block, tolerance
+            )
+            far = {name: error.to_json() for name, error in found.items()}
         else:
             result = verify_stream(compiled, original, block, tolerance)
     inner = ""
@@ -152,9 +162,13 @@ def verify_command(
         inner = _verify_inside(compiled, original) or _verify_chunks(compiled)
     if as_json:
         report = result.to_json()
-        print_json({**report, "passed": report["passed"] and not inner, "inside": inner or None})
+        report |= {"passed": report["passed"] and not inner, "inside": inner or None}
+        if plan is not None:
+            report["distance_to_whole"] = far
+        print_json(report)
     else:
-        say(_as_text(result, inner))
+        told = [] if plan is None else say_deviation(far, plan)
+        say("\n".join([_as_text(result, inner), *told]))
     if inner:
         raise MismatchError(f"{artifact} does not compute what {model} computes: {inner}")
     if not result.passed:
@@ -187,7 +201,9 @@ def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
     compiled = chunk_of(compiled) if compiled.signature.window is not None else compiled
     restored = restore(compiled, original)
     try:
-        if restored.binding.carried is not None:
+        if compiled.signature.lookahead is not None:
+            check_lookahead(compiled, original, restored.binding, restored.float_graph)
+        elif restored.binding.carried is not None:
             check_carried(compiled, restored.binding.carried, restored.float_graph)
         else:
             check_artifact(compiled, original, restored.binding, restored.float_graph)
@@ -219,7 +235,7 @@ def _verify_quantized(
     if source is None:
         recordings = [synthetic_recording(restored, frames or RANDOM_FRAMES)]
     else:
-        signature = make_signature(restored.float_graph)
+        signature = restored.recorded
         recordings = read_recordings(
             [source], signature, columns, described=compiled.description.names(signature)
         )
@@ -229,6 +245,7 @@ def _verify_quantized(
                 {name: x[:frames] if name in timed else x for name, x in item.items()}
                 for item in recordings
             ]
+        recordings = restored.steps_of(recordings)
     return verify_quantized(restored, recordings)
 
 

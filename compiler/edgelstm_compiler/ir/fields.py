@@ -26,7 +26,7 @@ def op_fields(op: Op) -> dict[str, Any]:
 
     An operator inside of another is an object of one entry: its kind, and its fields.
     """
-    return {name: plain(getattr(op, name)) for name in field_names(type(op))}
+    return _said(op, field_names(type(op)))
 
 
 def executed(op: Op, inputs: Sequence[object]) -> tuple[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def executed(op: Op, inputs: Sequence[object]) -> tuple[str, dict[str, Any]]:
     if not isinstance(layer, Recurrent):
         return op.kind, op_fields(op)
     has_p = len(inputs) > P and inputs[P] is not None
-    shared = {name: plain(getattr(layer, name)) for name in field_names(Recurrent)}
+    shared = _said(layer, field_names(Recurrent))
     cell = layer.cell(peepholes=has_p)
     if isinstance(op, Recurrent):
         return Recurrent.__name__, {**shared, "cell": cell}
@@ -48,6 +48,12 @@ def executed(op: Op, inputs: Sequence[object]) -> tuple[str, dict[str, Any]]:
     if isinstance(op, IntegerRecurrent):
         cell = op.integer_cell(peepholes=has_p)
     return op.kind, {**shared, **op_fields(op), "cell": cell}
+
+
+def _said(op: Op, names: Sequence[str]) -> dict[str, Any]:
+    """Those fields; `kept` only where it says something, as in all of older texts and programs."""
+    fields = {name: getattr(op, name) for name in names}
+    return {k: plain(v) for k, v in fields.items() if not (k == "kept" and v is None)}
 
 
 def make_op(kind: str, fields: Mapping[str, Any]) -> Op:

@@ -12,6 +12,7 @@ from edgelstm_compiler.ir.graph import (
     source_values,
 )
 from edgelstm_compiler.ir.ops import OPERATORS, Direction, Recurrent
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, P
 from edgelstm_compiler.ir.types import Array, TensorType, Value
 
 
@@ -108,7 +109,7 @@ def _verify_step(graph: StepGraph) -> None:
     for node in graph.nodes if timed else ():
         is_backward = isinstance(node.op, Recurrent) and node.op.direction is not Direction.FORWARD
         # Over the units of one frame it may run either way, from a state that is its own.
-        if is_backward and not carried.isdisjoint(node.inputs):
+        if is_backward and not carried.isdisjoint(node.inputs[INITIAL_H:P]):
             raise InvalidGraphError(f"node {node.name!r} carries a state backward in a stream")
     for item in timed:
         if item.value.type.shape[item.time_axis or 0] != 1:

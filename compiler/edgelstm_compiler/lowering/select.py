@@ -170,7 +170,7 @@ class _Layers:
             kernel = replace(kernel, columns=self._together(rows_of_x))
         else:
             kernel = _recurrent_kernel(node, x, block, numerics)
-            if Operands.of(node.inputs).lengths is None:
+            if Operands.of(node.inputs).lengths is None and kernel.op.kept is None:
                 kernel = replace(kernel, columns=self._together(kernel.batch))
         packed = pack_layer(form_of(kernel), kernel.phases, rows)
         if isinstance(numerics, Float32):

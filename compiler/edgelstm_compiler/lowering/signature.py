@@ -88,7 +88,7 @@ def _place(
             TensorSpec(
                 name=name,
                 dtype=tensor.dtype,
-                shape=_frame_shape(tensor, item.time_axis, item.batch_axis),
+                shape=frame_shape(tensor, item.time_axis, item.batch_axis),
                 offset_bytes=at,
                 model_shape=tensor.shape,
                 time_axis=item.time_axis,
@@ -103,9 +103,10 @@ def _place(
     return tuple(specs), align(at, widest)
 
 
-def _frame_shape(
+def frame_shape(
     tensor: TensorType, time_axis: int | None, batch_axis: int | None
 ) -> tuple[int, ...]:
+    """A tensor's shape for callers, without time and without a batch of one."""
     return tuple(
         extent
         for axis, extent in enumerate(tensor.shape)

@@ -65,9 +65,9 @@ def calibrate(
             before.append(data.reshape(-1, data.shape[-1]))
         for node in layers:
             if isinstance(node.op, Recurrent):
-                inside = _inside(graph, node, rows)
-                traces[node.name].append(trace_cell(node.op, *inside))
-                add_recurrent(moments[node.name], node.op, *inside)
+                weights, x, h, start, first_c = _inside(graph, node, rows)
+                traces[node.name].append(trace_cell(node.op, weights, x, h, start, first_c))
+                add_recurrent(moments[node.name], node.op, weights, x, h, start)
             elif node.inputs[0] is not None and node.inputs[0].name in rows:
                 x = rows[node.inputs[0].name]
                 add_dense(moments[node.name], x.reshape(-1, x.shape[-1]))
@@ -113,8 +113,12 @@ def _watched(graph: StepGraph, layers: Sequence[Node]) -> list[Value]:
 
 def _inside(
     graph: StepGraph, node: Node, rows: dict[str, Array]
-) -> tuple[CellWeights, Array, Array, Array]:
-    """Weights, x, h and the first h of a layer, the recording as one sequence or one call."""
+) -> tuple[CellWeights, Array, Array, Array, Array | None]:
+    """Weights, x, h and the first h and c of a layer.
+
+    The recording is one sequence; chunks of several frames are sequences side by side, each from
+    its own first states (None: zeros).
+    """
     data = constant_data(graph)
     padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
     x_value = padded[X]
@@ -128,15 +132,35 @@ def _inside(
     assert w is not None
     weights = CellWeights(w, r, array(B), array(P))
     xs = _rows(graph, x_value, rows, data)
-    x = xs.reshape(-1, *x_value.type.shape[1:])
-    y, y_h = node.outputs[0], node.outputs[1]
-    hs = rows[y.name] if y.name in rows else rows[y_h.name]
-    h = hs.reshape(-1, *y.type.shape[1:])
-    initial = padded[INITIAL_H]
-    start = np.zeros(y_h.type.shape, np.float32)
-    if initial is not None:
-        start = _rows(graph, initial, rows, data)[0]
-    return weights, x, h, start
+    y, *finals = node.outputs
+    hs = rows[y.name] if y.name in rows else rows[finals[0].name]
+    initial = [
+        None if value is None else _rows(graph, value, rows, data)
+        for value in padded[INITIAL_H : INITIAL_H + len(finals)]
+    ]
+    if x_value.type.shape[0] > 1:
+        x, h = (_side_by_side(data, axis) for data, axis in ((xs, 1), (hs, 2)))
+        starts = [
+            None
+            if found is None
+            else _side_by_side(np.broadcast_to(found, (len(xs), *found.shape[1:])), 1)
+            for found in initial
+        ]
+    else:
+        x = xs.reshape(-1, *x_value.type.shape[1:])
+        h = hs.reshape(-1, *y.type.shape[1:])
+        starts = [None if found is None else found[0] for found in initial]
+    start, *others = starts
+    if start is None:
+        start = np.zeros((h.shape[1], h.shape[2], h.shape[3]), np.float32)
+    return weights, x, h, start, others[0] if others and x_value.type.shape[0] > 1 else None
+
+
+def _side_by_side(chunks: Array, batch: int) -> Array:
+    """Chunks (n, T, ...) whose axis `batch` (without n) takes all of them: (T, ..., n * B, ...)."""
+    moved = np.moveaxis(chunks, 0, batch)
+    shape = moved.shape
+    return moved.reshape(*shape[:batch], shape[batch] * shape[batch + 1], *shape[batch + 2 :])
 
 
 def _rows(

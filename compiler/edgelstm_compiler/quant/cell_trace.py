@@ -46,15 +46,20 @@ class CellTrace:
 
 
 def trace_cell(
-    op: Recurrent, weights: CellWeights, x: Array, h: Array, initial_h: Array
+    op: Recurrent,
+    weights: CellWeights,
+    x: Array,
+    h: Array,
+    initial_h: Array,
+    initial_c: Array | None = None,
 ) -> CellTrace:
     """Recompute the gates of a sequence whose hidden states are known.
 
-    States beyond h are followed from zero: what they were at the start is forgotten as it is in the
-    layer itself.
+    Without `initial_c` states beyond h are followed from zero: what they were at the start is
+    forgotten as it is in the layer itself.
 
     Shapes:
-        x (T, B, I), h (T, D, B, H) as the layer gave it, initial_h (D, B, H).
+        x (T, B, I), h (T, D, B, H) as the layer gave it, initial_h and initial_c (D, B, H).
     """
     others = op.cell().state_names[1:]
     if not others:
@@ -62,7 +67,7 @@ def trace_cell(
         before = previous_h(op, h, initial_h)
         initial_h = before.transpose(1, 0, 2, 3).reshape(h.shape[1], -1, op.hidden)
         x = x.reshape(1, -1, x.shape[-1])
-    operands = [x, weights.w, weights.r, weights.b, None, initial_h, None, weights.p]
+    operands = [x, weights.w, weights.r, weights.b, None, initial_h, initial_c, weights.p]
     has_p = weights.p is not None
     gates = op.cell(peepholes=has_p).traced_gates
     names = [gate.total for gate in gates]

@@ -237,7 +237,7 @@ def _last_frames(y: Value, op: Recurrent, node: Node, builder: QuantizedBuilder)
     steps, count = y.type.shape[:2]
     if steps > 1:
         backward = op.direction is Direction.REVERSE
-        ends = [emit(Slice(0, 0 if backward else steps - 1, 1, 1), y)]
+        ends = [emit(Slice(0, 0 if backward else (op.kept or steps) - 1, 1, 1), y)]
         if count == 2:
             ends = [emit(Slice(1, 0, 1, 1), ends[0])]
             ends.append(emit(Slice(1, 1, 1, 1), emit(Slice(0, 0, 1, 1), y)))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgelstm.artifact import Artifact
+from edgelstm.container import Container
 from edgelstm.errors import ArtifactError, EdgeLSTMError
+from edgelstm.signature import Signature
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.driver import CompileOptions, bind, compile_read_model, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.passes.context import PassContext
 from edgelstm_compiler.quant.convert import Quantized
@@ -26,7 +29,8 @@ from edgelstm_compiler.quant.embedded import (
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks
 from edgelstm_compiler.streaming.carry import request_of
-from edgelstm_compiler.streaming.modes import compile_mode
+from edgelstm_compiler.streaming.cut import Cut
+from edgelstm_compiler.streaming.modes import ModeRequest, compile_mode
 from edgelstm_compiler.verification import as_compiled
 
 
@@ -35,12 +39,13 @@ class Restored:
     """An artifact beside what it was made from.
 
     Args:
-        artifact: the compiled model.
+        artifact: the compiled model; of a look-ahead model its chunk.
         model: the ONNX model.
         binding: the imported graph.
         float_graph: the float32 step graph.
         quantized: the quantized model, or None where all is float32.
         converted: its graph with the integer form of each value, or None.
+        cut: how recordings become steps of the graph; None: they are.
     """
 
     artifact: Artifact
@@ -49,6 +54,21 @@ class Restored:
     float_graph: StepGraph
     quantized: QuantizedModel | None
     converted: Quantized | None
+    cut: Cut | None = None
+
+    @property
+    def recorded(self) -> Signature:
+        """What recordings look like."""
+        graph = self.float_graph
+        return make_signature(graph if self.cut is None else self.cut.faced(graph))
+
+    def steps_of(self, recordings: Sequence[Recording]) -> list[Recording]:
+        """Recordings as the steps of the graph take them.
+
+        Raises:
+            CapabilityError: none has enough frames for one.
+        """
+        return list(recordings if self.cut is None else self.cut.recordings(recordings))
 
     @property
     def graph(self) -> StepGraph:
@@ -71,14 +91,14 @@ def restore(artifact: Artifact, model: OnnxModel) -> Restored:
         ArtifactError: it was quantized with a calibration that it does not hold.
     """
     model = as_compiled(artifact, model)
-    mode = artifact.signature.mode
-    carry = request_of(artifact.manifest.get("options", {}))
-    options = CompileOptions(mode=mode, shapes=_shapes(artifact), carry=carry)
+    options = _options(artifact)
+    artifact = code_of(artifact)
     binding = bind(model, options)
     float_graph = to_step_graph(binding, options, PassContext())
+    cut = compile_mode(options.mode, options.request).cut_of(binding)
     record = artifact.manifest.get("quantization")
     if record is None:
-        return Restored(artifact, model, binding, float_graph, None, None)
+        return Restored(artifact, model, binding, float_graph, None, None, cut)
     expect_recipe(record)
     calibration = None
     sections = artifact.container.sections
@@ -89,7 +109,7 @@ def restore(artifact: Artifact, model: OnnxModel) -> Restored:
             "the artifact was quantized with a calibration that it does not hold: compile it again"
         )
     quantized, converted = restore_model(float_graph, record, calibration)
-    return Restored(artifact, model, binding, quantized.float_graph, quantized, converted)
+    return Restored(artifact, model, binding, quantized.float_graph, quantized, converted, cut)
 
 
 class Runner:
@@ -165,17 +185,41 @@ def compile_float(restored: Restored) -> Artifact:
     """
     artifact = restored.artifact
     target = artifact.manifest["target"]
-    options = CompileOptions(
+    options = replace(
+        _options(artifact),
         target=target["name"],
-        mode=artifact.signature.mode,
-        shapes=_shapes(artifact),
-        carry=request_of(artifact.manifest.get("options", {})),
         target_options={
             name: str(value) for name, value in target["options"].items() if value is not None
         },
         check=False,
     )
-    return compile_read_model(restored.model, options, lambda stage: None)
+    return code_of(compile_read_model(restored.model, options, lambda stage: None))
+
+
+def code_of(artifact: Artifact) -> Artifact:
+    """A look-ahead model's chunk, as what its code computes; any other artifact as it is."""
+    plan = artifact.signature.lookahead
+    if plan is None:
+        return artifact
+    manifest = {**artifact.manifest, "signature": plan.kernel.to_json()}
+    manifest.pop("description", None)  # of frames
+    code = Artifact(Container(manifest, dict(artifact.container.sections)))
+    try:
+        return code.on(artifact.kernel)
+    except EdgeLSTMError:
+        return code  # nothing runs it here
+
+
+def _options(artifact: Artifact) -> CompileOptions:
+    """What was asked when it was compiled."""
+    told = artifact.manifest.get("options", {})
+    mode, request = artifact.signature.mode, ModeRequest()
+    if "lookahead" in told:
+        mode = str(told["mode"])
+        request = ModeRequest(chunk=int(told["chunk"]), lookahead=int(told["lookahead"]))
+    return CompileOptions(
+        mode=mode, request=request, shapes=_shapes(artifact), carry=request_of(told)
+    )
 
 
 def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:

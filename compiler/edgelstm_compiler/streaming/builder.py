@@ -39,7 +39,7 @@ class StepBuilder:
         self, graph: Graph, axes: AxisClasses, steps: int, *, drains: bool = False
     ) -> None:
         self.axes = axes
-        self.steps = steps
+        self.steps: int = steps
         self.clock = Clock(self, drains=drains)
         self.history = History(self, graph)
         self._data = constant_data(graph)

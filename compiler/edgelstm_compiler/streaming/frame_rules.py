@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from edgelstm_compiler.ir.ops import Broadcast, LayerNorm, MatMul, Reshape, Softmax
 from edgelstm_compiler.ir.time import Newest, Time, aligned
@@ -22,7 +23,7 @@ def step_per_frame(node: Node, builder: StepBuilder) -> None:
     """
     axes = {value: builder.time_axis(value) for value in node.outputs}
     timed = any(axis is not None for axis in axes.values())
-    _expect_unmixed(node, builder, axes)
+    expect_unmixed(node, builder, axes)
     newest = [found for v in node.inputs if v is not None and (found := builder.newest(v))]
     if timed and newest and builder.steps > 1:
         raise CannotStepError("it gives every frame what is known only after the last one")
@@ -52,7 +53,32 @@ def step_per_frame(node: Node, builder: StepBuilder) -> None:
             builder.set_newest(value, Newest(view.delay, first, reach))
 
 
-def _expect_unmixed(node: Node, builder: StepBuilder, axes: Mapping[Value, int | None]) -> None:
+class SeesTime(Protocol):
+    """Whoever knows where time stands in the sequence graph."""
+
+    @property
+    def steps(self) -> int:
+        """Frames of the sequence graph."""
+
+    def time_axis(self, value: Value) -> int | None:
+        """Where time stands in a value.
+
+        Raises:
+            CannotStepError: it has two time axes.
+        """
+
+
+def expect_unmixed(node: Node, builder: SeesTime, axes: Mapping[Value, int | None]) -> None:
+    """Refuse an operator that does not compute every frame on its own.
+
+    Args:
+        node: of the sequence graph.
+        builder: knows its inputs.
+        axes: where time stands in its outputs.
+
+    Raises:
+        CannotStepError: says why.
+    """
     if builder.steps == 1:
         return
     types = [value.type if value is not None else None for value in node.inputs]

@@ -23,7 +23,7 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
     assert isinstance(op, Recurrent)
     padded = (*node.inputs, *([None] * (8 - len(node.inputs))))
     if op.direction is not Direction.FORWARD:
-        ways = "Ways out: whole windows (--mode call), or train a forward layer"
+        ways = "Ways out: a bounded look-ahead, whole windows, or train a forward layer"
         if builder.steps == 1:
             ways = "The model holds one frame, so there is no window: train a forward layer"
         raise CannotStepError(
@@ -49,7 +49,9 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
             )
     if builder.steps == 1 and any(builder.axes.time_axes(y)[-1:] > (0,) for y in node.outputs[1:]):
         raise CannotStepError("its units, or its batch, are the sequence of another layer")
-    _check_lengths(padded[SEQUENCE_LENS], builder, frames.type.shape[0])
+    lengths = padded[SEQUENCE_LENS]
+    if lengths is not None:
+        expect_whole(builder.constant(lengths), frames.type.shape[0])
     outputs = node.outputs[1:]
     later = time.fed()
     inputs = [builder.use(value) for value in padded]
@@ -72,10 +74,16 @@ def step_recurrent(node: Node, builder: StepBuilder) -> None:
         builder.stand_for_newest(output, write, newest_of(later))
 
 
-def _check_lengths(lengths: Value | None, builder: StepBuilder, steps: int) -> None:
-    if lengths is None:
-        return
-    data = builder.constant(lengths)
+def expect_whole(data: Array | None, steps: int) -> None:
+    """Refuse sequence_lens that leave frames out.
+
+    Args:
+        data: of the lengths; None: they are computed.
+        steps: frames of the sequence.
+
+    Raises:
+        CannotStepError: says why.
+    """
     if data is None:
         raise CannotStepError(
             "its sequence_lens are an input: in a stream every frame counts. Remove the input, "

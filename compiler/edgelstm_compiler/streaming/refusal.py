@@ -120,16 +120,21 @@ class CannotStepError(Exception):
 CALL_INSTEAD = call_instead("")
 
 
-def refuse(reasons: Sequence[tuple[str, str]], advice: str = CALL_INSTEAD) -> StreamabilityError:
+def refuse(
+    reasons: Sequence[tuple[str, str]],
+    advice: str = CALL_INSTEAD,
+    cannot: str = "be stepped as a continuous stream",
+) -> StreamabilityError:
     """The error for these reasons.
 
     Args:
         reasons: `(origin of the node, reason)` of each.
         advice: the way out, where there is one for all of them.
+        cannot: what does not go.
     """
     lines = "".join(f"\n  {origin}: {reason}" for origin, reason in reasons)
     return StreamabilityError(
-        f"the model cannot be stepped as a continuous stream:{lines}",
+        f"the model cannot {cannot}:{lines}",
         reasons,
         advice,
     )

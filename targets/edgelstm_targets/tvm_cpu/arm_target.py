@@ -64,6 +64,7 @@ class ArmTarget:
         processor = self.processor
         return Capabilities(
             processor.unit_block,
+            modes=("stream", "call", "window", *(("lookahead",) if processor.machine else ())),
             packing=processor.packing,
             has_float=processor.has_float,
             columns=MOST_COLUMNS if processor.machine else 1,

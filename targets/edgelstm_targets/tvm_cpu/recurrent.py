@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgelstm_targets.tvm_cpu.cells.body import UnitMemory, write_body
 from edgelstm_targets.tvm_cpu.cells.floats import FloatNodes
 from edgelstm_targets.tvm_cpu.cells.slots import Slot, UnitGroup
 from edgelstm_targets.tvm_cpu.copying import copy_elements, fill_zero
+from edgelstm_targets.tvm_cpu.kept_states import KeptStates
 from edgelstm_targets.tvm_cpu.matvec import BlockPhase, Operand, PackedPhase, Started
 from edgelstm_targets.tvm_cpu.projection import (
     PROJECTED_ELEMENTS,
@@ -204,7 +205,7 @@ class Layer:
         half = len(self.functions) // op.direction.count
         halves = [self.functions[d * half : (d + 1) * half] for d in range(op.direction.count)]
         if op.direction is Direction.BIDIRECTIONAL and halves[0] == halves[1]:
-            with repeat(2) as d:
+            with tir.repeat(2) as d:
                 self.direction(d, 0, d == 1)
         else:
             for d in range(op.direction.count):
@@ -215,7 +216,7 @@ class Layer:
         """All sequences of the batch in one direction."""
         kernel = self.kernel
         hidden, batch, steps = kernel.op.hidden, kernel.batch, kernel.steps
-        with repeat(batch) as b:
+        with tir.repeat(batch) as b:
             at = (d * batch + b) * hidden
             for state, initial, goes_on in zip(
                 self.memory.states, self.memory.initial, self.arguments.continues, strict=True
@@ -247,14 +248,30 @@ class Layer:
         def time(i: Expr) -> Expr:
             return tirx.Select(backward, length - 1 - i, i)
 
+        kept = KeptStates.of(self, (d * self.kernel.batch + b) * self.kernel.op.hidden)
+
         def frame(i: Expr, projected: Sequence[Operand | None]) -> None:
             self.frame(d, functions, b, time(i), (self.memory.turn + i) & 1, projected)
+            if kept is not None:
+                kept.pass_frame(i)
 
+        self.frames(d, b, length, time, frame)
+        if kept is not None:
+            kept.put_back()
+
+    def frames(
+        self,
+        d: Expr,
+        b: Expr,
+        length: Expr,
+        time: Callable[[Expr], Expr],
+        frame: Callable[[Expr, Sequence[Operand | None]], None],
+    ) -> None:
+        """`frame(i, its input products)` for every i; `time(i)` is its place in x."""
         projections = self.projections
         if projections is None:
-            with (
-                repeat(self.kernel.steps) if self.memory.lengths is None else tir.loop(length) as i
-            ):
+            is_whole = self.memory.lengths is None
+            with tir.repeat(self.kernel.steps) if is_whole else tir.loop(length) as i:
                 frame(i, [None] * len(self.phases))
             return
         several = projections[0].frames
@@ -272,13 +289,8 @@ class Layer:
                 projection.write(self.memory.weights, begin, xs, buffer)
                 begin = begin + projection.phase.block_elements * self.blocks
             with tir.loop(tirx.min(tir.integer(several), length - first)) as i:
-                frame(
-                    first + i,
-                    [
-                        Operand(buffer, i * projection.elements)
-                        for projection, buffer in zip(projections, buffers, strict=True)
-                    ],
-                )
+                pairs = zip(projections, buffers, strict=True)
+                frame(first + i, [Operand(buffer, i * each.elements) for each, buffer in pairs])
 
     @property
     def projections(self) -> tuple[Projection, ...] | None:
@@ -339,7 +351,7 @@ class Layer:
             tails = self.tail_phases
             whole = self.blocks - (1 if tails else 0)
             if whole:
-                with repeat(whole) as i:
+                with tir.repeat(whole) as i:
                     # Without a cache nothing is nearer than anything else.
                     turned = i if self.isa.is_bare else tirx.Select(is_odd == 1, whole - 1 - i, i)
                     n = tir.name(turned)
@@ -483,18 +495,3 @@ def handed_operand(cell: Cell) -> int | None:
     operands = {term.operand for total in cell.sums for term in total.terms}
     found = [index for index, name in enumerate(cell.handed) if name in operands]
     return found[0] if found else None
-
-
-class _Once:
-    """A block that is written once, with index 0."""
-
-    def __enter__(self) -> Expr:
-        return tir.integer(0)
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-
-def repeat(count: int) -> _Once | AbstractContextManager[Expr]:
-    """A loop over the block, unless it is done once."""
-    return tir.loop(count) if count > 1 else _Once()

@@ -116,6 +116,21 @@ def loop(extent: Expr | int) -> AbstractContextManager[Expr]:
     return frame
 
 
+class _Once:
+    """A block that is written once, with index 0."""
+
+    def __enter__(self) -> Expr:
+        return integer(0)
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def repeat(count: int) -> _Once | AbstractContextManager[Expr]:
+    """A loop over the block, unless it is done once."""
+    return loop(count) if count > 1 else _Once()
+
+
 @contextmanager
 def nest(extents: Sequence[int]) -> Iterator[tuple[list[Expr], Expr]]:
     """Loops within loops: their indices, and how many turns of the innermost came before."""

@@ -8,7 +8,7 @@ states written to, the graph's states.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from typing import ClassVar
@@ -44,6 +44,8 @@ class Recurrent(Op):
         direction: order of the frames; D directions.
         activations: D times the cell's functions, in ONNX order.
         clip: bound of the inputs of the activations, or None.
+        kept: of a forward layer without sequence_lens: the final states are those after so many
+            frames, because the frames behind them come again with the next chunk; None: after all.
 
     Shapes:
         inputs: X (T, B, I), W (D, G*H, I), R (D, G*H, H) or None for cells that do not read it,
@@ -56,6 +58,7 @@ class Recurrent(Op):
     direction: Direction
     activations: tuple[Activation, ...]
     clip: float | None
+    kept: int | None = field(default=None, kw_only=True)
 
     why_no_integers: ClassVar[str] = ""
     """Why scheme int8-full has no form of the cell; "" if it has one."""
@@ -129,6 +132,10 @@ class Recurrent(Op):
             raise ValueError(
                 f"{len(self.activations)} activations, expected {count * self.functions}"
             )
+        if self.kept is not None and not (
+            1 <= self.kept < steps and self.direction is Direction.FORWARD and given.lengths is None
+        ):
+            raise ValueError(f"states kept after {self.kept} frames of {steps}")
         return (
             x.with_shape((steps, count, batch, self.hidden)),
             *([state] * len(cell.states)),

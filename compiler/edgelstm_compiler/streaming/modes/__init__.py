@@ -5,12 +5,13 @@ from __future__ import annotations
 from edgelstm.errors import ModelError
 from edgelstm_compiler.streaming.modes.base import CompileMode, ModeRequest, Windows
 from edgelstm_compiler.streaming.modes.call import CALL
+from edgelstm_compiler.streaming.modes.lookahead import LOOKAHEAD
 from edgelstm_compiler.streaming.modes.stream import STREAM
 from edgelstm_compiler.streaming.modes.window import WINDOW
 
 __all__ = ["MODES", "CompileMode", "ModeRequest", "Windows", "compile_mode"]
 
-MODES: dict[str, CompileMode] = {mode.name: mode for mode in (STREAM, CALL, WINDOW)}
+MODES: dict[str, CompileMode] = {mode.name: mode for mode in (STREAM, CALL, WINDOW, LOOKAHEAD)}
 """By name, in the order in which `inspect` tries them."""
 
 

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from edgelstm.artifact import Artifact
 from edgelstm.errors import ModelError
-from edgelstm.signature import Signature
+from edgelstm.signature import Mode, Signature
 from edgelstm_compiler.binding import Admit, Binding
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
+from edgelstm_compiler.streaming.cut import Cut
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -43,11 +44,21 @@ class ModeRequest:
 
     Args:
         windows: see `Windows`.
-        chunk: frames that one step takes; None: as many as the model makes it, one for most.
+        chunk: frames that one step takes, or that a look-ahead model answers together; None: as
+            many as the model makes it, one for most.
+        lookahead: further frames that backward layers see; for "lookahead" alone.
     """
 
     windows: Windows = field(default_factory=Windows)
     chunk: int | None = None
+    lookahead: int | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The mode that is meant where nobody names one."""
+        if self.lookahead is not None:
+            return "lookahead"
+        return "window" if self.windows else "stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,9 @@ class CompileMode(Protocol):
             binding: the model with its numbers.
         """
 
+    def cut_of(self, binding: Binding) -> Cut | None:
+        """How frames become what a step of the graph takes; None: as recordings have them."""
+
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """What the caller gets, out of the compiled and checked chunk."""
 
@@ -159,6 +173,19 @@ def expect_no_chunk(mode: str, request: ModeRequest, instead: str) -> None:
     """
     if request.chunk is not None:
         raise ModelError(f"--chunk {request.chunk} is for --mode stream, not for {mode}: {instead}")
+
+
+def expect_no_lookahead(mode: str, request: ModeRequest) -> None:
+    """Refuse a look-ahead in a mode that has none.
+
+    Raises:
+        ModelError: naming the option.
+    """
+    if request.lookahead is not None:
+        raise ModelError(
+            f"--lookahead {request.lookahead} is for --mode lookahead, not for {mode}: leave one "
+            "of the two out"
+        )
 
 
 def expect_no_windows(mode: str, request: ModeRequest) -> None:

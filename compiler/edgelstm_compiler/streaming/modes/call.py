@@ -17,6 +17,7 @@ from edgelstm_compiler.streaming.modes.base import (
     Offer,
     Shapes,
     expect_no_chunk,
+    expect_no_lookahead,
     expect_no_windows,
 )
 from edgelstm_compiler.streaming.whole_call import whole_call
@@ -55,6 +56,7 @@ class Call:
     def asked(self, request: ModeRequest) -> Call:
         """It has neither windows nor steps."""
         expect_no_windows(self.name, request)
+        expect_no_lookahead(self.name, request)
         expect_no_chunk(self.name, request, "a call takes the frames of --shape")
         return self
 
@@ -67,6 +69,9 @@ class Call:
         """It has none."""
         del binding
         return False
+
+    def cut_of(self, binding: Binding) -> None:
+        """Calls are recorded whole."""
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The chunk is all there is."""

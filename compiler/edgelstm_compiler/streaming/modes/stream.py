@@ -21,6 +21,7 @@ from edgelstm_compiler.streaming.modes.base import (
     ModeRequest,
     Offer,
     Shapes,
+    expect_no_lookahead,
     expect_no_windows,
 )
 
@@ -59,6 +60,7 @@ class Stream:
     def asked(self, request: ModeRequest) -> Stream:
         """It has no windows, and steps of one frame where nobody says otherwise."""
         expect_no_windows(self.name, request)
+        expect_no_lookahead(self.name, request)
         if request.chunk is not None and request.chunk < 1:
             raise ModelError(f"--chunk {request.chunk}: a step takes one frame at least")
         return replace(self, chunk=request.chunk or 1)
@@ -72,6 +74,9 @@ class Stream:
         """Every stream has its own."""
         del binding
         return False
+
+    def cut_of(self, binding: Binding) -> None:
+        """A step takes what recordings have."""
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The same code, with the frames that a step takes of it."""

@@ -28,6 +28,7 @@ from edgelstm_compiler.streaming.modes.base import (
     Shapes,
     Windows,
     expect_no_chunk,
+    expect_no_lookahead,
 )
 from edgelstm_compiler.streaming.refusal import OtherModeError, StreamabilityError, Way
 from edgelstm_compiler.streaming.whole_call import whole_call
@@ -51,6 +52,7 @@ class Window:
     def asked(self, request: ModeRequest) -> Window:
         """With these windows."""
         expect_no_chunk(self.name, request, "`run` takes any number of frames at once")
+        expect_no_lookahead(self.name, request)
         windows = request.windows
         for value, option in ((windows.frames, "--window"), (windows.hop, "--hop")):
             if value is not None and value < 1:
@@ -103,6 +105,9 @@ class Window:
         """Windows that overlap do; what few of them share is not worth its memory."""
         hop = self.windows.hop
         return hop is not None and hop * _FEW_WINDOWS <= _frames(binding)
+
+    def cut_of(self, binding: Binding) -> None:
+        """Windows are cut by the session."""
 
     def finish(self, artifact: Artifact, binding: Binding) -> Artifact:
         """The same code, with what is done to the frames."""

@@ -15,7 +15,7 @@ from edgelstm_targets.tvm_cpu.batch.layer import BatchLayer
 from edgelstm_targets.tvm_cpu.batch.shape import for_columns
 from edgelstm_targets.tvm_cpu.batch.tile import ColumnMemory, FirstSums
 from edgelstm_targets.tvm_cpu.layers import LAYERS
-from edgelstm_targets.tvm_cpu.recurrent import Arguments, Memory, repeat
+from edgelstm_targets.tvm_cpu.recurrent import Arguments, Memory
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Function, Parameter
 
 
@@ -128,7 +128,7 @@ class DenseOfStreams:
         def body(x: Buffer, weights: Buffer, *rest: Buffer) -> None:
             *tables, y, work, _, count = rest
             first = tir.behind(work, layout.shared_bytes // 4)
-            with repeat(kernel.rows) as row:
+            with tir.repeat(kernel.rows) as row:
                 BatchDense(
                     kernel,
                     for_columns(isa),

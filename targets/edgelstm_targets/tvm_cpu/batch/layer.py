@@ -32,7 +32,6 @@ from edgelstm_targets.tvm_cpu.recurrent import (
     Layer,
     Memory,
     handed_operand,
-    repeat,
 )
 from edgelstm_targets.tvm_cpu.stored_weights import StoredPhase
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr
@@ -70,7 +69,7 @@ class BatchLayer:
         half = len(functions) // op.direction.count
         halves = [functions[d * half : (d + 1) * half] for d in range(op.direction.count)]
         if op.direction is Direction.BIDIRECTIONAL and halves[0] == halves[1]:
-            with repeat(2) as d:
+            with tir.repeat(2) as d:
                 self._direction(d, 0, d == 1)
             return
         for d in range(op.direction.count):
@@ -89,7 +88,7 @@ class BatchLayer:
                         copy_elements(initial, at, state, at, hidden)
                     elif not goes_on:
                         fill_zero(state, at, hidden)
-        with repeat(steps) as i:
+        with tir.repeat(steps) as i:
             self._frame(d, functions, tirx.Select(backward, steps - 1 - i, i))
 
     def _frame(self, d: Expr, functions: int, t: Expr) -> None:

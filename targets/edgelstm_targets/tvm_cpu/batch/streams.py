@@ -275,7 +275,7 @@ def _of_streams(
         return DenseOfStreams(kernel, bool(tables), stride_bytes)
     if not isinstance(kernel, RecurrentKernel) or arguments is None:
         return None
-    if kernel.batch != 1 or arguments.lengths:
+    if kernel.batch != 1 or arguments.lengths or kernel.op.kept is not None:
         return None
     return RecurrentOfStreams(kernel, arguments, kinds, stride_bytes, is_begun)
 
