@@ -8,7 +8,7 @@ afresh with its last frame. At the end of a recording the frames that are there 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -291,9 +291,19 @@ class LookaheadSession(Session):
         """A run."""
         return self.run(blocks)
 
-    def reset(self) -> None:
-        """Begin a new stream; answers that wait are dropped."""
+    def reset(self, layers: Iterable[str] | None = None) -> None:
+        """Begin a new stream; answers that wait are dropped.
+
+        Raises:
+            StreamError: layers are named; frames of the chunk that fills up wait for all of them.
+        """
         with self._turn:
+            if layers is not None:
+                raise StreamError(
+                    f"reset(layers=...): {self._signature.name!r} takes chunks with a look-ahead, and "
+                    "the frames of the one that fills up wait for all layers; reset() begins a new "
+                    "stream, and --mode stream has one state a layer"
+                )
             self._expect_code().reset()
             self._begin()
 

@@ -348,3 +348,17 @@ def test_float_schemes_agree_on_every_engine(scheme: str) -> None:
         assert artifact.manifest["check"]["done"]
         found.append(answers(artifact.session(), x))
     assert np.abs(found[0] - found[1]).max() < 1e-5
+
+
+def test_layers_are_not_reset_alone() -> None:
+    """Frames that wait for their chunk wait for all layers; the stream goes on as it was."""
+    _, artifact = compiled(STACKS[0], 3, 2)
+    frames = recording(11)
+    with artifact.session() as session, artifact.session() as other:
+        expected = answers(other, frames)
+        first = session.run(frames[:4])
+        with pytest.raises(StreamError, match="takes chunks with a look-ahead"):
+            session.reset(layers=["lstm"])
+        rest = session.run(frames[4:])
+        found = np.concatenate([first, rest, session.finish()])
+    assert np.array_equal(found, expected)
