@@ -300,8 +300,8 @@ class LookaheadSession(Session):
         with self._turn:
             if layers is not None:
                 raise StreamError(
-                    f"reset(layers=...): {self._signature.name!r} takes chunks with a look-ahead, and "
-                    "the frames of the one that fills up wait for all layers; reset() begins a new "
+                    f"reset(layers=...): {self._signature.name!r} takes chunks with a look-ahead, "
+                    "and the frames of the one that fills up wait for all layers; reset() begins a new "
                     "stream, and --mode stream has one state a layer"
                 )
             self._expect_code().reset()
