@@ -301,8 +301,8 @@ class LookaheadSession(Session):
             if layers is not None:
                 raise StreamError(
                     f"reset(layers=...): {self._signature.name!r} takes chunks with a look-ahead, "
-                    "and the frames of the one that fills up wait for all layers; reset() begins a new "
-                    "stream, and --mode stream has one state a layer"
+                    "and the frames of the one that fills up wait for all layers; reset() begins a "
+                    "new stream, and --mode stream has one state a layer"
                 )
             self._expect_code().reset()
             self._begin()
