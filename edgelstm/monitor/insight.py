@@ -24,6 +24,7 @@ from edgelstm.engines.reference import ReferenceKernel
 from edgelstm.engines.reference_program import ProgramNode
 from edgelstm.errors import CapabilityError, RecordingError
 from edgelstm.samples import Result
+from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature
 from edgelstm.snapshot import Snapshot
 
@@ -84,7 +85,9 @@ class Insight:
 
 def can_explain(model: Artifact) -> bool:
     """Whether answers are those of the sample that they come with."""
-    return model.signature.mode == "stream" and not model.signature.is_late
+    signature = model.signature
+    is_stepped = mode_of(signature.mode).takes_many and signature.chunk == 1
+    return is_stepped and not signature.is_late
 
 
 class Explainer:
@@ -103,8 +106,8 @@ class Explainer:
         signature = model.signature
         if not can_explain(model):
             raise CapabilityError(
-                f"{model.name!r} has no insight: that is for models compiled with --mode stream "
-                "whose outputs keep step with their samples"
+                f"{model.name!r} has no insight: that is for models compiled with --mode stream, "
+                "without --chunk, whose outputs keep step with their samples"
             )
         if reference is None and isinstance(model.kernel, ReferenceKernel):
             reference = model
