@@ -53,6 +53,11 @@ class ValueRange:
         """Mean square of the distance from the mean (K,)."""
         return np.asarray(np.maximum(self.square - np.square(self.mean), 0.0))
 
+    @property
+    def rows(self) -> int:
+        """How many rows of channels were seen, glitches left out."""
+        return int(self.counts.sum(axis=-1).max(initial=0))
+
     def reach(
         self, observer: Observer, percentile: float, levels: int, *, per_channel: bool
     ) -> Array:

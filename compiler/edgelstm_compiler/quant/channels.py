@@ -150,6 +150,10 @@ def _scaled(
     options: QuantizeOptions,
 ) -> FittedChannels:
     """The layers on x * c, where that takes away a fifth of the error of their sums."""
+    if fitted.calibration is None and _is_behind_layer(fitted.graph, value):
+        # What a layer computes has one unit: small weights of a column only say that it counts
+        # little.
+        return fitted
     rows = [_rows(node, data[w]) for node in readers if (w := node.inputs[W]) is not None]
     # Powers of two: x * c is exact.
     size = _column_scales(np.concatenate(rows))

@@ -15,9 +15,36 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.moments import Moments
 
 DAMPING = 0.05
-"""Added to the correlations' diagonal: recordings are few."""
+"""Share of its own variance that every operand is given beside it."""
+
+PRIOR = 0.02
+"""Share of the mean variance that operands of one unit are given beside their own: what rests in
+the recordings moves elsewhere, if only from its initial state."""
+
+FEW = 0.1
+"""The same for each operand per row of the recordings: few rows correlate by chance."""
 
 SWEEPS = 3
+
+
+def damping(deviation: Array, x_columns: int, rows: int, *, is_x_inner: bool) -> Array:
+    """What is added to the correlations' diagonal (K,).
+
+    Without it, operands that hardly move in the recordings take up the errors of all others in
+    steps by the hundred: nothing is left of the error there, and everything of it elsewhere.
+
+    Args:
+        deviation: of the joint operand [x; h] (K,), never zero.
+        x_columns: how many of it are x.
+        rows: of the recordings, one for each product.
+        is_x_inner: layers compute x, so its columns have one unit; else channels have their own.
+    """
+    few = FEW * len(deviation) / max(rows, 1)
+    parts = np.split(np.square(deviation), [x_columns])
+    found = [DAMPING + (PRIOR + few) * part.mean() / part for part in parts if part.size]
+    if not is_x_inner:
+        found[0] = np.full(x_columns, DAMPING + few)
+    return np.concatenate(found)
 
 
 def compensated(
@@ -26,6 +53,7 @@ def compensated(
     steps: Array,
     correlation: Array,
     deviation: Array,
+    diagonal: Array,
     limits: tuple[int, int],
 ) -> Array:
     """Steps of a layer's rows with the least error of their sums that rounding in turn finds.
@@ -36,13 +64,14 @@ def compensated(
         steps: rounded to the nearest; kept in rows where nothing better is found.
         correlation: of the operand (K, K).
         deviation: of the operand (K,).
+        diagonal: added to that of the correlation (K,), `damping`.
         limits: smallest and largest step.
     """
     wide, size = weights * deviation, scale * deviation
     order = np.argsort(-np.square(deviation * scale.mean(axis=0)), kind="stable")
-    matrix = correlation[np.ix_(order, order)] + DAMPING * np.eye(len(order))
+    damped = correlation + np.diag(diagonal)
     try:
-        upper = np.linalg.cholesky(np.linalg.inv(matrix)).T
+        upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
     except np.linalg.LinAlgError:
         return steps
     left, size_in_order = wide[:, order].copy(), size[:, order]
@@ -53,7 +82,6 @@ def compensated(
         left[:, k + 1 :] -= error[:, None] * upper[k, k + 1 :]
     moved = np.empty_like(found)
     moved[:, order] = found
-    damped = correlation + DAMPING * np.eye(len(order))
     before, after = (
         np.einsum("rk,kl,rl->r", e, damped, e, optimize=True)
         for e in (wide - steps * size, wide - moved * size)
@@ -86,6 +114,9 @@ def compensated_layer(
     steps: Array,
     x_deviation: Array,
     limits: tuple[int, int],
+    seen: int,
+    *,
+    is_x_inner: bool,
 ) -> Array:
     """The same for all rows of a recurrent layer (D, G*H, I+H), or of a dense one (1, N, K).
 
@@ -97,6 +128,8 @@ def compensated_layer(
         steps: rounded to the nearest.
         x_deviation: of the operand's first part as it is quantized, never zero.
         limits: smallest and largest step.
+        seen: rows of the recordings that the moments are of.
+        is_x_inner: whether layers compute the operand's first part.
     """
     if moments is None or moments.deviation.shape[-1] != weights.shape[-1]:
         return steps
@@ -109,7 +142,14 @@ def compensated_layer(
             deviation[: len(x_deviation)] = x_deviation
             floor = 1e-3 * float(deviation[len(x_deviation) :].max(initial=0.0))
             deviation[len(x_deviation) :] = np.maximum(deviation[len(x_deviation) :], floor or 1.0)
+            diagonal = damping(deviation, len(x_deviation), seen, is_x_inner=is_x_inner)
             result[d, block] = compensated(
-                weights[d, block], scale[d, block], steps[d, block], correlation, deviation, limits
+                weights[d, block],
+                scale[d, block],
+                steps[d, block],
+                correlation,
+                deviation,
+                diagonal,
+                limits,
             )
     return result

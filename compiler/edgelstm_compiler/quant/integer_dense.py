@@ -14,7 +14,9 @@ from edgelstm_compiler.quant.fixed_point import Product, fix_layer, rescale
 from edgelstm_compiler.quant.int8 import folded_rows, zero_point_sum
 from edgelstm_compiler.quant.layer import (
     H_STEPS,
+    WIDEST_INT16,
     Activations,
+    bytes_hold,
     compensated_rows,
     input_activations,
     input_means,
@@ -34,7 +36,7 @@ _HEADROOM = 2.0
 
 
 def quantize_dense(node: Node, builder: QuantizedBuilder) -> None:
-    """IntegerDense: int8 for another integer layer, int16 for everything else."""
+    """IntegerDense: int8 for an integer layer that 8 bits suffice, int16 for everything else."""
     op = node.op
     assert isinstance(op, Dense)
     weights, source = builder.constant(node.inputs[1]), node.inputs[0]
@@ -120,7 +122,8 @@ def _output(
     for reader in readers:
         is_layer = isinstance(reader.op, (Dense, Recurrent))
         feeds_layers &= is_layer and builder.schemes.get(reader.name) is Scheme.INT8_FULL
-    if not feeds_layers:
+    is_narrow = y.type.shape[-1] <= WIDEST_INT16 and options.input_bits == 16
+    if not feeds_layers or (is_narrow and not bytes_hold(found, options)):
         limit = found.limit(options.observer, options.percentile, 32767, per_channel=False)
         return Activations(DType.I16, _HEADROOM * limit[:1] / 32767, 0), None, False
     if np.all(found.low >= 0):

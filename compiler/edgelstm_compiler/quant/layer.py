@@ -29,9 +29,10 @@ from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import sqnr_db
 from edgelstm_compiler.quant.build import LayerRecord, QuantizedBuilder
+from edgelstm_compiler.quant.calibration import ValueRange
 from edgelstm_compiler.quant.channels import alike, filled, importance
 from edgelstm_compiler.quant.compensate import compensated_layer
-from edgelstm_compiler.quant.scheme import Scheme
+from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.quant.weights import QuantizedRows
 
 H_STEPS = 127
@@ -39,6 +40,9 @@ H_STEPS = 127
 
 BIAS_SHARE = 8
 """Biases are rounded to this share of what one step of a weight gives at most, or not at all."""
+
+BYTE_DB = 30.0
+"""Signal to rounding noise that 8 bits must leave of what a layer computed, else it has 16."""
 
 WIDEST_INT16 = 516
 """Columns whose products of int8 and int16 certainly fit into 32 bits."""
@@ -108,8 +112,8 @@ def input_activations(node: Node, builder: QuantizedBuilder) -> Activations:
     """How the layer's input is quantized: known for an h in [-1, 1], else calibrated.
 
     Inputs from outside have 16 bits (`QuantizeOptions.input_bits`), with headroom for what the
-    recordings do not show. What a layer computed has 8, and so has what is too wide for 32-bit
-    sums.
+    recordings do not show. What a layer computed has 8 if they hold it, and so has what is too
+    wide for 32-bit sums.
     """
     value = node.inputs[X]
     assert value is not None
@@ -121,7 +125,8 @@ def input_activations(node: Node, builder: QuantizedBuilder) -> Activations:
     found = builder.calibration(node).value(value.name)
     behind = builder.is_behind_layer(value)
     per_channel = options.per_channel and not behind
-    is_wide = not behind and options.input_bits == 16 and width <= WIDEST_INT16
+    is_wide = options.input_bits == 16 and width <= WIDEST_INT16
+    is_wide &= not behind or not bytes_hold(found, options)
     is_positive = not is_wide and bool(np.all(found.low >= 0))
     levels = 32767 if is_wide else 255 if is_positive else 127
     reach = found.reach(options.observer, options.percentile, levels, per_channel=per_channel)
@@ -131,6 +136,17 @@ def input_activations(node: Node, builder: QuantizedBuilder) -> Activations:
         scale = _HEADROOM * limit / levels
         return Activations(DType.I16, alike(scale, found, columns) if per_channel else scale, 0)
     return Activations(DType.I8, limit / levels, -128 if is_positive else 0)
+
+
+def bytes_hold(found: ValueRange, options: QuantizeOptions) -> bool:
+    """Whether 8 bits of its range hold a value well enough, most of which may be far smaller.
+
+    A mask over a spectrum or the square of a signal has peaks that leave nothing of the rest.
+    """
+    levels = 255 if np.all(found.low >= 0) else 127
+    step = found.limit(options.observer, options.percentile, levels, per_channel=False)[0] / levels
+    power = float(found.variance.mean())
+    return not power or sqnr_db(power, step**2 / 12.0) >= BYTE_DB
 
 
 def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
@@ -236,8 +252,8 @@ def compensated_rows(
         limits: smallest and largest step.
         x_scale: what the first matrix is multiplied with is x / x_scale; None: x.
     """
-    squares, moments = input_squares(node, builder), builder.moments(node)
-    if squares is None or moments is None:
+    squares, moments, x = input_squares(node, builder), builder.moments(node), node.inputs[X]
+    if squares is None or moments is None or x is None:
         return [rows for _, rows in parts]
     sizes = [rows.sizes for _, rows in parts]
     if x_scale is not None:
@@ -248,7 +264,15 @@ def compensated_rows(
     )
     weights, scale, steps = (np.concatenate(arrays, axis=-1) for arrays in flat)
     found = compensated_layer(
-        moments, positions, weights.astype(np.float64), scale, steps, np.sqrt(squares), limits
+        moments,
+        positions,
+        weights.astype(np.float64),
+        scale,
+        steps,
+        np.sqrt(squares),
+        limits,
+        builder.calibration(node).value(x.name).rows,
+        is_x_inner=builder.is_behind_layer(x),
     )
     cuts = np.cumsum([rows.steps.shape[-1] for _, rows in parts])[:-1]
     return [

@@ -30,7 +30,7 @@ from edgelstm_compiler.quant.scheme import AUTO, Observer, QuantizeOptions, Sche
 from edgelstm_compiler.quant.search import Trial, search_schemes
 from edgelstm_compiler.quant.support import is_layer
 
-RECIPE = 2
+RECIPE = 3
 """Counts up whenever the same model and calibration are quantized to other numbers."""
 
 MEASURED_FRAMES = 2000

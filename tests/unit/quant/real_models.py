@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgelstm_compiler.binding import bind_call, bind_stream
 from edgelstm_compiler.demo import MODEL_PATH
 from edgelstm_compiler.demo.recordings import load_recordings
-from edgelstm_compiler.driver import CompileOptions, to_step_graph
+from edgelstm_compiler.driver import CompileOptions, bind, to_step_graph
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.passes.context import PassContext
@@ -98,6 +98,20 @@ def watch(corpus: Path) -> RealModel:
     graph = _graph(path, "call", {name: (1, 1000, 1)})
     unseen = [{name: reference[f"in_{name}"]}, {name: pair[1:]}]
     return RealModel(path, graph, 1, lambda y: y > 0.5, [{name: pair[:1]}], unseen)
+
+
+def stepped(corpus: Path, name: str) -> RealModel:
+    """A model with states as inputs and outputs, on its recorded steps: seen and unseen alike."""
+    folder = corpus / "models" / name
+    with np.load(folder / "ref.npz") as data:
+        frames = {
+            key.removeprefix("step_in_"): data[key] for key in data.files if "step_in_" in key
+        }
+    path = folder / "model.onnx"
+    options = CompileOptions(shapes={key: x.shape[1:] for key, x in frames.items()})
+    graph = to_step_graph(bind(read_model(path), options), options, PassContext())
+    columns = graph.outputs[0].value.type.shape[-1]
+    return RealModel(path, graph, columns, lambda y: y > 0.5, [frames], [frames])
 
 
 def _largest(outputs: Array) -> Array:

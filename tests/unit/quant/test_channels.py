@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from edgelstm.dtypes import DType
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.ir.graph import StepGraph
+from edgelstm_compiler.ir.ops import Dense, Int8Dense
 from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.calibrate import calibrate
@@ -149,6 +153,51 @@ def test_integer_inputs_have_the_offset() -> None:
     wanted = Replay(step_graph(model)).run({"x": unseen})["y"]
     y = np.asarray(found).reshape(wanted.shape) * np.array(shown["scale"])
     assert measure(wanted, y).sqnr_db >= 35.0
+
+
+def test_layers_inside_have_one_unit() -> None:
+    """Without calibration, small weights of a column do not tell of large values there."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((16, 8)) * 10.0 ** rng.uniform(-2, 0, (16, 1))
+    graph = _two_dense_layers(rng.standard_normal((4, 16)), weights)
+    schemes = {node.name: Scheme.W8 for node in graph.nodes if isinstance(node.op, Dense)}
+    assert fit_channels(graph, None, schemes, QuantizeOptions()).graph is graph
+
+
+@pytest.mark.parametrize("scheme", [Scheme.INT8, Scheme.INT8_FULL], ids=lambda scheme: scheme.value)
+@pytest.mark.parametrize(("power", "dtype"), [(1, DType.I8), (7, DType.I16)])
+def test_peaks_inside_have_sixteen_bits(power: int, dtype: DType, scheme: Scheme) -> None:
+    """Where 8 bits of what a layer gives leave little of it, the next reads 16."""
+    rng = np.random.default_rng(0)
+    one, two = rng.standard_normal((4, 16)), rng.standard_normal((16, 8))
+    graph = _two_dense_layers(one, two)
+    data = {"x": np.asarray(rng.standard_normal((400, 1, 4)) ** power, np.float32)}
+    result = quantize_graph(graph, calibrate(graph, [data]), scheme)
+    last = next(node for node in reversed(result.graph.nodes) if "Dense" in node.op.kind)
+    read = last.inputs[0]
+    assert read is not None
+    assert (last.op.x_dtype if isinstance(last.op, Int8Dense) else read.type.dtype) is dtype
+    wanted, found = (Replay(g).run(data)["y"] for g in (graph, result.graph))
+    assert measure(wanted, found).sqnr_db >= 36.0
+
+
+def _two_dense_layers(one: Array, two: Array) -> StepGraph:
+    """400 rows of x through a ReLU to y, as a call."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "one"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "two"], ["y"]),
+    ]
+    shapes = {"x": one.shape[0], "y": two.shape[1]}
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [400, 1, width])
+        for name, width in shapes.items()
+    )
+    arrays = {"one": one, "two": two}
+    constants = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in arrays.items()]
+    graph = helper.make_graph(nodes, "dense", [x], [y], constants)
+    opsets = [helper.make_opsetid("", 17)]
+    return step_graph(helper.make_model(graph, opset_imports=opsets, ir_version=9), "call")
 
 
 @pytest.mark.parametrize("scheme", list(LEAST), ids=lambda scheme: scheme.value)

@@ -12,7 +12,7 @@ from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.calibration import Calibration
-from edgelstm_compiler.quant.compensate import compensated
+from edgelstm_compiler.quant.compensate import compensated, damping
 from edgelstm_compiler.quant.convert import quantize_graph
 from edgelstm_compiler.quant.moments import MomentSums, add_dense, row_kinds
 from edgelstm_compiler.quant.replay import Replay
@@ -81,7 +81,8 @@ def test_columns_make_up_for_each_other() -> None:
     scale = np.full(weights.shape, 0.4)
     nearest = np.clip(np.rint(weights / scale), -8, 7)
     deviation = x.std(axis=0)
-    found = compensated(weights, scale, nearest, np.corrcoef(x.T), deviation, (-8, 7))
+    diagonal = damping(deviation, 24, len(x), is_x_inner=True)
+    found = compensated(weights, scale, nearest, np.corrcoef(x.T), deviation, diagonal, (-8, 7))
     assert found.min() >= -8
     assert found.max() <= 7
     errors = [
@@ -89,6 +90,26 @@ def test_columns_make_up_for_each_other() -> None:
         for steps in (nearest, found)
     ]
     assert errors[1].sum() < 0.2 * errors[0].sum()
+
+
+def test_what_rests_in_the_recordings_takes_up_little() -> None:
+    """Few frames around far means: from the initial state the sums are no worse than rounded."""
+    rng = np.random.default_rng(2)
+    mean = rng.uniform(-0.9, 0.9, 100)
+    size = 10.0 ** rng.uniform(-2.5, -0.5, 100)
+    x = mean + size * (rng.standard_normal((24, 3)) @ rng.standard_normal((3, 100)))
+    weights, scale = rng.standard_normal((40, 100)), np.full((40, 100), 0.03)
+    nearest = np.rint(weights / scale)
+    deviation = x.std(axis=0)
+    diagonal = damping(deviation, 100, len(x), is_x_inner=True)
+    correlation = np.corrcoef(x.T)
+    found = compensated(weights, scale, nearest, correlation, deviation, diagonal, (-127, 127))
+    inside, at_rest = (
+        [np.square((weights - steps * scale) @ data).sum() for steps in (nearest, found)]
+        for data in ((x - x.mean(axis=0)).T, x.mean(axis=0))
+    )
+    assert inside[1] < 0.5 * inside[0]
+    assert at_rest[1] < 3.0 * at_rest[0]
 
 
 @pytest.mark.parametrize(
