@@ -2,7 +2,7 @@
 
 Integers must be equal bit for bit. Where gates are computed in float32, an h that lies between two
 int8 steps may be rounded either way: there the difference must stay well below what quantizing
-itself costs.
+itself costs, or be gone in few steps from equal states (`between_steps.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from edgelstm_compiler.held_weights import run_held_weights
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.accuracy import measure
+from edgelstm_compiler.quant.between_steps import differs_from_equal_states, rounds_values
 from edgelstm_compiler.quant.model import QuantizedModel
 from edgelstm_compiler.quant.replay import Recording, Replay, chunks, timed_inputs
 from edgelstm_compiler.session_rows import read_states, run_pieces, step_through
@@ -83,11 +84,13 @@ def check_quantized(
     if not model.is_exact:
         noise = 0.0 if model.record["borders"] else _worst(exact, expected)
         tolerance = max(TOLERANCE, MARGIN * noise)
+    is_one = all(own_error(actual[name], rows) <= TOLERANCE for name, rows in stepped.items())
+    between = _Between(artifact, model, recording, is_one=is_one)
     for found in (actual, stepped):
         error = max(error, _worst(expected, found))
         if not error <= tolerance:
             name = max(expected, key=lambda key: relative_error(found[key], expected[key]))
-            _fail(f"output {name!r}", error, tolerance)
+            between.expect(f"output {name!r}", error, tolerance)
     for name, (run, step) in {
         **{name: (actual[name], rows) for name, rows in stepped.items()},
         **states,
@@ -103,7 +106,7 @@ def check_quantized(
         off = _state_error(state, wanted)
         allowed = 0.0 if model.is_exact else max(tolerance, STATE_MARGIN)
         if not off <= allowed:
-            _fail(f"state {name!r}", off, allowed)
+            between.expect(f"state {name!r}", off, allowed)
     _check_heads(artifact, model, recording, steps)
     return {
         "done": True,
@@ -114,7 +117,32 @@ def check_quantized(
         "inputs": origin,
         "domains": {name: str(domain) for name, domain in (domains or {}).items()},
         "distance": distance,
+        **({"between_steps": True} if between.is_shown else {}),
     }
+
+
+class _Between:
+    """Whether rounding of values between two steps explains what differs; asked at most once."""
+
+    def __init__(
+        self, artifact: Artifact, model: QuantizedModel, recording: Recording, *, is_one: bool
+    ) -> None:
+        self._given = (artifact, model.graph, recording, TOLERANCE)
+        self._is_possible = is_one and bool(model.graph.states) and rounds_values(model.graph)
+        self.is_shown = False
+
+    def expect(self, what: str, error: float, tolerance: float) -> None:
+        """It does.
+
+        Raises:
+            MismatchError: it cannot, or from equal states something differs too.
+        """
+        if self.is_shown:
+            return
+        why = differs_from_equal_states(*self._given) if self._is_possible else ""
+        if why is not None:
+            _fail(what, error, tolerance, why)
+        self.is_shown = True
 
 
 def calibrated_inputs(
@@ -285,8 +313,9 @@ def _state_error(found: Array, wanted: Array) -> float:
     return difference / scale_of(wanted)
 
 
-def _fail(what: str, error: float, tolerance: float) -> NoReturn:
+def _fail(what: str, error: float, tolerance: float, why: str = "") -> NoReturn:
+    also = f"; {why}" if why else ""
     raise MismatchError(
         f"self-check: {what} differs from the quantized step graph by {error:.3g} "
-        f"(allowed {tolerance:.3g}): the target does not compute what the scheme defines"
+        f"(allowed {tolerance:.3g}{also}): the target does not compute what the scheme defines"
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.quant import check
+from edgelstm_compiler.quant.between_steps import nudged
 from edgelstm_compiler.quant.check import check_quantized
-from edgelstm_compiler.quant.model import QuantizeRequest, quantize_model
+from edgelstm_compiler.quant.model import QuantizedModel, QuantizeRequest, quantize_model
 from tests.models import stacked_model
-from tests.quantized_models import recordings, step_graph
+from tests.quantized_models import Array, recordings, step_graph
 from tests.unit.selfcheck.checked_models import (
     forgetful,
     one_layer,
@@ -74,3 +79,44 @@ def test_a_wrong_weight_behind_saturation_is_seen(scheme: str, weight: str) -> N
     )
     with pytest.raises(MismatchError):
         check_quantized(artifact, quantized)
+
+
+def _between_steps(seed: int) -> tuple[onnx.ModelProto, QuantizedModel, Array]:
+    """A model of two layers, quantized, and a recording in which values lie between two steps."""
+    model = stacked_model(ops=("GRU", "LSTM"), features=5, hidden=19, steps=None, seed=3)
+    rng = np.random.default_rng(seed)
+    walk = (0.3 * np.cumsum(rng.standard_normal((300, 5)), axis=0)).astype(np.float32)
+    return model, quantize_model(step_graph(model), QuantizeRequest("int8", walk, force=True)), walk
+
+
+def test_a_value_between_two_steps_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Biases off by 1e-6, as float32 may be, turn one step over: known from equal states."""
+    model, quantized, walk = _between_steps(3)
+    artifact = compile_model(
+        model, target="reference", quantize="int8", calibration=walk, check=False, force=True
+    )
+    near = dataclasses.replace(quantized, graph=nudged(quantized.graph, 1e-6))
+    # The weights it holds ARE others, which is not what is asked here.
+    monkeypatch.setattr(check, "_check_heads", lambda *given: None)
+    facts = check_quantized(artifact, near, [{"X": walk}])
+    assert facts["between_steps"]
+    assert facts["max_error"] > facts["tolerance"]
+
+
+@pytest.mark.parametrize("name", ["W_1", "B_1", "W_2", "B_2"])
+def test_a_weight_off_is_seen_where_values_lie_between_two_steps(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fifth off in one weight, by the outputs alone."""
+    model, quantized, walk = _between_steps(3)
+    monkeypatch.setattr(check, "_check_heads", lambda *given: None)
+    artifact = compile_model(
+        with_one_weight_off(model, name, 14),
+        target="reference",
+        quantize="int8",
+        calibration=quantized.calibration,
+        check=False,
+        force=True,
+    )
+    with pytest.raises(MismatchError):
+        check_quantized(artifact, quantized, [{"X": walk}])
