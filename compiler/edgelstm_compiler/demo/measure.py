@@ -57,7 +57,7 @@ def measure_trial(recording: Recording, scores: NDArray[Any], recipe: Recipe) ->
         decoder.finish(),
     ]
     events = [event for each in rows for event in each.events]
-    true = _runs(recording.labels)
+    true = labelled_runs(recording.labels)
     names = [PHASES[label] for label, _, _ in true]
     totals = [float(event.data["duration_s"]) for event in events if event.kind == SPAN]
     total = None
@@ -94,7 +94,8 @@ def print_errors(trials: Sequence[TrialErrors]) -> None:
             print(f"{name:13s} {len(errors):5d} " + " ".join(f"{part:7.3f}" for part in parts))
 
 
-def _runs(labels: NDArray[Any]) -> list[tuple[int, int, int]]:
+def labelled_runs(labels: NDArray[Any]) -> list[tuple[int, int, int]]:
+    """Label, first sample, sample behind the last of each stretch; slips are left out."""
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     runs: list[tuple[int, int, int]] = []
     for start, stop in pairwise(edges):
