@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table fuzz-onnx fuzz-artifacts soak soak-live bench-live format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table fuzz-onnx fuzz-artifacts soak soak-live bench-live bench-monitor format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -85,6 +85,10 @@ soak-live: $(VENV)/.dev-ready
 # Delays of live runs against bare readers, and 50 patients over MQTT.
 bench-live: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.bench.live
+
+# Sensor to pixel with 20 viewers, and what the monitor's page costs at 1 kHz; a quiet machine.
+bench-monitor: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.bench.monitor
 
 # Artifacts with something wrong in them and right checksums, and frames for the agent.
 fuzz-artifacts: $(VENV)/.dev-ready
