@@ -80,7 +80,9 @@ class StreamSet:
                 "open a session for each stream"
             )
         if streams < 1 or not mode_of(signature.mode).takes_many:
-            raise StreamError(f"{streams} streams of a {signature.mode} model")
+            raise StreamError(
+                f"{streams} streams of a {signature.mode} model: open a session for each stream"
+            )
         if threads < 1:
             raise ValueError(f"threads={threads}: at least one steps the streams")
         self._kernel: Kernel = kernel
