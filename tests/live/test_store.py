@@ -311,7 +311,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     """One error, and the file is as it was."""
     path = tmp_path / "walk.csv"
     path.write_text("a,b\n" * 1000)
-    with pytest.raises(OutputError, match="not a database"):
+    with pytest.raises(OutputError, match="no store of edgelstm, and no database"):
         open_store(path)
     assert path.read_text() == "a,b\n" * 1000
 
