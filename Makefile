@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table fuzz-onnx fuzz-artifacts soak soak-live bench-live bench-monitor format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table accuracy-grid fuzz-onnx fuzz-artifacts soak soak-live bench-live bench-monitor format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -73,6 +73,10 @@ fuzz-calls: $(VENV)/.dev-ready
 # README's support table and OPERATORS.md, from the models that prove them.
 support-table: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.support
+
+# Units, offsets, sparsity and outliers: int8 and int8-full against float64, by hand: takes minutes.
+accuracy-grid: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.unit.quant.accuracy_grid
 
 # Five million steps on real IMU recordings: resets, snapshots, NaN, gaps; no drift, flat memory.
 soak: $(VENV)/.dev-ready

@@ -1,7 +1,8 @@
 """Prints the accuracy of every scheme: python -m tests.unit.quant.accuracy_table.
 
 Real models beside ONNX Runtime's dynamic quantization of the same model, over whole sequences; then
-seeded layers: their accuracy, how it holds at other amplitudes, and units, offsets and sparsity.
+seeded layers: their accuracy, and how it holds at other amplitudes. Units, offsets, sparsity and
+outliers: `accuracy_grid.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,6 @@ def main() -> None:
         _line(load.__name__, "ort dynamic", model, whole, found, None)
     _print_layers()
     _print_amplitudes()
-    _print_grid()
 
 
 def _print_layers() -> None:
@@ -81,29 +81,6 @@ def _print_amplitudes() -> None:
                 for size in (1.0, 1.5, 2.0)
             ]
             print(CELLS.format(str(layer), frames, *found, str(wide)))
-
-
-def _print_grid() -> None:
-    """Units from 1e-6 to 1e6, offsets to 1e5 and pruned weights, in dB."""
-    print("\n" + CELLS.format("layer", "kind", *(scheme.value for scheme in SCHEMES)))
-    rng = np.random.default_rng(0)
-    for kind, hidden in itertools.product(("LSTM", "GRU"), (1, 5, 33, 300)):
-        cell = CellWeights.normal(kind, 6, hidden)
-        cases = {
-            "units": (cell, 10.0 ** rng.uniform(-6, 6, 6), np.zeros(6)),
-            "offsets": (cell, 10.0 ** rng.uniform(1, 3, 6), rng.uniform(-1e5, 1e5, 6)),
-        }
-        for by, share in itertools.product(("rows", "columns", "elements"), (0.5, 0.9)):
-            pruned = cell.pruned(share, by)
-            cases[f"{share:g} {by}"] = (pruned, np.ones(6), np.zeros(6))
-        for name, (weights, scale, offset) in cases.items():
-            graph = step_graph(weights.in_units(scale, offset).model())
-            seen, unseen = (
-                np.asarray(walk(400, 6, seed) * scale + offset, np.float32) for seed in (1, 2)
-            )
-            calibration = calibrate(graph, [{"x": seen}])
-            found = _sqnr(graph, calibration, unseen, SCHEMES)
-            print(CELLS.format(f"{kind} (6, {hidden})", name, *found))
 
 
 def _sqnr(
