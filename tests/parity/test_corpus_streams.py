@@ -33,6 +33,9 @@ REFUSED = {
     "tract_byte_sb_bidi_lstm": BACKWARD,
 }
 
+LOOKAHEAD = ("apple_watch_lstm", "keras_bilstm_concat_tensorflow", "tract_byte_sb_bidi_lstm")
+"""Those that answer for every frame, so that a bounded look-ahead has a meaning."""
+
 STREAMS = (
     "fairtalk_lstm",
     "keras_conv1d_lstm_tensorflow",
@@ -93,7 +96,8 @@ def test_what_is_no_stream_is_refused(name: str, corpus: Path) -> None:
     """With the reason and the commands that compile it."""
     with pytest.raises(StreamabilityError, match=REFUSED[name]) as caught:
         compile_model(folder_of(corpus, name) / "model.onnx", target="reference", mode="stream")
-    assert {way.mode for way in caught.value.ways} == {"call", "window"}
+    ahead = {"lookahead"} if name in LOOKAHEAD else set()
+    assert {way.mode for way in caught.value.ways} == {"call", "window"} | ahead
 
 
 @pytest.mark.parametrize(

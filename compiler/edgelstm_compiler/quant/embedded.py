@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from edgelstm.errors import ArtifactFormatError, ArtifactVersionError, CapabilityError
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.quant.calibration import Calibration
@@ -32,8 +30,9 @@ def pack_calibration(calibration: Calibration, options: QuantizeOptions) -> byte
     """What quantizing with these options reads, compressed."""
     kept = calibration
     if options.observer is Observer.MIN_MAX:
+        # Of a histogram only how many rows were seen is read: all of them stand in its first bin.
         values = {
-            name: replace(found, counts=np.zeros((len(found.low), 0), np.int64))
+            name: replace(found, counts=found.counts.sum(axis=-1, keepdims=True))
             for name, found in calibration.values.items()
         }
         kept = replace(calibration, values=values)
