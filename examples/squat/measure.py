@@ -1,9 +1,9 @@
-"""How well squats of people that the model was not trained on are counted, timed and judged.
+"""How well squats that the model was not trained on are counted, timed and judged.
 
 python examples/squat/measure.py --data DIR
 
-Each person's squats stand together in the data set; the last fifth of each kind was held out of
-training. They are streamed one behind the other with rests between them, through the compiled
+The last fifth of the rows of each kind was held out of training; by their order probably other
+people's, but the data set has no numbers of people. They are streamed one behind the other with rests between them, through the compiled
 model and the decoding of `squat.toml`.
 """
 

@@ -5,8 +5,8 @@ python examples/squat/train.py --data DIR --out examples/squat/squat.onnx
 DIR is the folder `Data` of github.com/avakanski/A-Deep-Learning-Framework-for-Assessing-Physical-
 Rehabilitation-Exercises (MIT): 90 correct and 90 incorrect deep squats of UI-PRMD, each 240 frames
 of four channels that its autoencoder made of 117 joint angles, with a quality from 0 to 1.
-Squats stand one behind the other there, those of one person together: the last fifth of each kind
-is held out. Same machine, same versions, same seed: the same file.
+The last fifth of the rows of each kind is held out; by their order probably other people's, but
+there are no numbers of people. Same machine, same versions, same seed: the same file.
 """
 
 from __future__ import annotations
