@@ -3,8 +3,8 @@
 python examples/squat/measure.py --data DIR
 
 The last fifth of the rows of each kind was held out of training; by their order probably other
-people's, but the data set has no numbers of people. They are streamed one behind the other with rests between them, through the compiled
-model and the decoding of `squat.toml`.
+people's, but the data set has no numbers of people. They are streamed one behind the other with
+rests between them, through the compiled model and the decoding of `squat.toml`.
 """
 
 from __future__ import annotations
