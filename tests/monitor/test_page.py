@@ -255,6 +255,7 @@ def why_the_model_said_so_is_shown(browser: Browser) -> None:
     assert len(titles) == 12
     assert {"layer 1: forget gate", "layer 2: cell state"} <= set(titles)
     assert "replaced by its mean" in browser.text("main")
+    assert float(page.input_value("#moment")) == 0  # whatever the length of what is known
     page.focus("#moment")
     page.keyboard.press("ArrowLeft")
     browser.until(lambda: browser.text("#when").startswith("0.1 s before"), "the moment before")

@@ -30,7 +30,8 @@ function askMoment() {
 
 function draw() {
   const at = shown.moment - shown.course.end;
-  byId("moment").min = Math.min(-1, shown.course.times[0]);
+  // Whole steps from 0, the newest sample: a slider counts its steps from min.
+  byId("moment").min = Math.min(-1, Math.floor(10 * shown.course.times[0]) / 10).toFixed(1);
   byId("moment").value = at;
   byId("when").textContent = TEXT.before(Math.max(0, -at));
   byId("output").replaceChildren(...shown.outputs.map((name, i) => new Option(name.replaceAll("_", " "), i, false, i === shown.chosen)));
