@@ -174,6 +174,8 @@ def test_what_has_no_meaning_is_refused_with_a_way_out(
     name: str, made: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     """One line, no traceback, nothing written."""
+    if name == "CUDA":
+        pytest.importorskip("numba", reason="pip install 'edgelstm-targets[cuda]'")
     words, reason = REFUSED[name]
     path = tmp_path / "none.edgelstm"
     done = invoke("compile", made[0], "-o", path, *words)
