@@ -10,6 +10,7 @@ fillTexts(document);
 setUpTheme(byId("theme"), () => shown && draw());
 
 async function ask(query) {
+  clearTimeout(waiting); // what waits for the slider to stand still would ask for an old moment
   const number = ++asked;
   byId("answer").textContent = `${TEXT.asking} \u2026`;
   const answer = await fetch(`/api/why?${new URLSearchParams({ stream: byId("stream").value, ...query })}`);
