@@ -14,6 +14,7 @@ from edgelstm_compiler.ir.graph import (
     result_values,
     source_values,
 )
+from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.types import Array, Constant, Node, Value
 
 MAX_ROUNDS = 100
@@ -69,24 +70,15 @@ class Scope:
 
     def fresh_name(self, name: str) -> str:
         """A value name that is not taken, and now is."""
-        return _fresh(name, self._names)
+        return unique_name(name, self._names)
 
     def fresh_node_name(self, name: str) -> str:
         """A node name that is not taken, and now is."""
-        return _fresh(name, self._node_names)
+        return unique_name(name, self._node_names)
 
     def _define(self, node: Node) -> None:
         for value in node.outputs:
             self._producers[value] = node
-
-
-def _fresh(name: str, taken: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}.{count}"
-    taken.add(candidate)
-    return candidate
 
 
 Rule = Callable[[Node, Scope], Replacement | None]

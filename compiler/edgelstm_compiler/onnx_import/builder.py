@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.graph import Graph, Output
+from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import Concat, CumSum, Windows
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
 from edgelstm_compiler.onnx_import.tensors import first_non_finite, is_other_float
@@ -29,12 +30,7 @@ class Names:
 
     def unique(self, wish: str) -> str:
         """The wished name, with a number behind it where it is taken."""
-        name, count = wish, 1
-        while name in self._taken:
-            count += 1
-            name = f"{wish}.{count}"
-        self._taken.add(name)
-        return name
+        return unique_name(wish, self._taken)
 
 
 class GraphBuilder:

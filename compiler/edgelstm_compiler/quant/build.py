@@ -11,6 +11,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.ir.graph import State, StepGraph, StepInput, StepOutput, source_values
+from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import (
     Broadcast,
     Dense,
@@ -151,7 +152,7 @@ class QuantizedBuilder:
 
     def fresh_name(self, name: str) -> str:
         """A value name that is not taken, and now is."""
-        return _fresh(name, self._names)
+        return unique_name(name, self._names)
 
     def emit(
         self, op: Op, inputs: Sequence[Value | None], name: str, origin: str, outputs: Sequence[str]
@@ -162,7 +163,7 @@ class QuantizedBuilder:
             Value(self.fresh_name(output), kind)
             for output, kind in zip(outputs, types, strict=True)
         )
-        node = Node(op, tuple(inputs), values, _fresh(name, self._node_names), origin)
+        node = Node(op, tuple(inputs), values, unique_name(name, self._node_names), origin)
         self.nodes.append(node)
         return node
 
@@ -363,12 +364,3 @@ def integer_limits(dtype: DType) -> tuple[int, int]:
     """The smallest and the largest value of a signed integer type."""
     half = 1 << (8 * dtype.itemsize - 1)
     return -half, half - 1
-
-
-def _fresh(name: str, taken: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}.{count}"
-    taken.add(candidate)
-    return candidate

@@ -9,6 +9,7 @@ from edgelstm_compiler.ir.ops import Binary, Broadcast, CumSum, Gather, Recurren
 from edgelstm_compiler.ir.ops.recurrent import X
 from edgelstm_compiler.ir.types import Array, Node, Op, Tie, Value
 from edgelstm_compiler.ir.walks import walk_of
+from edgelstm_compiler.streaming.refusal import CannotStepError
 
 _Axis = tuple[Value, int]
 
@@ -113,6 +114,19 @@ class AxisClasses:
     def time_axes(self, value: Value) -> tuple[int, ...]:
         """Axes of the value that run along time (more than one: frames against frames)."""
         return self._members(value, self._time)
+
+    def time_axis(self, value: Value) -> int | None:
+        """The axis of the value that runs along time, if there is one.
+
+        Raises:
+            CannotStepError: it has two.
+        """
+        axes = self.time_axes(value)
+        if len(axes) > 1:
+            raise CannotStepError(
+                f"{value.name!r} relates all frames to all frames (attention over time)"
+            )
+        return axes[0] if axes else None
 
     def axes_like(self, value: Value, other: Value, axis: int) -> tuple[int, ...]:
         """Axes of the value that are one with an axis of another value."""

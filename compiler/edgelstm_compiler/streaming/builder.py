@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelstm_compiler.ir.graph import Graph, State, constant_data
+from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import Reshape, Where
 from edgelstm_compiler.ir.time import Newest, Time
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
@@ -66,12 +67,7 @@ class StepBuilder:
         Raises:
             CannotStepError: it has two time axes.
         """
-        axes = self.axes.time_axes(value)
-        if len(axes) > 1:
-            raise CannotStepError(
-                f"{value.name!r} relates all frames to all frames (attention over time)"
-            )
-        return axes[0] if axes else None
+        return self.axes.time_axis(value)
 
     def constant(self, value: Value | None) -> Array | None:
         """The data of a constant of the sequence graph."""
@@ -218,21 +214,11 @@ class StepBuilder:
 
     def fresh_node_name(self, name: str) -> str:
         """A name of a node that is not taken, and now is."""
-        candidate, count = name, 1
-        while candidate in self._node_names:
-            count += 1
-            candidate = f"{name}.{count}"
-        self._node_names.add(candidate)
-        return candidate
+        return unique_name(name, self._node_names)
 
     def fresh_state(self, name: str) -> str:
         """A name of a state that is not taken."""
-        taken = {state.name for state in self.states}
-        candidate, count = name, 1
-        while candidate in taken:
-            count += 1
-            candidate = f"{name}.{count}"
-        return candidate
+        return unique_name(name, {state.name for state in self.states})
 
     def emit(self, node: Node, op: Op, inputs: tuple[Value | None, ...]) -> Node:
         """The node's counterpart, defining its outputs.
@@ -258,12 +244,7 @@ class StepBuilder:
 
     def fresh_name(self, name: str) -> str:
         """A value name that is not taken, and now is."""
-        candidate, count = name, 1
-        while candidate in self._names:
-            count += 1
-            candidate = f"{name}.{count}"
-        self._names.add(candidate)
-        return candidate
+        return unique_name(name, self._names)
 
     def constants(self) -> tuple[Constant, ...]:
         """The constants so far."""

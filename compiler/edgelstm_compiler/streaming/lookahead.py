@@ -25,6 +25,7 @@ from edgelstm_compiler.ir.graph import (
     StepOutput,
     constant_data,
 )
+from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import Concat, Direction, Recurrent, Reshape, Scan, Slice
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
@@ -156,12 +157,7 @@ class _Chunk:
         Raises:
             CannotStepError: it has two time axes.
         """
-        axes = self._axes.time_axes(value)
-        if len(axes) > 1:
-            raise CannotStepError(
-                f"{value.name!r} relates all frames to all frames (attention over time)"
-            )
-        return axes[0] if axes else None
+        return self._axes.time_axis(value)
 
     def _sequence_length(self) -> int:
         lengths = {
@@ -457,16 +453,7 @@ class _Chunk:
         return self._there.read
 
     def _fresh(self, name: str) -> str:
-        return _free(name, self._names)
+        return unique_name(name, self._names)
 
     def _fresh_node(self, name: str) -> str:
-        return _free(name, self._node_names)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}.{count}"
-    taken.add(candidate)
-    return candidate
+        return unique_name(name, self._node_names)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm_compiler.ir.graph import Graph, Output, State, StepGraph, StepInput, StepOutput
+from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import Concat, Reshape, Slice
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, Value
 from edgelstm_compiler.streaming.axes import AxisClasses
@@ -261,17 +262,7 @@ class _Steps:
         return result
 
     def _node(self, op: Op, inputs: tuple[Value, ...], result: Value, name: str) -> Node:
-        candidate, count = name, 1
-        while candidate in self._node_names:
-            count += 1
-            candidate = f"{name}.{count}"
-        self._node_names.add(candidate)
-        return Node(op, inputs, (result,), candidate)
+        return Node(op, inputs, (result,), unique_name(name, self._node_names))
 
     def _fresh(self, name: str) -> str:
-        candidate, count = name, 1
-        while candidate in self._names:
-            count += 1
-            candidate = f"{name}.{count}"
-        self._names.add(candidate)
-        return candidate
+        return unique_name(name, self._names)
