@@ -6,7 +6,7 @@ python -m edgelstm_compiler.demo.measure --data DIR --fold s02,s09=tug_phase.onn
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -106,9 +106,9 @@ def labelled_runs(labels: NDArray[Any]) -> list[tuple[int, int, int]]:
     return runs
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the errors of all folds together."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+def fold_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that say which recordings are of people that a model was not trained on."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="folder with sXX/sXX_YY_sp.csv")
     parser.add_argument(
         "--fold",
@@ -117,18 +117,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="SUBJECTS=MODEL",
         help="people that an ONNX model was not trained on; several times",
     )
+    return parser
+
+
+def held_out(options: argparse.Namespace) -> Iterator[tuple[Path, list[Recording]]]:
+    """The model of each fold, and the recordings of its people."""
+    recordings = load_recordings(options.data)
+    for fold in options.fold:
+        subjects, _, path = fold.partition("=")
+        people = subjects.split(",")
+        yield Path(path), [each for each in recordings if each.subject in people]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the errors of all folds together."""
+    parser = fold_parser(main.__doc__)
     parser.add_argument("--recipe", type=Path, default=RECIPE_PATH)
     options = parser.parse_args(arguments)
     recipe = read_recipe(options.recipe)
-    recordings = load_recordings(options.data)
     trials: list[TrialErrors] = []
-    for fold in options.fold:
-        subjects, _, path = fold.partition("=")
-        model = OnnxRuntimePeer(Path(path))
+    for path, recordings in held_out(options):
+        model = OnnxRuntimePeer(path)
         for recording in recordings:
-            if recording.subject in subjects.split(","):
-                scores = model.run({"imu": recording.samples[None]})["phase"][0]
-                trials.append(measure_trial(recording, scores, recipe))
+            scores = model.run({"imu": recording.samples[None]})["phase"][0]
+            trials.append(measure_trial(recording, scores, recipe))
     print_errors(trials)
 
 

@@ -9,7 +9,6 @@ is measured as one that a therapist starts and stops.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,8 +26,8 @@ from edgelstm.io.time_settings import TimeSettings
 from edgelstm.monitor.history import History
 from edgelstm.monitor.measures import TimedPhase, timed_up_and_go
 from edgelstm_compiler.demo import CHANNELS, PHASES, RATE_HZ, UNITS
-from edgelstm_compiler.demo.measure import RECIPE_PATH, labelled_runs
-from edgelstm_compiler.demo.recordings import Recording, load_recordings
+from edgelstm_compiler.demo.measure import RECIPE_PATH, fold_parser, held_out, labelled_runs
+from edgelstm_compiler.demo.recordings import Recording
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.target import DEFAULT_TARGET
 
@@ -116,22 +115,10 @@ def _measured(history: History, recording: Recording) -> TrialMeasures:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the errors of all folds together."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with sXX/sXX_YY_sp.csv")
-    parser.add_argument(
-        "--fold",
-        action="append",
-        required=True,
-        metavar="SUBJECTS=MODEL",
-        help="people that an ONNX model was not trained on; several times",
-    )
-    options = parser.parse_args(arguments)
-    recordings = load_recordings(options.data)
+    options = fold_parser(main.__doc__).parse_args(arguments)
     trials: list[TrialMeasures] = []
-    for fold in options.fold:
-        subjects, _, path = fold.partition("=")
-        chosen = [each for each in recordings if each.subject in subjects.split(",")]
-        trials += measure_by_page(compiled(Path(path)), options.data, chosen)
+    for path, recordings in held_out(options):
+        trials += measure_by_page(compiled(path), options.data, recordings)
     print_measures(trials)
 
 
