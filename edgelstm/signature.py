@@ -236,7 +236,9 @@ class Signature:
     def of_kernel(self) -> Signature:
         """What the code computes: a chunk of a window or look-ahead model, a frame of a chunk."""
         plan = self.window or self.lookahead
-        return replace(self, chunk=1) if plan is None else plan.kernel
+        if plan is not None:
+            return plan.kernel
+        return self if self.chunk == 1 else replace(self, chunk=1)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""

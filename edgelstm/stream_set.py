@@ -170,16 +170,17 @@ class StreamSet:
                 blocks = one_frame(frames, self._signature, len(self))
                 for place, block in zip(self._inputs, blocks, strict=True):
                     place[...] = block
+            chosen = self._chosen(only)
             if self._clocks is not None:
-                self._clocks.expect_room(self._chosen(only), 1)
+                self._clocks.expect_room(chosen, 1)
             if only is None:
                 codes = self._run_checked(runner, self._inputs, self._in, self._out, 1)
             else:
-                codes = self._step_only(runner, only)
+                codes = self._step_only(runner, chosen)
             if codes is not None:
                 self._out.reshape(len(self), -1)[codes != 0] = 0
             if self._clocks is not None:
-                news = self._clocks.advance(steps_done(self._chosen(only), codes, 1), 1)
+                news = self._clocks.advance(steps_done(chosen, codes, 1), 1)
                 self._news = {name: rows[0] for name, rows in news.items()}
                 for spec, output in zip(self._signature.outputs, self._outputs, strict=True):
                     output[~self._news[spec.name]] = 0
@@ -200,9 +201,8 @@ class StreamSet:
             )
         return self._active & only
 
-    def _step_only(self, runner: Runner, only: NDArray[np.bool_]) -> Codes | None:
+    def _step_only(self, runner: Runner, chosen: NDArray[np.bool_]) -> Codes | None:
         """One frame of some of the active streams."""
-        chosen = self._chosen(only)
         self._out.reshape(len(self), -1)[~chosen] = 0
         runner.set_active(chosen)
         try:

@@ -275,15 +275,14 @@ class StepTimer:
             size_in, size_out = steps * signature.input_bytes, steps * signature.output_bytes
             run = kernel.bind_run(blocks, packed[:size_in], room[:size_out], steps)
             # Whoever holds the function holds the memory that it works on.
-            return _Holding(run, (blocks, packed, room), tells_news=tells_news(kernel))
+            return _Holding(run, blocks, tells_news=tells_news(kernel))
 
         steps = 1
         while steps < most and _time_once(bind(steps)) < _BLOCK_NS:
             steps = min(2 * steps, most)
         step = kernel.bind(blocks)
-        held = (blocks, packed, room)
         single = (
-            _Holding(step, held, tells_news=tells_news(kernel))
+            _Holding(step, blocks, tells_news=tells_news(kernel))
             if isinstance(step, StateKeeper) or self._computes_ahead()
             else None
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgelstm.artifact import Artifact
+from edgelstm.blocks import outputs_by_name
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.comparison import TOLERANCE, own_error
 from edgelstm_compiler.ir.types import Array
@@ -38,9 +39,10 @@ def expect_chunks(artifact: Artifact, frames: Mapping[str, Array]) -> None:
         block = {name: x[start : start + chunk] for name, x in frames.items()}
         held = {name: x[0] if name in still else x for name, x in block.items()}
         result = chunked.step(held if len(held) > 1 else next(iter(held.values())))
-        for name, rows in _found(result, artifact).items():
+        for name, rows in outputs_by_name(signature, result).items():
             if rows is not None:
-                found[name].append(rows if name in timed else rows[None])
+                new = np.array(rows)
+                found[name].append(new if name in timed else new[None])
         for name, rows in step_through(single, block, chunk).items():
             wanted[name].append(rows if name in timed else rows[-1:])
     left = {name: x[whole:] for name, x in frames.items()}
@@ -64,10 +66,3 @@ def expect_chunks(artifact: Artifact, frames: Mapping[str, Array]) -> None:
                 f"output {spec.name!r} in chunks of {chunk} frames differs from single frames by "
                 f"{error:.3g}"
             )
-
-
-def _found(result: object, artifact: Artifact) -> Mapping[str, Array | None]:
-    if isinstance(result, dict):
-        return {name: None if rows is None else np.array(rows) for name, rows in result.items()}
-    name = artifact.signature.outputs[0].name
-    return {name: None if result is None else np.array(result)}

@@ -87,7 +87,8 @@ class Replay:
     rows: Rows | None = None
     stays_open: bool = False
     is_over: bool = False
-    _late: LateRows | None = field(init=False)
+    late: LateRows | None = field(init=False)
+    """What has come and is not written yet, where outputs are late or slow."""
     _pace: Pace = field(default_factory=Pace)
     _bad: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     _bad_so_far: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -96,8 +97,8 @@ class Replay:
     def __post_init__(self) -> None:
         signature = self.session.signature
         is_late = signature.is_late and self.rows is None
-        self._late = LateRows(signature) if is_late else None
-        self.rows = self.rows or self._late
+        self.late = LateRows(signature) if is_late else None
+        self.rows = self.rows or self.late
 
     @property
     def bad_frames(self) -> int:
@@ -108,11 +109,6 @@ class Replay:
     def frames_fed(self) -> int:
         """Frames that went into the model as they are: all but the bad ones."""
         return self.frames_in - self.bad_frames
-
-    @property
-    def late(self) -> LateRows | None:
-        """What has come and is not written yet, where outputs are late or slow."""
-        return self._late
 
     def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """Feed the whole recording.
@@ -139,7 +135,7 @@ class Replay:
             return
         before = self.frames_out
         self._finish()
-        if self._late is not None:
+        if self.late is not None:
             # Where nothing was different from what more frames bring, they may come.
             self.is_over = self.frames_out > before or self.session.signature.tail > 0
 

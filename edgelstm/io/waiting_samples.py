@@ -68,10 +68,10 @@ class WaitingSamples:
 
     def take(self, numbers: Sequence[int]) -> Judged:
         """The samples of these numbers, which ascend; those up to the last wait no longer."""
+        if not numbers:
+            return _NOTHING
         whole = _joined(self._parts)
         rows = np.array(numbers, np.intp) - self._first
-        if not len(rows):
-            return whole.of(rows)
         self._first = numbers[-1] + 1
         left = np.arange(rows[-1] + 1, len(whole))
         self._parts = [whole.of(left)] if len(left) else []

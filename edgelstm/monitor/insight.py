@@ -11,7 +11,7 @@ the answer loses is what the stretch had added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.artifact import Artifact
+from edgelstm.blocks import outputs_by_name
 from edgelstm.dtypes import DType
 from edgelstm.engines.reference import ReferenceKernel
 from edgelstm.engines.reference_program import ProgramNode
 from edgelstm.errors import CapabilityError, RecordingError
-from edgelstm.samples import Result
+from edgelstm.samples import Result, by_name
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature
 from edgelstm.snapshot import Snapshot
+from edgelstm.stream_frames import packed_inputs
 
 Array = NDArray[Any]
 
@@ -174,7 +176,7 @@ class Explainer:
         by_stretch, by_channel = self._occlude(
             before, shown, frames.mean(axis=0), stretches, output, float(answers[output])
         )
-        known = np.resize(np.asarray(said, np.float64), len(answers))[: len(said)]
+        known = np.asarray(said, np.float64)[: len(answers)]
         return Insight(
             float(answers[output]),
             float(np.abs(answers[: len(known)] - known).max(initial=0.0)),
@@ -281,13 +283,8 @@ class Explainer:
     def _blocks(self, frames: Array) -> Array:
         """Frames as the bytes of input blocks."""
         signature = self.model.signature
-        fed = self._fed(frames)
-        blocks = np.zeros((len(frames), signature.input_bytes), np.uint8)
-        for spec in signature.inputs:
-            data = np.ascontiguousarray(fed if len(signature.inputs) == 1 else fed[spec.name])
-            flat = data.reshape(len(frames), -1).view(np.uint8)
-            blocks[:, spec.offset_bytes : spec.offset_bytes + flat.shape[1]] = flat
-        return blocks
+        fed = by_name(self._fed(frames[:, None]), signature.inputs)
+        return packed_inputs(fed, signature)[:, 0]
 
 
 def _wanted(kernel: ReferenceKernel) -> dict[tuple[str, str], tuple[str, str, float, bool]]:
@@ -329,10 +326,9 @@ def _title(state: str) -> str:
 
 def _flat(result: Result | None, signature: Signature, axes: int = 1) -> Array:
     """All elements of all outputs behind the axes of frames and streams."""
-    first = signature.outputs[0].name
-    by_name: Mapping[str, Any] = result if isinstance(result, dict) else {first: result}
+    found = outputs_by_name(signature, result)
     parts = []
     for spec in signature.outputs:
-        data = np.asarray(by_name[spec.name], np.float64)
+        data = np.asarray(found[spec.name], np.float64)
         parts.append(data.reshape(*data.shape[:axes], -1))
     return np.concatenate(parts, axis=-1)

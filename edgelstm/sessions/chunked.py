@@ -6,7 +6,7 @@ their states, delays and strides; `run` takes any number of frames, whole chunks
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -157,16 +157,6 @@ def chunk_of_frames(spec: TensorSpec, count: int) -> TensorSpec:
 def rows_of_chunk(spec: TensorSpec, count: int) -> slice | int:
     """The rows of an output that a chunk brings, once the output is warm."""
     return slice(spec.delay % spec.stride, count, spec.stride) if spec.time_axis is not None else -1
-
-
-def chunk_shapes(signature: Signature, specs: Sequence[TensorSpec]) -> dict[str, tuple[int, ...]]:
-    """The shapes of inputs or outputs of a whole step, by name."""
-    return {
-        spec.name: spec.shape
-        if spec.time_axis is None
-        else (signature.chunk // spec.stride, *spec.shape)
-        for spec in specs
-    }
 
 
 def _convert(item: object, spec: TensorSpec, signature: Signature) -> Array:

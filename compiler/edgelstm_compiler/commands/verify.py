@@ -214,6 +214,8 @@ def _verify_inside(compiled: Artifact, original: OnnxModel) -> str:
 
 def _verify_chunks(compiled: Artifact) -> str:
     """Steps of several frames beside steps of one, on random input; "" where they agree."""
+    if compiled.signature.chunk == 1:
+        return ""
     frames = random_frames(compiled, 3 * compiled.signature.chunk + 1)
     try:
         expect_chunks(compiled, frames)

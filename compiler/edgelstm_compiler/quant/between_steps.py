@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.artifact import Artifact
+from edgelstm.blocks import outputs_by_name
 from edgelstm.sessions import Session
 from edgelstm_compiler.comparison import absolute_error, scale_of
 from edgelstm_compiler.ir.graph import StepGraph
@@ -82,7 +83,7 @@ def differs_from_equal_states(
 
 def _results(session: Session, result: Any, graph: StepGraph) -> dict[str, Array]:
     """New outputs and states of a session's step by name."""
-    outputs = result if isinstance(result, dict) else {graph.outputs[0].name: result}
+    outputs = outputs_by_name(session.signature, result)
     found = {name: np.array(value) for name, value in outputs.items() if value is not None}
     return {**{state.name: session.get_state(state.name) for state in graph.states}, **found}
 

@@ -152,7 +152,7 @@ def _inside(
         starts = [None if found is None else found[0] for found in initial]
     start, *others = starts
     if start is None:
-        start = np.zeros((h.shape[1], h.shape[2], h.shape[3]), np.float32)
+        start = np.zeros(h.shape[1:], np.float32)
     return weights, x, h, start, others[0] if others and x_value.type.shape[0] > 1 else None
 
 

@@ -432,10 +432,10 @@ class _Chunk:
         while inputs and inputs[-1] is None:
             inputs.pop()
         types = op.infer([value.type if value is not None else None for value in inputs])
-        names = [node.outputs[0].name, *op.cell().state_names]
+        labels = ("y", *op.cell().state_names)
         values = tuple(
             Value(self._fresh(f"{name}.{label}"), tensor)
-            for label, tensor in zip(("y", *names[1:]), types, strict=True)
+            for label, tensor in zip(labels, types, strict=True)
         )
         self._node_names.discard(node.name)
         new = Node(op, tuple(inputs), values, self._fresh_node(name), node.origin)

@@ -60,9 +60,9 @@ class Insights:
         if view is None:
             raise RecordingError("there is no such stream")
         moment = _number(query, "moment")
-        known = view.before(math.inf)
-        rows = known if moment is None else view.before(moment)
-        if known is None or rows is None:
+        known = view.kept()
+        rows = known if known is None or moment is None else known.until(moment)
+        if known is None or rows is None or not len(rows):
             raise RecordingError("there are no samples before that moment: choose a later one")
         said = rows.scores[-1]
         output = _number(query, "output")

@@ -159,13 +159,9 @@ class StreamView:
         """What a page that opens begins with; None where there is nothing."""
         return thinned(joined(list(self._kept)), most) if self._kept else None
 
-    def before(self, moment: float) -> Rows | None:
-        """Every row that is kept, up to a moment; None where there is none."""
-        if not self._kept:
-            return None
-        rows = joined(list(self._kept))
-        count = int(np.searchsorted(rows.times, moment, side="right"))
-        return rows.first(count) if count else None
+    def kept(self) -> Rows | None:
+        """Every row that is kept; None where there is none."""
+        return joined(list(self._kept)) if self._kept else None
 
     def take_pending(self, most: int) -> Rows | None:
         """What came since the last time; None where nothing did."""

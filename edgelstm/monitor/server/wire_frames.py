@@ -31,11 +31,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.times)
 
-    def first(self, count: int) -> Rows:
-        """So many rows from the beginning."""
-        return Rows(
-            self.times[:count], self.channels[:count], self.scores[:count], self.quality[:count]
-        )
+    def until(self, moment: float) -> Rows:
+        """The rows up to a moment."""
+        n = int(np.searchsorted(self.times, moment, side="right"))
+        return Rows(self.times[:n], self.channels[:n], self.scores[:n], self.quality[:n])
 
 
 def joined(parts: list[Rows]) -> Rows:

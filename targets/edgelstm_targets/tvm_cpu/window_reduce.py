@@ -152,8 +152,8 @@ class _Row:
         start = tir.name(start)
         count = op.kernel[last]
         if count <= _UNROLLED:
-            steps: Iterator[Expr] = iter(tir.integer(k) for k in range(count))
-            for k in steps:
+            for step in range(count):
+                k = tir.integer(step)
                 self._element(total, start, column, number, k, lanes, is_inner=is_inner)
         else:
             with tir.loop(count) as k:

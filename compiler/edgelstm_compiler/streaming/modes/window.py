@@ -18,6 +18,7 @@ from edgelstm.errors import ModelError
 from edgelstm.signature import SMOOTHINGS, Signature, TensorSpec, WindowPlan
 from edgelstm_compiler.binding import Admit, Binding, bind_window
 from edgelstm_compiler.ir.graph import Graph, StepGraph
+from edgelstm_compiler.lowering.memory import align
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.carry import CarryRequest
@@ -267,14 +268,10 @@ def _placed(frames: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], int]:
     at, widest, found = 0, 1, []
     for spec in frames:
         size = spec.dtype.itemsize
-        at, widest = _align(at, size), max(widest, size)
+        at, widest = align(at, size), max(widest, size)
         found.append(replace(spec, offset_bytes=at))
         at += spec.nbytes
-    return tuple(found), _align(at, widest)
-
-
-def _align(at: int, size: int) -> int:
-    return -(-at // size) * size
+    return tuple(found), align(at, widest)
 
 
 def _frame_of(spec: TensorSpec, time: int | None, batch: int | None) -> TensorSpec:

@@ -331,9 +331,7 @@ class _Group:
 
 def _columns_at(shared: SharedFrames | None) -> int:
     """Byte of scratch at which the blocks of the columns begin."""
-    if shared is None:
-        return lines(_CHOSEN_AT + 4 * MOST_COLUMNS)
-    return _STARTS_AT + 8 * MOST_COLUMNS
+    return _STARTS_AT if shared is None else _STARTS_AT + 8 * MOST_COLUMNS
 
 
 def _work_at(program: Program, shared: SharedFrames | None) -> int:
