@@ -140,6 +140,7 @@ def test_quantized_by_recordings_of_frames(made: tuple[Path, Path, Path], tmp_pa
     words = ("report", path, "--model", model, "--input", walk, "--drift-steps", "8")
     report = json.loads(invoke(*words, "--seconds", "0", "--json").stdout)
     assert report["scheme"] == "int8-full"
+    assert report["drift"]["steps"] == 8  # frames, two chunks
 
 
 def test_a_model_of_fixed_length_looks_ahead(tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ NO_PLOTS = f"There are no figures: {install_hint('report')} brings matplotlib."
 @click.option("--columns", help="Columns of the recordings, separated by commas.")
 @click.option(
     "--drift-steps",
-    default=100_000,
-    show_default=True,
+    default=None,
+    show_default="100000, or what NumPy does in a minute",
     type=click.IntRange(min=0),
-    help="Length of the long run; 0: none.",
+    help="Frames of the long run; 0: none.",
 )
 @click.option(
     "--seconds",
@@ -71,7 +71,7 @@ def report_command(
     files: tuple[Path, ...],
     calibrate: tuple[Path, ...],
     columns: str | None,
-    drift_steps: int,
+    drift_steps: int | None,
     seconds: float,
     output: Path | None,
     as_json: bool,

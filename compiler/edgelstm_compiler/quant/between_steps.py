@@ -52,7 +52,8 @@ def differs_from_equal_states(
         artifact: in streams, with the graph's states under their names.
         graph: what it computes, in NumPy.
         recording: what both are fed with.
-        tolerance: largest difference over the largest magnitude.
+        tolerance: over the largest magnitude. A frame counts where the nudged graphs stay within
+            it of the graph, and the artifact within it of any of them: at most twice that.
     """
     session, replay = artifact.session(), Replay(graph)
     moved = [Replay(nudged(graph, sign * NUDGE)) for sign in (1.0, -1.0)]

@@ -2,7 +2,8 @@
 
 Integers must be equal bit for bit. Where gates are computed in float32, an h that lies between two
 int8 steps may be rounded either way: there the difference must stay well below what quantizing
-itself costs, or be gone in few steps from equal states (`between_steps.py`).
+itself costs, or be gone in few steps from equal states (`between_steps.py`: twice `TOLERANCE`, a
+part for the artifact and one for the nudged graph that it may be on the side of).
 """
 
 from __future__ import annotations

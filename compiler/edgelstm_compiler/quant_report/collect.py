@@ -14,7 +14,12 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.recordings import limited
 from edgelstm_compiler.quant.replay import Recording
-from edgelstm_compiler.quant_report.drift import measure_drift, repeat_recordings
+from edgelstm_compiler.quant_report.drift import (
+    Drift,
+    affordable_steps,
+    measure_drift,
+    repeat_recordings,
+)
 from edgelstm_compiler.quant_report.layers import (
     layer_rows,
     measure_layer_noise,
@@ -36,11 +41,11 @@ class Settings:
     """What is measured.
 
     Args:
-        drift_steps: length of the long run; 0: none.
+        drift_steps: frames of the long run; 0: none; None: `drift.STEPS`, or what a minute allows.
         seconds: spent on measuring speed; 0: not measured.
     """
 
-    drift_steps: int = 100_000
+    drift_steps: int | None = None
     seconds: float = 3.0
 
 
@@ -130,11 +135,10 @@ def collect(
         tell("layers")
         _add_to_layers(rows, restored, used)
         timed = {spec.name for spec in artifact.signature.inputs if spec.time_axis is not None}
-        if settings.drift_steps and timed:
+        if settings.drift_steps != 0 and timed:
             tell("drift")
-            long = repeat_recordings(used, timed, settings.drift_steps)
-            period = sum(len(item[name]) for item in used for name in sorted(timed)[:1])
-            found = measure_drift(exact, quantized, long, source, period)
+            chunk = 1 if restored.cut is None else restored.cut.span.chunk
+            found = _drift((exact, quantized), used, timed, source, settings.drift_steps, chunk)
             report["drift"] = found.to_json()
     tell("speed")
     timed_float = floating if settings.seconds else None
@@ -148,6 +152,23 @@ def _float_or_none(restored: Restored) -> Artifact | None:
         return compile_float(restored)
     except EdgeLSTMError:
         return None
+
+
+def _drift(
+    runners: tuple[Runner, Runner],
+    used: Sequence[Recording],
+    timed: set[str],
+    source: str,
+    frames: int | None,
+    chunk: int,
+) -> Drift:
+    """Over so many frames of the recordings (None: what is affordable), `chunk` of them a step."""
+    steps = (
+        affordable_steps(*runners, used, timed, chunk) if frames is None else -(-frames // chunk)
+    )
+    long = repeat_recordings(used, timed, steps)
+    period = sum(len(item[name]) for item in used for name in sorted(timed)[:1])
+    return measure_drift(*runners, long, source, period, chunk)
 
 
 def _errors(

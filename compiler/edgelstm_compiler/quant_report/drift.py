@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,18 @@ from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant_report.restore import Runner
 
+STEPS = 100_000
+"""Length of the run where none is asked for, in frames."""
+
+SECONDS = 60.0
+"""The same in time: programs in NumPy take what they can of it."""
+
 BLOCKS = 100
 FEW_BLOCKS = 20
 PER_STEPS = 100_000
 """The slope is told per so many steps."""
 
+_TRIAL = 50
 _SURE = 3.0
 _WORTH = 0.1
 
@@ -26,9 +34,9 @@ class Drift:
     """The error over a long stream.
 
     Args:
-        steps: how many.
+        steps: how many frames.
         source: what the input was.
-        block: steps per block.
+        block: frames per block.
         rms, largest: error of each block, over all outputs.
         slope: of the block's RMS error per `PER_STEPS` steps, by least squares.
         slope_error: its standard error.
@@ -88,6 +96,7 @@ def measure_drift(
     recording: Recording,
     source: str,
     period: int = 0,
+    chunk: int = 1,
 ) -> Drift:
     """Run both over a recording of many steps, without a reset.
 
@@ -98,6 +107,7 @@ def measure_drift(
         source: what the input is, for the report.
         period: after how many steps the input repeats; 0: never. Blocks are whole periods where
             there are enough of them, so that they see the same input.
+        chunk: frames that a step of both answers for.
     """
     squares, largest = _errors(exact.run(recording), quantized.run(recording))
     steps = len(squares)
@@ -107,8 +117,23 @@ def measure_drift(
     count = steps // block
     rms = np.sqrt(squares[: count * block].reshape(count, block).mean(axis=1))
     peaks = largest[: count * block].reshape(count, block).max(axis=1)
-    slope, error = _slope((np.arange(count) + 0.5) * block / PER_STEPS, rms)
-    return Drift(steps, source, block, rms, peaks, slope, error)
+    slope, error = _slope((np.arange(count) + 0.5) * block * chunk / PER_STEPS, rms)
+    return Drift(steps * chunk, source, block * chunk, rms, peaks, slope, error)
+
+
+def affordable_steps(
+    exact: Runner, quantized: Runner, recordings: Sequence[Recording], timed: set[str], chunk: int
+) -> int:
+    """How many of `STEPS` frames, in steps of both programs, `SECONDS` are enough for.
+
+    Compiled code takes all of them in less than a second, a graph in NumPy may take minutes.
+    """
+    short = repeat_recordings(recordings, timed, _TRIAL)
+    began = time.perf_counter()
+    for runner in (exact, quantized):
+        runner.run(short)
+    each = (time.perf_counter() - began) / _TRIAL
+    return max(_TRIAL, min(-(-STEPS // chunk), int(SECONDS / each)))
 
 
 def repeat_recordings(recordings: Sequence[Recording], timed: set[str], steps: int) -> Recording:

@@ -9,7 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from edgelstm_compiler.quant_report import speed
-from edgelstm_compiler.quant_report.drift import Drift, measure_drift, repeat_recordings
+from edgelstm_compiler.quant_report.drift import (
+    Drift,
+    affordable_steps,
+    measure_drift,
+    repeat_recordings,
+)
 from edgelstm_compiler.quant_report.speed import describe_speed, predict
 from edgelstm_compiler.quant_report.trials import TRIALS, trial_graph
 from edgelstm_targets.processors.cortex_a import CORTEX_A
@@ -27,9 +32,9 @@ class _Fixed:
         return {"y": self._rows}
 
 
-def _drift(errors: NDArray[Any], period: int = 0) -> Drift:
+def _drift(errors: NDArray[Any], period: int = 0, chunk: int = 1) -> Drift:
     exact, quantized = _Fixed(np.zeros((len(errors), 1))), _Fixed(errors[:, None])
-    return measure_drift(exact, quantized, {}, "noise", period)  # type: ignore[arg-type]
+    return measure_drift(exact, quantized, {}, "noise", period, chunk)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -48,6 +53,26 @@ def test_a_leak_grows() -> None:
     assert drift.grows
     assert drift.slope == pytest.approx(0.01, rel=0.15)
     assert "grows: by" in drift.verdict
+
+
+def test_steps_are_frames_where_a_step_takes_several() -> None:
+    """A look-ahead model answers for a chunk of them at once."""
+    errors = 0.01 * np.linspace(1, 1.5, 50_000)
+    single, chunks = _drift(errors), _drift(errors, chunk=4)
+    assert (chunks.steps, chunks.block) == (200_000, 2000)
+    assert chunks.slope == pytest.approx(single.slope / 4)
+
+
+def test_a_long_run_ends_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of fast programs are all taken, of slow ones what a minute allows."""
+    times = iter((0.0, 0.001, 100.0, 100.0 + 50 * 0.005))
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    runner, used = _Fixed(np.zeros((1, 1))), [{"x": np.zeros((3, 1))}]
+    steps = [
+        affordable_steps(runner, runner, used, {"x"}, chunk)  # type: ignore[arg-type]
+        for chunk in (3, 3)
+    ]
+    assert steps == [33_334, 12_000]
 
 
 def test_blocks_are_whole_periods() -> None:
