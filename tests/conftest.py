@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,13 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Before NumPy is loaded: as many tests run at once as there are cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Most of the time that compiling takes: tests of many streams ask for it.
 os.environ.setdefault("EDGELSTM_STREAMS", "no")
+# Most of the rest: code for other instruction sets, which only some tests load: they use
+# `every_instruction_set`.
+os.environ.setdefault("EDGELSTM_CPU", "best")
 
 GoldenCheck = Callable[[str, str], None]
 
@@ -61,6 +66,14 @@ def corpus() -> Path:
     if not CORPUS.is_dir():
         pytest.skip(NO_CORPUS)
     return CORPUS
+
+
+@pytest.fixture(scope="module")
+def every_instruction_set() -> Iterator[None]:
+    """Artifacts have code for every instruction set of x86-64, as users get it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGELSTM_CPU")
+        yield
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.emulation.kernel import emulate
 from tests.models import gru_model, lstm_model, rnn_model
 
-pytestmark = pytest.mark.tvm
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("every_instruction_set")]
 
 WIDE: dict[str, Any] = {"steps": None, "features": 301}
 MODELS = {

@@ -17,7 +17,7 @@ from tests.models import gru_model, lstm_model, stacked_model
 from tests.quantized_models import recordings, step_graph
 
 pytest.importorskip("tvm")
-pytestmark = pytest.mark.tvm
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("every_instruction_set")]
 
 MODELS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "stack": (stacked_model, {"ops": ("LSTM", "GRU"), "hidden": 24, "head": "sequence"}),

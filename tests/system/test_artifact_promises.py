@@ -16,7 +16,7 @@ from edgelstm.artifact import Artifact
 from edgelstm_compiler import compile_model, elf
 from tests.models import gru_model, lstm_model, stacked_model
 
-pytestmark = pytest.mark.tvm
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("every_instruction_set")]
 
 KB = 1024
 

@@ -18,7 +18,7 @@ from edgelstm_compiler.emulation.kernel import emulate
 from edgelstm_compiler.known_steps import KnownSteps, recorded_steps
 from tests.models import stacked_model
 
-pytestmark = pytest.mark.tvm
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("every_instruction_set")]
 pytest.importorskip("tvm")
 
 

@@ -129,6 +129,7 @@ def test_running_executes_it(hostile: tuple[Path, Path], tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the code is for x86-64")
+@pytest.mark.usefixtures("every_instruction_set")
 def test_a_recording_is_exported_by_emulation(tmp_path: Path) -> None:
     """More steps than were recorded come from an emulated processor, not from this machine's."""
     pytest.importorskip("unicorn")

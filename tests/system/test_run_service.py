@@ -26,6 +26,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 FORMATS = ("csv", "ndjson", "npy", "npz")
 LINES = ("csv", "ndjson")
 MANY = 100_000
+SEVERAL = 40_000
 FEW = 20_000
 OLD = b"the user's own\n"
 STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -50,6 +51,7 @@ def desk(tmp_path: Path) -> Path:
     """A folder with an artifact and two recordings."""
     leaky_reference().save(tmp_path / "leaky.edgelstm")
     np.save(tmp_path / "many.npy", frames(MANY))
+    np.save(tmp_path / "several.npy", frames(SEVERAL))
     np.save(tmp_path / "few.npy", frames(FEW))
     return tmp_path
 
@@ -102,7 +104,7 @@ def wait_for_work(desk: Path, output: Path, more: int = 10_000) -> None:
             if output.exists() and output.stat().st_size >= size + more:
                 return
         elif state.exists() and state.stat().st_mtime_ns != saved:
-            time.sleep(0.5)
+            time.sleep(0.1)
             return
         time.sleep(0.01)
 
@@ -276,7 +278,7 @@ def test_nothing_is_written_before_the_session_stands(desk: Path) -> None:
 def test_resume(form: str, number: signal.Signals, desk: Path) -> None:
     """Ended anywhere, as often as you like, the output is the one of a single run, bit for bit."""
     output, state = desk / f"out.{form}", desk / "state.json"
-    words = ("-i", desk / "many.npy", "-o", output, "--state-file", state, "--state-every", 0.05)
+    words = ("-i", desk / "several.npy", "-o", output, "--state-file", state, "--state-every", 0.05)
     lasts = []
     for _ in range(2):
         with start(desk, *words, "--resume") as process:
@@ -285,17 +287,17 @@ def test_resume(form: str, number: signal.Signals, desk: Path) -> None:
             process.wait(10)
         lasts.append(json.loads(state.read_text())["last_frame"])
     if form in LINES or number == signal.SIGTERM:
-        assert 0 < lasts[0] < lasts[1] < MANY
+        assert 0 < lasts[0] < lasts[1] < SEVERAL
     else:
         assert lasts == [0, 0]
     code, said = run(desk, *words, "--resume", "--json")
     assert code == 0, said
-    np.testing.assert_array_equal(read(output), expected(MANY))
-    assert json.loads(state.read_text())["last_frame"] == MANY
+    np.testing.assert_array_equal(read(output), expected(SEVERAL))
+    assert json.loads(state.read_text())["last_frame"] == SEVERAL
     code, said = run(desk, *words, "--resume")
     assert code == 0
     assert told_predictions(said) == 0
-    assert len(read(output)) == MANY
+    assert len(read(output)) == SEVERAL
     assert hidden(desk) == [] or number == signal.SIGKILL
 
 

@@ -126,9 +126,10 @@ QUANTIZE_STAGES = 3
 @carry_options
 @click.option(
     "--cpu",
-    type=click.Choice(["generic", "native"]),
-    help=f"{DEFAULT_TARGET}: code for three levels of x86-64 (generic), or for this machine alone "
-    "(native).",
+    type=click.Choice(["generic", "best", "native"]),
+    help=f"{DEFAULT_TARGET}: code for three levels of x86-64 (generic), for the best of them that "
+    "this machine has (best: a third of the file and of the time), or for all that this machine "
+    "alone has (native).",
 )
 @click.option(
     "--option",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +21,18 @@ from edgelstm_targets.tvm_cpu.link import find_linkers, no_linker
 from edgelstm_targets.tvm_cpu.pipeline import NO_TVM, code_stages, multiplies_bytes
 from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams
 
+_CPUS = ("generic", "best", "native")
+_ENVIRONMENT = "EDGELSTM_CPU"
+"""Environment variable with the default: "best" is a third of the work and of the code."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostOptions(TargetOptions):
     """Options of the target.
 
     Args:
-        cpu: "generic" for all instruction sets, "native" for this machine's only.
+        cpu: "generic" for all instruction sets, "best" for the best of them that this machine
+            has, "native" for all that this machine has.
         streams: also code that steps many streams at once.
     """
 
@@ -71,9 +77,9 @@ class HostTarget:
             raise CapabilityError(
                 f"target host has no option {unknown[0]!r}; it has: cpu, {OPTION}"
             )
-        cpu = raw.get("cpu", "generic")
-        if cpu not in ("generic", "native"):
-            raise CapabilityError(f"option cpu is {cpu!r}; expected 'generic' or 'native'")
+        cpu = raw.get("cpu", os.environ.get(_ENVIRONMENT, "generic"))
+        if cpu not in _CPUS:
+            raise CapabilityError(f"option cpu is {cpu!r}; expected 'generic', 'best' or 'native'")
         return HostOptions(cpu, has_streams(raw))
 
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
@@ -85,13 +91,17 @@ class HostTarget:
 
 
 def _instruction_sets(options: HostOptions, program: Program) -> tuple[InstructionSet, ...]:
+    public = HOST.byte_sets if multiplies_bytes(program) else HOST.sets
     if options.cpu == "generic":
-        return HOST.byte_sets if multiplies_bytes(program) else HOST.sets
-    from edgelstm_targets.tvm_cpu.build import native_cpu
+        return public
+    if options.cpu == "best":
+        own = next((isa for isa in public if cpu_flags().issuperset(isa.requires)), None)
+    else:
+        from edgelstm_targets.tvm_cpu.build import native_cpu
 
-    own = native(native_cpu())
+        own = native(native_cpu())
     if own is None:
         raise TargetUnavailableError(
-            "option cpu=native: this machine is no x86-64 with SSE4.2; leave the option out"
+            f"option cpu={options.cpu}: this machine is no x86-64 with SSE4.2; leave the option out"
         )
     return (own,)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +22,18 @@ GOALS = {Scheme.FP16: 60.0, Scheme.W8: 40.0, Scheme.W4: 20.0, Scheme.INT8: 35.0,
 
 AGREEMENT = 0.99
 MODELS = {"demo": demo, "pose": pose, "turbofan": turbofan, "watch": watch}
-_LOADED: dict[str, RealModel] = {}
 
 
+@functools.cache
 def _model(name: str, corpus: Path) -> RealModel:
-    if name not in _LOADED:
-        _LOADED[name] = demo(corpus, 4) if name == "demo" else MODELS[name](corpus)
-    return _LOADED[name]
+    return demo(corpus, 4) if name == "demo" else MODELS[name](corpus)
+
+
+@functools.cache
+def _calibrated(name: str, corpus: Path) -> tuple[Any, Any]:
+    """What the model was seen to compute, and what it computes on what was not seen."""
+    model = _model(name, corpus)
+    return calibrate(model.graph, model.seen), model.outputs(model.graph)
 
 
 @pytest.mark.parametrize("scheme", list(GOALS), ids=lambda scheme: scheme.value)
@@ -34,8 +41,8 @@ def _model(name: str, corpus: Path) -> RealModel:
 def test_goals(name: str, scheme: Scheme, corpus: Path) -> None:
     """Noise below the goal and 99 of 100 decisions unchanged; a life may move by a cycle."""
     model = _model(name, corpus)
-    result = quantize_graph(model.graph, calibrate(model.graph, model.seen), scheme)
-    wanted, found = model.outputs(model.graph), model.outputs(result.graph)
+    calibration, wanted = _calibrated(name, corpus)
+    found = model.outputs(quantize_graph(model.graph, calibration, scheme).graph)
     assert measure(wanted, found).sqnr_db >= GOALS[scheme]
     if scheme is not Scheme.W4:
         allowed = 1.0 if name == "turbofan" else 0.0

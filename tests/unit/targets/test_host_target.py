@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edgelstm.dtypes import DType
-from edgelstm.errors import CapabilityError, ToolchainError
+from edgelstm.engines.cpu_features import cpu_flags
+from edgelstm.errors import CapabilityError, TargetUnavailableError, ToolchainError
 from edgelstm_compiler import elf
 from edgelstm_compiler.ir.activations import SIGMOID, TANH
 from edgelstm_compiler.ir.cells import LSTM
@@ -23,6 +24,7 @@ from edgelstm_compiler.ir.ops import Direction
 from edgelstm_compiler.target import Target, find_target
 from edgelstm_targets.processors.x86 import X86_64
 from edgelstm_targets.tvm_cpu import link
+from edgelstm_targets.tvm_cpu import target as tvm_target
 from edgelstm_targets.tvm_cpu.target import HostTarget
 from tests.unit.targets.native import emit, natives
 from tests.unit.targets.packing import ProgramBuilder
@@ -236,6 +238,29 @@ def test_native_option():
 
 
 @tvm
+def test_the_best_instruction_set_alone(monkeypatch: pytest.MonkeyPatch):
+    """The same code as among the others, without them; on an older machine that of an older one."""
+    every, best = emit(stream()), emit(stream(), cpu="best")
+    (section,) = shared_objects(best)
+    here = [isa for isa in X86_64 if cpu_flags().issuperset(isa.requires)]
+    assert section == f"code/{here[0].name}"
+    assert best.sections[section] == every.sections[section]
+    monkeypatch.setattr(tvm_target, "cpu_flags", lambda: frozenset(X86_64[-1].requires))
+    assert shared_objects(emit(stream(), cpu="best")) == ["code/x86-64-v2"]
+    monkeypatch.setattr(tvm_target, "cpu_flags", frozenset)
+    with pytest.raises(TargetUnavailableError, match="cpu=best: this machine is no x86-64"):
+        emit(stream(), cpu="best")
+
+
+@tvm
+def test_the_default_is_the_environments(monkeypatch: pytest.MonkeyPatch):
+    """An option that is given goes before it."""
+    monkeypatch.setenv("EDGELSTM_CPU", "best")
+    assert HostTarget().options({}).to_json() == {"cpu": "best"}
+    assert HostTarget().options({"cpu": "generic"}).to_json() == {"cpu": "generic"}
+
+
+@tvm
 def test_equal_kernels_share_a_function():
     """A third equal layer costs no further kernel."""
     pytest.importorskip("tvm")
@@ -327,7 +352,7 @@ def test_options():
     assert target.options({}).to_json() == {"cpu": "generic"}
     with pytest.raises(CapabilityError, match="has no option 'speed'; it has: cpu"):
         target.options({"speed": "1"})
-    with pytest.raises(CapabilityError, match="'generic' or 'native'"):
+    with pytest.raises(CapabilityError, match="'generic', 'best' or 'native'"):
         target.options({"cpu": "z80"})
 
 

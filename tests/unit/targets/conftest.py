@@ -1,0 +1,10 @@
+"""Kernels are tested on every instruction set that this machine runs."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _every_instruction_set(every_instruction_set: None) -> None:
+    """For all files of this folder."""
