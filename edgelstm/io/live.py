@@ -173,6 +173,11 @@ class LiveSink(Protocol):
         """Rows that were taken and will never be delivered, by reason."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing leaves it just now, such as a medium that is full; "" while all is well."""
+        ...
+
     async def open(self) -> None:
         """Be ready, or say why not.
 

@@ -91,7 +91,7 @@ class Event:
     Args:
         stream: to which stream; "" for the whole run.
         time: seconds since 1970 (UTC).
-        kind: `no prediction`, `prediction again`, `connected`, `disconnected`, `gap`, ...
+        kind: `no prediction`, `prediction again`, `connected`, `disconnected`, `output stuck`, ...
         text: for people.
         sample: number of the sample it came with; None where it came with none.
         data: for machines.
@@ -111,6 +111,8 @@ class Event:
 
 NO_PREDICTION = "no prediction"
 PREDICTION_AGAIN = "prediction again"
+OUTPUT_STUCK = "output stuck"
+OUTPUT_AGAIN = "output again"
 
 
 def flag_names(flags: int) -> list[str]:

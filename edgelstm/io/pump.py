@@ -15,7 +15,14 @@ from edgelstm.io.counters import Counters
 from edgelstm.io.inlet import Inlet, Ready
 from edgelstm.io.lane import Lane
 from edgelstm.io.live import Delivery, LiveSink, LiveSource
-from edgelstm.io.predictions import NO_PREDICTION, PREDICTION_AGAIN, Event, Predictions
+from edgelstm.io.predictions import (
+    NO_PREDICTION,
+    OUTPUT_AGAIN,
+    OUTPUT_STUCK,
+    PREDICTION_AGAIN,
+    Event,
+    Predictions,
+)
 from edgelstm.io.settings import QUEUE_SAMPLES, QueuePolicy
 from edgelstm.io.sinks.store.sink import StoreSink
 from edgelstm.pace import Pace
@@ -72,6 +79,7 @@ class Pump:
     """Whether the run was ended before its recordings were."""
     _ready: Ready = field(init=False)
     _silent: set[str] = field(default_factory=set)
+    _stuck: set[str] = field(default_factory=set)
     _counters: dict[str, Counters] = field(default_factory=dict)
     _stop: asyncio.Event = field(init=False)
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
@@ -270,10 +278,25 @@ class Pump:
             self.watchdog.beat(now)
             for sink in self.sinks:
                 sink.poll()
+            self._watch_outputs()
             self._watch_silence(now)
             if store is not None and now >= next_commit and store.is_ready:
                 store.commit(self._checkpoints(), self._counter_texts())
                 next_commit = now + store.every_s
+
+    def _watch_outputs(self) -> None:
+        """Say it once when nothing leaves a sink any more, and when it goes on."""
+        for sink in self.sinks:
+            trouble = sink.trouble
+            if bool(trouble) is (sink.name in self._stuck):
+                continue
+            if trouble:
+                self._stuck.add(sink.name)
+                kind, text = OUTPUT_STUCK, f"{sink.name}: {trouble}; trying again"
+            else:
+                self._stuck.discard(sink.name)
+                kind, text = OUTPUT_AGAIN, f"{sink.name}: goes on"
+            self.tell(Event("", time.time(), kind, text))
 
     def _watch_silence(self, now: float) -> None:
         limit = self.options.silence_s

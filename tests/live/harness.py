@@ -47,6 +47,7 @@ class Kept:
         self.keeps_inputs = False
         self.waiting = 0
         self.lost: Mapping[str, int] = {}
+        self.trouble = ""
 
     async def open(self) -> None:
         """Nothing to do."""

@@ -195,9 +195,11 @@ def test_the_sink_waits_for_its_broker(broker: Broker) -> None:
         live.wait_for_event("connected")
         wire.write(csv_lines(samples(5)))
         live.wait_for(5)
+        live.wait_for_event("output stuck")
         broker.start()
         peer = Peer(broker.port, "out/#")
         wait_until(lambda: any(item.get("event") == "connected" for _, item in peer.got))
+        live.wait_for_event("output again")
         peer.close()
     wire.close()
 

@@ -10,6 +10,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -263,6 +264,40 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         live.finish()
     assert failures[0] == "database or disk is full"
     np.testing.assert_array_equal(_stored(store, "walk.csv"), leaky_expected(values))
+
+
+def test_an_output_that_is_stuck_is_told_and_so_is_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the run goes on, and not only at its end: somebody has to make room."""
+    pytest.importorskip("serial", reason="needs pyserial: pip install -e '.[serial]'")
+    wire, values, store = Wire(), samples(20), tmp_path / "ward.db"
+    real_commit, is_full = database.Database.commit, threading.Event()
+
+    def commit(self: database.Database, commit: database.Commit) -> int:
+        if is_full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        return real_commit(self, commit)
+
+    monkeypatch.setattr(database.Database, "commit", commit)
+    monkeypatch.setattr("edgelstm.io.sinks.store.sink._RETRY_S", 0.02)
+    address = f"serial:{wire.path}?name=imu&start=keep"
+    with Live(leaky_native(), [address], [f"store:{store}?every=20ms"]) as live:
+        live.wait_for_event("connected")
+        wire.write(csv_lines(values[:10]))
+        live.wait_for(10)
+        is_full.set()
+        wire.write(csv_lines(values[10:]))
+        live.wait_for_event("output stuck")
+        is_full.clear()
+        live.wait_for_event("output again")
+    wire.close()
+    texts = [event.text for event in live.events if event.kind.startswith("output")]
+    assert texts == [
+        f"store:{store}: database or disk is full; trying again",
+        f"store:{store}: goes on",
+    ]
+    np.testing.assert_array_equal(_stored(store, "imu"), leaky_expected(values))
 
 
 def test_a_disk_that_stays_full_is_one_error(

@@ -4,34 +4,40 @@ A recording of 8,640,000 samples (24 hours at 100 Hz) with gaps, duplicates, dis
 garbage goes through `edgelstm run` into a store, which is killed three times with SIGKILL and has
 no room for a while. At the end the store holds what an undisturbed run stores, to the bit, and its
 state is the same. Then a sensor that numbers its samples sends over TCP, is disconnected again and
-again, and the run is killed three times: nothing that was committed is gone, no key is there twice.
+again, the run is killed three times and the store has no room for a while: nothing that was
+committed is gone or changed, no key is there twice, and one session that is fed what is stored says
+the same, to the bit: the state went on with each run.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import random
-import resource
 import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+import edgelstm
 from tests.live.harness import free_port
+from tests.soak.runs import Run, Watch, last_of
 from tests.unit.runtime.toy_models import leaky_native
 
 DAY = 8_640_000
 _CHUNK = 100_000
-_MEMORY_SLACK = 64 << 20
+_AHEAD = 10_000
+
+_START_S = 120.0
+_REPLAY_S = 200e-6
+_LIVE_S = 1e-3
+"""Seconds of the processor: for the start of a run, and a sample; some ten times what they take."""
 
 
 def write_recording(path: Path, count: int, rng: np.random.Generator) -> None:
@@ -63,88 +69,6 @@ def write_recording(path: Path, count: int, rng: np.random.Generator) -> None:
             file.writelines(lines)
 
 
-@dataclass
-class Watch:
-    """Memory and descriptors of a process over time."""
-
-    memory: list[int] = field(default_factory=list)
-    descriptors: list[int] = field(default_factory=list)
-
-    def look(self, pid: int) -> None:
-        """Take note."""
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-            self.descriptors.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        line = next((x for x in status.splitlines() if x.startswith("VmRSS")), "VmRSS: 0 kB")
-        self.memory.append(int(line.split()[1]) << 10)
-
-    def expect_flat(self) -> None:
-        """The end is as the middle was."""
-        if len(self.memory) < 8:
-            return
-        half = len(self.memory) // 2
-        before, after = max(self.memory[2:half]), max(self.memory[half:])
-        assert after < before + _MEMORY_SLACK, f"memory grew from {before} to {after}"
-        first, second = max(self.descriptors[:half]), max(self.descriptors[half:])
-        # A connection may stand while the one before it is ending.
-        assert second <= first + 3, f"descriptors grew from {first} to {second}"
-        print(
-            f"memory {before >> 20} MB, then {after >> 20} MB; descriptors {first}, then {second}",
-            flush=True,
-        )
-
-
-def start(model: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """A run in a process of its own."""
-    command = [sys.executable, "-m", "edgelstm.cli", "run", str(model), *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-
-
-def rows_of(store: Path) -> int:
-    """How many predictions are committed."""
-    with contextlib.closing(sqlite3.connect(store)) as connection:
-        try:
-            return int(connection.execute("SELECT count(*) FROM predictions").fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0
-
-
-def wait(process: subprocess.Popen[bytes], seconds: float, watch: Watch) -> bool:
-    """Whether the process ended within that time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            return True
-        watch.look(process.pid)
-        time.sleep(0.2)
-    return process.poll() is not None
-
-
-def finish(process: subprocess.Popen[bytes], watch: Watch) -> str:
-    """Wait for the end of a run, which is a good one; what it said."""
-    assert process.stderr is not None
-    said: list[bytes] = []
-    reader = threading.Thread(target=lambda: said.append(process.stderr.read()))  # type: ignore[union-attr]
-    reader.start()
-    wait(process, 36_000, watch)
-    reader.join()
-    text = b"".join(said).decode(errors="replace")
-    assert process.returncode == 0, text
-    return text
-
-
-def no_room(process: subprocess.Popen[bytes], store: Path, seconds: float) -> None:
-    """The store cannot grow for a while."""
-    size = max(path.stat().st_size for path in store.parent.glob(store.name + "*"))
-    endless = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    time.sleep(seconds)
-    if process.poll() is None:
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, endless)
-
-
 def compare(one: Path, other: Path) -> int:
     """Two stores hold the same predictions and the same state; how many."""
     columns = "sample, stamp, flags, valid, quality, label, outputs"
@@ -166,53 +90,66 @@ def compare(one: Path, other: Path) -> int:
     return count
 
 
-def soak_replay(folder: Path, model: Path, count: int, seed: int) -> None:
+def soak_replay(folder: Path, model: Path, count: int, dice: random.Random) -> None:
     """See the module; the first half."""
-    rng, dice = np.random.default_rng(seed), random.Random(seed)
     recording, store, whole = folder / "day.csv", folder / "soak.db", folder / "whole.db"
-    write_recording(recording, count, rng)
+    write_recording(recording, count, np.random.default_rng(dice.randrange(1 << 32)))
     print(f"recording: {recording.stat().st_size >> 20} MB", flush=True)
-    common = ("-i", f"file:{recording}?name=day", "--rate", "100", "--on-gap", "hold", "--reorder")
-    arguments = (*common, "0.05", "--quiet", "-o")
-    watch, started = Watch(), time.monotonic()
-    undisturbed = finish(start(model, *common, "0.05", "-o", f"store:{whole}"), watch)
-    took = time.monotonic() - started
+    arguments = ("-i", f"file:{recording}?name=day", "--rate", "100", "--on-gap", "hold")
+    arguments = (*arguments, "--reorder", "0.05")
+    budget_s = _REPLAY_S * count + _START_S
+    watch = Watch()
+    undisturbed = Run(model, arguments, whole, budget_s, watch)
+    print(f"undisturbed:\n{undisturbed.finish()}", flush=True)
     watch.expect_flat()
-    print(f"undisturbed: {took:.0f} s\n{undisturbed}", flush=True)
-    for kill in range(3):
-        process = start(model, *arguments, f"store:{store}")
-        ended = wait(process, took * dice.uniform(0.15, 0.3) + 1.0, Watch())
-        if kill == 1 and not ended:
-            no_room(process, store, 3.0)
-        process.kill()
-        process.communicate()
-        print(f"kill {kill + 1}: {rows_of(store)} predictions committed", flush=True)
-    finish(start(model, *arguments, f"store:{store}"), watch)
+    watch = Watch()
+    for kill, share in enumerate(_shares(dice)):
+        run = Run(model, arguments, store, budget_s, watch)
+        if kill == 1:
+            run.wait_for_sample(int((share - 0.1) * count))
+            run.fill_disk()
+        run.wait_for_sample(int(share * count))
+        run.kill()
+        print(f"kill {kill + 1}: up to sample {last_of(store)} of {count}", flush=True)
+    Run(model, arguments, store, budget_s, watch).finish()
     print(f"equal to the bit: {compare(store, whole)} predictions and the state", flush=True)
 
 
-class Sender(threading.Thread):
-    """A sensor that numbers its samples and loses its connection again and again."""
+def _shares(dice: random.Random) -> list[float]:
+    """When to kill: shares of the samples, which ascend."""
+    return [dice.uniform(low, low + 0.1) for low in (0.15, 0.4, 0.65)]
 
-    def __init__(self, port: int, count: int, seed: int) -> None:
+
+class Sender(threading.Thread):
+    """A sensor that numbers its samples and loses its connection again and again.
+
+    It is never far ahead of the store, whatever the buffers between them hold: what was sent to a
+    run that is killed is gone, and the next one shall have its share.
+    """
+
+    def __init__(self, port: int, store: Path, count: int, dice: random.Random) -> None:
         super().__init__(daemon=True)
         self._port = port
+        self._store = store
         self._count = count
-        self._dice = random.Random(seed)
+        self._dice = dice
+        self._stored = -1
         self.disconnects = 0
 
     def run(self) -> None:
-        """Send all."""
-        at = 0
+        """Send all; who does not listen just now is tried again."""
+        at = gone = 0
         while at < self._count:
             try:
-                link = socket.create_connection(("127.0.0.1", self._port), 5)
+                link = socket.create_connection(("127.0.0.1", self._port))
             except OSError:
                 time.sleep(0.05)
                 continue
+            is_broken = True
             with link, contextlib.suppress(OSError):
                 until = min(at + self._dice.randint(2_000, 20_000), self._count)
                 while at < until:
+                    self._wait_for_store(link, at, gone)
                     end = min(at + 100, until)
                     lines = [f"{n},{n % 97},{n % 89}\n" for n in range(at, end)]
                     if self._dice.random() < 0.05:
@@ -223,52 +160,99 @@ class Sender(threading.Thread):
                     at = end
                     time.sleep(0.0005)
                 self.disconnects += 1
+                is_broken = False
+            gone = at if is_broken else gone
+
+    def _wait_for_store(self, link: socket.socket, at: int, gone: int) -> None:
+        """Wait until the store has all but the newest samples, or those up to `gone` are gone.
+
+        Raises:
+            OSError: nobody is there any more.
+        """
+        while at - max(gone, self._stored) > _AHEAD:
+            self._stored = last_of(self._store)
+            link.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                if not link.recv(1):
+                    raise ConnectionResetError
+            link.settimeout(None)
 
 
-def soak_live(folder: Path, model: Path, count: int, seed: int) -> None:
+def stored(store: Path, last: int = 1 << 62) -> list[tuple[int, bytes]]:
+    """The predictions up to a sample: number and outputs."""
+    query = "SELECT sample, outputs FROM predictions WHERE sample <= ? ORDER BY sample"
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        return connection.execute(query, (last,)).fetchall()
+
+
+def digest(store: Path, last: int) -> tuple[int, str]:
+    """How many predictions there are up to a sample, and what they are."""
+    rows = stored(store, last)
+    return len(rows), hashlib.sha256(b"".join(b"%d,%b" % row for row in rows)).hexdigest()
+
+
+def expect_one_session(model: Path, store: Path) -> int:
+    """One session that is fed the samples of the store says what is stored; how many."""
+    rows = stored(store)
+    numbers = np.array([sample for sample, _ in rows])
+    assert (np.diff(numbers) > 0).all(), "a key is there twice"
+    frames = np.stack([numbers % 97, numbers % 89], axis=1).astype(np.float32)
+    with edgelstm.load(model).session() as session:
+        expected = np.concatenate(
+            [np.asarray(session.run(part)) for part in np.array_split(frames, 100)]
+        )
+    found = np.frombuffer(b"".join(outputs for _, outputs in rows), np.float32)
+    differs = np.flatnonzero((found.reshape(expected.shape) != expected).any(axis=1))
+    assert not len(differs), f"another state from sample {numbers[differs[0]]} on"
+    return len(rows)
+
+
+def soak_live(folder: Path, model: Path, count: int, dice: random.Random) -> None:
     """See the module; the second half."""
     store, port = folder / "live.db", free_port()
-    address = f"tcp://127.0.0.1:{port}?listen=yes&name=imu&columns=seq,a,b"
-    arguments = (
-        "-i",
-        address,
-        "-o",
-        f"store:{store}",
-        "--columns",
-        "a,b",
-        "--on-bad-sample",
-        "skip",
+    config = folder / "live.toml"
+    # However long the machine lets the next run wait, it goes on with the state.
+    config.write_text(
+        f'inputs = ["tcp://127.0.0.1:{port}?listen=yes&name=imu&columns=seq,a,b"]\n'
+        'columns = ["a", "b"]\non-bad-sample = "skip"\nrestart-gap = 86400.0\n'
     )
-    sender, watch = Sender(port, count, seed), Watch()
+    sender, watch = Sender(port, store, count, dice), Watch()
     sender.start()
-    committed: list[tuple[int, str]] = []
-    process = start(model, *arguments)
-    for _ in range(3):
-        wait(process, 3.0, watch)
-        with contextlib.closing(sqlite3.connect(store)) as connection:
-            query = "SELECT count(*), max(sample), sum(length(outputs)) FROM predictions"
-            committed.append((rows_of(store), json.dumps(connection.execute(query).fetchone())))
-        process.kill()
-        process.communicate()
-        assert rows_of(store) >= committed[-1][0], "a committed prediction is gone"
-        process = start(model, *arguments)
-    while sender.is_alive():
-        assert not wait(process, 0.5, watch), process.communicate()[1]
-    wait(process, 2.0, watch)
-    process.terminate()
-    said = process.communicate()[1].decode(errors="replace")
-    assert process.returncode == 0, said
+    committed: list[tuple[int, tuple[int, str]]] = []
+
+    def start() -> Run:
+        return Run(model, ("--config", str(config)), store, _LIVE_S * count + _START_S, watch)
+
+    run = start()
+    for kill, share in enumerate(_shares(dice)):
+        if kill == 1:
+            run.wait_for_sample(int((share - 0.1) * count))
+            run.fill_disk()
+        run.wait_for_sample(int(share * count))
+        last = last_of(store)
+        committed.append((last, digest(store, last)))
+        run.kill()
+        print(f"kill {kill + 1}: up to sample {last} of {count}", flush=True)
+        run = start()
+    assert run.wait_until(lambda: not sender.is_alive()), run.said
+    # Behind the last sample that was sent comes nothing more: its connection has ended.
+    run.wait_for_sample(count - 1)
+    assert run.wait_until(lambda: "resumed" in run.said), run.said
+    said = run.end()
     watch.expect_flat()
+    for last, before in committed:
+        assert digest(store, last) == before, f"what was committed up to {last} has changed"
+    total = expect_one_session(model, store)
     with contextlib.closing(sqlite3.connect(store)) as connection:
-        total, last = connection.execute("SELECT count(*), max(sample) FROM predictions").fetchone()
         (tables,) = connection.execute(
             "SELECT counters FROM sessions ORDER BY id DESC LIMIT 1"
         ).fetchone()
     table = json.loads(tables)
     assert table["in"] == table["fed"] + sum(table["dropped"].values()) + table["waiting"], table
     print(
-        f"live: {total} of {count} samples, last number {last}, {sender.disconnects} "
-        f"disconnects, committed before kills {[rows for rows, _ in committed]}\n{said}"
+        f"live: {total} of {count} samples, {sender.disconnects} disconnects, committed before "
+        f"kills {[rows for _, (rows, _) in committed]}, one session says the same to the bit\n"
+        f"{said}"
     )
 
 
@@ -279,12 +263,13 @@ def main() -> None:
     parser.add_argument("--live-samples", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=17)
     options = parser.parse_args()
+    dice = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = folder / "leaky.edgelstm"
         leaky_native().save(model)
-        soak_replay(folder, model, options.samples, options.seed)
-        soak_live(folder, model, options.live_samples, options.seed)
+        soak_replay(folder, model, options.samples, dice)
+        soak_live(folder, model, options.live_samples, dice)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from edgelstm.errors import OutputError
 from edgelstm.io.address import Address, Options, is_url
 from edgelstm.io.live import LiveSink, SinkContext
 from edgelstm.io.predictions import Event, Predictions
+from edgelstm.io.sinks.destination import Destination
 from edgelstm.io.sinks.fhir_observations import Observations
 from edgelstm.io.sinks.fhir_server import FhirServer
 from edgelstm.io.sinks.pending_bytes import PendingBytes, open_lines
@@ -24,16 +25,13 @@ def open_sink(address: Address, context: SinkContext) -> LiveSink:
     return (FhirServer if is_url(address.path) else FhirFile)(address, context)
 
 
-class FhirFile:
+class FhirFile(Destination):
     """Observations in a file, a JSON document a line (bulk data).
 
     Args:
         address: `fhir:FILE.ndjson`.
         context: of the run.
     """
-
-    lost: Mapping[str, int] = {}
-    """Nothing: it waits."""
 
     def __init__(self, address: Address, context: SinkContext) -> None:
         options = Options(address)
@@ -53,6 +51,11 @@ class FhirFile:
     def waiting(self) -> int:
         """Rows, or as good as."""
         return 0 if self._pending is None else self._pending.waiting
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is written just now."""
+        return "" if self._pending is None else self._pending.trouble
 
     async def open(self) -> None:
         """Open the file.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client as http_client
 import json
 import ssl
 import urllib.error
 import urllib.request
-from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +16,13 @@ from edgelstm.errors import OutputError
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
+from edgelstm.io.sinks.destination import Destination
 from edgelstm.io.sinks.fhir_observations import Observations
+from edgelstm.io.sinks.outbox import Outbox
 from edgelstm.io.sinks.records import to_json
 from edgelstm.io.sources.reading import Backoff
 
 _ANSWER_S = 10.0
-_MOST_WAITING = 10_000
 _MOST_TOGETHER = 50
 _MOST_ANSWER_BYTES = 16 << 20
 _LAST_WAIT_S = 5.0
@@ -34,10 +33,11 @@ _PASSES = (408, 425, 429)
 _JSON = "application/fhir+json"
 
 
-class FhirServer:
+class FhirServer(Destination):
     """Puts each Observation under its own id, so that what is sent twice is there once.
 
-    Observations go as Bundles of type `batch`: one that the server refuses holds up no other.
+    Nobody waits for a server: what it misses is counted. Observations go as Bundles of type
+    `batch`: one that the server refuses holds up no other.
 
     Args:
         address: `fhir:https://server/base?token_file=FILE`.
@@ -46,9 +46,6 @@ class FhirServer:
     Raises:
         OutputError: the address is none of a server.
     """
-
-    waiting = 0
-    """Nobody waits for a server: what it misses is counted."""
 
     def __init__(self, address: Address, context: SinkContext) -> None:
         options = Options(address)
@@ -71,16 +68,17 @@ class FhirServer:
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=context_of), _NoRedirect
         )
-        self._queue: deque[Mapping[str, Any]] = deque()
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._is_ending = False
-        self._lost: Counter[str] = Counter()
+        self._outbox: Outbox[Mapping[str, Any]] = Outbox(_TOO_MANY, _LAST_WAIT_S)
 
     @property
     def lost(self) -> Mapping[str, int]:
         """Observations that the server did not get, or did not take."""
-        return self._lost
+        return self._outbox.lost
+
+    @property
+    def trouble(self) -> str:
+        """Why the server gets nothing just now."""
+        return self._outbox.trouble
 
     async def open(self) -> None:
         """See what the server is; one that does not answer yet is waited for.
@@ -97,67 +95,45 @@ class FhirServer:
             raise OutputError(f"{self.name}: the server speaks {found}, expected FHIR 4")
         if status >= 300 and not _passes(status):
             raise OutputError(f"{self.name}/metadata: the server answers {status}{_why(body)}")
-        self._task = asyncio.create_task(self._deliver())
+        self._outbox.start(self._deliver)
 
     def write(self, predictions: Predictions) -> int:
         """Take rows."""
         for observation in self._observations.of_rows(predictions):
-            self._put(observation)
+            self._outbox.put(observation)
         return -1
 
     def tell(self, event: Event) -> None:
         """Take an event."""
-        self._put(self._observations.of_event(event))
-
-    def poll(self) -> None:
-        """Nothing is due."""
+        self._outbox.put(self._observations.of_event(event))
 
     async def close(self) -> None:
         """Send what waits, as far as the server is there."""
-        task = self._task
-        if task is None:
-            return
         for observation in self._observations.rest():
-            self._put(observation)
-        self._is_ending = True
-        self._news.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(task), _LAST_WAIT_S)
-        if self._queue:
-            self._lost[_TOO_MANY] += len(self._queue)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    def _put(self, observation: Mapping[str, Any]) -> None:
-        if len(self._queue) >= _MOST_WAITING:
-            self._queue.popleft()
-            self._lost[_TOO_MANY] += 1
-        self._queue.append(observation)
-        self._news.set()
+            self._outbox.put(observation)
+        await self._outbox.close()
 
     async def _deliver(self) -> None:
-        backoff = Backoff()
-        while not (self._is_ending and not self._queue):
-            if not self._queue:
-                self._news.clear()
-                await self._news.wait()
-                continue
-            together = [self._queue[k] for k in range(min(len(self._queue), _MOST_TOGETHER))]
+        backoff, outbox = Backoff(), self._outbox
+        while together := await outbox.oldest(_MOST_TOGETHER):
+            observations = list(together.values())
+            reason = ""
             try:
-                status, body = await asyncio.to_thread(self._send, "POST", "", _bundle(together))
-            except OSError:
-                status, body = 503, {}
+                status, body = await asyncio.to_thread(
+                    self._send, "POST", "", _bundle(observations)
+                )
+            except OSError as exc:
+                status, body, reason = 503, {}, str(exc)
             found = _statuses(status, body, len(together))
-            for observation, one in zip(together, found, strict=True):
-                if _passes(one):
-                    continue  # it stays, and goes again
-                if one >= 300:
-                    self._lost[f"the server answered {one}"] += 1
-                with contextlib.suppress(ValueError):
-                    self._queue.remove(observation)  # not there: there was no room for it
-            if any(map(_passes, found)):
+            for number, one in zip(together, found, strict=True):
+                if not _passes(one):
+                    outbox.done(number, f"the server answered {one}" if one >= 300 else "")
+            if again := next(filter(_passes, found), None):
+                # These stay, and go again.
+                outbox.trouble = reason or f"the server answers {again}{_why(body)}"
                 await asyncio.sleep(backoff.next())
             else:
+                outbox.trouble = ""
                 backoff.reset()
 
     def _send(self, method: str, path: str, content: Any) -> tuple[int, Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,6 +15,7 @@ from edgelstm.io.address import Address, Options
 from edgelstm.io.columns import element_names
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
+from edgelstm.io.sinks.destination import Destination
 from edgelstm.signature import TensorSpec
 
 
@@ -28,16 +28,13 @@ def open_sink(address: Address, context: SinkContext) -> LslSink:
     return LslSink(address, context)
 
 
-class LslSink:
+class LslSink(Destination):
     """An outlet for each stream: outputs in their order, then `valid` and `quality`.
 
     Args:
         address: `lsl:name=NAME`.
         context: of the run.
     """
-
-    waiting = 0
-    lost: Mapping[str, int] = {}
 
     def __init__(self, address: Address, context: SinkContext) -> None:
         options = Options(address)
@@ -77,9 +74,6 @@ class LslSink:
 
     def tell(self, event: Event) -> None:
         """A stream of numbers has no place for it."""
-
-    def poll(self) -> None:
-        """Nothing waits."""
 
     async def close(self) -> None:
         """End the outlets."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from edgelstm.io.address import Address, Options
 from edgelstm.io.columns import names_of
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
+from edgelstm.io.sinks.destination import Destination
 
 EVERY_S = 60.0
 _MOST_ROWS = 200_000
@@ -32,7 +32,7 @@ def open_sink(address: Address, context: SinkContext) -> ParquetSink:
     return ParquetSink(address, context)
 
 
-class ParquetSink:
+class ParquetSink(Destination):
     """Predictions as a table: what text files have as columns.
 
     A table that is not ended cannot be read, so a live run writes one every minute, into a folder
@@ -42,8 +42,6 @@ class ParquetSink:
         address: `parquet:PATH`.
         context: of the run.
     """
-
-    lost: Mapping[str, int] = {}
 
     def __init__(self, address: Address, context: SinkContext) -> None:
         options = Options(address)

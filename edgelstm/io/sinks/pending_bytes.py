@@ -13,7 +13,12 @@ from edgelstm.errors import OutputError
 from edgelstm.outputs import PIPE_BYTES
 
 _LAST_WAIT_S = 5.0
+_STUCK_S = 2.0
+"""A pipe that takes nothing for so long is one that nobody reads."""
+
 _ROW_BYTES = 64
+_MEDIUM_FULL = "the medium is full"
+_NOBODY_READS = "nobody reads it"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,14 +35,16 @@ class PendingBytes:
         self._name = name
         self._bytes = bytearray()
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self.is_full = False
-        """Whether the medium has no room."""
+        self._is_full = False
+        self._moved = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._bytes)
 
     def add(self, data: bytes) -> None:
         """Take bytes, and write what goes."""
+        if not self._bytes:
+            self._moved = time.monotonic()
         self._bytes += data
         self.push()
 
@@ -63,16 +70,25 @@ class PendingBytes:
                 return
             except OSError as exc:
                 if exc.errno in _FULL:
-                    self.is_full = True
+                    self._is_full = True
                     return
                 raise OutputError(f"cannot write {self._name}: {exc.strerror or exc}") from exc
-            self.is_full = False
+            self._is_full = False
+            self._moved = time.monotonic()
             del self._bytes[:done]
 
     @property
     def waiting(self) -> int:
         """Rows that wait, or as good as."""
         return len(self._bytes) // _ROW_BYTES
+
+    @property
+    def trouble(self) -> str:
+        """Why bytes have been waiting for some time; "" where none have."""
+        if self._is_full:
+            return _MEDIUM_FULL
+        is_stuck = bool(self._bytes) and time.monotonic() - self._moved > _STUCK_S
+        return _NOBODY_READS if is_stuck else ""
 
     async def close(self) -> None:
         """Write what is left, for some time, and close the descriptor.
@@ -86,7 +102,7 @@ class PendingBytes:
                 await asyncio.sleep(0.02)
                 self.push()
             if self._bytes:
-                reason = "the medium is full" if self.is_full else "nobody reads it"
+                reason = _MEDIUM_FULL if self._is_full else _NOBODY_READS
                 raise OutputError(
                     f"{self._name}: {reason}, {len(self._bytes)} bytes could not be written"
                 )

@@ -17,6 +17,7 @@ from edgelstm.io.columns import names_of
 from edgelstm.io.counters import Counters
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
+from edgelstm.io.sinks.destination import Destination
 
 PORT = 9464
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -31,16 +32,13 @@ def open_sink(address: Address, context: SinkContext) -> PrometheusSink:
     return PrometheusSink(address, context)
 
 
-class PrometheusSink:
+class PrometheusSink(Destination):
     """Serves `/metrics`.
 
     Args:
         address: `prometheus://host:port`; without a host, on this machine alone.
         context: of the run.
     """
-
-    waiting = 0
-    lost: Mapping[str, int] = {}
 
     def __init__(self, address: Address, context: SinkContext) -> None:
         options = Options(address)
@@ -95,9 +93,6 @@ class PrometheusSink:
         with self._lock:
             key = (event.stream, event.kind)
             self._events[key] = self._events.get(key, 0) + 1
-
-    def poll(self) -> None:
-        """Nothing waits."""
 
     async def close(self) -> None:
         """End serving."""

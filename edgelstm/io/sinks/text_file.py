@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from edgelstm.io.address import Address, Options
 from edgelstm.io.columns import names_of, number_texts
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import NO_PREDICTION, Event, Predictions, flag_names
+from edgelstm.io.sinks.destination import Destination
 from edgelstm.io.sinks.pending_bytes import PendingBytes, open_lines
 from edgelstm.io.sinks.records import event_record, records, to_json
 
@@ -33,7 +33,7 @@ def open_sink(address: Address, context: SinkContext) -> TextFile:
     return TextFile(address, context)
 
 
-class TextFile:
+class TextFile(Destination):
     """Predictions as lines, which others can read while it grows.
 
     Args:
@@ -69,9 +69,9 @@ class TextFile:
         return 0 if self._pending is None else self._pending.waiting
 
     @property
-    def lost(self) -> Mapping[str, int]:
-        """Nothing: it waits."""
-        return {}
+    def trouble(self) -> str:
+        """Why nothing is written just now."""
+        return "" if self._pending is None else self._pending.trouble
 
     async def open(self) -> None:
         """Open the file; a new one replaces what was there."""

@@ -11,6 +11,7 @@ from edgelstm.errors import OutputError
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
+from edgelstm.io.sinks.destination import Destination
 from edgelstm.io.sinks.records import event_record, records, to_json
 
 
@@ -23,15 +24,13 @@ def open_sink(address: Address, context: SinkContext) -> UdpSink:
     return UdpSink(address, context)
 
 
-class UdpSink:
+class UdpSink(Destination):
     """Sends datagrams, and never waits; what the system does not take is counted.
 
     Args:
         address: `udp://host:port`.
         context: of the run.
     """
-
-    waiting = 0
 
     def __init__(self, address: Address, context: SinkContext) -> None:
         del context
@@ -76,9 +75,6 @@ class UdpSink:
     def tell(self, event: Event) -> None:
         """Send an event."""
         self._send(event_record(event))
-
-    def poll(self) -> None:
-        """Nothing waits."""
 
     async def close(self) -> None:
         """End."""

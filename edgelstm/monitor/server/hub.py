@@ -100,6 +100,7 @@ class Hub:
         self.is_over = False
         self.waiting = 0
         self.lost: Mapping[str, int] = {}
+        self.trouble = ""
         self._events: deque[dict[str, Any]] = deque(maxlen=_RECENT_EVENTS)
         self._written: deque[dict[str, Any]] = deque(maxlen=_RECENT_EVENTS)
         self._channels = channels_of(context.model, context.description)

@@ -61,7 +61,7 @@ class StoreSink:
         self._delivered: dict[str, int] = {}
         self._lost: Counter[str] = Counter()
         self.trouble = ""
-        """Why the last attempt to write failed; "" when all is well."""
+        """Why the last attempt to write failed; see `LiveSink.trouble`."""
         self.stored_before = 0
         """Predictions that were there already under their keys."""
 
