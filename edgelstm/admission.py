@@ -29,10 +29,13 @@ def refused(values: Array, spec: TensorSpec) -> NDArray[np.bool_]:
     Shapes:
         values (*frame) or (n, *frame); the result likewise.
     """
-    taken: Any = np.ones(values.shape, np.bool_)
-    if spec.dtype.is_float:
-        # NaN compares false.
-        taken = np.abs(values) <= spec.limit if math.isfinite(spec.limit) else np.isfinite(values)
+    taken: Any
+    if not spec.dtype.is_float:
+        taken = np.ones(values.shape, np.bool_)
+    elif math.isfinite(spec.limit):
+        taken = np.abs(values) <= spec.limit  # NaN compares false
+    else:
+        taken = np.isfinite(values)
     if spec.ranges:
         low, high = element_ranges(spec)
         taken &= (values >= low) & (values <= high)

@@ -192,8 +192,10 @@ class Feeder:
     def _faults(self, block: Block) -> dict[int, Fault]:
         if len(self.faults) > _MOST_FAULTS:
             self.faults.clear()  # those that stages dropped are never asked for
+        faults: dict[int, Fault] = {}
+        if not block.flags.any():
+            return faults
         invalid = np.flatnonzero(block.flags & _INVALID)
-        faults = {}
         for i in invalid.tolist():
             number = int(block.sequence[i])
             reason = self.faults.pop(number, "invalid")

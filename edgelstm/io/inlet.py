@@ -44,14 +44,10 @@ class Inlet:
 
     async def put(self, delivery: Delivery) -> None:
         """Take what a source delivered; its samples are counted from here on."""
-        counters = self._counters(delivery.stream)
-        for reason, count in delivery.refused.items():
-            counters.refuse(reason, count)
-        n = _samples(delivery)
+        n = self.count(delivery)
         if not n and not delivery.echoes:
             return
-        counters.seen += n
-        counters.waiting += n
+        self._counters(delivery.stream).waiting += n
         self._queue.append(delivery)
         self._samples += n
         self._ready.add(self)
@@ -64,6 +60,15 @@ class Inlet:
         while self._samples > self._limit and len(self._queue) > 1:
             oldest = self._take()
             self._counters(oldest.stream).drop(QUEUE_FULL, _samples(oldest))
+
+    def count(self, delivery: Delivery) -> int:
+        """Count what came; how many samples there are, which wait here or are fed at once."""
+        counters = self._counters(delivery.stream)
+        for reason, count in delivery.refused.items():
+            counters.refuse(reason, count)
+        n = _samples(delivery)
+        counters.seen += n
+        return n
 
     def get(self) -> Delivery | None:
         """The oldest delivery; None where it was dropped meanwhile."""
@@ -90,10 +95,13 @@ class Ready:
         self._inlets: deque[Inlet] = deque()
         self._event = asyncio.Event()
         self._is_ended = False
+        self.is_idle = False
+        """Whether the reader waits, and there is nothing in any inlet."""
 
     def add(self, inlet: Inlet) -> None:
         """An inlet has one delivery more."""
         self._inlets.append(inlet)
+        self.is_idle = False
         self._event.set()
 
     def end(self) -> None:
@@ -107,5 +115,7 @@ class Ready:
             if self._is_ended:
                 return None
             self._event.clear()
+            self.is_idle = True
             await self._event.wait()
+            self.is_idle = False
         return self._inlets.popleft()

@@ -42,6 +42,7 @@ from edgelstm.io.predictions import UNTRUSTED, Event, ModelIdentity, Predictions
 from edgelstm.io.stage import Chain, Stage
 
 _UNTRUSTED = np.uint8(UNTRUSTED)
+_RESET = int(SampleFlag.RESET)
 
 RESERVED = 1_000_000
 """Numbers that a run which was killed may have used behind its last checkpoint."""
@@ -353,7 +354,7 @@ class Lane:
         out = []
         for block in self._stretches(blocks):
             is_told = not self._is_suppressed(block)
-            if block.flags[0] & SampleFlag.RESET:
+            if int(block.flags[0]) & _RESET:
                 out += self._begin_anew(is_told=is_told)
             fed = self._feeder.feed(block)
             self.error = fed.error

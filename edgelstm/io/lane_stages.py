@@ -178,6 +178,8 @@ class BeginBehind:
 
 def cut_at_resets(block: Block) -> list[Block]:
     """The block cut in front of every sample at which the model begins anew."""
+    if not block.flags.any():
+        return [block]
     cuts = np.flatnonzero(block.flags & _RESET)
     if not len(cuts):
         return [block]

@@ -188,11 +188,12 @@ class Replay:
         self.frames_in += len(batch)
         if bad is None:
             bad = find_bad_frames(batch, self.session.signature)
-        self._bad_so_far = np.cumsum(bad)
         if bad.any():
+            self._bad_so_far = np.cumsum(bad)
             self._feed_with_bad(batch, bad)
             self._remember(batch, int(np.max(np.flatnonzero(~bad), initial=-1)))
         else:
+            self._bad_so_far = np.zeros(len(batch), np.int64)
             self._feed(batch, np.arange(len(batch)))
             self._remember(batch, len(batch) - 1)
         self._told -= int(self._bad_so_far[-1]) if len(batch) else 0

@@ -24,6 +24,8 @@ STUCK_S = 300.0
 _LOOK_S = 0.2
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MEMORY_SLACK = 64 << 20
+_LOG_BYTES = 64 << 10
+"""Room for what a run says while its disk is full."""
 
 
 @dataclass
@@ -138,9 +140,10 @@ class Run:
 
     def fill_disk(self) -> None:
         """Let the store not grow until the run has said so, and then let it grow again."""
-        size = max(path.stat().st_size for path in self._store.parent.glob(self._store.name + "*"))
         endless = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        resource.prlimit(
+            self._process.pid, resource.RLIMIT_FSIZE, (_LOG_BYTES, resource.RLIM_INFINITY)
+        )
         assert self.wait_until(lambda: "output stuck" in self.said), self.said
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, endless)
         assert self.wait_until(lambda: "output again" in self.said), self.said

@@ -44,7 +44,8 @@ def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
     labels: Mapping[str, Sequence[str]] = predictions.labels
     flags = predictions.flags.tolist()
     sequence, valid = predictions.sequence.tolist(), predictions.valid.tolist()
-    quality = plain_values(predictions.quality)
+    is_whole = bool((predictions.quality == 1.0).all())
+    quality = [1.0] * len(predictions) if is_whole else plain_values(predictions.quality)
     times = [round(value, 6) for value in predictions.time.tolist()]
     short = model.model_id[:_SHORT]
     for i, sample in enumerate(sequence):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from edgelstm.io.address import Address, Options
 from edgelstm.io.live import Delivery, SourceContext
-from edgelstm.io.mqtt_client import MqttBroker
+from edgelstm.io.mqtt_client import Arrivals, MqttBroker
 from edgelstm.io.predictions import Event
 from edgelstm.io.sources.echo import echo_period
 from edgelstm.io.sources.reading import (
@@ -70,7 +69,8 @@ class MqttSource(Sensor):
         while True:
             reason = "the broker closed the connection"
             try:
-                async with broker.client() as client:
+                arrivals = Arrivals()
+                async with broker.client(arrivals) as client, arrivals.from_client(client):
                     await client.subscribe(broker.topic, qos=broker.qos)
                     times, is_said = times + 1, False
                     backoff.reset()
@@ -79,8 +79,8 @@ class MqttSource(Sensor):
                             reader.numbering.break_here()
                     yield connected(self.name, self._address, times)
                     async with self._asking(client):
-                        async for message in client.messages:
-                            delivery = self._take(message)
+                        while True:
+                            delivery = self._take(*await arrivals.next())
                             if delivery is not None:
                                 yield delivery
             except (broker.aiomqtt.MqttError, OSError) as exc:
@@ -110,9 +110,8 @@ class MqttSource(Sensor):
         async with reader.echo.asking(write):
             yield
 
-    def _take(self, message: object) -> Delivery | None:
+    def _take(self, message: object, now: float) -> Delivery | None:
         """One message; None of one that was said before this program listened."""
-        now = time.monotonic()
         topic = str(message.topic)  # type: ignore[attr-defined]
         payload = message.payload  # type: ignore[attr-defined]
         if message.retain and not self._has_retained:  # type: ignore[attr-defined]
