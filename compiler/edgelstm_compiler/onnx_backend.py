@@ -29,6 +29,7 @@ _CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2, 3, 4),
     "ConstantOfShape": (0,),
     "Dropout": (1, 2),
+    "Loop": (0, 1),
     "OneHot": (1, 2),
     "Pad": (1, 2, 3),
     "Range": (0, 1, 2),

@@ -97,9 +97,11 @@ def function(net: Network, x: Tensor) -> Tensor:
 def positive_function(net: Network, x: Tensor) -> Tensor:
     """A root, a logarithm or a power of something positive."""
     base = net.add("Add", net.add("Abs", x.name), net.constant(np.float32(0.3)))
-    op = net.one_of("Sqrt", "Log", "Reciprocal", "Pow")
+    op = net.one_of("Sqrt", "Log", "Reciprocal", "Pow", "Pow")
+    if op == "Pow" and net.rng.random() < 0.3:
+        return Tensor(net.add("Pow", base, net.add("Tanh", x.name)), x.shape)
     if op == "Pow":
-        power = np.float32(net.one_of(2, 3, 0.5, 1.5, -1, -0.5))
+        power = np.float32(net.one_of(2, 3, 0.5, 1.5, -1, -0.5, 0.3, -1.7))
         return Tensor(net.add("Pow", base, net.constant(power)), x.shape)
     return Tensor(net.add(op, base), x.shape)
 
@@ -111,6 +113,14 @@ def arithmetic(net: Network, x: Tensor) -> Tensor:
     other = net.weights(*shape[net.rng.integers(0, len(shape) + 1) :])
     pair = (x.name, other) if net.rng.random() < 0.7 else (other, x.name)
     return Tensor(net.add(op, *pair), x.shape)
+
+
+def triangle(net: Network, x: Tensor) -> Tensor:
+    """A wave of |x| by a remainder: b - m where that is less than m, so that nothing jumps."""
+    period = np.abs(net.rng.normal(size=x.shape[-1:])).astype(np.float32) + np.float32(0.2)
+    name = net.constant(period)
+    rest = net.add("Mod", net.add("Abs", x.name), name, fmod=1)
+    return Tensor(net.add("Min", rest, net.add("Sub", name, rest)), x.shape)
 
 
 def selection(net: Network, x: Tensor) -> Tensor:
@@ -235,9 +245,16 @@ def convolution(net: Network, x: Tensor) -> Tensor:
         raise DoesNotFitError
     shape = {"kernel_shape": [kernel], "pads": [pad, pad], "strides": [stride]}
     count = reach // stride + 1
-    if net.rng.random() < 0.3:
-        op = net.one_of("MaxPool", "AveragePool")
-        return Tensor(net.add(op, x.name, **shape), (batch, channels, count))
+    if net.rng.random() < 0.4:
+        op = net.one_of("MaxPool", "AveragePool", "LpPool", "Indices")
+        if op == "LpPool":
+            shape["p"] = net.one_of(1, 2, 3, 4, 5)
+        if op == "Indices":
+            largest = net.add("MaxPool", x.name, outputs=2, **shape)
+            name = net.add("Mul", net.add("Cast", f"{largest}_1", to=FLOAT), net.weights(1))
+        else:
+            name = net.add(op, x.name, **shape)
+        return Tensor(name, (batch, channels, count))
     if net.rng.random() < 0.3:
         weights, group, made = net.weights(channels, 1, kernel), channels, channels
     else:
@@ -396,7 +413,7 @@ def _unrolled(net: Network, x: Tensor, state: Tensor) -> Tensor:
 
 
 MAKERS: tuple[Maker, ...] = (
-    *(function, positive_function, arithmetic, selection, reduction, normalization),
+    *(function, positive_function, arithmetic, triangle, selection, reduction, normalization),
     *(movement, movement, part, join, product, convolution, ranking),
     *(cell, cell, loop, loop),
 )

@@ -60,15 +60,19 @@ def _listed(what: str, names: Sequence[str]) -> list[str]:
     return textwrap.wrap(f"{what}: {', '.join(names)}.", 138, break_long_words=False)
 
 
-def share_of_networks() -> float:
-    """Which share passes of the cases that a trained network in float32 may hold.
+def shares_of_networks() -> dict[str, float]:
+    """By operator which share passes of the cases that a trained network in float32 may hold.
 
     Left out are tensors without elements, NaN and infinity as samples, training, random numbers,
     and opsets before 7.
     """
-    found = [text for name in single_operators() for text in outcomes(name).values()]
-    meant = [text for text in found if _reason(text) not in OF_NO_NETWORK]
-    return meant.count("passed") / len(meant)
+    shares = {}
+    for name in single_operators():
+        found = outcomes(name).values()
+        meant = [text for text in found if _reason(text) not in OF_NO_NETWORK]
+        if meant:
+            shares[name] = meant.count("passed") / len(meant)
+    return shares
 
 
 def _reasons(found: dict[str, str]) -> str:

@@ -53,6 +53,20 @@ def test_a_control_input(branching: onnx.ModelProto, rate: int) -> None:
     np.testing.assert_allclose(artifact.session().call(x), expected, atol=1e-6)
 
 
+def test_before_ir_4() -> None:
+    """Old files list what they store among their inputs, and so does the fixed one."""
+    value = helper.make_tensor_value_info
+    infos = [value("x", TensorProto.FLOAT, [2, 3]), value("by", TensorProto.FLOAT, [3])]
+    node = helper.make_node("Mul", ["x", "by"], ["y"])
+    graph = helper.make_graph([node], "old", infos, [value("y", TensorProto.FLOAT, [2, 3])])
+    opset = helper.make_opsetid("", 7)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=3)
+    by = np.array([1, 2, 3], np.float32)
+    artifact = compile_model(model, target="reference", mode="call", constants={"by": by})
+    assert [spec.name for spec in artifact.signature.inputs] == ["x"]
+    assert artifact.manifest["check"]["against"].startswith("onnxruntime")
+
+
 def test_without_it_the_way_out_is_named(branching: onnx.ModelProto) -> None:
     """The message says how the input is fixed."""
     with pytest.raises(edgelstm.ModelError, match="--set NAME=VALUE"):

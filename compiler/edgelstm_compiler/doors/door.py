@@ -19,6 +19,7 @@ import numpy as np
 from edgelstm.errors import EdgeLSTMError, ModelError
 from edgelstm_compiler.comparison import relative_error
 from edgelstm_compiler.ir.types import Array
+from edgelstm_compiler.onnx_import.output_names import with_output_names
 from edgelstm_compiler.onnx_import.read import OnnxModel, read_model
 from edgelstm_compiler.selfcheck import Oracle
 
@@ -94,10 +95,12 @@ def export_model(path: Path, target: Path, python: str | Path | None = None) -> 
             raise ModelError(f"{path}: {run.stdout.strip().splitlines()[-1]}")
         if run.returncode or not made.is_file():
             raise ModelError(f"{door.framework} cannot export {path}: {_said(run.stderr)}")
-        model = read_model(made)
         with np.load(probes, allow_pickle=False) as arrays:
-            compare(model, dict(arrays), door.framework)
-        target.write_bytes(made.read_bytes())
+            found = dict(arrays)
+        model = read_model(made)
+        compare(model, found, door.framework)
+        names = [str(name) for name in found.get("names", ())]
+        target.write_bytes(with_output_names(model.proto, names).SerializeToString())
     return read_model(target)
 
 

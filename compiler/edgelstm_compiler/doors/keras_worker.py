@@ -52,7 +52,7 @@ def main() -> int:
                 raise
             print(f"at another length: {error}", file=sys.stderr)
             continue
-        trials.append((given, found if isinstance(found, (list, tuple)) else [found]))
+        trials.append((given, keras.tree.flatten(found)))
     # Keras exports only what was called once.
     export(keras, model, target)
     for trial, (given, found) in enumerate(trials):
@@ -60,8 +60,16 @@ def main() -> int:
         arrays.update(
             {f"out{trial}_{k}": keras.ops.convert_to_numpy(y) for k, y in enumerate(found)}
         )
-    np.savez(probes, **arrays)
+    np.savez(probes, names=np.array(_output_names(keras, model)), **arrays)
     return 0
+
+
+def _output_names(keras: Any, model: Any) -> list[str]:
+    """The keys of a dictionary of outputs, else the layers that give them."""
+    struct = getattr(model, "_outputs_struct", None)
+    if isinstance(struct, dict):
+        return sorted(struct)
+    return [x._keras_history.operation.name for x in keras.tree.flatten(model.outputs)]
 
 
 def export(keras: Any, model: Any, target: str) -> None:

@@ -42,12 +42,13 @@ def fix_inputs(model: OnnxModel, constants: Mapping[str, Any]) -> OnnxModel:
 
 
 def with_constants(model: onnx.ModelProto, constants: Mapping[str, Array]) -> onnx.ModelProto:
-    """A copy in which these inputs are initializers."""
+    """A copy in which these inputs are initializers; before IR 4 these stand among inputs, too."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    kept = [item for item in changed.graph.input if item.name not in constants]
-    del changed.graph.input[:]
-    changed.graph.input.extend(kept)
+    if changed.ir_version >= 4:
+        kept = [item for item in changed.graph.input if item.name not in constants]
+        del changed.graph.input[:]
+        changed.graph.input.extend(kept)
     changed.graph.initializer.extend(
         onnx.numpy_helper.from_array(data, name) for name, data in constants.items()
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.engines.numpy_ops.elementwise import binary, cast, unary
+from edgelstm.engines.numpy_ops.elementwise import binary, cast, remainder, unary
 from edgelstm.engines.numpy_ops.indexing import (
     gather_elements,
     gather_nd,
@@ -50,6 +50,7 @@ _OPERATORS: dict[str, _Operator] = {
     "Dense": dense,
     "MatMul": matmul,
     "Binary": binary,
+    "Remainder": remainder,
     "Unary": unary,
     "Cast": cast,
     "Softmax": softmax,

@@ -22,6 +22,15 @@ def binary(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Ar
     return [np.asarray(_ARITHMETIC[fields["arithmetic"]](a, b), dtype=a.dtype)]
 
 
+def remainder(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:
+    """A - b trunc(a / b), exact, with the sign of a; NumPy's broadcasting."""
+    del fields
+    a, b = inputs
+    assert a is not None
+    assert b is not None
+    return [np.asarray(np.fmod(a, b), dtype=a.dtype)]
+
+
 def unary(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:
     """An element-wise function."""
     (x,) = inputs

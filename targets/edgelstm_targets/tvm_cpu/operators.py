@@ -29,6 +29,7 @@ from edgelstm_compiler.ir.ops import (
     Not,
     Quantize,
     Reduce,
+    Remainder,
     Reshape,
     ScatterElements,
     ScatterND,
@@ -55,6 +56,7 @@ from edgelstm_targets.tvm_cpu import (
 )
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.expressions import te_function
+from edgelstm_targets.tvm_cpu.remainder import remainder_function
 from edgelstm_targets.tvm_cpu.tensorir import Function
 from edgelstm_targets.tvm_cpu.transposing import exchange_function, exchange_of
 from edgelstm_targets.tvm_cpu.window_reduce import window_reduce_function
@@ -107,6 +109,8 @@ def operator_function(
             return products.matmul_function(name, given[0], given[1], output)
         case Binary():
             value = elementwise.binary(op, given, output)
+        case Remainder():
+            return remainder_function(name, given, output)
         case Unary():
             value = elementwise.unary(op, given[0], isa)
         case Cast():

@@ -18,6 +18,7 @@ from edgelstm.cli import cli
 from edgelstm.errors import ModelError
 from edgelstm_compiler.doors.door import _said, compare, door_of, export_model
 from edgelstm_compiler.onnx_import import read_model
+from edgelstm_compiler.onnx_import.output_names import with_output_names
 from edgelstm_compiler.selfcheck import Oracle
 from tests.exporters.exported import python_with
 from tests.oracle import run_onnxruntime
@@ -141,6 +142,10 @@ model = keras.Sequential([
     cells,
     layers.Dense(2, activation="gelu", name="phase"),
 ])
+if "two" in sys.argv:
+    x = keras.Input((None, 3), name="imu")
+    speed = layers.LSTM(4, return_sequences=True)(x)
+    model = keras.Model(x, {"speed": speed, "phase": layers.Dense(2)(speed)})
 model.save(sys.argv[1])
 """
 
@@ -167,10 +172,20 @@ def test_keras_model(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"exported {source} to {tmp_path / 'gait.onnx'}" in result.output
     exported = read_model(tmp_path / "gait.onnx")
     assert [item.name for item in exported.inputs] == ["imu"]
+    assert exported.outputs == ("phase",)
     session = load(artifact).session()
     x = normal(11, 3) + 1
     wanted = Oracle(exported).run({"imu": x[None]}).outputs[exported.outputs[0]]
     np.testing.assert_allclose(session.run(x)[:, 0], wanted[0], 1e-5, 1e-5)
+
+
+@pytest.mark.slow
+def test_outputs_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary of outputs keeps its keys."""
+    python = python_with("EDGELSTM_KERAS_PYTHON", "keras", "tensorflow", "tf2onnx")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    source = keras_model(tmp_path / "two.keras", python, "two", backend="tensorflow")
+    assert export_model(source, tmp_path / "two.onnx", python).outputs == ("phase", "speed")
 
 
 @pytest.mark.slow
@@ -197,6 +212,22 @@ def test_what_keras_says_is_told(tmp_path: Path) -> None:
     source.write_bytes(b"not a model")
     with pytest.raises(ModelError, match=r"Keras cannot export .*Error: .*gait\.keras"):
         export_model(source, tmp_path / "gait.onnx", python)
+
+
+def test_names_of_outputs() -> None:
+    """Those of the framework, once each; what is inside keeps its own."""
+    nodes = [
+        helper.make_node("Tanh", ["x"], ["phase"]),
+        helper.make_node("Neg", ["phase"], ["Identity:0"]),
+        helper.make_node("Abs", ["phase"], ["Identity_1:0"]),
+    ]
+    made = graph_model(nodes, {"x": normal(2)}, ["Identity:0", "Identity_1:0"])
+    named = with_output_names(made, ["phase", "size"])
+    assert [item.name for item in named.graph.output] == ["phase.2", "size"]
+    wanted = run_onnxruntime(made, {"x": normal(2)})
+    found = run_onnxruntime(named, {"x": normal(2)})
+    assert all(map(np.array_equal, found.values(), wanted.values()))
+    assert [item.name for item in with_output_names(made, []).graph.output] == list(wanted)
 
 
 def test_the_error_of_a_traceback_is_told() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgelstm.errors import EdgeLSTMError, ModelError, ShapeError
+from edgelstm.errors import EdgeLSTMError, ModelError, ShapeError, UnsupportedOpError
+from edgelstm_compiler.driver import compile_model
 from tests.unit.onnx_import.one_node import check_node, imported, ints, normal, one_node
 
 ONE_AXIS: list[dict[str, Any]] = [
@@ -109,6 +110,46 @@ def test_pooling_over_two_axes() -> None:
         check_node(op, [normal(2, 3, 6)])
 
 
+@pytest.mark.parametrize("p", [1, 2, 3, 4, 5, 6, 16])
+def test_pooling_of_norms(p: int) -> None:
+    """Any whole p: of nothing but zeros it is 0."""
+    options = {"kernel_shape": [2, 3], "strides": [1, 2], "pads": [0, 1, 1, 1]}
+    x = normal(2, 3, 6, 7)
+    x[0, 0] = 0.0
+    check_node("LpPool", [x], opset=18, p=p, **options)
+    check_node("GlobalLpPool", [x], p=p)
+
+
+def test_norms_that_are_none() -> None:
+    """Exponents below one, and larger ones than are multiplied out."""
+    with pytest.raises(ModelError, match="p is 0, expected 1 or more"):
+        imported(one_node("LpPool", [normal(1, 2, 5)], kernel_shape=[2], p=0)[0])
+    with pytest.raises(UnsupportedOpError, match="p is 17; 1 to 16 are supported"):
+        imported(one_node("LpPool", [normal(1, 2, 5)], kernel_shape=[2], p=17)[0])
+
+
+@pytest.mark.parametrize("storage_order", [0, 1])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"strides": [2, 3], "ceil_mode": 1}, {"dilations": [2, 1], "pads": [1, 0, 1, 1]}],
+    ids=str,
+)
+def test_places_of_the_largest(storage_order: int, options: dict[str, Any]) -> None:
+    """Counted over the whole tensor, of equal ones the first, in both orders of the axes."""
+    x = normal(2, 3, 8, 9).round(1)
+    options = {"kernel_shape": [3, 2], "storage_order": storage_order, **options}
+    check_node("MaxPool", [x], opset=18, outputs=2, **options)
+    check_node("MaxPool", [x[0]], opset=18, outputs=2, kernel_shape=[3], strides=[2], pads=[1, 1])
+
+
+def test_places_in_a_stream_without_end_are_refused() -> None:
+    """They count over the whole sequence, and a stream never has it."""
+    model, _ = one_node("MaxPool", [normal(1, 3, 9)], opset=18, outputs=2, kernel_shape=[2])
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "T"
+    with pytest.raises(EdgeLSTMError, match="counts elements over the whole sequence"):
+        compile_model(model, target="reference", mode="stream")
+
+
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
 @pytest.mark.parametrize("pads", [(0, 1, 2, 0, 3, 1), (0, -1, 2, 0, 2, -2), (1, 0, 0, 0, 0, 0)])
 def test_pad(mode: str, pads: tuple[int, ...]) -> None:
@@ -138,6 +179,40 @@ def test_resize(options: dict[str, Any], size: tuple[int, ...]) -> None:
     none = np.zeros(0, np.float32)
     operands = [normal(1, 2, 4, 5), none, none, ints(*size)]
     check_node("Resize", operands, opset=13, runtime=(0,), **options)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("where", ["half_pixel", "asymmetric", "align_corners"])
+def test_resize_against_aliases(mode: str, where: str) -> None:
+    """Kernels as wide as what becomes one element; as they are where the axis grows."""
+    options = {"mode": mode, "coordinate_transformation_mode": where, "antialias": 1}
+    for factors in ((0.5, 0.6), (0.3, 1.7), (2, 1)):
+        scales = np.array([1, 1, *factors], np.float32)
+        for outside in (0, 1) if mode == "cubic" else (0,):
+            operands = [normal(1, 2, 9, 7), None, scales]
+            check_node("Resize", operands, opset=19, exclude_outside=outside, **options)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("part", [(0.4, 0.6, 0.6, 0.8), (0.1, -0.2, 1.2, 0.9)])
+def test_resize_of_a_part(mode: str, part: tuple[float, ...]) -> None:
+    """Inside of the tensor, and beyond its edges, where the value is that of an attribute."""
+    region = np.array([0, 0, *part[:2], 1, 1, *part[2:]], np.float32)
+    options: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": "tf_crop_and_resize",
+        "extrapolation_value": 10.0,
+    }
+    for size in ((1, 2, 5, 6), (1, 2, 1, 20)):
+        operands = [normal(1, 2, 9, 7), region, None, ints(*size)]
+        check_node("Resize", operands, opset=19, **options)
+    operands = [normal(1, 2, 9, 7), region, None, ints(1, 2, 9, 5)]
+    with pytest.raises(UnsupportedOpError, match=r"axis 2 to its own extent.*by Slice before"):
+        imported(one_node("Resize", operands, opset=19, **options)[0])
+    scales = np.array([1, 1, 0.5, 0.5], np.float32)
+    operands = [normal(1, 2, 9, 7), region, scales]
+    with pytest.raises(UnsupportedOpError, match="give the sizes instead"):
+        imported(one_node("Resize", operands, opset=19, **options)[0])
 
 
 @pytest.mark.parametrize("rule", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgelstm.errors import UnsupportedOpError
+from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm_compiler.ir.evaluate import evaluate
 from tests.unit.onnx_import.one_node import (
     check_folded,
     check_node,
@@ -113,6 +114,13 @@ def test_mod() -> None:
     a, b = np.array([7, -7, 7, -7, 6]), np.array([3, 3, -3, -3, 3])
     check_node("Mod", [a, b], opset=13, runtime=(0, 1))
     check_node("Mod", [a, b], opset=13, fmod=1, runtime=(0, 1))
+    x, y = 5 * normal(4, 5), normal(4, 5, seed=1)
+    check_node("Mod", [x, y], opset=13, fmod=1, runtime=(0, 1))
+    x[0], y[0] = [7, -7, 7, -7, 6], [3, 3, -3, -3, 3]
+    model, given = one_node("Mod", [x, y], opset=28, runtime=(0, 1))
+    assert np.array_equal(evaluate(imported(model), given).outputs["o0"], np.mod(x, y))
+    with pytest.raises(ModelError, match="before opset 28 fmod must be 1"):
+        imported(one_node("Mod", [x, y], opset=13, runtime=(0, 1))[0])
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -207,6 +215,23 @@ def test_powers_by_element() -> None:
     """An exponent for each element; integers."""
     check_node("Pow", [normal(2, 3), np.array([1, 2, 3], np.float32)], opset=15)
     check_node("Pow", [np.arange(-3, 3), np.asarray(3)], opset=15)
+    with pytest.raises(UnsupportedOpError, match=r"\[-1.0\].*cast to float32 before"):
+        imported(one_node("Pow", [np.arange(-3, 3), np.asarray(-1)], opset=15)[0])
+
+
+def test_any_powers() -> None:
+    """Computed exponents and many of them; negative numbers, zeros, computed integers."""
+    x, y = 5 * normal(4, 5), normal(4, 5, seed=1)
+    check_node("Pow", [np.abs(x), y], opset=15, runtime=(0, 1))
+    check_node("Pow", [np.abs(x), y])
+    check_node("Pow", [x, (2 * y).round()], opset=15, runtime=(0, 1))
+    check_node("Pow", [x, (2 * y).round().astype(np.int64)], opset=15, runtime=(0, 1))
+    check_node("Pow", [np.array(10, np.float32), y], opset=15, runtime=(1,))
+    check_node("Pow", [np.abs(x), np.array(0.3, np.float32)], opset=15)
+    zeros = np.array([0, 0, 0, 1, 2], np.float32)
+    check_node("Pow", [zeros, np.array([0, 2, 1.5, 7, 0], np.float32)], runtime=(0, 1))
+    model, given = one_node("Pow", [np.array([-2, -2], np.float32), y[0, :2]], runtime=(0, 1))
+    assert np.isnan(evaluate(imported(model), given).outputs["o0"]).all()
 
 
 @pytest.mark.parametrize("axes", [(0, 1), (1, 0)])

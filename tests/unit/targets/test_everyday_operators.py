@@ -19,6 +19,7 @@ from edgelstm_compiler.ir.ops import (
     Not,
     Reduce,
     Reduction,
+    Remainder,
     ScatterElements,
     ScatterND,
     TopKIndices,
@@ -67,6 +68,18 @@ def test_whole_numbers(fn):
     values += [4194304.5, -4194305.5, 8388609.0, 3e9, -3e30]
     check(Unary(Activation(fn)), np.array(values, np.float32), tolerance=0)
     check(Unary(Activation(fn)), (100 * floats(200)), tolerance=0)
+
+
+def test_remainder():
+    """To the bit: signs, broadcasting, large quotients, subnormal numbers; by 0 it is NaN."""
+    check(Remainder(), 5 * floats(30, 20), floats(20), tolerance=0)
+    check(Remainder(), floats(3, 1), floats(4), tolerance=0)
+    bits = RNG.integers(0, 1 << 32, (2, 3000), dtype=np.uint32) & ~np.uint32(0x40000000)
+    a, b = bits.view(np.float32)
+    check(Remainder(), a * np.float32(2.0**60), b, tolerance=0)
+    tiny, largest = np.float32(1e-45), np.float32(3.4e38)
+    edges = np.array([0, -0.0, tiny, -tiny, 5e-45, 1e-38, 1, 3, largest, -largest], np.float32)
+    check(Remainder(), edges[:, None], edges, tolerance=0)
 
 
 @pytest.mark.parametrize("reduction", Reduction)

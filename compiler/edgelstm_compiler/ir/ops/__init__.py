@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgelstm_compiler.ir.ops.elementwise import Arithmetic, Binary, Cast, Unary
+from edgelstm_compiler.ir.ops.elementwise import Arithmetic, Binary, Cast, Remainder, Unary
 from edgelstm_compiler.ir.ops.indexing import (
     GatherElements,
     GatherND,
@@ -52,6 +52,7 @@ OPERATORS: tuple[type[Op], ...] = (
     Dense,
     MatMul,
     Binary,
+    Remainder,
     Unary,
     Cast,
     Softmax,
@@ -125,6 +126,7 @@ __all__ = [
     "Recurrent",
     "Reduce",
     "Reduction",
+    "Remainder",
     "Reshape",
     "Scan",
     "ScatterElements",

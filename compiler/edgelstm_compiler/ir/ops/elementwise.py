@@ -45,6 +45,27 @@ class Binary(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Remainder(Op):
+    """a - b trunc(a / b) of floats with NumPy's broadcasting: exact, with the sign of a.
+
+    NaN where b is 0 or a is infinite, as `fmod` of C.
+    """
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        """The broadcast shape."""
+        a, b = inputs
+        if a is None or b is None or a.dtype is not b.dtype or not a.dtype.is_float:
+            raise ValueError(f"the remainder of {a} by {b}")
+        return (a.with_shape(np.broadcast_shapes(a.shape, b.shape)),)
+
+    def ties(
+        self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> tuple[Tie, ...]:
+        """Every axis, aligned at the right, that is not broadcast."""
+        return broadcast_ties(inputs, outputs[0])
+
+
+@dataclass(frozen=True, slots=True)
 class Unary(Op):
     """An element-wise function."""
 

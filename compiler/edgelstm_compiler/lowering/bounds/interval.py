@@ -164,6 +164,15 @@ def divide(a: Interval, b: Interval) -> Interval:
     return settled(a.dtype, low, high, is_safe=a.is_safe and b.is_safe)
 
 
+def remainder(a: Interval, b: Interval) -> Interval:
+    """Remainders of floats: no larger than either, with the sign of the first."""
+    size = np.minimum(*np.broadcast_arrays(a.magnitude, b.magnitude))
+    high = np.where(a.high > 0, size, 0.0)
+    low = np.where(a.low < 0, -size, 0.0)
+    may_be_zero = bool(((b.low <= 0) & (b.high >= 0)).any())
+    return settled(a.dtype, low, high, is_safe=a.is_safe and b.is_safe and not may_be_zero)
+
+
 def minimum(a: Interval, b: Interval) -> Interval:
     """The smaller of two."""
     low, high = np.minimum(a.low, b.low), np.minimum(a.high, b.high)

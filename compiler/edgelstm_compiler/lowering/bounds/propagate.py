@@ -28,6 +28,7 @@ from edgelstm_compiler.ir.ops import (
     MatMul,
     Quantize,
     Recurrent,
+    Remainder,
     Reshape,
     Slice,
     Softmax,
@@ -259,6 +260,9 @@ def _operator(node: Node, inputs: Sequence[Interval]) -> Interval | None:
     match op:
         case Binary():
             return _binary(node, op, inputs)
+        case Remainder():
+            a, b = inputs
+            return of.remainder(a, b)
         case Unary():
             return apply_function(op.activation, first)
         case Cast():

@@ -11,10 +11,9 @@ import onnx
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Activation, Fn
-from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Compare, Comparison, Unary, Where
+from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Unary
 from edgelstm_compiler.ir.types import Array, Value
-from edgelstm_compiler.onnx_import.frames import Count, RefusedError
-from edgelstm_compiler.onnx_import.ops.layout import broadcast
+from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
@@ -28,12 +27,6 @@ from edgelstm_compiler.onnx_import.tensors import ELEMENT_TYPES, element_name
 ImportFunction: TypeAlias = "Callable[[OnnxNode], Results]"
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-MAX_POWER = 16
-"""Largest exponent that is multiplied out."""
-
-MAX_POWERS = 8
-"""Different exponents of one node: each is computed for all elements."""
 
 
 def check_float(*operands: Operand | None) -> None:
@@ -145,61 +138,6 @@ def import_prelu(node: OnnxNode) -> Results:
     return [
         node.emit(Binary(Arithmetic.ADD), above, node.emit(Binary(Arithmetic.MUL), below, slope))
     ]
-
-
-def import_pow(node: OnnxNode) -> Results:
-    """Pow-7, -12, -13, -15: with constant exponents that products and square roots make.
-
-    That is n, n + 1/2 and their negatives up to 16; of integers n.
-    """
-    x = node.operand(0)
-    kind = type_of(x)
-    if kind is None or kind.dtype is DType.BOOL:
-        raise RefusedError(f"powers of {kind}")
-    exponent = node.constant(1, "the exponent")
-    try:
-        target = np.broadcast_shapes(shape_of(x), exponent.shape)
-    except ValueError as error:
-        raise ShapeError(f"{node.origin}: {error}") from error
-    powers = np.unique(exponent.astype(np.float64))
-    if powers.size > MAX_POWERS:
-        raise RefusedError(f"it has {powers.size} exponents, at most {MAX_POWERS} are supported")
-    if target != shape_of(x):
-        x = broadcast(node, x, tuple(map(Count, target)))
-    found: Operand | None = None
-    for power in powers:
-        each = _power(node, x, float(power), is_integer=not kind.dtype.is_float)
-        if found is None:
-            found = each
-        else:
-            is_it = Known(f"{node.name}.is_{power}", np.asarray(exponent == power))
-            found = node.emit(Where(), is_it, each, found)
-    assert found is not None
-    return [found]
-
-
-def _power(node: OnnxNode, x: Operand, power: float, *, is_integer: bool) -> Operand:
-    whole = abs(power) if is_integer else 2 * abs(power)
-    if whole != int(whole) or abs(power) > MAX_POWER or (is_integer and power < 0):
-        raise RefusedError(
-            f"the exponent is {power}; 0.5, 1, 1.5, 2 and so on up to {MAX_POWER}, and of floats "
-            "their negatives, are supported"
-        )
-    result: Operand | None = None
-    for _ in range(int(abs(power))):
-        result = x if result is None else node.emit(Binary(Arithmetic.MUL), result, x)
-    if not is_integer and whole % 2:
-        root = node.emit(Unary(Activation(Fn.SQRT)), x)
-        result = root if result is None else node.emit(Binary(Arithmetic.MUL), result, root)
-    if result is None:
-        dtype = x.data.dtype if isinstance(x, Known) else x.type.dtype.numpy
-        one = Known(f"{node.name}.one", np.ones((), dtype))
-        # Of any x at all it is 1; comparing x with itself keeps the shape.
-        same = node.emit(Compare(Comparison.EQUAL), x, x)
-        return node.emit(Where(), same, one, one)
-    if power < 0:
-        result = node.emit(Unary(Activation(Fn.RECIPROCAL)), result)
-    return result
 
 
 def import_cast(node: OnnxNode) -> Results:

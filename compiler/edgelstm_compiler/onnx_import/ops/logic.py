@@ -7,7 +7,16 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Fn
-from edgelstm_compiler.ir.ops import Cast, Compare, Comparison, Connective, Logic, Not, Where
+from edgelstm_compiler.ir.ops import (
+    Cast,
+    Compare,
+    Comparison,
+    Connective,
+    Logic,
+    Not,
+    Remainder,
+    Where,
+)
 from edgelstm_compiler.onnx_import.folding import check_folded
 from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
@@ -134,14 +143,21 @@ def import_one_hot(node: OnnxNode) -> Results:
 
 
 def import_mod(node: OnnxNode) -> Results:
-    """Mod-10, -13 of integers, the sign of the divisor (fmod=0) or of the dividend (fmod=1)."""
+    """Mod-10, -13, -28: the sign of the divisor (fmod=0), or of the dividend (fmod=1)."""
     a, b = node.operand(0), node.operand(1)
     _check_same(node, a, b)
     kind = type_of(a)
-    if kind is None or kind.dtype.is_float or kind.dtype is DType.BOOL:
-        raise RefusedError("Mod of floating-point numbers is not supported; of integers it is")
-    quotient = composing.divide(node, a, b)
-    rest = composing.subtract(node, a, composing.multiply(node, quotient, b))
+    if kind is None or kind.dtype is DType.BOOL:
+        raise RefusedError(f"remainders of {kind} are not supported")
+    if kind.dtype.is_float:
+        if node.opset < 28 and not node.integer("fmod", 0):
+            raise ModelError(
+                f"{node.origin}: before opset 28 fmod must be 1 for floating-point numbers, found 0"
+            )
+        rest: Operand = node.emit(Remainder(), a, b)
+    else:
+        quotient = composing.divide(node, a, b)
+        rest = composing.subtract(node, a, composing.multiply(node, quotient, b))
     if node.integer("fmod", 0) or kind.dtype is DType.U8:
         return [rest]
     zero = composing.number(node, "zero", 0, a)

@@ -8,13 +8,22 @@ from collections.abc import Callable
 import numpy as np
 
 from edgelstm.errors import ModelError, ShapeError
-from edgelstm_compiler.ir.ops import Concat, Gather
+from edgelstm_compiler.ir.ops import Concat, Gather, Where
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.folding import check_folded
 from edgelstm_compiler.onnx_import.frames import Count, RefusedError
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.elementwise import check_float
 from edgelstm_compiler.onnx_import.ops.layout import broadcast, take_range
+from edgelstm_compiler.onnx_import.ops.resampling import (
+    CROP,
+    WHOLE,
+    cropped_places,
+    cubic_kernel,
+    read_crops,
+    resampled,
+    smoothing_matrix,
+)
 from edgelstm_compiler.onnx_import.source import (
     Known,
     OnnxNode,
@@ -95,24 +104,41 @@ def import_space_to_depth(node: OnnxNode) -> Results:
 
 
 def import_resize(node: OnnxNode) -> Results:
-    """Resize-10 to -19 and Upsample-7, -9: nearest, linear and cubic, by constant factors."""
+    """Resize-10 to -19 and Upsample-7, -9: nearest, linear and cubic, by constant factors.
+
+    With antialias (-18) linear and cubic kernels are widened where the axis becomes shorter;
+    `tf_crop_and_resize` takes a part of each axis, and a value for what lies outside.
+    """
     x = node.operand(0)
     shape = shape_of(x)
     mode = node.text("mode", "nearest")
-    if mode not in ("nearest", "linear", "cubic") or node.integer("antialias", 0):
-        raise RefusedError(
-            f"mode is {mode!r}, antialias {node.integer('antialias', 0)}; "
-            "nearest, linear and cubic without antialias are supported"
-        )
-    where = _coordinates(node)
+    if mode not in ("nearest", "linear", "cubic"):
+        raise ModelError(f"{node.origin}: mode is {mode!r}, expected nearest, linear or cubic")
+    crops = read_crops(node, len(shape))
+    where = None if crops else _coordinates(node)
+    is_outside = np.zeros((), bool)
     for axis, extent, scale in _resized_axes(node, shape):
         source = shape[axis]
-        if extent == source and scale == 1.0:
+        if extent == source and scale == 1.0 and crops.get(axis, WHOLE) == WHOLE:
             continue
-        places = where(np.arange(extent), scale, source, extent)
+        if where is None:
+            if extent == source:
+                raise RefusedError(
+                    f"{CROP} takes a part of axis {axis} to its own extent: ONNX Runtime copies "
+                    "the whole axis; take the part by Slice before"
+                )
+            places = cropped_places(crops[axis], source, extent)
+            spread = (-1, *[1] * (len(shape) - axis - 1))
+            outside = ((places < 0) | (places > source - 1)).reshape(spread)
+            is_outside = np.asarray(is_outside | outside)
+        else:
+            places = where(np.arange(extent), scale, source, extent)
         if mode == "nearest":
             index = np.clip(_nearest(node, places), 0, source - 1).astype(np.int64)
             x = take_at(node, x, axis, index)
+        elif node.integer("antialias", 0):
+            check_float(x)
+            x = resampled(node, x, axis, smoothing_matrix(node, mode, places, scale, source))
         elif mode == "linear":
             low = np.floor(np.clip(places, 0, source - 1))
             upper = np.clip(places, 0, source - 1) - low
@@ -121,6 +147,9 @@ def import_resize(node: OnnxNode) -> Results:
             low = np.floor(places)
             taps = tuple(low + k for k in (-1, 0, 1, 2))
             x = _weighted(node, x, axis, taps, _cubic_weights(node, places, taps, source))
+    if is_outside.any():
+        value = composing.number(node, "outside", node.number("extrapolation_value", 0.0), x)
+        x = node.emit(Where(), composing.array(node, "is_outside", is_outside), value, x)
     return [x]
 
 
@@ -228,7 +257,7 @@ def _coordinates(node: OnnxNode) -> Callable[[Array, float, int, int], Array]:
     }
     if mode not in modes:
         raise RefusedError(
-            f"coordinate_transformation_mode is {mode!r}; supported: {', '.join(modes)}"
+            f"coordinate_transformation_mode is {mode!r}; supported: {', '.join(modes)}, {CROP}"
         )
     return modes[mode]
 
@@ -250,14 +279,8 @@ def _nearest(node: OnnxNode, places: Array) -> Array:
 def _cubic_weights(
     node: OnnxNode, places: Array, taps: tuple[Array, ...], extent: int
 ) -> tuple[Array, ...]:
-    """Weights of four neighbours. Source: Keys, "Cubic convolution interpolation", 1981."""
-    a = node.number("cubic_coeff_a", -0.75)
-    weights = []
-    for tap in taps:
-        d = np.abs(places - tap)
-        near = ((a + 2) * d - (a + 3)) * d * d + 1
-        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-        weights.append(np.where(d <= 1, near, far))
+    """Weights of four neighbours."""
+    weights = [cubic_kernel(node, places - tap) for tap in taps]
     if node.integer("exclude_outside", 0):
         weights = [
             np.where((t >= 0) & (t < extent), w, 0) for t, w in zip(taps, weights, strict=True)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from edgelstm.errors import ShapeError
-from edgelstm_compiler.ir.activations import Fn
-from edgelstm_compiler.ir.ops import Reduction, Windows
+from edgelstm.errors import ModelError, ShapeError
+from edgelstm_compiler.ir.ops import ArgReduce, Gather, Reduction, Windows
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.onnx_import.frames import RefusedError
-from edgelstm_compiler.onnx_import.ops import composing
+from edgelstm_compiler.onnx_import.frames import FramesDecideError, RefusedError
+from edgelstm_compiler.onnx_import.ops import composing, powers
 from edgelstm_compiler.onnx_import.ops.convolution import Spatial, read_spatial
 from edgelstm_compiler.onnx_import.ops.elementwise import FLOAT32_MAX, ImportFunction, check_float
 from edgelstm_compiler.onnx_import.ops.layout import take_range
+from edgelstm_compiler.onnx_import.ops.powers import MAX_POWER
 from edgelstm_compiler.onnx_import.ops.reduction import Reducer, reduce_max, reduce_mean
 from edgelstm_compiler.onnx_import.source import OnnxNode, Operand, Results, growth_of, shape_of
 
 
 def import_max_pool(node: OnnxNode) -> Results:
-    """MaxPool-1, -8, -10, -11, -12, -22, its first output."""
-    if node.is_wanted(1):
-        raise RefusedError("its output Indices is used; only the largest elements are computed")
+    """MaxPool-1, -8 (Indices), -10, -11, -12, -22."""
     x, spatial, grown = _read(node)
     windows = _windows(node, x, spatial, grown, -FLOAT32_MAX)
-    return [_reduced(node, windows, len(spatial.kernel), Reduction.MAX)]
+    largest = _reduced(node, windows, len(spatial.kernel), Reduction.MAX)
+    return [largest, _places(node, x, spatial, windows) if node.is_wanted(1) else None]
 
 
 def import_average_pool(node: OnnxNode) -> Results:
@@ -47,19 +47,27 @@ def import_average_pool(node: OnnxNode) -> Results:
 
 
 def import_lp_pool(node: OnnxNode) -> Results:
-    """LpPool-2, -11, -18, -22 with p = 1 or 2."""
-    p = node.integer("p", 2)
-    if p not in (1, 2):
-        raise RefusedError(f"p is {p}; 1 and 2 are supported")
+    """LpPool-1, -2, -11, -18, -22: the root of the sum of powers, p = 1 to 16."""
+    p = _exponent(node)
     x, spatial, grown = _read(node)
-    powers = composing.function(node, Fn.ABS, x) if p == 1 else composing.multiply(node, x, x)
-    windows = _windows(node, powers, spatial, grown, 0.0)
+    windows = _windows(node, powers.of_magnitude(node, x, p), spatial, grown, 0.0)
     total = _reduced(node, windows, len(spatial.kernel), Reduction.SUM)
-    return [total if p == 1 else composing.function(node, Fn.SQRT, total)]
+    return [powers.root(node, total, p)]
+
+
+def import_global_lp_pool(node: OnnxNode) -> Results:
+    """GlobalLpPool-1, -2, -22: the same over all spatial axes."""
+    p = _exponent(node)
+
+    def reducer(node: OnnxNode, x: Operand, axes: Sequence[int]) -> Operand:
+        magnitudes = powers.of_magnitude(node, x, p)
+        return powers.root(node, composing.reduce(node, Reduction.SUM, magnitudes, axes), p)
+
+    return import_global_pool(reducer)(node)
 
 
 def import_global_pool(reducer: Reducer) -> ImportFunction:
-    """GlobalAveragePool, GlobalMaxPool, GlobalLpPool: over all spatial axes."""
+    """GlobalAveragePool, GlobalMaxPool: over all spatial axes."""
 
     def import_pool(node: OnnxNode) -> Results:
         x = node.operand(0)
@@ -111,6 +119,49 @@ def _reduced(node: OnnxNode, windows: Operand, rank: int, reduction: Reduction) 
     )
 
 
+def _exponent(node: OnnxNode) -> int:
+    p = node.integer("p", 2)
+    if p < 1:
+        raise ModelError(f"{node.origin}: p is {p}, expected 1 or more")
+    if p > MAX_POWER:
+        raise RefusedError(f"p is {p}; 1 to {MAX_POWER} are supported")
+    return p
+
+
+def _places(node: OnnxNode, x: Operand, spatial: Spatial, windows: Operand) -> Operand:
+    """Where in the whole tensor the largest element of each window stands: (N, C, *positions).
+
+    Of equal elements the first; storage_order 1 counts spatial axes from the first to the last.
+    """
+    if any(grows != 0 for grows in growth_of(x, node.builder)):
+        raise FramesDecideError(
+            "its output Indices counts elements over the whole sequence, which a stream never has; "
+            "pool over axes other than time"
+        )
+    shape, rank = shape_of(x), len(spatial.kernel)
+    extents = shape[2:]
+    factors = [math.prod(extents[s + 1 :]) for s in range(rank)]
+    if node.integer("storage_order", 0):
+        factors = [math.prod(extents[:s]) for s in range(rank)]
+    positions = shape_of(windows)[1 : rank + 1]
+    inside = np.zeros((), np.int64)
+    starts = np.zeros((), np.int64)
+    for s, factor in enumerate(factors):
+        offsets = spatial.dilation[s] * np.arange(spatial.kernel[s])
+        inside = inside[..., None] + factor * offsets
+        first = np.arange(positions[s]) * spatial.stride[s] - spatial.begin[s]
+        starts = starts[..., None] + factor * first
+    maps = np.arange(shape[0] * shape[1]).reshape(*shape[:2], *[1] * rank) * math.prod(extents)
+    count = math.prod(spatial.kernel)
+    rows = node.reshape(windows, (*shape_of(windows)[: rank + 2], count))
+    largest = composing.without_axes(
+        node, node.emit(ArgReduce(rank + 2, True, False), rows), (rank + 2,)
+    )
+    table = composing.array(node, "inside", inside.reshape(-1))
+    place = node.emit(Gather(0), table, node.transpose(largest, (0, rank + 1, *range(1, rank + 1))))
+    return composing.add(node, place, composing.array(node, "starts", maps + starts))
+
+
 def _counted(node: OnnxNode, x: Operand, spatial: Spatial, grown: tuple[int, ...]) -> Operand:
     """The same numbers out of the windows themselves: the last ones depend on the length."""
     channel = take_range(node, x, 1, range(1))
@@ -139,6 +190,7 @@ POOLING: dict[str, ImportFunction] = {
     "MaxPool": import_max_pool,
     "AveragePool": import_average_pool,
     "LpPool": import_lp_pool,
+    "GlobalLpPool": import_global_lp_pool,
     "GlobalMaxPool": import_global_pool(reduce_max),
     "GlobalAveragePool": import_global_pool(reduce_mean),
 }
