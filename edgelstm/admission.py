@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.dtypes import is_floating
 from edgelstm.signature import Signature, TensorSpec
 
 Array = NDArray[Any]
@@ -62,7 +63,7 @@ def nearest_taken(values: Array, spec: TensorSpec) -> Array:
 
 def is_kept(values: Array, signature: Signature) -> bool:
     """Whether a new state is one to go on with: finite, and within the model's limit of states."""
-    if values.dtype.kind != "f":
+    if not is_floating(values.dtype):
         return True
     limit = signature.state_limit
     kept = np.abs(values) <= limit if math.isfinite(limit) else np.isfinite(values)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgelstm.admission import element_ranges, refused
+from edgelstm.dtypes import RAW_HALF, DType, is_floating
 from edgelstm.errors import (
     InternalError,
     NonFiniteSampleError,
@@ -165,6 +166,8 @@ def convert_array(data: Any, spec: TensorSpec) -> Array:
     array = np.asarray(data)
     if array.dtype == dtype:
         return array
+    if spec.dtype is DType.BF16 and array.dtype == RAW_HALF:
+        return array.view(dtype)
     converted = _converted(array, spec)
     _warn_once(spec, array.dtype.name)
     return converted
@@ -176,12 +179,13 @@ _warned: set[tuple[str, str, str]] = set()
 def _warn_once(spec: TensorSpec, found: str) -> None:
     """Tell it once in a process for each input and type."""
     expected = spec.dtype.numpy.name
+    package = "ml_dtypes" if spec.dtype is DType.BF16 else "np"
     if (spec.name, expected, found) in _warned:
         return
     _warned.add((spec.name, expected, found))
     warnings.warn(
         f"input {spec.name!r} is {expected}, and gets {found}: it is converted in every step; "
-        f"convert it once with .astype(np.{expected})",
+        f"convert it once with .astype({package}.{expected})",
         SampleTypeWarning,
         stacklevel=2,
     )
@@ -203,7 +207,10 @@ def _converted(array: Array, spec: TensorSpec) -> Array:
     dtype = spec.dtype.numpy
     if array.size == 0:
         return array.astype(dtype)
-    fits = array.dtype.kind in {"f": "biuf", "b": "b"}.get(dtype.kind, "iu")
+    if spec.dtype.is_float:
+        fits = array.dtype.kind in "biu" or is_floating(array.dtype)
+    else:
+        fits = array.dtype.kind in ("b" if spec.dtype is DType.BOOL else "iu")
     if fits and dtype.kind in "iu":
         limits = np.iinfo(dtype.name)
         fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgelstm.dtypes import DType, is_floating
 from edgelstm_compiler.ir.types import Array
 
 TOLERANCE = 1e-5
 """Largest error, relative to the largest expected value where that exceeds 1."""
+
+_SMALLEST_NORMAL = {
+    DType.F64: 2.0**-1022,
+    DType.F32: 2.0**-126,
+    DType.F16: 2.0**-14,
+    DType.BF16: 2.0**-126,
+}
 
 OURS = 4.0
 """How many noise floors an engine may be from float64."""
@@ -71,8 +79,9 @@ def own_scale(expected: Array) -> float:
 
 def last_places(actual: Array, expected: Array) -> float:
     """Largest difference in units of the last place that the expected number has in our type."""
-    kind = np.finfo(actual.dtype)
-    near = np.clip(np.abs(expected), float(kind.tiny), float(kind.max)).astype(actual.dtype)
+    smallest = _SMALLEST_NORMAL[DType.from_numpy(actual.dtype)]
+    largest = DType.from_numpy(actual.dtype).largest
+    near = np.clip(np.abs(expected), smallest, largest).astype(actual.dtype)
     units = np.spacing(near).astype(np.float64)
     return float((absolute_error(actual, expected) / units).max(initial=0.0))
 
@@ -84,7 +93,7 @@ def relative_error(actual: Array, expected: Array) -> float:
     """
     if actual.shape != expected.shape:
         return float("inf")
-    if not np.issubdtype(expected.dtype, np.floating):
+    if not is_floating(expected.dtype):
         return 0.0 if np.array_equal(actual, expected) else float("inf")
     if expected.size == 0:
         return 0.0

@@ -19,6 +19,7 @@ from edgelstm.artifact import (
     Artifact,
 )
 from edgelstm.blocks import outputs_by_name, pack_inputs, pack_outputs
+from edgelstm.dtypes import is_floating
 from edgelstm.errors import EdgeLSTMError, StreamError
 from edgelstm.sessions import mode_of
 from edgelstm.signature import Signature, WindowPlan
@@ -176,7 +177,7 @@ def step_blocks(teller: Artifact, given: Mapping[str, Array], steps: int) -> Kno
     try:
         for step, values in _told(teller, given, count):
             for name, x in values.items():
-                if x is not None and x.dtype.kind == "f" and not np.isfinite(x).all():
+                if x is not None and is_floating(x.dtype) and not np.isfinite(x).all():
                     return f"output {name!r} of step {step} is NaN or infinite"
             outputs[step] = pack_outputs(signature, values)
     except _RefusedStepError as refused:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.artifact import Artifact
-from edgelstm.dtypes import DType
+from edgelstm.dtypes import DType, is_floating
 from edgelstm.errors import EdgeLSTMError, MismatchError, StreamError
 from edgelstm.sessions.due import due_rows, row_of_prefix
 from edgelstm.signature import TensorSpec
@@ -242,7 +242,7 @@ class _Trial:
                 if is_last and place < 0:
                     continue  # the stream is silent as long as the model has nothing to say
                 actual = rows[place].reshape(wanted.shape) if is_last else to_sequence(rows, spec)
-                if spec.dtype in (DType.F16, DType.F64):
+                if spec.dtype in (DType.F16, DType.BF16, DType.F64):
                     exact = self._exact_output(spec, count, wanted.shape)
                     findings.add_last_place(spec.name, actual, exact)
                 verdict = judge(
@@ -378,7 +378,7 @@ def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
 
 def _like(wanted: Array, rows: Array) -> Array:
     """The expected values; of integers as integers, so that they are compared exactly."""
-    return wanted if np.issubdtype(rows.dtype, np.floating) else wanted.astype(rows.dtype)
+    return wanted if is_floating(rows.dtype) else wanted.astype(rows.dtype)
 
 
 def _expected(

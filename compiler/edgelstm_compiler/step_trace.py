@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgelstm.dtypes import DType
+from edgelstm.dtypes import DType, is_floating
 from edgelstm.sessions.due import due_rows
 from edgelstm.signature import END
 from edgelstm_compiler.comparison import relative_error
@@ -158,7 +158,7 @@ class StepTrace:
 
 def rounded(x: Array, rng: np.random.Generator) -> Array:
     """The input as if its last bit had been rounded the other way."""
-    if not np.issubdtype(x.dtype, np.floating):
+    if not is_floating(x.dtype):
         return x
     moved = x.astype(np.float64) * (1.0 + PERTURBATION * rng.choice((-1.0, 1.0), x.shape))
     return np.asarray(moved)

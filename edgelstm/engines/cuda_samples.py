@@ -81,7 +81,7 @@ def _flags(values: NDArray[Any], spec: TensorSpec) -> Callable[[], bytearray]:
         if not spec.dtype.is_float:
             return look_at_ranges
         # NaN and infinity lie in no range, and ranges within the limit.
-        limit = min(spec.limit, float(np.finfo(spec.dtype.numpy.name).max))
+        limit = min(spec.limit, spec.dtype.largest)
         low, high = np.maximum(low, -limit), np.minimum(high, limit)
         return look_at_ranges
     if not math.isfinite(spec.limit):

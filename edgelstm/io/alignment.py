@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.dtypes import is_floating
 from edgelstm.io.block import Array, Block, SampleFlag
 from edgelstm.io.blocks import join_blocks, pick_samples
 from edgelstm.io.low_pass import WORTH, LowPass, design_low_pass
@@ -158,7 +159,7 @@ def _low_pass(rate: float | None, ticks_hz: float, gap_s: float) -> LowPass | No
 
 
 def _nothing(like: Array, count: int) -> Array:
-    fill = np.nan if np.issubdtype(like.dtype, np.floating) else 0
+    fill = np.nan if is_floating(like.dtype) else 0
     return np.full((count, *like.shape[1:]), fill, like.dtype)
 
 
@@ -221,7 +222,7 @@ class _Track:
         share = np.where(width > 0, (times - block.stamps[low]) / np.where(width > 0, width, 1), 0)
         frames = {}
         for name, values in block.frames.items():
-            if np.issubdtype(values.dtype, np.floating):
+            if is_floating(values.dtype):
                 part = share.reshape(-1, *[1] * (values.ndim - 1))
                 one, other = values[low].astype(np.float64), values[high].astype(np.float64)
                 found = (one + part * (other - one)).astype(values.dtype)

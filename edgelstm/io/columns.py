@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.dtypes import RAW_HALF, DType, is_floating
 from edgelstm.errors import RecordingError
 from edgelstm.signature import TensorSpec
 
@@ -260,7 +261,9 @@ def to_frames(values: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
             f"{where}: input {spec.name!r} has frames of shape {spec.shape}, "
             f"the recording {array.shape[1:]}"
         )
-    fits = array.dtype.kind in ("biuf" if spec.dtype.is_float else "biu")
+    if spec.dtype is DType.BF16 and array.dtype == RAW_HALF:
+        array = array.view(dtype)
+    fits = array.dtype.kind in "biu" or (spec.dtype.is_float and is_floating(array.dtype))
     if fits and array.size and not spec.dtype.is_float and dtype.kind in "iu":
         limits = np.iinfo(dtype.name)
         fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max

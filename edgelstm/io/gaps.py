@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.dtypes import is_floating
 from edgelstm.io.block import Array, Block, SampleFlag
 from edgelstm.io.blocks import join_blocks, pick_samples
 from edgelstm.io.tally import Tally
@@ -287,7 +288,7 @@ def _made(
 ) -> Array:
     result = values[to].copy()
     result[is_made] = before[held[is_made]]
-    if np.issubdtype(values.dtype, np.floating):
+    if is_floating(values.dtype):
         rows = is_made & is_between
         low, high = before[to[rows]].astype(np.float64), values[to[rows]].astype(np.float64)
         part = share[rows].reshape(-1, *[1] * (values.ndim - 1))

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.dtypes import is_floating
 from edgelstm.extras import load_extra
 from edgelstm.io.block import Array, Block, SampleFlag
 from edgelstm.io.blocks import join_blocks, pick_samples
@@ -108,7 +109,7 @@ class LowPass:
         for name, values in block.frames.items():
             row = np.concatenate([self._history[name], values, behind.frames[name]])
             self._history[name] = row[len(values) : len(values) + self._half]
-            if np.issubdtype(values.dtype, np.floating):
+            if is_floating(values.dtype):
                 # One tap after the other: a dot product would round by the length of the block.
                 total = np.zeros(values.shape, np.float64)
                 for k, tap in enumerate(self._taps):
@@ -121,6 +122,6 @@ class LowPass:
 def _is_usable(block: Block) -> NDArray[np.bool_]:
     usable = (block.flags & SampleFlag.INVALID) == 0
     for values in block.frames.values():
-        if np.issubdtype(values.dtype, np.floating):
+        if is_floating(values.dtype):
             usable &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     return np.asarray(usable)

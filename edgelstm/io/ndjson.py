@@ -10,7 +10,7 @@ from typing import IO, Any, TextIO
 
 import numpy as np
 
-from edgelstm.dtypes import DType
+from edgelstm.dtypes import DType, is_floating
 from edgelstm.io.base import Array, Batch, Fault
 from edgelstm.io.columns import (
     TIME_NAMES,
@@ -237,7 +237,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, (np.floating, float)) or (
-        isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        isinstance(value, np.ndarray) and is_floating(value.dtype)
     ):
         # By way of the shortest text: 0.1 in single precision is 0.1, not 0.10000000149011612.
         return float(str(value)) if np.isfinite(value) else None

@@ -285,13 +285,13 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, Array], is_npz: bool) -> 
     """Write an NPZ file, or the only array as an NPY file."""
     if not is_npz:
         (array,) = arrays.values()
-        np.save(file, array, allow_pickle=False)
+        np.save(file, _storable(array), allow_pickle=False)
         return
     # np.savez takes names as keywords, so that `file` could not be one; and it stamps the time.
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             entry = io.BytesIO()
-            np.save(entry, array, allow_pickle=False)
+            np.save(entry, _storable(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
 
 
@@ -328,3 +328,8 @@ def _column(values: list[Any]) -> Array:
         return np.array([float(value) for value in values])
     except (TypeError, ValueError, OverflowError):
         return np.array([str(value) for value in values], dtype=np.str_)
+
+
+def _storable(array: Array) -> Array:
+    """The array; bfloat16, which NumPy's files do not have, as the same numbers in float32."""
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

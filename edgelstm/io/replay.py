@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgelstm.admission import is_restricted, refused, takes
 from edgelstm.blocks import outputs_by_name
+from edgelstm.dtypes import is_floating
 from edgelstm.errors import NonFiniteStateError, RecordingError, StreamError
 from edgelstm.io.base import Array, Batch, Sink, Source
 from edgelstm.io.columns import element_names
@@ -375,7 +376,7 @@ def _bad_sample_error(batch: Batch, index: int, signature: Signature) -> StreamE
         kind, reason = refusal_reason(values[place], spec, place)
         note = (
             " (missing or not finite)"
-            if values.dtype.kind == "f" and not np.isfinite(values[place])
+            if is_floating(values.dtype) and not np.isfinite(values[place])
             else ""
         )
         return kind(

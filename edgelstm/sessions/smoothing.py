@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelstm.dtypes import is_floating
 from edgelstm.errors import StreamError
 from edgelstm.signature import TensorSpec
 
@@ -41,7 +42,7 @@ class Smoothing:
             place = self._known % self._count
             self._known += 1
             for ring, rows, found in zip(self._rings, answers, result, strict=True):
-                is_float = ring.dtype.kind == "f"
+                is_float = is_floating(ring.dtype)
                 row = _vote(rows[index]) if is_float and self._is_vote else rows[index]
                 ring[place] = row
                 kept = ring[: min(self._known, self._count)]

@@ -77,14 +77,14 @@ def node(op: str, *operands: Any, **options: Any) -> Make:
     return lambda: one_node(op, list(operands), **options)[0]
 
 
-def in_half() -> onnx.ModelProto:
-    """An LSTM in float16."""
+def in_half(code: int) -> onnx.ModelProto:
+    """An LSTM in another float."""
     made = lstm_model(features=3, hidden=4, steps=5)
     for tensor in made.graph.initializer:
-        data = numpy_helper.to_array(tensor).astype(np.float16)
+        data = numpy_helper.to_array(tensor).astype(helper.tensor_dtype_to_np_dtype(code))
         tensor.CopyFrom(numpy_helper.from_array(data, tensor.name))
     for item in (*made.graph.input, *made.graph.output):
-        item.type.tensor_type.elem_type = TensorProto.FLOAT16
+        item.type.tensor_type.elem_type = code
     return made
 
 
@@ -315,10 +315,14 @@ ROWS = (
         (Case(with_classes, None),),
     ),
     Row(
-        "models in float16 and float64; weights in bfloat16",
+        "models in float16, bfloat16 and float64",
         "types kept at the edges, arithmetic in float32",
         "the same",
-        (Case(in_half),),
+        (
+            Case(lambda: in_half(TensorProto.FLOAT16)),
+            Case(lambda: in_half(TensorProto.BFLOAT16)),
+            Case(lambda: in_half(TensorProto.DOUBLE)),
+        ),
     ),
     Row(
         "control inputs (a sampling rate that an `If` depends on), weights as inputs",

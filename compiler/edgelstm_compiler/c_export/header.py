@@ -228,6 +228,8 @@ def _meaning(spec: TensorSpec, signature: Signature, is_input: bool) -> list[str
         notes.append(f"in {comment(spec.unit)}")
     if spec.dtype is DType.F16:
         notes.append("half precision bits")
+    if spec.dtype is DType.BF16:
+        notes.append("bfloat16 bits")
     if not is_input:
         notes += compile_mode(signature.mode).about_output(signature, signature.outputs.index(spec))
     return notes

@@ -20,6 +20,8 @@ from edgelstm_compiler.c_export.names import identifiers
 from edgelstm_compiler.templates import fill
 
 _BYTES = "(const uint8_t *)in"
+_HALVES = (DType.F16, DType.BF16)
+"""Floats that C has no type for."""
 
 
 def kernel_names(artifact: Artifact, functions: list[str]) -> dict[str, str]:
@@ -39,7 +41,7 @@ def expect_exportable(signature: Signature) -> None:
     plan = signature.window
     if plan is None:
         return
-    if plan.smoothing and any(spec.dtype is DType.F16 for spec in signature.outputs):
+    if plan.smoothing and any(spec.dtype in _HALVES for spec in signature.outputs):
         raise CapabilityError(
             "C has no half precision to smooth answers in: compile without --smooth, or give the "
             "model an output in float32"
@@ -228,7 +230,7 @@ def _conditions(spec: TensorSpec) -> list[tuple[str, str, str]]:
     at = 0
     for elements, low, high in spec.ranges:
         start = spec.offset_bytes + at * size
-        if spec.dtype is DType.F16:
+        if spec.dtype in _HALVES:
             raise CapabilityError(
                 f"input {spec.name!r} holds indices in half precision, which C cannot compare: "
                 "give the model an input in float32 or in integers"
@@ -250,7 +252,7 @@ def _conditions(spec: TensorSpec) -> list[tuple[str, str, str]]:
 def _largest_bits(spec: TensorSpec) -> int:
     """The bits of the largest magnitude that is taken."""
     kind = spec.dtype.numpy
-    largest = np.asarray(min(spec.limit, float(np.finfo(kind.name).max)), kind)
+    largest = np.asarray(min(spec.limit, spec.dtype.largest), kind)
     return int(largest.view(f"u{spec.dtype.itemsize}"))
 
 

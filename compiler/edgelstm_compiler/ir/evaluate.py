@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edgelstm.dtypes import DType
+from edgelstm.dtypes import DType, is_floating
 from edgelstm.engines.numpy_ops import apply
 from edgelstm.errors import InternalError, InvalidGraphError
 from edgelstm_compiler.ir.fields import executed
@@ -103,7 +103,7 @@ def _bind(
         data = np.asarray(given[name])
         # States of a float64 evaluation come back as float64.
         is_same = data.dtype == value.type.dtype.numpy
-        is_float = value.type.dtype.is_float and np.issubdtype(data.dtype, np.floating)
+        is_float = value.type.dtype.is_float and is_floating(data.dtype)
         if data.shape != value.type.shape or not (is_same or (dtype is not None and is_float)):
             raise InternalError(
                 f"evaluate: {role} {name!r} is {data.dtype}{list(data.shape)}, "
@@ -146,7 +146,7 @@ def _in_precision(op: Op, dtype: DType | None) -> Op:
 
 
 def _converted(data: Array, dtype: DType | None) -> Array:
-    if dtype is not None and np.issubdtype(data.dtype, np.floating):
+    if dtype is not None and is_floating(data.dtype):
         return data.astype(dtype.numpy, copy=False)
     return data
 

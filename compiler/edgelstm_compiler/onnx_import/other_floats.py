@@ -16,8 +16,9 @@ from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError
 from edgelstm_compiler.onnx_import.builder import GraphBuilder
 from edgelstm_compiler.onnx_import.frames import Line
+from edgelstm_compiler.onnx_import.order import sub_graphs
 from edgelstm_compiler.onnx_import.source import Known
-from edgelstm_compiler.onnx_import.tensors import ELEMENT_TYPES, OTHER_FLOATS
+from edgelstm_compiler.onnx_import.tensors import ELEMENT_TYPES, OTHER_CODES, attribute_tensors
 
 
 def widened(item: Known, builder: GraphBuilder) -> Known:
@@ -34,14 +35,18 @@ def widened(item: Known, builder: GraphBuilder) -> Known:
 def check_types(body: onnx.ModelProto) -> None:
     """Refuse a model that mixes float types in one operator, and complete the types of outputs.
 
-    Only models with inputs in other floats are looked at: in all others the operators look.
+    Only models with inputs in other floats are looked at: in all others the operators look. Those
+    in bfloat16 are looked at as in float16: exporters write operators with it in opsets that did
+    not have them in bfloat16 yet, LSTM before 22.
 
     Raises:
         ModelError: naming the node.
     """
     kinds = {item.type.tensor_type.elem_type for item in body.graph.input}
-    if not kinds & {onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}:
+    if not kinds & OTHER_CODES:
         return
+    if onnx.TensorProto.BFLOAT16 in kinds:
+        body = _in_float16(body)
     try:
         onnx.shape_inference.infer_shapes(body, check_type=True)
     except onnx.shape_inference.InferenceError as error:
@@ -49,22 +54,33 @@ def check_types(body: onnx.ModelProto) -> None:
         raise ModelError(f"the model's element types do not fit: {text[:300]}") from error
 
 
-def output_types(graph: onnx.GraphProto) -> dict[str, DType]:
-    """The outputs that the model declares in other floats.
+def _in_float16(body: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose types are float16 where they were bfloat16; what is stored means nothing."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(body)
+    old, new = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT16
+    graphs = [changed.graph]
+    while graphs:
+        graph = graphs.pop()
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            if info.type.tensor_type.elem_type == old:
+                info.type.tensor_type.elem_type = new
+        tensors = [*graph.initializer, *attribute_tensors(graph.node)]
+        for tensor in tensors:
+            if tensor.data_type == old:
+                tensor.data_type = new
+        for node in graph.node:
+            graphs += sub_graphs(node)
+            for attribute in node.attribute:
+                if attribute.name in ("to", "dtype") and attribute.i == old:
+                    attribute.i = new
+    return changed
 
-    Raises:
-        ModelError: one in bfloat16, which NumPy and C do not have.
-    """
-    found = {}
-    for item in graph.output:
-        dtype = ELEMENT_TYPES.get(item.type.tensor_type.elem_type)
-        if dtype is None or dtype not in OTHER_FLOATS:
-            continue
-        try:
-            found[item.name] = DType.from_numpy(dtype)
-        except KeyError as error:
-            raise ModelError(
-                f"the output '{item.name}' is {dtype}, which neither NumPy nor C has: put a Cast "
-                "to float32 behind it (weights may stay in bfloat16)"
-            ) from error
-    return found
+
+def output_types(graph: onnx.GraphProto) -> dict[str, DType]:
+    """The outputs that the model declares in other floats."""
+    return {
+        item.name: DType.from_numpy(ELEMENT_TYPES[item.type.tensor_type.elem_type])
+        for item in graph.output
+        if item.type.tensor_type.elem_type in OTHER_CODES
+    }

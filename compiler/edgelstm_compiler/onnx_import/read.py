@@ -365,8 +365,8 @@ def input_info(item: onnx.ValueInfoProto) -> InputInfo:
     except KeyError as error:
         raise ModelError(
             f"the input '{item.name}' has elements of type {element_name(tensor.elem_type)}; "
-            "edgelstm reads float32, float64, float16, int64, int32, int16, int8, uint8 and bool: "
-            "put a Cast from one of them in front"
+            "edgelstm reads float32, float64, float16, bfloat16, int64, int32, int16, int8, uint8 "
+            "and bool: put a Cast from one of them in front"
         ) from error
     if not tensor.HasField("shape"):
         return InputInfo(item.name, dtype, None)

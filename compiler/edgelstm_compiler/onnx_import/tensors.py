@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgelstm.dtypes import is_floating
 from edgelstm.errors import ModelError
 from edgelstm_compiler.ir.types import Array
 
@@ -41,11 +42,12 @@ ELEMENT_TYPES: dict[int, np.dtype[np.generic]] = {
 }
 """Element types that are read; the 4 and 8 bit floats, 2 bit integers, texts and others are not."""
 
-OTHER_FLOATS = tuple(
-    ELEMENT_TYPES[code]
-    for code in (onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+OTHER_CODES = frozenset(
+    (onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
 )
 """Floats in which nothing is computed."""
+
+OTHER_FLOATS = tuple(ELEMENT_TYPES[code] for code in sorted(OTHER_CODES))
 
 _PACKED = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 """Two elements in a byte."""
@@ -219,7 +221,7 @@ _SMALL_LIMITS: dict[np.dtype[Any], tuple[int, int]] = {
 
 def first_non_finite(data: Array) -> tuple[int, ...] | None:
     """Index of the first NaN or infinity, or None."""
-    if data.dtype.kind != "f":
+    if not is_floating(data.dtype):
         return None
     bad = ~np.isfinite(data)
     if not bad.any():

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from edgelstm.artifact import Artifact
-from edgelstm.dtypes import DType
+from edgelstm.dtypes import DType, is_floating
 from edgelstm.errors import MismatchError
 from edgelstm_compiler.check_inputs import (
     NOT_DEFINED,
@@ -289,7 +289,7 @@ def _rounded(recording: Recording, seed: int) -> Recording:
     rng = np.random.default_rng(seed)
     return {
         name: np.asarray(x) * (1 + 2.0**-23 * rng.choice((-1.0, 1.0), np.shape(x)))
-        if np.issubdtype(np.asarray(x).dtype, np.floating)
+        if is_floating(np.asarray(x).dtype)
         else x
         for name, x in recording.items()
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.dtypes import is_floating
 from edgelstm.errors import CalibrationError
 from edgelstm_compiler.check_inputs import default_domain, draw_white, find_domains, types_of
 from edgelstm_compiler.ir.activations import SIGMOID
@@ -213,7 +214,7 @@ def _compared(graph: StepGraph, value: Value, wanted: Array, found: Array) -> Er
     same: float | None = None
     last = _decision(graph, value)
     if last is not None and wanted.size:
-        if wanted.dtype.kind != "f":
+        if not is_floating(wanted.dtype):
             same = float(np.mean(wanted == found))
         elif last.op.kind in _LARGEST:
             axis = getattr(last.op, "axis", -1)
@@ -223,7 +224,7 @@ def _compared(graph: StepGraph, value: Value, wanted: Array, found: Array) -> Er
         else:
             same = float(np.mean((wanted > 0.5) == (found > 0.5)))
     sqnr = error.sqnr_db
-    if wanted.dtype.kind != "f" or not wanted.size:
+    if not is_floating(wanted.dtype) or not wanted.size:
         sqnr = float("inf")  # decisions have an agreement, no power
     return ErrorMeasure(sqnr, error.max_error, error.mean_error, error.rms_error, same)
 
@@ -248,7 +249,7 @@ def _quiet(graph: StepGraph, recording: Recording) -> Array:
     loud = np.zeros(count, bool)
     for name in timed:
         data = np.asarray(recording[name])[:count]
-        if data.dtype.kind == "f":
+        if is_floating(data.dtype):
             loud |= Spread.of(data.reshape(count, -1).astype(np.float64)).extreme.any(axis=1)
     for frame in np.flatnonzero(loud):
         loud[frame : frame + SETTLING + 1] = True

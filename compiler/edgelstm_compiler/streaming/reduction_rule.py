@@ -194,7 +194,6 @@ def neutral(reduction: Reduction, dtype: DType) -> float:
         return 0 if reduction is Reduction.SUM else 1
     is_max = reduction is Reduction.MAX
     if dtype.is_float:
-        ends = np.finfo(dtype.numpy.name)
-        return float(ends.min if is_max else ends.max)
+        return -dtype.largest if is_max else dtype.largest
     whole = np.iinfo(dtype.numpy.name)
     return int(whole.min if is_max else whole.max)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.dtypes import is_floating
 from edgelstm.io.block import Array
 from edgelstm.io.predictions import Event, Predictions, flag_names
 
@@ -25,7 +26,7 @@ def plain_values(values: Array) -> list[Any]:
     flat = values.reshape(-1)
     if flat.dtype == np.float64:
         items: list[Any] = [value if isfinite(value) else None for value in flat.tolist()]
-    elif flat.dtype.kind == "f":
+    elif is_floating(flat.dtype):
         texts = flat.astype(str).tolist()
         finite = np.isfinite(flat).tolist()
         items = [float(text) if good else None for text, good in zip(texts, finite, strict=True)]

@@ -111,7 +111,8 @@ class ArmTarget:
                         "--quantize int8-full (initial states must not be inputs), or for "
                         "cortex-m4, m7, m33 or m55"
                     )
-                if buffer.type.dtype is not DType.F32:
+                # A conversion from or to bfloat16 moves bits.
+                if buffer.type.dtype not in (DType.F32, DType.BF16):
                     raise CapabilityError(
                         f"target {self.name} has single precision only, and {found}: "
                         "convert the model to float32"

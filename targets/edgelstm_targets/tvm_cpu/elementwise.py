@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
@@ -67,7 +67,16 @@ def unary(op: Unary, kind: TensorType, isa: InstructionSet) -> Element:
 
 
 def cast(op: Cast, kind: TensorType) -> Element:
-    """Conversion of the element type; to bool: x != 0."""
+    """Conversion of the element type; to bool: x != 0.
+
+    Raises:
+        CapabilityError: bfloat16, which is converted from and to float32 only.
+    """
+    if DType.BF16 in (op.dtype, kind.dtype) and {op.dtype, kind.dtype} - {DType.BF16, DType.F32}:
+        raise CapabilityError(
+            f"CPU targets convert bfloat16 from and to f32, found {kind.dtype.value} to "
+            f"{op.dtype.value}"
+        )
 
     def element(tensors: Sequence[Expr], indices: Sequence[Expr]) -> Expr:
         x = tensors[0][tuple(indices)]
@@ -75,9 +84,27 @@ def cast(op: Cast, kind: TensorType) -> Element:
             return x
         if op.dtype is DType.BOOL:
             return x != _number(0, kind.dtype)
+        if op.dtype is DType.BF16:
+            return with_names(lambda name: _rounded_to_bfloat16(x, name))
+        if kind.dtype is DType.BF16:
+            return tirx.reinterpret("float32", tirx.Cast("uint32", x) << _word(16))
         return tirx.Cast(NAMES[op.dtype], x)
 
     return element
+
+
+def _rounded_to_bfloat16(x: Expr, name: Callable[[Expr], Expr]) -> Expr:
+    """The upper half of the bits, rounded to the nearest, of two to the even one; NaN stays NaN."""
+    bits = name(tirx.reinterpret("uint32", x))
+    odd = (bits >> _word(16)) & _word(1)
+    rounded = (bits + _word(0x7FFF) + odd) >> _word(16)
+    is_nan = (bits & _word(0x7FFFFFFF)) > _word(0x7F800000)
+    quiet = (bits >> _word(16)) | _word(0x40)
+    return tirx.Cast("uint16", tirx.Select(is_nan, quiet, rounded))
+
+
+def _word(value: int) -> Expr:
+    return tirx.const(value, "uint32")
 
 
 _PLAIN = frozenset({Fn.NEG, Fn.ABS, Fn.RELU, Fn.CLIP, Fn.SQRT})

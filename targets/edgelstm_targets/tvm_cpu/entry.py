@@ -15,6 +15,7 @@ from tvm import tirx
 
 from edgelstm.dtypes import DType
 from edgelstm.engines.base import MOST_BITS, NOT_FINITE, all_outputs
+from edgelstm.errors import CapabilityError
 from edgelstm.signature import CLOCK, END, Signature, TensorSpec
 from edgelstm_compiler.ir.program import Program
 from edgelstm_targets.processors.isa import InstructionSet
@@ -24,7 +25,7 @@ from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.stubs import INNER, INT32, INT64, POINTER, Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
-BITS = {DType.F32: "int32", DType.F64: "int64", DType.F16: "int16"}
+BITS = {DType.F32: "int32", DType.F64: "int64", DType.F16: "int16", DType.BF16: "int16"}
 """Integer type of the same width."""
 _BLOCKS = ("weights", "state", "scratch", "input", "output")
 _READ_CHAINS = 8
@@ -245,6 +246,11 @@ def checked_runs(spec: TensorSpec) -> Iterator[CheckedRun]:
         largest = tirx.const(bits_of(spec.limit, spec.dtype), BITS[spec.dtype])
         yield CheckedRun(f"exceeds_{spec.dtype.value}", 0, elements, (largest,))
     least, most = _type_range(spec.dtype)
+    if spec.ranges and spec.dtype is DType.BF16:
+        raise CapabilityError(
+            f"input {spec.name!r} holds indices in bfloat16, which no processor compares: give the "
+            "model an input in float32 or in integers"
+        )
     at, kind = 0, tir.NAMES[spec.dtype]
     for count, low, high in spec.ranges:
         if (low, high) != (least, most):
@@ -256,14 +262,13 @@ def checked_runs(spec: TensorSpec) -> Iterator[CheckedRun]:
 def bits_of(limit: float, dtype: DType) -> int:
     """The bits of the largest magnitude that is taken."""
     kind: Any = dtype.numpy
-    largest = np.asarray(min(limit, float(np.finfo(kind).max)), kind)
+    largest = np.asarray(min(limit, dtype.largest), kind)
     return int(largest.view(f"i{dtype.itemsize}"))
 
 
 def _type_range(dtype: DType) -> tuple[float, float]:
     if dtype.is_float:
-        largest = float(np.finfo(dtype.numpy.name).max)
-        return -largest, largest
+        return -dtype.largest, dtype.largest
     if dtype is DType.BOOL:
         return 0, 1
     info = np.iinfo(dtype.numpy.name)

@@ -57,6 +57,8 @@ def _line(spec: TensorSpec) -> str:
         note += f", {spec.delay} frames late"
     if spec.dtype is DType.F16:
         note += ", half precision bits"
+    if spec.dtype is DType.BF16:
+        note += ", bfloat16 bits"
     return f"+{spec.offset_bytes:<8} {spec.dtype.c_name} {_printable(spec.name)}{shape}{note}"
 
 

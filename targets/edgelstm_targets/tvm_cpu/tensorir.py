@@ -26,6 +26,7 @@ NAMES = {
     DType.F64: "float64",
     DType.F32: "float32",
     DType.F16: "float16",
+    DType.BF16: "uint16",  # its bits: nothing is computed in it
     DType.I64: "int64",
     DType.I32: "int32",
     DType.I16: "int16",

@@ -371,8 +371,13 @@ CASES: dict[str, Broken] = {
     "complex input": Broken(
         _changed(_element_type(TensorProto.COMPLEX64)), ModelError, "'X' has elements of type compl"
     ),
-    "bfloat16 input": Broken(
-        _changed(_element_type(TensorProto.BFLOAT16)), ModelError, "'X' has elements of type bfloat"
+    "bfloat16 beside float32": Broken(
+        _changed(_element_type(TensorProto.BFLOAT16)), ModelError, "element types do not fit"
+    ),
+    "float8 input": Broken(
+        _changed(_element_type(TensorProto.FLOAT8E5M2)),
+        ModelError,
+        "'X' has elements of type float8",
     ),
     "float64 input": Broken(
         _changed(_element_type(TensorProto.DOUBLE)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,32 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelstm.dtypes import DType
-from edgelstm.errors import ModelError
+from edgelstm.dtypes import DType, _bfloat16
+from edgelstm.errors import (
+    CapabilityError,
+    ModelError,
+    NonFiniteSampleError,
+    SampleTypeWarning,
+)
 from edgelstm_compiler.driver import compile_model
 from edgelstm_compiler.ir.evaluate import evaluate
 from tests.models import lstm_model, stacked_model
 from tests.oracle import assert_close, random_inputs
 from tests.unit.onnx_import.one_node import check_node, graph_model, imported, kinds, normal
+from tests.unit.runtime.command_line import invoke
 
 Array = NDArray[Any]
-KINDS = {"float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE}
+KINDS = {
+    "float16": TensorProto.FLOAT16,
+    "float64": TensorProto.DOUBLE,
+    "bfloat16": TensorProto.BFLOAT16,
+}
 BFLOAT16 = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
+
+
+def dtype_of(kind: str) -> np.dtype[Any]:
+    """NumPy's type."""
+    return helper.tensor_dtype_to_np_dtype(KINDS[kind])
 
 
 def retyped(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
@@ -28,7 +45,7 @@ def retyped(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
     found = onnx.ModelProto.FromString(model.SerializeToString())
     for tensor in found.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
-            data = numpy_helper.to_array(tensor).astype(kind)
+            data = numpy_helper.to_array(tensor).astype(dtype_of(kind))
             tensor.CopyFrom(numpy_helper.from_array(data, tensor.name))
     for item in (*found.graph.input, *found.graph.output):
         if item.type.tensor_type.elem_type == TensorProto.FLOAT:
@@ -49,14 +66,15 @@ def test_a_model_keeps_its_types_at_the_edges(kind: str, mode: Any) -> None:
     assert check["done"]
     assert set(check["last_place"]) == {spec.name for spec in artifact.signature.outputs}
     assert any(f"last place of {kind}" in text for text in notes)
-    if kind == "float16":
+    if kind != "float64":
         assert max(check["last_place"].values()) <= 1
 
 
 @pytest.mark.tvm
-def test_compiled_code_casts_at_the_edges() -> None:
-    """Half precision in and out of native code, checked against float64."""
-    model = retyped(stacked_model(ops=["LSTM", "GRU"], features=3, hidden=4, steps=4), "float16")
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_compiled_code_casts_at_the_edges(kind: str) -> None:
+    """Half precisions in and out of native code, checked against float64."""
+    model = retyped(stacked_model(ops=["LSTM", "GRU"], features=3, hidden=4, steps=4), kind)
     check = compile_model(model, mode="call").manifest["check"]
     assert check["done"]
     assert max(check["last_place"].values()) <= 1
@@ -66,15 +84,15 @@ def test_compiled_code_casts_at_the_edges() -> None:
 @pytest.mark.parametrize("op", ["Tanh", "Softmax", "ReduceMean", "Gelu"])
 def test_operators(kind: str, op: str) -> None:
     """Every operator computes what it does in float32 on the same numbers."""
-    x = normal(3, 4).astype(kind)
+    x = normal(3, 4).astype(dtype_of(kind))
     node = helper.make_node(op, ["x"], ["y"])
     model = graph_model([node], {"x": x}, ["y"], opset=20)
     model.graph.output[0].type.tensor_type.elem_type = KINDS[kind]
     found = evaluate(imported(model), {"x": x}).outputs["y"]
     plain = graph_model([node], {"x": x.astype(np.float32)}, ["y"], opset=20)
     wanted = evaluate(imported(plain), {"x": x.astype(np.float32)}).outputs["y"]
-    assert found.dtype == kind
-    assert np.array_equal(found, wanted.astype(kind))
+    assert found.dtype == dtype_of(kind)
+    assert np.array_equal(found, wanted.astype(dtype_of(kind)))
 
 
 def test_half_precision_inside() -> None:
@@ -106,8 +124,8 @@ def test_bfloat16_weights_and_casts() -> None:
 
 
 def test_bfloat16_rounds_as_the_type() -> None:
-    """Halves too, over the range of ordinary numbers."""
-    bits = np.random.default_rng(0).integers(0x20000000, 0x70000000, 5000, dtype=np.uint32)
+    """Halves too, over all finite numbers."""
+    bits = np.random.default_rng(0).integers(0, 0x7F7F0000, 5000, dtype=np.uint32)
     halves = (bits & 0xFFFF0000) | 0x8000
     x = np.concatenate([bits, halves]).astype(np.uint32).view(np.float32)
     node = helper.make_node("Cast", ["x"], ["b"], to=TensorProto.BFLOAT16)
@@ -141,13 +159,47 @@ def test_mixed_types_are_refused() -> None:
         imported(model)
 
 
-def test_bfloat16_at_the_edges_is_refused() -> None:
-    """By name, with the way out."""
-    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)
-    model = graph_model([node], {"x": normal(2)}, ["y"])
-    model.graph.output[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
-    with pytest.raises(ModelError, match=r"'y' is bfloat16.*Cast\s+to float32"):
-        imported(model)
+def test_without_the_package_of_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that has NumPy alone is told what is missing."""
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    _bfloat16.cache_clear()
+    with pytest.raises(CapabilityError, match=r"ml_dtypes: pip install 'edgelstm\[bfloat16\]'"):
+        _ = DType.BF16.numpy
+    _bfloat16.cache_clear()
+
+
+def test_samples_in_bfloat16(tmp_path: Path) -> None:
+    """From lists, other floats and NumPy's files, which know no such type; and into them."""
+    model = retyped(lstm_model(features=3, hidden=4, steps=None, outputs=("Y",)), "bfloat16")
+    artifact = compile_model(model, target="reference", mode="stream")
+    x = normal(4, 3).astype(BFLOAT16)
+    wanted = artifact.session().run(x)
+    assert wanted.dtype == BFLOAT16
+    np.save(tmp_path / "x.npy", x)
+    given = [x.tolist(), np.load(tmp_path / "x.npy")]
+    assert all(np.array_equal(artifact.session().run(each), wanted) for each in given)
+    with pytest.warns(SampleTypeWarning, match=r"astype\(ml_dtypes.bfloat16\)"):
+        assert np.array_equal(artifact.session().run(x.astype(np.float32)), wanted)
+    with pytest.raises(NonFiniteSampleError, match="is nan"):
+        artifact.session().run(np.full((1, 3), np.nan, BFLOAT16))
+    artifact.save(tmp_path / "m.edgelstm")
+    found = tmp_path / "y.npy"
+    invoke("run", tmp_path / "m.edgelstm", "--input", tmp_path / "x.npy", "--output", found)
+    assert np.load(found).dtype == np.float32
+    assert np.array_equal(np.load(found), wanted)
+
+
+@pytest.mark.tvm
+def test_bfloat16_in_c(tmp_path: Path) -> None:
+    """A Cortex-M moves the bits; the header says whose they are."""
+    model = retyped(lstm_model(features=3, hidden=4, steps=None, outputs=("Y",)), "bfloat16")
+    artifact = compile_model(model, target="cortex-m4", mode="stream", check=False)
+    artifact.save(tmp_path / "m.edgelstm")
+    invoke("export-c", tmp_path / "m.edgelstm", "-o", tmp_path / "c")
+    (header,) = (tmp_path / "c").rglob(f"{artifact.name}.h")
+    text = header.read_text()
+    assert "uint16_t X[3]" in text
+    assert "bfloat16 bits" in text
 
 
 def test_float64_against_onnx_runtime() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.ops import (
     ArgReduce,
+    Cast,
     Compare,
     Comparison,
     Connective,
@@ -27,7 +29,8 @@ from edgelstm_compiler.ir.ops import (
     Where,
     Windows,
 )
-from tests.unit.targets.single_op import RNG, check, floats, integers
+from tests.unit.targets.native import natives
+from tests.unit.targets.single_op import RNG, check, floats, integers, program
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -68,6 +71,20 @@ def test_whole_numbers(fn):
     values += [4194304.5, -4194305.5, 8388609.0, 3e9, -3e30]
     check(Unary(Activation(fn)), np.array(values, np.float32), tolerance=0)
     check(Unary(Activation(fn)), (100 * floats(200)), tolerance=0)
+
+
+def test_bfloat16():
+    """To the bit what the type rounds to: halves, subnormal numbers, overflow; and back."""
+    bfloat16 = DType.BF16.numpy
+    bits = RNG.integers(0, 0x7F800000, 3000, dtype=np.uint32)
+    halves = (bits & 0xFFFF0000) | 0x8000
+    x = np.concatenate([bits, halves, bits | 0x80000000]).astype(np.uint32).view(np.float32)
+    wanted = x.astype(bfloat16)
+    for native in natives(program(Cast(DType.BF16), [x])).values():
+        assert native.step(x)[0].tobytes() == wanted.tobytes()
+    wanted = wanted[np.isfinite(wanted)]
+    for native in natives(program(Cast(DType.F32), [wanted])).values():
+        assert np.array_equal(native.step(wanted)[0], wanted.astype(np.float32))
 
 
 def test_remainder():

@@ -126,7 +126,7 @@ def _as_input(dtype: DType, low: Array, high: Array) -> tuple[Array, Array]:
     infinity = np.asarray(np.inf, kind)
     below = np.nextafter((low - 1).astype(kind), infinity)
     above = np.nextafter((high + 1).astype(kind), -infinity)
-    top = np.asarray(np.finfo(dtype.numpy.name).max, kind)
+    top = np.asarray(dtype.largest, kind)
     least = np.where(low == -_ANY, -top, np.where(low <= 0, below, low.astype(kind)))
     most = np.where(high == _ANY, top, np.where(high >= 0, above, high.astype(kind)))
     return least, most

@@ -20,7 +20,7 @@ from edgelstm_compiler.ir.types import Array
 SLACK = 1.0 + 2.0**-10
 """What sums of products in any order, and approximations of functions, may be off by."""
 
-_CEILING = {DType.F16: 2.0**15, DType.F32: 2.0**127, DType.F64: 2.0**1023}
+_CEILING = {DType.F16: 2.0**15, DType.BF16: 2.0**127, DType.F32: 2.0**127, DType.F64: 2.0**1023}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def within(dtype: DType, shape: tuple[int, ...], bound: float) -> Interval:
 
 def largest(dtype: DType) -> float:
     """The largest finite number of a floating-point type."""
-    return float(np.finfo(dtype.numpy.name).max)
+    return dtype.largest
 
 
 def type_range(dtype: DType) -> tuple[int, int]:

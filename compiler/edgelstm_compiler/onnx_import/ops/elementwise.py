@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import ModelError, ShapeError
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.ops import Arithmetic, Binary, Cast, Unary
-from edgelstm_compiler.ir.types import Array, Value
+from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.frames import RefusedError
 from edgelstm_compiler.onnx_import.source import (
     Known,
@@ -163,29 +162,16 @@ def _cast(node: OnnxNode, x: Operand, target: np.dtype[np.generic]) -> Operand:
             raise ModelError(f"{node.origin}: '{x.name}' holds NaN or infinity, cast to {target}")
         with np.errstate(all="ignore"):
             return node.derived(x, "cast", _converted(x.data, target))
-    if target == ELEMENT_TYPES[onnx.TensorProto.BFLOAT16]:
-        return _as_bfloat16(node, x)
     try:
         dtype = DType.from_numpy(target)
     except KeyError as error:
         raise RefusedError(f"cast to {target}, which edgelstm does not compute with") from error
     if dtype.is_float and dtype is not DType.F32:
-        # Arithmetic is float32: float16 rounds on the way, float64 changes nothing.
+        # Arithmetic is float32: half precisions round on the way, float64 changes nothing.
         x = x if x.type.dtype is DType.F32 else node.emit(Cast(DType.F32), x)
-        return node.emit(Cast(DType.F32), node.emit(Cast(dtype), x)) if dtype is DType.F16 else x
+        rounds = dtype in (DType.F16, DType.BF16)
+        return node.emit(Cast(DType.F32), node.emit(Cast(dtype), x)) if rounds else x
     return x if dtype is x.type.dtype else node.emit(Cast(dtype), x)
-
-
-def _as_bfloat16(node: OnnxNode, x: Value) -> Operand:
-    """Rounded to the 8 bits of bfloat16: c - (c - x) with c = (2^16 + 1) x.
-
-    Source: T. J. Dekker, A floating-point technique for extending the available precision, 1971.
-    """
-    x = x if x.type.dtype is DType.F32 else node.emit(Cast(DType.F32), x)
-    factor = Known(f"{node.name}.split", np.asarray(65537, np.float32))
-    large = node.emit(Binary(Arithmetic.MUL), x, factor)
-    rest = node.emit(Binary(Arithmetic.SUB), large, x)
-    return node.emit(Binary(Arithmetic.SUB), large, rest)
 
 
 def _converted(data: Array, target: np.dtype[np.generic]) -> Array:

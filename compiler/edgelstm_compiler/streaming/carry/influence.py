@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgelstm.dtypes import is_floating
 from edgelstm.errors import EdgeLSTMError
 from edgelstm_compiler.check_inputs import candidates, draw_white, types_of
 from edgelstm_compiler.ir.evaluate import evaluate
@@ -55,7 +56,7 @@ def find_influence(graph: Graph) -> Influence:
                 }
         except EdgeLSTMError:
             continue
-        if not all(np.isfinite(x).all() for x in first.values() if x.dtype.kind == "f"):
+        if not all(np.isfinite(x).all() for x in first.values() if is_floating(x.dtype)):
             continue
         copies = {
             (name, output)
@@ -69,6 +70,6 @@ def find_influence(graph: Graph) -> Influence:
 
 def _are_same(x: Array, y: Array) -> bool:
     """Whether two arrays hold the same elements; integers are drawn from few and may by chance."""
-    if x.size != y.size or x.dtype != y.dtype or x.dtype.kind != "f":
+    if x.size != y.size or x.dtype != y.dtype or not is_floating(x.dtype):
         return False
     return np.sort(x, axis=None).tobytes() == np.sort(y, axis=None).tobytes()
