@@ -29,7 +29,7 @@ from edgelstm_compiler.known_steps import (
 )
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.embedded import SECTION, expect_recipe, unpack_calibration
-from edgelstm_compiler.quant.scheme import Observer, QuantizeOptions
+from edgelstm_compiler.quant.scheme import QuantizeOptions
 from edgelstm_compiler.streaming.modes import compile_mode
 from edgelstm_compiler.verification import as_compiled, fixed_constants
 
@@ -166,10 +166,9 @@ def _reference(artifact: Artifact, model: Path) -> Artifact:
         expect_recipe(record)
         sections = artifact.container.sections
         try:
-            options = {**record["options"], "observer": Observer(record["options"]["observer"])}
             quantization = {
                 "quantize": {layer["name"]: layer["scheme"] for layer in record["layers"]},
-                "quantize_options": QuantizeOptions(**options),
+                "quantize_options": QuantizeOptions.from_json(record["options"]),
                 "calibration": unpack_calibration(sections[SECTION])
                 if SECTION in sections
                 else None,

@@ -26,6 +26,7 @@ from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.recordings import as_recordings
+from edgelstm_compiler.quant.rounding import with_roundings
 from edgelstm_compiler.streaming.modes import ModeRequest
 
 
@@ -114,6 +115,7 @@ def calibrate_command(
         )
     warnings = tuple(named_warnings(found.warnings, files, recordings))
     found = dataclasses.replace(found, warnings=warnings)
+    found = with_roundings(graph, found, checked)
     text = json.dumps(found.to_json(), sort_keys=True) + "\n"
     write_output(path, text.encode(), protect)
     report = {
@@ -122,6 +124,7 @@ def calibrate_command(
         "recordings": len(checked),
         "frames": found.frames,
         "values": len(found.values),
+        "roundings": dict(found.roundings),
         "warnings": list(found.warnings),
     }
     is_taken = str(path) == STANDARD

@@ -53,7 +53,7 @@ from edgelstm_compiler.target import DEFAULT_TARGET
 STAGES = 5
 """Calls of the driver's progress function, at most."""
 
-QUANTIZE_STAGES = 3
+QUANTIZE_STAGES = 4
 """Further calls where a model is quantized, but for the trials of auto."""
 
 

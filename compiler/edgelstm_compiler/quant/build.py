@@ -59,6 +59,7 @@ class LayerRecord:
         scheme: how it computes now.
         bytes_before, bytes_after: of its constants, as float32 and as stored (before packing).
         weight_sqnr_db: signal to quantization noise of its weights.
+        weights: of each matrix (W, then R) the float weights and what is computed with.
     """
 
     name: str
@@ -68,6 +69,7 @@ class LayerRecord:
     bytes_before: int
     bytes_after: int
     weight_sqnr_db: float
+    weights: tuple[tuple[Array, Array], ...] = dataclasses.field(compare=False, repr=False)
 
 
 class QuantizedBuilder:

@@ -144,6 +144,8 @@ class Calibration:
         cells: by name of the layer.
         warnings: what the recordings do not exercise.
         moments: by name of the layer: how the operands of its sums vary together.
+        roundings: by scheme: the rounding that its recordings chose (`rounding.py`); empty where
+            they are at hand when a model is quantized.
     """
 
     model: str
@@ -152,6 +154,7 @@ class Calibration:
     cells: Mapping[str, CellRange]
     warnings: tuple[str, ...] = field(default=())
     moments: Mapping[str, Moments] = field(default_factory=dict)
+    roundings: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> ValueRange:
         """The range of a value.
@@ -195,6 +198,7 @@ class Calibration:
             "cells": {name: _fields_to_json(item) for name, item in self.cells.items()},
             "warnings": list(self.warnings),
             "moments": {name: found.to_json() for name, found in self.moments.items()},
+            **({"roundings": dict(self.roundings)} if self.roundings else {}),
         }
 
     @classmethod
@@ -217,6 +221,7 @@ class Calibration:
                 cells={name: CellRange(**_arrays(item)) for name, item in data["cells"].items()},
                 warnings=tuple(data["warnings"]),
                 moments={n: Moments.from_json(item) for n, item in data["moments"].items()},
+                roundings={str(k): str(v) for k, v in data.get("roundings", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CapabilityError(f"this is no calibration: {error}; calibrate again") from error

@@ -8,26 +8,42 @@ Transformers", 2022
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.quant.moments import Moments
+from edgelstm_compiler.quant.scheme import Damping
 
-DAMPING = 0.05
-"""Share of its own variance that every operand is given beside it."""
 
-PRIOR = 0.02
-"""Share of the mean variance that operands of one unit are given beside their own: what rests in
-the recordings moves elsewhere, if only from its initial state."""
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """What is added to the variance of each operand.
 
-FEW = 0.1
-"""The same for each operand per row of the recordings: few rows correlate by chance."""
+    Args:
+        own: share of its own variance.
+        mean: share of the mean variance of operands of one unit: what rests in the recordings
+            moves elsewhere, if only from its initial state.
+        few: the same for each operand per row of the recordings: few rows correlate by chance.
+    """
 
+    own: float
+    mean: float
+    few: float
+
+
+STRENGTHS = {
+    Damping.LIGHT: Strength(0.05, 0.0, 0.0),
+    Damping.MEDIUM: Strength(0.02, 0.0, 0.1),
+    Damping.HEAVY: Strength(0.05, 0.02, 0.1),
+}
 SWEEPS = 3
 
 
-def damping(deviation: Array, x_columns: int, rows: int, *, is_x_inner: bool) -> Array:
+def diagonal(
+    deviation: Array, x_columns: int, rows: int, strength: Strength, *, is_x_inner: bool
+) -> Array:
     """What is added to the correlations' diagonal (K,).
 
     Without it, operands that hardly move in the recordings take up the errors of all others in
@@ -37,13 +53,16 @@ def damping(deviation: Array, x_columns: int, rows: int, *, is_x_inner: bool) ->
         deviation: of the joint operand [x; h] (K,), never zero.
         x_columns: how many of it are x.
         rows: of the recordings, one for each product.
+        strength: how much is added.
         is_x_inner: layers compute x, so its columns have one unit; else channels have their own.
     """
-    few = FEW * len(deviation) / max(rows, 1)
+    few = strength.few * len(deviation) / max(rows, 1)
     parts = np.split(np.square(deviation), [x_columns])
-    found = [DAMPING + (PRIOR + few) * part.mean() / part for part in parts if part.size]
+    found = [
+        strength.own + (strength.mean + few) * part.mean() / part for part in parts if part.size
+    ]
     if not is_x_inner:
-        found[0] = np.full(x_columns, DAMPING + few)
+        found[0] = np.full(x_columns, strength.own + few)
     return np.concatenate(found)
 
 
@@ -53,7 +72,7 @@ def compensated(
     steps: Array,
     correlation: Array,
     deviation: Array,
-    diagonal: Array,
+    added: Array,
     limits: tuple[int, int],
 ) -> Array:
     """Steps of a layer's rows with the least error of their sums that rounding in turn finds.
@@ -64,12 +83,12 @@ def compensated(
         steps: rounded to the nearest; kept in rows where nothing better is found.
         correlation: of the operand (K, K).
         deviation: of the operand (K,).
-        diagonal: added to that of the correlation (K,), `damping`.
+        added: to the diagonal of the correlation (K,), `diagonal`.
         limits: smallest and largest step.
     """
     wide, size = weights * deviation, scale * deviation
     order = np.argsort(-np.square(deviation * scale.mean(axis=0)), kind="stable")
-    damped = correlation + np.diag(diagonal)
+    damped = correlation + np.diag(added)
     try:
         upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
     except np.linalg.LinAlgError:
@@ -115,6 +134,7 @@ def compensated_layer(
     x_deviation: Array,
     limits: tuple[int, int],
     seen: int,
+    strength: Strength,
     *,
     is_x_inner: bool,
 ) -> Array:
@@ -129,6 +149,7 @@ def compensated_layer(
         x_deviation: of the operand's first part as it is quantized, never zero.
         limits: smallest and largest step.
         seen: rows of the recordings that the moments are of.
+        strength: of the damping.
         is_x_inner: whether layers compute the operand's first part.
     """
     if moments is None or moments.deviation.shape[-1] != weights.shape[-1]:
@@ -142,14 +163,14 @@ def compensated_layer(
             deviation[: len(x_deviation)] = x_deviation
             floor = 1e-3 * float(deviation[len(x_deviation) :].max(initial=0.0))
             deviation[len(x_deviation) :] = np.maximum(deviation[len(x_deviation) :], floor or 1.0)
-            diagonal = damping(deviation, len(x_deviation), seen, is_x_inner=is_x_inner)
+            added = diagonal(deviation, len(x_deviation), seen, strength, is_x_inner=is_x_inner)
             result[d, block] = compensated(
                 weights[d, block],
                 scale[d, block],
                 steps[d, block],
                 correlation,
                 deviation,
-                diagonal,
+                added,
                 limits,
             )
     return result

@@ -22,7 +22,7 @@ from edgelstm_compiler.quant.build import (
     QuantizedBuilder,
 )
 from edgelstm_compiler.quant.calibration import Calibration
-from edgelstm_compiler.quant.channels import alike, filled, fit_channels
+from edgelstm_compiler.quant.channels import FittedChannels, alike, filled, fit_channels
 from edgelstm_compiler.quant.dead_units import drop_dead_units
 from edgelstm_compiler.quant.fold_affine import fold_affine
 from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
@@ -76,6 +76,7 @@ class Quantized:
         integer_tensors: inputs and outputs in integers (`QuantizeOptions.integer_io`).
         shown: values of the float graph that are held in integers now, by name.
         state_scales: of one step of states that are carried in integers, by name; q * scale.
+        fitted: the float graph that the layers were converted from, and its calibration.
     """
 
     graph: StepGraph
@@ -83,6 +84,7 @@ class Quantized:
     integer_tensors: tuple[IntegerTensor, ...]
     shown: Mapping[str, IntegerValue]
     state_scales: Mapping[str, float]
+    fitted: FittedChannels
 
 
 def quantize_graph(
@@ -134,7 +136,7 @@ def quantize_graph(
         for state in new.states
         if state.name in builder.state_scales
     }
-    return Quantized(new, tuple(builder.records), integer_tensors, shown, scales)
+    return Quantized(new, tuple(builder.records), integer_tensors, shown, scales, fitted)
 
 
 def _as_folded(

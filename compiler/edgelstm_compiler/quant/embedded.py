@@ -28,14 +28,15 @@ _LARGEST = 1 << 28
 
 def pack_calibration(calibration: Calibration, options: QuantizeOptions) -> bytes:
     """What quantizing with these options reads, compressed."""
-    kept = calibration
+    # What was chosen stands in the record.
+    kept = replace(calibration, roundings={})
     if options.observer is Observer.MIN_MAX:
         # Of a histogram only how many rows were seen is read: all of them stand in its first bin.
         values = {
             name: replace(found, counts=found.counts.sum(axis=-1, keepdims=True))
             for name, found in calibration.values.items()
         }
-        kept = replace(calibration, values=values)
+        kept = replace(kept, values=values)
     text = json.dumps(kept.to_json(), sort_keys=True, separators=(",", ":"))
     return zlib.compress(text.encode(), 9)
 
@@ -87,9 +88,7 @@ def restore_model(
     """
     expect_recipe(record)
     try:
-        options = QuantizeOptions(
-            **{**record["options"], "observer": Observer(record["options"]["observer"])}
-        )
+        options = QuantizeOptions.from_json(record["options"])
         schemes = {layer["name"]: Scheme(layer["scheme"]) for layer in record["layers"]}
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactFormatError(

@@ -191,22 +191,42 @@ def measure_outputs(
         is_real: they are recordings.
         skip_glitches: leave out frames with glitches and `SETTLING` behind them.
     """
-    replays = Replay(graph), Replay(quantized)
-    rows: dict[str, tuple[list[Array], list[Array]]] = {o.name: ([], []) for o in graph.outputs}
+    wanted, found = (
+        output_rows(each, recordings, skip_glitches=skip_glitches) for each in (graph, quantized)
+    )
+    frames = min(map(len, wanted.values()), default=0)
+    return HeldOut(on, is_real, frames, compare_rows(graph, wanted, found))
+
+
+def output_rows(
+    graph: StepGraph, recordings: Sequence[Recording], *, skip_glitches: bool = False
+) -> dict[str, Array]:
+    """All outputs of a graph over recordings, one behind the other, by name.
+
+    Args:
+        graph: in float32 or quantized, with float inputs.
+        recordings: what it is fed with.
+        skip_glitches: leave out frames with glitches and `SETTLING` behind them.
+    """
+    replay = Replay(graph)
+    rows: dict[str, list[Array]] = {out.name: [] for out in graph.outputs}
     for recording in recordings:
         counted: slice | Array = slice(None)
         if skip_glitches and timed_inputs(graph):
             counted = _quiet(graph, recording)
-        for position, replay in enumerate(replays):
-            for name, data in replay.run(recording).items():
-                rows[name][position].append(data[counted])
-    joined = {
-        name: (np.concatenate(wanted), np.concatenate(found))
-        for name, (wanted, found) in rows.items()
+        for name, data in replay.run(recording).items():
+            rows[name].append(data[counted])
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def compare_rows(
+    graph: StepGraph, wanted: Mapping[str, Array], found: Mapping[str, Array]
+) -> dict[str, ErrorMeasure]:
+    """How far rows of outputs are from those of the float32 graph, by name."""
+    return {
+        out.name: _compared(graph, out.value, wanted[out.name], found[out.name])
+        for out in graph.outputs
     }
-    outputs = {out.name: _compared(graph, out.value, *joined[out.name]) for out in graph.outputs}
-    frames = min((len(wanted) for wanted, _ in joined.values()), default=0)
-    return HeldOut(on, is_real, frames, outputs)
 
 
 def _compared(graph: StepGraph, value: Value, wanted: Array, found: Array) -> ErrorMeasure:

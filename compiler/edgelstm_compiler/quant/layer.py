@@ -31,8 +31,8 @@ from edgelstm_compiler.quant.accuracy import sqnr_db
 from edgelstm_compiler.quant.build import LayerRecord, QuantizedBuilder
 from edgelstm_compiler.quant.calibration import ValueRange
 from edgelstm_compiler.quant.channels import alike, filled, importance
-from edgelstm_compiler.quant.compensate import compensated_layer
-from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant.compensate import STRENGTHS, compensated_layer
+from edgelstm_compiler.quant.scheme import Damping, QuantizeOptions, Scheme
 from edgelstm_compiler.quant.weights import QuantizedRows
 
 H_STEPS = 127
@@ -272,6 +272,7 @@ def compensated_rows(
         np.sqrt(squares),
         limits,
         builder.calibration(node).value(x.name).rows,
+        STRENGTHS[builder.options.damping or Damping.HEAVY],
         is_x_inner=builder.is_behind_layer(x),
     )
     cuts = np.cumsum([rows.steps.shape[-1] for _, rows in parts])[:-1]
@@ -351,6 +352,7 @@ def record(
         bytes_before=sum(array.nbytes for array in before if array is not None),
         bytes_after=sum(array.nbytes for array in after if array is not None),
         weight_sqnr_db=sqnr_db(signal, error),
+        weights=tuple(given),
     )
 
 

@@ -26,11 +26,19 @@ from edgelstm_compiler.quant.held_out import (
 )
 from edgelstm_compiler.quant.recordings import Recordings, as_recordings, limited
 from edgelstm_compiler.quant.replay import Recording, Replay
-from edgelstm_compiler.quant.scheme import AUTO, Observer, QuantizeOptions, Scheme, parse_scheme
+from edgelstm_compiler.quant.rounding import choose_rounding
+from edgelstm_compiler.quant.scheme import (
+    AUTO,
+    Damping,
+    Observer,
+    QuantizeOptions,
+    Scheme,
+    parse_scheme,
+)
 from edgelstm_compiler.quant.search import Trial, search_schemes
 from edgelstm_compiler.quant.support import is_layer
 
-RECIPE = 3
+RECIPE = 4
 """Counts up whenever the same model and calibration are quantized to other numbers."""
 
 MEASURED_FRAMES = 2000
@@ -122,11 +130,19 @@ def quantize_model(
         )
     else:
         schemes = _kept(graph, _schemes(request.scheme), request.keep)
+    say("rounding")
+    options = request.options
+    if request.scheme == AUTO and options.damping is None:
+        # What the search found stays under its bound with the damping that it searched with.
+        options = replace(options, damping=Damping.HEAVY)
+    rounding = choose_rounding(graph, calibration, recordings, schemes, options)
+    request = replace(request, options=rounding.options)
     say("quantize")
     quantized = quantize_graph(graph, calibration, schemes, request.options)
     record: dict[str, Any] = {
         "scheme": request.scheme if isinstance(request.scheme, str) else "mixed",
         "options": request.options.to_json(),
+        "rounding": rounding.to_json(),
         "calibration": _calibration_record(calibration),
         "layers": [_layer_record(layer) for layer in quantized.layers],
         "borders": [_tensor_record(tensor) for tensor in quantized.integer_tensors],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -33,6 +34,17 @@ class Observer(StrEnum):
     ENTROPY = "entropy"
 
 
+class Damping(StrEnum):
+    """How much compensated rounding distrusts what operands did in the recordings.
+
+    `compensate.STRENGTHS` has the numbers.
+    """
+
+    LIGHT = "light"
+    MEDIUM = "medium"
+    HEAVY = "heavy"
+
+
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
     """What may be chosen beyond the scheme.
@@ -47,6 +59,8 @@ class QuantizeOptions:
             taking the largest weight.
         correct_bias: add to each bias what quantizing the weights changes on average.
         compensate: round weights such that columns make up for each other (`compensate.py`).
+        damping: of that; None: what is measured as the best on the recordings (`rounding.py`),
+            heavy where there are none.
         equalize: move scale between dense layers connected by ReLU (`equalize.py`).
         wide_h: int8-full only: outputs and dense layers read the h of recurrent layers in 16 bits;
             else everything reads the int8 that R is multiplied with.
@@ -61,6 +75,7 @@ class QuantizeOptions:
     clip_weights: bool = True
     correct_bias: bool = True
     compensate: bool = True
+    damping: Damping | None = None
     equalize: bool = False
     integer_io: bool = False
     wide_h: bool = True
@@ -75,10 +90,25 @@ class QuantizeOptions:
             "clip_weights": self.clip_weights,
             "correct_bias": self.correct_bias,
             "compensate": self.compensate,
+            "damping": None if self.damping is None else self.damping.value,
             "equalize": self.equalize,
             "integer_io": self.integer_io,
             "wide_h": self.wide_h,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> QuantizeOptions:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it did not.
+        """
+        damping = data["damping"]
+        kinds = {
+            "observer": Observer(data["observer"]),
+            "damping": None if damping is None else Damping(damping),
+        }
+        return cls(**{**data, **kinds})
 
 
 def parse_scheme(name: str) -> Scheme | None:

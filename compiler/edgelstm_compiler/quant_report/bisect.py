@@ -7,7 +7,7 @@ allowed k / N of that noise power. A float32 artifact is held against the same g
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -262,7 +262,7 @@ def _alone(restored: Restored, recordings: Sequence[Recording]) -> dict[str, flo
     if model is None:
         return {}
     graph = restored.float_graph
-    options = QuantizeOptions(correct_bias=model.record["options"]["correct_bias"])
+    options = replace(QuantizeOptions.from_json(model.record["options"]), integer_io=False)
     exact = _outputs(graph, recordings)
     alone: dict[str, float | None] = {}
     for name, scheme in _schemes(restored).items():

@@ -12,11 +12,11 @@ from edgelstm_compiler.ir.cells import GRU, LSTM
 from edgelstm_compiler.quant.accuracy import measure
 from edgelstm_compiler.quant.calibrate import calibrate
 from edgelstm_compiler.quant.calibration import Calibration
-from edgelstm_compiler.quant.compensate import compensated, damping
+from edgelstm_compiler.quant.compensate import STRENGTHS, compensated, diagonal
 from edgelstm_compiler.quant.convert import quantize_graph
 from edgelstm_compiler.quant.moments import MomentSums, add_dense, row_kinds
 from edgelstm_compiler.quant.replay import Replay
-from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
+from edgelstm_compiler.quant.scheme import Damping, QuantizeOptions, Scheme
 from tests.models import gru_model, lstm_model
 from tests.quantized_models import recordings, step_graph
 from tests.unit.quant.generated_models import CellWeights, walk
@@ -81,8 +81,8 @@ def test_columns_make_up_for_each_other() -> None:
     scale = np.full(weights.shape, 0.4)
     nearest = np.clip(np.rint(weights / scale), -8, 7)
     deviation = x.std(axis=0)
-    diagonal = damping(deviation, 24, len(x), is_x_inner=True)
-    found = compensated(weights, scale, nearest, np.corrcoef(x.T), deviation, diagonal, (-8, 7))
+    added = diagonal(deviation, 24, len(x), STRENGTHS[Damping.HEAVY], is_x_inner=True)
+    found = compensated(weights, scale, nearest, np.corrcoef(x.T), deviation, added, (-8, 7))
     assert found.min() >= -8
     assert found.max() <= 7
     errors = [
@@ -101,9 +101,9 @@ def test_what_rests_in_the_recordings_takes_up_little() -> None:
     weights, scale = rng.standard_normal((40, 100)), np.full((40, 100), 0.03)
     nearest = np.rint(weights / scale)
     deviation = x.std(axis=0)
-    diagonal = damping(deviation, 100, len(x), is_x_inner=True)
+    added = diagonal(deviation, 100, len(x), STRENGTHS[Damping.HEAVY], is_x_inner=True)
     correlation = np.corrcoef(x.T)
-    found = compensated(weights, scale, nearest, correlation, deviation, diagonal, (-127, 127))
+    found = compensated(weights, scale, nearest, correlation, deviation, added, (-127, 127))
     inside, at_rest = (
         [np.square((weights - steps * scale) @ data).sum() for steps in (nearest, found)]
         for data in ((x - x.mean(axis=0)).T, x.mean(axis=0))

@@ -10,9 +10,12 @@ import pytest
 from edgelstm.artifact import load
 from edgelstm.errors import CapabilityError
 from edgelstm_compiler.driver import compile_model
+from edgelstm_compiler.ir.graph import constant_data
 from edgelstm_compiler.quant.calibrate import calibrate
+from edgelstm_compiler.quant.model import QuantizeRequest, quantize_model
 from edgelstm_compiler.quant.replay import Replay
 from edgelstm_compiler.quant.scheme import QuantizeOptions
+from edgelstm_compiler.quant.support import is_layer
 from tests.models import lstm_model, stacked_model
 from tests.quantized_models import recordings, step_graph
 
@@ -122,3 +125,24 @@ def test_integers_outside_tell_the_same_errors() -> None:
     assert records[0]["outputs"]["Z"]["sqnr_db"] > 15
     assert records[1]["outputs"] == records[0]["outputs"]
     assert records[1]["layers"] == records[0]["layers"]
+
+
+@pytest.mark.parametrize("scheme", ["w4", "int8", "int8-full"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_layer_of_any_cell_is_kept(kind: str, scheme: str) -> None:
+    """`keep`: the layer computes in float32 with its own weights, its neighbours as asked."""
+    graph = step_graph(stacked_model(ops=("LSTM", kind, "GRU"), steps=None, hidden=5))
+    layers = {node.name: node for node in graph.nodes if is_layer(node)}
+    kept = list(layers)[1]
+    assert layers[kept].op.kind == kind
+    request = QuantizeRequest(scheme, recordings(graph, frames=60), keep=(kept,), force=True)
+    result = quantize_model(graph, request)
+    found = {layer["name"]: layer["scheme"] for layer in result.record["layers"]}
+    assert found == {name: scheme for name in layers if name != kept}
+    (node,) = [node for node in result.graph.nodes if node.name == kept]
+    data, given = constant_data(result.graph), constant_data(graph)
+    for old, new in zip(layers[kept].inputs[1:4], node.inputs[1:4], strict=True):
+        assert old is not None
+        assert new is not None
+        assert np.array_equal(data[new], given[old])
+    assert node.op == layers[kept].op
