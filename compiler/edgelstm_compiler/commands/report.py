@@ -18,7 +18,13 @@ from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.quant.replay import Recording
 from edgelstm_compiler.quant.support_table import support_rows
 from edgelstm_compiler.quant_report.collect import Settings, collect
-from edgelstm_compiler.quant_report.page import decibel, percent, render_page, saturation_text
+from edgelstm_compiler.quant_report.page import (
+    decibel,
+    percent,
+    render_page,
+    saturation_text,
+    split_texts,
+)
 from edgelstm_compiler.quant_report.plots import draw_all, plots_available
 from edgelstm_compiler.quant_report.restore import Restored, restore
 
@@ -137,6 +143,10 @@ def _print(report: dict[str, Any]) -> None:
         for row in report["layers"]
     ]
     print_table(["layer", "scheme", "fp32", "bytes", "weights", "output", "saturated"], rows)
+    split = [list(texts) for texts in split_texts(report["layers"])]
+    if split:
+        say("rounding the weights of one matrix of one gate alone, dB of the worst output:")
+        print_table(["layer", "matrix", "gates"], split)
     errors = [
         [
             where,

@@ -27,6 +27,7 @@ from edgelstm_compiler.quant_report.layers import (
 )
 from edgelstm_compiler.quant_report.restore import Restored, Runner, compile_float, runs_native
 from edgelstm_compiler.quant_report.speed import describe_speed
+from edgelstm_compiler.quant_report.split import Split, measure_split
 from edgelstm_compiler.quant_report.synthetic import synthetic_recording
 
 SATURATION_FRAMES = 2000
@@ -210,8 +211,13 @@ def _add_to_layers(
     ]
     shares = measure_saturation(restored, given)
     noise = {} if restored.integer_tensors else measure_layer_noise(restored, some)
+    splits: dict[str, Split] = {}
+    if restored.converted is not None and restored.quantized is not None:
+        does_correct = restored.quantized.record["options"]["correct_bias"]
+        splits = measure_split(restored.converted, some, does_correct=does_correct)
     for row in rows:
         row["saturation"] = shares.get(row["name"], {})
+        row["split"] = splits.get(row["name"], {})
         if row["name"] in noise:
             row["output_sqnr_db"] = noise[row["name"]]
 

@@ -53,6 +53,7 @@ def render_page(
         _verdicts(report),
         "<h2>Layers</h2>",
         _layers(report["layers"]),
+        *_split(report["layers"]),
         _figure(figures, "bytes", "Bytes of each layer"),
         _figure(figures, "noise", "Signal to noise of each layer"),
         "<h2>Error end to end, against float32</h2>",
@@ -114,6 +115,29 @@ def _layers(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     return _table(header, body)
+
+
+def split_texts(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """For each matrix of each recurrent layer what rounding it leaves, gate by gate."""
+    return [
+        (
+            row["name"],
+            matrix,
+            ", ".join(
+                f"{gate} {'exact' if db is None else f'{db:.1f}'}" for gate, db in gates.items()
+            ),
+        )
+        for row in rows
+        for matrix, gates in row.get("split", {}).items()
+    ]
+
+
+def _split(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    body = [[(name, "name"), (matrix, ""), (text, "s")] for name, matrix, text in split_texts(rows)]
+    if not body:
+        return []
+    note = "Rounding the weights of one matrix of one gate alone: decibels of the worst output."
+    return [f"<p>{note}</p>", _table(["layer", "matrix", "gates"], body)]
 
 
 def _errors(errors: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
