@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgelstm.dtypes import is_floating
 from edgelstm.io.block import Array, Block, SampleFlag
-from edgelstm.io.blocks import join_blocks, pick_samples
+from edgelstm.io.blocks import join_blocks
 from edgelstm.io.low_pass import WORTH, LowPass, design_low_pass
 from edgelstm.io.tally import Tally
 
@@ -194,7 +194,7 @@ class _Track:
             newest = np.fmax.accumulate(np.concatenate([[self.newest], block.stamps]))[:-1]
             kept = block.stamps >= newest
             late += int((~kept).sum())
-            block = pick_samples(block, kept)
+            block = block.at(kept)
             if not len(block):
                 continue
             self.first = min(self.first, float(block.stamps[0]))

@@ -65,11 +65,11 @@ class Block:
         """Some of the samples."""
         return self._of(part)
 
-    def at(self, rows: NDArray[np.intp]) -> Block:
-        """The samples of these rows, copied."""
+    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Block:
+        """The samples that indices or a mask name, in that order, copied."""
         return self._of(rows)
 
-    def _of(self, part: slice | NDArray[np.intp]) -> Block:
+    def _of(self, part: slice | NDArray[np.intp] | NDArray[np.bool_]) -> Block:
         return Block(
             {name: values[part] for name, values in self.frames.items()},
             self.stamps[part],

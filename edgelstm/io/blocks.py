@@ -1,25 +1,12 @@
-"""Blocks cut and put together."""
+"""Blocks put together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgelstm.io.block import Block
-
-
-def pick_samples(block: Block, picked: NDArray[Any]) -> Block:
-    """The samples that a mask or indices name, in that order."""
-    return Block(
-        {name: values[picked] for name, values in block.frames.items()},
-        block.stamps[picked],
-        block.arrival[picked],
-        block.sequence[picked],
-        block.flags[picked],
-    )
 
 
 def join_blocks(blocks: Sequence[Block]) -> Block:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from edgelstm.errors import RecordingError
 from edgelstm.io.block import Array
+from edgelstm.io.json_arrays import array_from_json, array_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +62,10 @@ class Remembered:
 
 def policy_to_json(remembered: Remembered) -> str:
     """As it stands in a checkpoint."""
-    good = {
-        name: {
-            "dtype": frame.dtype.str,
-            "shape": list(frame.shape),
-            "data": base64.b64encode(frame.tobytes()).decode(),
-        }
-        for name, frame in remembered.last_good.items()
-    }
+    good = remembered.last_good
     content = {
         "since_reset": remembered.since_reset,
-        "last_good": good,
+        "last_good": {name: array_to_json(frame) for name, frame in good.items()},
         "anchor": remembered.anchor,
         "recent": remembered.recent,
         "decoding": remembered.decoding,
@@ -97,7 +88,7 @@ def read_policy(text: str) -> Remembered:
         anchor = data.get("anchor")
         return Remembered(
             int(data["since_reset"]),
-            {name: _frame(item) for name, item in data["last_good"].items()},
+            {name: array_from_json(item) for name, item in data["last_good"].items()},
             None if anchor is None else float(anchor),
             str(data.get("recent", "")),
             data.get("decoding"),
@@ -112,8 +103,3 @@ def read_policy(text: str) -> Remembered:
 def damaged_checkpoint(reason: Exception) -> RecordingError:
     """The error of what a store holds and no run wrote."""
     return RecordingError(f"the store holds a damaged checkpoint ({reason})")
-
-
-def _frame(item: Mapping[str, Any]) -> Array:
-    data = base64.b64decode(item["data"])
-    return np.frombuffer(data, np.dtype(item["dtype"])).reshape(item["shape"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgelstm.dtypes import is_floating
 from edgelstm.io.block import Array, Block, SampleFlag
-from edgelstm.io.blocks import join_blocks, pick_samples
+from edgelstm.io.blocks import join_blocks
 from edgelstm.io.tally import Tally
 
 OnGap = Literal["feed", "hold", "interpolate", "reset"]
@@ -99,7 +99,7 @@ class GapFilter:
         if kept.all():
             return block
         self.tally.dropped[reason] += int((~kept).sum())
-        return pick_samples(block, kept)
+        return block.at(kept)
 
     def _without_known_numbers(self, block: Block) -> Block:
         numbers = block.sequence
@@ -128,7 +128,7 @@ class GapFilter:
         joined = join_blocks(blocks)
         keys = np.concatenate([self._keys, keys])
         order = np.argsort(keys, kind="stable")
-        joined, keys = pick_samples(joined, order), keys[order]
+        joined, keys = joined.at(order), keys[order]
         # Before the first stamp there is nothing to wait for.
         newest_key = self._newest if np.isfinite(self._newest) else np.inf
         count = int(np.count_nonzero(keys <= newest_key - self.policy.reorder_s))

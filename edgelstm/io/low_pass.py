@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgelstm.dtypes import is_floating
 from edgelstm.extras import load_extra
 from edgelstm.io.block import Array, Block, SampleFlag
-from edgelstm.io.blocks import join_blocks, pick_samples
+from edgelstm.io.blocks import join_blocks
 
 WORTH = 1.05
 """Ratio of rates from which a low-pass is worth its delay; below, 5 % of the spectrum may fold."""
@@ -81,7 +81,7 @@ class LowPass:
         held, self._held = self._held, None
         if held is None:
             return []
-        tail = pick_samples(held, np.full(self._half, len(held) - 1))
+        tail = held.at(np.full(self._half, len(held) - 1))
         return [self._apply(held, tail)]
 
     @property

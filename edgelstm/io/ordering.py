@@ -59,16 +59,7 @@ class Ordering:
         if not is_new.any():
             return []
         self._last = int(max(sequence[is_new].max(), self._last))
-        frames = {name: values[is_new] for name, values in block.frames.items()}
-        return [
-            Block(
-                frames,
-                block.stamps[is_new],
-                block.arrival[is_new],
-                sequence[is_new],
-                block.flags[is_new],
-            )
-        ]
+        return [block.at(is_new)]
 
     def finish(self) -> list[Block]:
         """Nothing is held back."""

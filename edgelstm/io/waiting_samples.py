@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelstm.errors import RecordingError
 from edgelstm.io.block import Block
+from edgelstm.io.blocks import join_blocks
+from edgelstm.io.checkpoint import damaged_checkpoint
+from edgelstm.io.json_arrays import array_from_json, array_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,10 @@ class WaitingSamples:
             "was_bad": whole.was_bad,
             "quality": whole.quality,
         }
-        frames = {name: _array(values) for name, values in block.frames.items()}
+        frames = {name: array_to_json(values) for name, values in block.frames.items()}
         return {
             "first": self._first,
-            "arrays": {name: _array(values) for name, values in arrays.items()},
+            "arrays": {name: array_to_json(values) for name, values in arrays.items()},
             "frames": frames,
         }
 
@@ -108,13 +109,13 @@ class WaitingSamples:
             self._first, self._parts = int(data["first"]), []
             if "arrays" not in data:
                 return
-            arrays = {name: _read(item) for name, item in data["arrays"].items()}
-            frames = {name: _read(item) for name, item in data["frames"].items()}
+            arrays = {name: array_from_json(item) for name, item in data["arrays"].items()}
+            frames = {name: array_from_json(item) for name, item in data["frames"].items()}
             arrival = arrays["arrival"] - (time.time() - time.monotonic())
             block = Block(frames, arrays["stamps"], arrival, arrays["sequence"], arrays["flags"])
             self._parts = [Judged(block, arrays["was_bad"], arrays["quality"])]
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise RecordingError(f"the store holds a damaged checkpoint ({exc})") from exc
+            raise damaged_checkpoint(exc) from exc
 
 
 def without_frames(block: Block) -> Block:
@@ -127,23 +128,6 @@ def _joined(parts: Sequence[Judged]) -> Judged:
         return _NOTHING
     if len(parts) == 1:
         return parts[0]
-    blocks = [part.block for part in parts]
-    block = Block(
-        {name: np.concatenate([each.frames[name] for each in blocks]) for name in blocks[0].frames},
-        *(
-            np.concatenate([getattr(each, field) for each in blocks])
-            for field in ("stamps", "arrival", "sequence", "flags")
-        ),
-    )
+    block = join_blocks([part.block for part in parts])
     bad = np.concatenate([part.was_bad for part in parts])
     return Judged(block, bad, np.concatenate([part.quality for part in parts]))
-
-
-def _array(values: NDArray[Any]) -> dict[str, Any]:
-    data = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
-    return {"dtype": values.dtype.str, "shape": list(values.shape), "data": data}
-
-
-def _read(item: Mapping[str, Any]) -> NDArray[Any]:
-    data = np.frombuffer(base64.b64decode(item["data"]), np.dtype(item["dtype"]))
-    return data.reshape(item["shape"]).copy()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.io.block import Block, SampleFlag
-from edgelstm.io.blocks import join_blocks, pick_samples
+from edgelstm.io.blocks import join_blocks
 from edgelstm.io.clocks.line import ClockLine
 from edgelstm.io.clocks.points import BIN_S, BinnedPoints, Point, RoundTrip, best_of_samples
 from edgelstm.io.tally import Tally
@@ -139,7 +139,7 @@ class SensorClock:
         known = np.isfinite(block.stamps)
         if not known.all():
             self._drop("no stamp", int((~known).sum()))
-            block = pick_samples(block, known)
+            block = block.at(known)
         arrivals = np.maximum.accumulate(block.arrival) if len(block) else block.arrival
         done: list[Block] = []
         start = 0
@@ -237,7 +237,7 @@ class SensorClock:
         self._newest = max(self._newest, float(block.stamps.max()))
         kept = times > self._floor
         self._drop("before a clock jump", int((~kept).sum()))
-        moved = pick_samples(replace(block, stamps=times), kept)
+        moved = replace(block, stamps=times).at(kept)
         if self._mark_next and len(moved):
             flags = moved.flags.copy()
             flags[0] |= SampleFlag.CLOCK_JUMP

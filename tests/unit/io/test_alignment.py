@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgelstm.io.alignment import Alignment
 from edgelstm.io.block import Block, SampleFlag
-from edgelstm.io.blocks import join_blocks, pick_samples
+from edgelstm.io.blocks import join_blocks
 from edgelstm.io.low_pass import LowPass, design_low_pass
 from tests.unit.io.simulated_sensors import make_block
 
@@ -64,7 +64,7 @@ def test_a_sensor_that_has_the_ticks_already_is_unchanged() -> None:
 def test_a_silent_sensor_is_invalid_and_not_stale() -> None:
     """While the watch says nothing its input is NaN; the phone goes on, the watch comes back."""
     watch = ramp(100.0, 10, 0.0, b=1)
-    watch = pick_samples(watch, np.r_[0:300, 600:1000])
+    watch = watch.at(np.r_[0:300, 600:1000])
     stage = Alignment(100.0, {"phone": 100.0, "watch": 100.0})
     out = fed(stage, 5, phone=ramp(100.0, 10, 0.0, a=1), watch=watch)
     silent = (out.flags & SampleFlag.INVALID) > 0
@@ -140,7 +140,7 @@ def test_a_low_pass_does_not_depend_on_blocks(size: int, cuts: list[int], has_na
     values = rng.standard_normal((200, 2)).astype(np.float32)
     if has_nan:
         values[120] = np.nan
-    block = pick_samples(make_block(np.arange(200) / 100, x=values), kept)
+    block = make_block(np.arange(200) / 100, x=values).at(kept)
     if not len(block):
         return
     taps = design_low_pass(100.0, 40.0)

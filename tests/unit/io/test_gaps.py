@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelstm.io.block import Block, SampleFlag
-from edgelstm.io.blocks import join_blocks, pick_samples
+from edgelstm.io.blocks import join_blocks
 from edgelstm.io.gaps import ON_GAP, GapFilter, GapPolicy
 from edgelstm.io.rate import RateCheck
 from tests.unit.io.simulated_sensors import make_block
@@ -53,7 +53,7 @@ def test_a_clean_stream_passes_as_it_is(on_gap: str) -> None:
 
 def test_hold_repeats_the_last_sample() -> None:
     """Three missing samples become three flagged copies, evenly in between, without a number."""
-    block = pick_samples(clean(20), np.r_[0:8, 11:20])
+    block = clean(20).at(np.r_[0:8, 11:20])
     stage = GapFilter(policy("hold"))
     out = fed(stage, block)
     assert out.sequence.tolist() == [*range(8), -1, -1, -1, *range(11, 20)]
@@ -66,7 +66,7 @@ def test_hold_repeats_the_last_sample() -> None:
 
 def test_interpolate_draws_a_line() -> None:
     """The ramp is whole again."""
-    block = pick_samples(clean(20), np.r_[0:8, 11:20])
+    block = clean(20).at(np.r_[0:8, 11:20])
     out = fed(GapFilter(policy("interpolate")), block)
     np.testing.assert_allclose(out.frames["x"], clean(20).frames["x"], atol=1e-7)
     assert out.flags[8:11].tolist() == [int(SampleFlag.INTERPOLATED)] * 3
@@ -74,7 +74,7 @@ def test_interpolate_draws_a_line() -> None:
 
 def test_nothing_is_interpolated_from_an_invalid_sample() -> None:
     """What stands beside the gap and means nothing is not used: the last valid one is held."""
-    block = pick_samples(clean(20), np.r_[0:8, 11:20])
+    block = clean(20).at(np.r_[0:8, 11:20])
     flags = block.flags.copy()
     flags[7] = SampleFlag.INVALID
     for size in (4, 8, 20):
@@ -86,7 +86,7 @@ def test_nothing_is_interpolated_from_an_invalid_sample() -> None:
 @pytest.mark.parametrize("on_gap", ["hold", "interpolate", "reset"])
 def test_behind_a_long_gap_the_model_starts_afresh(on_gap: str) -> None:
     """Longer than the limit: nothing is made, and the first sample behind it says reset."""
-    block = pick_samples(clean(400), np.r_[0:100, 300:400])
+    block = clean(400).at(np.r_[0:100, 300:400])
     stage = GapFilter(policy(on_gap, limit_s=1.0))
     out = fed(stage, block)
     assert len(out) == 200
@@ -98,7 +98,7 @@ def test_behind_a_long_gap_the_model_starts_afresh(on_gap: str) -> None:
 def test_feed_changes_nothing_and_counts_all() -> None:
     """Gaps, disorder and jitter are counted; samples pass in their order."""
     order = np.r_[0:10, 12:20, 11, 20:30]
-    block = pick_samples(clean(30), order)
+    block = clean(30).at(order)
     stage = GapFilter(policy("feed"))
     out = fed(stage, block)
     assert out.sequence.tolist() == order.tolist()
@@ -108,7 +108,7 @@ def test_feed_changes_nothing_and_counts_all() -> None:
 
 def test_a_number_that_comes_again_is_a_duplicate() -> None:
     """A message that is delivered twice is fed once, whatever the policy."""
-    block = pick_samples(clean(30), np.r_[0:20, 10:20, 20:30])
+    block = clean(30).at(np.r_[0:20, 10:20, 20:30])
     for on_gap in ON_GAP:
         stage = GapFilter(policy(on_gap))
         assert fed(stage, block).sequence.tolist() == list(range(30))
@@ -128,7 +128,7 @@ def test_bursts_with_equal_stamps_are_no_duplicates() -> None:
 def test_disorder_is_sorted_within_its_time_and_dropped_beyond() -> None:
     """50 ms of waiting bring samples in order that came 30 ms late; later ones are dropped."""
     order = np.r_[0:10, 13, 10, 11, 12, 14:40, 5, 40:60]
-    block = pick_samples(clean(60), order)
+    block = clean(60).at(order)
     block = replace(block, sequence=np.arange(len(order)))
     stage = GapFilter(policy("hold", reorder_s=0.05))
     out = fed(stage, block)
@@ -141,7 +141,7 @@ def test_disorder_is_sorted_within_its_time_and_dropped_beyond() -> None:
 
 def test_missing_numbers_are_gaps_where_there_are_no_stamps() -> None:
     """The sensor's own numbering tells what is missing."""
-    block = pick_samples(clean(20), np.r_[0:8, 11:20])
+    block = clean(20).at(np.r_[0:8, 11:20])
     block = replace(block, stamps=np.full(len(block), np.nan))
     stage = GapFilter(policy("hold"))
     assert len(fed(stage, block)) == 20
@@ -150,7 +150,7 @@ def test_missing_numbers_are_gaps_where_there_are_no_stamps() -> None:
 
 def test_numbers_that_go_back_and_forth_leave_no_gap() -> None:
     """Missing is what no number up to there was."""
-    block = pick_samples(clean(9), np.array([0, 2, 1, 3]))
+    block = clean(9).at(np.array([0, 2, 1, 3]))
     block = replace(block, stamps=np.full(len(block), np.nan))
     stage = GapFilter(policy("hold"))
     fed(stage, block, 2)
@@ -171,7 +171,7 @@ def damaged(draw: st.DrawFn) -> Block:
     """A stream with losses, repetitions, disorder, jitter, and stamps and samples that are bad."""
     n = draw(st.integers(1, 60))
     order = draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=80))
-    block = pick_samples(clean(n), np.sort(order) if draw(st.booleans()) else np.array(order))
+    block = clean(n).at(np.sort(order) if draw(st.booleans()) else np.array(order))
     if draw(st.booleans()):
         block = replace(block, sequence=np.arange(len(block)))
     shaken = np.array(draw(st.lists(st.sampled_from([0, 0, 0.004, -0.004, np.nan]), min_size=1)))
