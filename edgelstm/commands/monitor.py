@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pkgutil
 import tempfile
 import time
@@ -146,6 +147,9 @@ def monitor_command(
                 say(f"tokens to log in with: {token_file}")
             if not is_local(host) and tls_cert is None:
                 say("warning: what is shown goes over the network unencrypted: --tls-cert FILE")
+            # What stands now stays: a run that goes on need not look through it again and again.
+            gc.collect()
+            gc.freeze()
 
         inside = None if reference is None else load(reference)
         MonitorRun(load(artifact), settings, options, ready=ready, reference=inside).serve()

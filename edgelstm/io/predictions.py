@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,37 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+
+def joined(parts: Sequence[Predictions]) -> list[Predictions]:
+    """The same rows in fewer parts: one for each stream whose parts have the same columns."""
+    alike: dict[Hashable, list[Predictions]] = {}
+    for part in parts:
+        columns = (*part.outputs, None, *part.labels, None, *part.inputs)
+        alike.setdefault((part.stream, part.model.model_id, columns), []).append(part)
+    return [each[0] if len(each) == 1 else _join(each) for each in alike.values()]
+
+
+def _join(parts: Sequence[Predictions]) -> Predictions:
+    first = parts[0]
+
+    def together(what: Callable[[Predictions], Array]) -> Array:
+        return np.concatenate([what(part) for part in parts])
+
+    return Predictions(
+        first.stream,
+        first.model,
+        together(lambda part: part.sequence),
+        together(lambda part: part.time),
+        together(lambda part: part.stamps),
+        together(lambda part: part.arrival),
+        together(lambda part: part.flags),
+        together(lambda part: part.valid),
+        together(lambda part: part.quality),
+        {name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
+        {name: [x for part in parts for x in part.labels[name]] for name in first.labels},
+        {name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs},
+    )
 
 
 @dataclass(frozen=True, slots=True)

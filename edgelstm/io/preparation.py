@@ -11,11 +11,12 @@ import numpy as np
 from edgelstm.description import Description
 from edgelstm.errors import RecordingError
 from edgelstm.io.block import Array, Block, SampleFlag
-from edgelstm.io.watch import RangeWatch
+from edgelstm.io.watch import range_watches
 from edgelstm.signature import Signature
 
 Say = Callable[[str], None]
 
+_INVALID = np.uint8(SampleFlag.INVALID)
 _LONG_ENOUGH_S = 60.0
 """After that a sensor has moved: how large its columns are is known."""
 
@@ -112,17 +113,13 @@ class UnitWatch:
         self, signature: Signature, description: Description, rate_hz: float | None, say: Say
     ) -> None:
         self._say = say
-        self._watches = [
-            RangeWatch(spec.name, columns)
-            for spec in signature.inputs
-            if spec.dtype.is_float and (columns := description.inputs.get(spec.name))
-        ]
+        self._watches = range_watches(signature, description)
         self._left = round(_LONG_ENOUGH_S * (rate_hz or 100.0))
 
     def feed(self, block: Block) -> list[Block]:
         """The block as it is."""
         if self._watches and len(block):
-            usable = (block.flags & SampleFlag.INVALID) == 0
+            usable = (block.flags & _INVALID) == 0
             for watch in self._watches:
                 for remark in watch.see(block.frames[watch.name][usable]):
                     self._say(remark)

@@ -54,8 +54,11 @@ class RateCheck:
 
     def see(self, block: Block) -> list[str]:
         """What there is to say, after these samples."""
-        stamps = np.concatenate([self._tail, block.stamps[np.isfinite(block.stamps)]])
-        whole = (len(stamps) - 1) // _STRIDE if len(stamps) else 0
+        is_known = np.isfinite(block.stamps)
+        if not is_known.any():
+            return []
+        stamps = np.concatenate([self._tail, block.stamps[is_known]])
+        whole = (len(stamps) - 1) // _STRIDE
         marks = stamps[: whole * _STRIDE + 1 : _STRIDE]
         self._strides.extend(np.diff(marks).tolist())
         self._tail = stamps[whole * _STRIDE :]

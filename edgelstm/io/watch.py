@@ -55,11 +55,7 @@ class WatchedSource(WrappedSource[Recording]):
         self._say = say
         rate = description.rate_hz if description.rate_hz is not None else signature.rate_hz
         self._description = description
-        self._ranges = [
-            RangeWatch(spec.name, columns)
-            for spec in signature.inputs
-            if spec.dtype.is_float and (columns := description.inputs.get(spec.name))
-        ]
+        self._ranges = range_watches(signature, description)
         self._rate = None if rate is None else _Rate(rate)
         self._has_compared_units = False
 
@@ -199,6 +195,17 @@ class RangeWatch:
     def _hint(self, factor: float, unit: str) -> str:
         unit = likely_unit(factor, unit) if factor > 0 else ""
         return f": {unit}?" if unit else ""
+
+
+def range_watches(signature: Signature, description: Description) -> list[RangeWatch]:
+    """One for each input of numbers whose columns have known ranges."""
+    return [
+        RangeWatch(spec.name, columns)
+        for spec in signature.inputs
+        if spec.dtype.is_float
+        and (columns := description.inputs.get(spec.name))
+        and any(column.low is not None for column in columns)
+    ]
 
 
 class _Rate:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from edgelstm.io.columns import plain_name
 from edgelstm.io.numbers import Decimal, NotANumberError, is_number, parse_float
 from edgelstm.io.wire.base import (
@@ -18,6 +20,7 @@ from edgelstm.io.wire.base import (
 from edgelstm.io.wire.line_stream import LineStream
 
 _PLAIN = re.compile(rb"[0-9+\-.eE,;\t ]+")
+_PLAIN_LINES = re.compile(rb"[0-9+\-.eE,;\t \n]+")
 _DELIMITERS = ("\t", ";", ",")
 
 
@@ -77,6 +80,9 @@ class CsvLines:
         return self._read([line.rstrip(b"\r") for line in data.split(b"\n")], {})
 
     def _read(self, lines: Sequence[bytes], faults: Mapping[int, str]) -> Rows:
+        plain = None if faults or self._kept is None else self._read_plain(lines)
+        if plain is not None:
+            return plain
         rows = RowList(len(self._names) if self._kept is not None or not self._has_header else 0)
         for i, line in enumerate(lines):
             reason = faults.get(i)
@@ -88,6 +94,22 @@ class CsvLines:
             elif line.strip() and not line.startswith(b"#"):
                 self._read_line(line, rows)
         return rows.done()
+
+    def _read_plain(self, lines: Sequence[bytes]) -> Rows | None:
+        """Lines of which each is a row of numbers, read together; None where one is not."""
+        if not self._delimiter.strip(" ") or self._decimal == ",":
+            return None
+        delimiter, columns = self._delimiter.encode(), len(self._names)
+        lines = [line for line in lines if line]
+        if any(line.count(delimiter) != columns - 1 for line in lines):
+            return None
+        if not _PLAIN_LINES.fullmatch(b"\n".join(lines)):
+            return None
+        try:
+            values = [float(cell) for cell in delimiter.join(lines).split(delimiter)]
+        except ValueError:
+            return None  # an empty cell, or half a number
+        return Rows(np.array(values).reshape(len(lines), columns))
 
     def _read_line(self, line: bytes, rows: RowList) -> None:
         if self._names and self._decimal != "," and _PLAIN.fullmatch(line):

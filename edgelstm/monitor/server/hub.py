@@ -16,9 +16,15 @@ from edgelstm.io.predictions import NO_PREDICTION, PREDICTION_AGAIN, Event, Pred
 from edgelstm.monitor.server.stream_view import StreamView, channels_of
 from edgelstm.monitor.server.wire_frames import BACKLOG, SAMPLES, pack
 
-FLUSH_S = 0.02
+FLUSH_S = 0.008
+"""Between two messages with samples of a stream; what comes after a pause is sent at once, which
+each sample of a sensor of 100 Hz does."""
+
+MESSAGES_HZ = 2500.0
+"""To all clients together: where they are many, their messages are longer and fewer."""
+
 STATE_S = 0.2
-MOST_FRAMES = 100
+MOST_FRAMES = 200
 """Messages with samples that a client may have waiting; of more the oldest go, counted."""
 
 _MOST_MESSAGES = 2000
@@ -105,13 +111,15 @@ class Hub:
         self._written: deque[dict[str, Any]] = deque(maxlen=_RECENT_EVENTS)
         self._channels = channels_of(context.model, context.description)
         self._task: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Handle | None = None
+        self._flushed_at = 0.0
         self._next_event = 1
         for stream in context.patients:  # in the order of the settings, silent ones too
             self.view(stream)
 
     async def open(self) -> None:
         """Begin to send."""
-        self._task = asyncio.create_task(self._send())
+        self._task = asyncio.create_task(self._send_states())
 
     @property
     def is_open(self) -> bool:
@@ -121,6 +129,10 @@ class Hub:
     def write(self, predictions: Predictions) -> int:
         """Take rows; they are never delivered for good."""
         self.view(predictions.stream).add(predictions)
+        if self.clients and self._flushing is None:
+            loop = asyncio.get_running_loop()
+            spacing = max(FLUSH_S, len(self.clients) / MESSAGES_HZ)
+            self._flushing = loop.call_at(self._flushed_at + spacing, self._flush)
         return -1
 
     def tell(self, event: Event) -> None:
@@ -173,6 +185,7 @@ class Hub:
     def join(self, role: str) -> Client:
         """A client, with all that there is to know at its beginning."""
         client = Client(role)
+        self._flush()  # to the others: what is in its backlog does not come again
         hello = {
             "type": "hello",
             "role": role,
@@ -230,23 +243,22 @@ class Hub:
             if not self.alarms[key]["raised"]:
                 del self.alarms[key]
 
-    async def _send(self) -> None:
-        loop = asyncio.get_running_loop()
-        next_state = loop.time()
+    async def _send_states(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_S)
-            self._flush()
-            if loop.time() >= next_state:
-                self._send_state()
-                next_state = loop.time() + STATE_S
+            await asyncio.sleep(STATE_S)
+            self._send_state()
 
     def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         for view in self.views.values():
-            rows = view.take_pending(_FLUSH_ROWS)
+            rows = view.take_unsent(_FLUSH_ROWS)
             if rows is not None and self.clients:
                 frame = pack(SAMPLES, view.number, rows)
                 for client in self.clients:
                     client.put(frame)
+        self._flushed_at = asyncio.get_running_loop().time()
 
     def _send_state(self) -> None:
         if self.clients:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,10 @@ KEPT_S = 120.0
 """How much of a stream a page that opens can see."""
 
 _KEPT_ROWS = 240_000
+_MOST_FRESH = 64
+"""Predictions, each of one row or more, that are laid in columns together."""
+
+_LIGHTS_S = 0.5
 _NOT_MEASURED = np.uint8(SampleFlag.INVALID | SampleFlag.HELD)
 
 
@@ -78,7 +84,6 @@ class StreamView:
     model: ModelIdentity
     channels: tuple[Channel, ...]
     patient: str = ""
-    pending: list[Rows] = field(default_factory=list)
     label: str = ""
     phase: tuple[str, float] = ("", 0.0)
     is_decoded: bool = False
@@ -87,59 +92,66 @@ class StreamView:
     scores: dict[str, float] = field(default_factory=dict)
     lights: list[Light] = field(default_factory=list)
     trial: dict[str, Any] | None = None
+    _score_names: tuple[str, ...] = field(init=False)
+    _fresh: list[Predictions] = field(default_factory=list)
+    _unsent: int = 0
+    """How many of the kept parts, the last ones, are still to be sent."""
     _kept: deque[Rows] = field(default_factory=deque)
     _flags: deque[NDArray[np.bool_]] = field(default_factory=deque)
     _rows: int = 0
     _arrival: float = math.nan
+    _last_time: float = math.nan
+    _looked_at: float = -math.inf
     _latency_s: float = 0.0
     _quality: float = math.nan
 
+    def __post_init__(self) -> None:
+        self._score_names = scores_of(self.model)
+
     def add(self, predictions: Predictions) -> None:
         """Take rows."""
-        n = len(predictions)
-        inputs = [
-            np.asarray(values).reshape(n, -1).astype(np.float32)
-            for values in predictions.inputs.values()
-        ]
-        outputs = [
-            np.asarray(values).reshape(n, -1).astype(np.float32)
-            for values in predictions.outputs.values()
-        ]
-        empty = np.zeros((n, 0), np.float32)
-        rows = Rows(
-            predictions.time,
-            np.concatenate([*inputs, empty], axis=1)[:, : len(self.channels)],
-            np.concatenate([*outputs, empty], axis=1)[:, :MOST_CHANNELS],
-            predictions.quality,
-        )
-        if rows.channels.shape[1] < len(self.channels):
-            missing = np.full((n, len(self.channels) - rows.channels.shape[1]), np.nan, np.float32)
-            rows = Rows(
-                rows.times, np.concatenate([rows.channels, missing], 1), rows.scores, rows.quality
-            )
-        self.pending.append(rows)
-        self._kept.append(rows)
-        self._flags.append((predictions.flags & _NOT_MEASURED) == 0)
-        self._rows += n
-        while self._rows > _KEPT_ROWS or (
-            len(self._kept) > 1 and rows.times[-1] - self._kept[0].times[-1] > KEPT_S
-        ):
-            self._rows -= len(self._kept.popleft())
-            self._flags.popleft()
+        self._fresh.append(predictions)
+        if len(self._fresh) >= _MOST_FRESH:
+            self._keep_fresh()
         self._arrival = float(predictions.arrival[-1])
         self._latency_s = max(time.monotonic() - self._arrival, self._latency_s)
+        self._last_time = float(predictions.time[-1])
         self._quality = float(predictions.quality[-1])
         for labels in predictions.labels.values():
             if labels[-1] != self.label:
                 self.label = labels[-1]
                 if not self.is_decoded:
-                    self.phase = (self.label, float(predictions.time[-1]))
+                    self.phase = (self.label, self._last_time)
+
+    def _keep_fresh(self) -> None:
+        """Lay what came in columns, and let go of what is too old."""
+        if not self._fresh:
+            return
+        fresh, self._fresh = self._fresh, []
+        rows = Rows(
+            np.concatenate([each.time for each in fresh]),
+            _columns([(each.inputs.values(), len(each)) for each in fresh], len(self.channels)),
+            _columns(
+                [(each.outputs.values(), len(each)) for each in fresh], len(self._score_names)
+            ),
+            np.concatenate([each.quality for each in fresh]),
+        )
+        self._kept.append(rows)
+        self._unsent += 1
+        flags = np.concatenate([each.flags for each in fresh])
+        self._flags.append((flags & _NOT_MEASURED) == 0)
+        self._rows += len(rows)
+        while self._rows > _KEPT_ROWS or (
+            len(self._kept) > 1 and rows.times[-1] - self._kept[0].times[-1] > KEPT_S
+        ):
+            self._rows -= len(self._kept.popleft())
+            self._flags.popleft()
 
     def now(self) -> float:
         """The time of the stream, seconds since 1970: that of a recording is its own."""
-        if not self._kept:
+        if math.isnan(self._last_time):
             return time.time()
-        return float(self._kept[-1].times[-1]) + time.monotonic() - self._arrival
+        return self._last_time + time.monotonic() - self._arrival
 
     def see(self, event: Event) -> None:
         """Take an event of this stream."""
@@ -157,18 +169,21 @@ class StreamView:
 
     def backlog(self, most: int) -> Rows | None:
         """What a page that opens begins with; None where there is nothing."""
-        return thinned(joined(list(self._kept)), most) if self._kept else None
+        kept = self.kept()
+        return None if kept is None else thinned(kept, most)
 
     def kept(self) -> Rows | None:
         """Every row that is kept; None where there is none."""
+        self._keep_fresh()
         return joined(list(self._kept)) if self._kept else None
 
-    def take_pending(self, most: int) -> Rows | None:
-        """What came since the last time; None where nothing did."""
-        if not self.pending:
+    def take_unsent(self, most: int) -> Rows | None:
+        """What came since the last time, as far as it is kept; None where nothing did."""
+        self._keep_fresh()
+        count, self._unsent = min(self._unsent, len(self._kept)), 0
+        if not count:
             return None
-        parts, self.pending = self.pending, []
-        return thinned(joined(parts), most)
+        return thinned(joined(list(islice(reversed(self._kept), count))[::-1]), most)
 
     def state(self, counters: Counters | None) -> dict[str, Any]:
         """What changes slowly, for the page."""
@@ -198,22 +213,47 @@ class StreamView:
             "number": self.number,
             "patient": self.patient,
             "channels": [{"name": x.name, "unit": x.unit} for x in self.channels],
-            "scores": list(scores_of(self.model)),
+            "scores": list(self._score_names),
         }
 
     def _look(self, silent: float) -> None:
+        """Set the lights, a few times a second at most."""
+        now = time.monotonic()
+        if now - self._looked_at < _LIGHTS_S:
+            return
+        self._keep_fresh()
         if not self._kept:
             return
+        self._looked_at = now
         end = self._kept[-1].times[-1]
         count = 0
         for rows in reversed(self._kept):
             count += 1
             if end - rows.times[0] >= WINDOW_S:
                 break
-        parts = list(self._kept)[-count:]
-        channels = np.concatenate([rows.channels for rows in parts])
-        times = np.concatenate([rows.times for rows in parts])
-        flags = np.concatenate(list(self._flags)[-count:])
+        last = list(islice(reversed(self._kept), count))[::-1]
+        channels = np.concatenate([rows.channels for rows in last])
+        times = np.concatenate([rows.times for rows in last])
+        flags = np.concatenate(list(islice(reversed(self._flags), count))[::-1])
         recent = times > end - WINDOW_S
         limits = [(channel.low, channel.high) for channel in self.channels]
         self.lights = lights_of(channels[recent], flags[recent], limits, silent)
+
+
+def _columns(
+    parts: Sequence[tuple[Collection[NDArray[Any]], int]], width: int
+) -> NDArray[np.float32]:
+    """Values of several predictions under one another, flat; NaN where there are too few.
+
+    Args:
+        parts: the arrays of each, `(n, ...)`, and n.
+        width: how many columns are wanted.
+    """
+    tables = []
+    for values, n in parts:
+        flat = [np.asarray(each).reshape(n, -1) for each in values]
+        table = flat[0] if len(flat) == 1 else np.concatenate([*flat, np.zeros((n, 0))], axis=1)
+        if table.shape[1] < width:
+            table = np.concatenate([table, np.full((n, width - table.shape[1]), np.nan)], axis=1)
+        tables.append(table[:, :width])
+    return np.concatenate(tables).astype(np.float32)

@@ -54,11 +54,12 @@ export class Recent {
     }
     const first = Math.max(this.start, low - 1), count = this.end - first;
     if (count <= most) {
-      return [Array.from(this.times.subarray(first, this.end), (t) => t - until),
-        ...chosen.map((i) => Array.from(this.columns[i].subarray(first, this.end)))];
+      // Copies, because rows are moved when there is no room behind them.
+      return [this.times.slice(first, this.end).map((t) => t - until),
+        ...chosen.map((i) => this.columns[i].slice(first, this.end))];
     }
     const size = Math.ceil((2 * count) / most), stretches = Math.ceil(count / size);
-    const times = new Array(2 * stretches);
+    const times = new Float64Array(2 * stretches);
     for (let k = 0; k < stretches; k++) {
       times[2 * k] = this.times[first + k * size] - until;
       times[2 * k + 1] = this.times[Math.min(first + k * size + (size >> 1), this.end - 1)] - until;
@@ -68,7 +69,7 @@ export class Recent {
 }
 
 function extremes(column, first, end, size, stretches) {
-  const out = new Array(2 * stretches);
+  const out = new Float32Array(2 * stretches);
   for (let k = 0; k < stretches; k++) {
     const from = first + k * size, to = Math.min(from + size, end);
     let least = from, greatest = from;

@@ -122,6 +122,25 @@ def test_any_chunking_gives_the_same_rows(name: str, cuts: list[int]) -> None:
     assert np.flatnonzero((cut != whole).any(axis=1)).tolist() in ([], [_RECORD_THAT_LACKS_BYTES])
 
 
+_CELLS = st.sampled_from(["1", "-2.5", "3e4", "", " 7 ", "+", "nan", "1 2", "0x1", "1_0"])
+_LINES = st.lists(st.lists(_CELLS, min_size=1, max_size=3).map(",".join), min_size=1, max_size=6)
+
+
+@given(lines=_LINES)
+def test_lines_together_give_the_rows_of_single_ones(lines: list[str]) -> None:
+    """However many come in a message, and whatever is wrong with some."""
+    one, other = CsvLines(["a", "b"]), CsvLines(["a", "b"])
+    for wire in (one, other):
+        wire.message(b"1,2")  # the layout is known from here on
+    together = one.message("\n".join(lines).encode())
+    single = [other.message(line.encode()) for line in lines]
+    rows = [part for part in single if len(part)]
+    faults = [reason for part in rows for reason in part.faults.values()]
+    expected = np.concatenate([part.values for part in rows]) if rows else np.zeros((0, 2))
+    np.testing.assert_array_equal(together.values, expected)
+    assert list(together.faults.values()) == faults
+
+
 def test_a_line_that_is_too_long_is_refused_once() -> None:
     """However it is cut, and the next one is read."""
     wire = CsvLines(["a", "b"])

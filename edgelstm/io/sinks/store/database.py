@@ -12,7 +12,7 @@ import numpy as np
 
 from edgelstm.io.block import Array
 from edgelstm.io.checkpoint import Checkpoint
-from edgelstm.io.predictions import Event, ModelIdentity, Predictions
+from edgelstm.io.predictions import Event, ModelIdentity, Predictions, joined
 from edgelstm.io.sinks.store.schema import open_store, patient_id, transaction
 
 
@@ -122,7 +122,7 @@ class Database:
         streams, sessions = dict(self._streams), dict(self._sessions)
         try:
             with transaction(connection):
-                written = sum(map(self._insert_predictions, commit.predictions))
+                written = sum(map(self._insert_predictions, joined(commit.predictions)))
                 for event in commit.events:
                     self._insert_event(event)
                 for checkpoint in commit.checkpoints:

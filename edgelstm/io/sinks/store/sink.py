@@ -54,6 +54,7 @@ class StoreSink:
             patient,
         )
         self._pending: list[Predictions] = []
+        self._waiting = 0
         self._events: list[Event] = []
         self._job: asyncio.Future[object] | None = None
         self._sent: Commit | None = None
@@ -68,8 +69,7 @@ class StoreSink:
     @property
     def waiting(self) -> int:
         """Predictions that are not on the medium."""
-        sent = 0 if self._sent is None else self._sent.rows
-        return sent + sum(map(len, self._pending))
+        return self._waiting
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -95,6 +95,7 @@ class StoreSink:
         if predictions.inputs and not self.keeps_inputs:
             predictions = replace(predictions, inputs={})  # another sink asked for them
         self._pending.append(predictions)
+        self._waiting += len(predictions)
         return self._delivered.get(predictions.stream, -1)
 
     def tell(self, event: Event) -> None:
@@ -146,6 +147,7 @@ class StoreSink:
                 self.stored_before += result if isinstance(result, int) else 0
                 for checkpoint in sent.checkpoints:
                     self._delivered[checkpoint.stream] = checkpoint.last_sample
+                self._waiting -= sent.rows
                 self._sent, self.trouble = None, ""
             elif isinstance(error, sqlite3.OperationalError):
                 # Full, locked or not to be written just now; the next attempt may go well.
