@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table accuracy-grid fuzz-onnx fuzz-artifacts soak soak-live bench-live bench-monitor format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table accuracy-grid fuzz-onnx fuzz-artifacts soak soak-live soak-monitor bench-live bench-monitor format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -85,6 +85,10 @@ soak: $(VENV)/.dev-ready
 # 24 hours of live samples with all that goes wrong, by hand: takes minutes.
 soak-live: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.soak.live
+
+# Eight hours of a monitor with viewers that come and go, killed in the middle, by hand: takes minutes.
+soak-monitor: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.soak.monitor
 
 # Delays of live runs against bare readers, and 50 patients over MQTT.
 bench-live: $(VENV)/.dev-ready

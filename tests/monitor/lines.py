@@ -20,13 +20,16 @@ class Line:
     Args:
         url: of the page.
         room: bytes of the receive buffer; 0 for the system's.
+        source: address of this machine to come from; "" for any.
     """
 
-    def __init__(self, url: str, room: int = 0) -> None:
+    def __init__(self, url: str, room: int = 0, source: str = "") -> None:
         place = urlsplit(url)
         self.socket = socket.socket()
         if room:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.settimeout(30)
         self.socket.connect((place.hostname or "", place.port or 80))
         self.socket.sendall(
