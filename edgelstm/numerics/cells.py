@@ -41,7 +41,9 @@ class StateForm(StrEnum):
     """How integers carry a state."""
 
     NARROW = "narrow"  # in [-1, 1], as products read it: int8
-    SIGNED = "signed"  # in [-1, 1] and the memory itself: int16, which products read as int8
+    # Within [-1, 1], or a power of two that it begins in, and the memory itself: int16, which
+    # products read as int8.
+    SIGNED = "signed"
     FREE = "free"  # of calibrated size: int16 with a power of two
 
 
@@ -151,7 +153,10 @@ class Flush(Node):
 
 @dataclass(frozen=True, slots=True)
 class Narrow(Node):
-    """A signed value in the resolution that products read; nothing in floating point."""
+    """A signed value as the first state keeps it; nothing in floating point.
+
+    That is the resolution that products read, or, of a state of 16 bits, its power of two.
+    """
 
     value: str
 

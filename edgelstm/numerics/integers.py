@@ -1,6 +1,7 @@
 """The nodes of a cell in integers of 32 bits: scheme int8-full.
 
-Unit values are Q0.15 from 0 to 32768, signed ones Q0.15, states what their form says. The sum of a
+Unit values are Q0.15 from 0 to 32768, signed ones Q0.15, states what their form says; what a first
+state of 16 bits takes in has its power of two (`wide_cells.ranged`). The sum of a
 unit gate is Q4.11, that of a signed gate Q3.12; the quantizer proves that sums fit into 32 bits.
 Nothing else overflows, because u <= 2^15 and |v| <= 2^15, |c| < 2^15:
 
@@ -116,7 +117,12 @@ class IntegerNumerics:
     @property
     def key(self) -> Any:
         """All but the cell."""
-        return self.hidden, *(self.fields[name] for name in _OF_STEPS)
+        return self.hidden, *(self.fields[name] for name in _OF_STEPS), self._h_exponent
+
+    @property
+    def _h_exponent(self) -> int:
+        """A first state of 16 bits is within 2^h_exponent; older programs do not say it."""
+        return int(self.fields.get("h_exponent", 0))
 
     def frames(self, given: IntegerParameters, x: Array) -> Array:
         """For each sum the scaled products of all frames with W, and its bias: (T, B, A*H)."""
@@ -255,8 +261,11 @@ class IntegerNumerics:
         return value
 
     def narrow(self, tape: Tape, _: Narrow, value: int) -> int:
-        """rs(v * output_multiplier, output_shift), within +-127."""
-        return tape.add(self.narrowed, value)
+        """rs(v * output_multiplier, output_shift), within +-127; of 16 bits rs(v, h_exponent)."""
+        if self.cell.states[0].form is StateForm.NARROW:
+            return tape.add(self.narrowed, value)
+        exponent = self._h_exponent
+        return tape.add(lambda v: rounding_shift(v, exponent), value)
 
     def narrowed(self, value: Array) -> Array:
         """A signed value as products read it."""

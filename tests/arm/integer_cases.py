@@ -25,7 +25,7 @@ STREAMS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"hidden": 33, "features": 6, "peepholes": True, "clip": 3.0, "initial_h": "constant"},
     ),
     "lstm_input_forget": (lstm_model, {"hidden": 40, "features": 17, "input_forget": True}),
-    "gru": (gru_model, {"hidden": 21, "features": 7}),
+    "gru": (gru_model, {"hidden": 21, "features": 7, "initial_h": "constant"}),
     "gru_linear": (
         gru_model,
         {"hidden": 34, "features": 3, "linear_before_reset": True, "initial_h": "constant"},

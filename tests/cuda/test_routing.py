@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgelstm.errors import CapabilityError
@@ -15,6 +16,7 @@ from edgelstm_compiler.driver import CompileOptions, to_step_graph
 from edgelstm_compiler.lowering.lower import lower
 from edgelstm_compiler.onnx_import.read import read_model
 from edgelstm_compiler.passes.context import PassContext
+from edgelstm_compiler.quant.scheme import QuantizeOptions, Scheme
 from edgelstm_compiler.target import find_target
 from edgelstm_targets.numba_cuda.chips import Chip, find_chips, register_limit
 from edgelstm_targets.numba_cuda.costs import Costs
@@ -23,6 +25,7 @@ from edgelstm_targets.numba_cuda.placement import RESERVE, place_pipeline
 from edgelstm_targets.numba_cuda.roles import make_pipeline
 from edgelstm_targets.numba_cuda.routing import Route, _teams, choose_routes
 from tests import models
+from tests.quantized_models import quantized, step_graph
 
 (HOPPER,) = find_chips("sm_90", 13)
 (ORIN,) = find_chips("sm_87", 13)
@@ -142,3 +145,18 @@ def test_tables_that_are_refused(tmp_path: Path, text: str, words: str) -> None:
     path.write_text(text)
     with pytest.raises(CapabilityError, match=words):
         find_target("cuda:sm_90").options({"costs": str(path)})
+
+
+@pytest.mark.parametrize("make", [models.gru_model, models.lstm_model])
+def test_an_h_that_begins_beyond_one_is_refused(make: Any) -> None:
+    """In integers, by name; the scheme that the message names takes it."""
+    graph = step_graph(make(hidden=24, steps=None, initial_h="constant"))
+    (first,) = [state.init for state in graph.states if state.name.endswith(".h")]
+    assert np.abs(first).max() > 1.0
+    quantized_as = {
+        scheme: lower(quantized(graph, scheme, QuantizeOptions(wide_h=False)).graph, 1)
+        for scheme in (Scheme.INT8_FULL, Scheme.INT8)
+    }
+    with pytest.raises(CapabilityError, match=r"begins beyond \[-1, 1\]; quantize with int8"):
+        make_pipeline(quantized_as[Scheme.INT8_FULL])
+    assert make_pipeline(quantized_as[Scheme.INT8]).roles

@@ -22,8 +22,11 @@ pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("every_instruction_set")]
 MODELS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "stack": (stacked_model, {"ops": ("LSTM", "GRU"), "hidden": 24, "head": "sequence"}),
     "lstm": (lstm_model, {"hidden": 37, "features": 5, "peepholes": True, "clip": 3.0}),
-    "lstm_input_forget": (lstm_model, {"hidden": 16, "features": 6, "input_forget": True}),
-    "gru": (gru_model, {"hidden": 21, "features": 7}),
+    "lstm_input_forget": (
+        lstm_model,
+        {"hidden": 16, "features": 6, "input_forget": True, "initial_h": "constant"},
+    ),
+    "gru": (gru_model, {"hidden": 21, "features": 7, "initial_h": "constant"}),
     "gru_linear": (gru_model, {"hidden": 33, "features": 3, "linear_before_reset": True}),
 }
 STEPS = {"stack": 100_000}

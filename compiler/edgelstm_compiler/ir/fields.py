@@ -18,6 +18,8 @@ KINDS: tuple[type[Op], ...] = (*OPERATORS, *CELLS)
 """Every operator that text forms may name."""
 
 _BY_KIND: dict[str, type[Op]] = {operator.__name__: operator for operator in KINDS}
+_SILENT = {"kept": None, "h_exponent": 0}
+"""Fields that came later, and what they are where nothing is said of them."""
 _HINTS = {cls: get_type_hints(cls) for cls in (*KINDS, Activation)}
 
 
@@ -51,9 +53,9 @@ def executed(op: Op, inputs: Sequence[object]) -> tuple[str, dict[str, Any]]:
 
 
 def _said(op: Op, names: Sequence[str]) -> dict[str, Any]:
-    """Those fields; `kept` only where it says something, as in all of older texts and programs."""
+    """Those fields; some only where they say something, as in all of older texts and programs."""
     fields = {name: getattr(op, name) for name in names}
-    return {k: plain(v) for k, v in fields.items() if not (k == "kept" and v is None)}
+    return {k: plain(v) for k, v in fields.items() if k not in _SILENT or v != _SILENT[k]}
 
 
 def make_op(kind: str, fields: Mapping[str, Any]) -> Op:

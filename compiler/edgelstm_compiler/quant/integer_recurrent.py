@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelstm.dtypes import DType
 from edgelstm.errors import CapabilityError
-from edgelstm.numerics.cells import Matrix, Range, StateForm
+from edgelstm.numerics.cells import Cell, Matrix, Range, StateForm
 from edgelstm.numerics.integers import FRACTIONS, UNIT_FRACTION
 from edgelstm.numerics.layer import Operands
 from edgelstm.numerics.wide_cells import widened
@@ -34,6 +34,7 @@ from edgelstm_compiler.quant.layer import (
     CellParameters,
     compensated_rows,
     hidden_means,
+    initial_limit,
     input_activations,
     input_means,
     integer_limit,
@@ -52,6 +53,44 @@ _CELL_HEADROOM = 1.5
 
 
 @dataclass(frozen=True, slots=True)
+class _HiddenForm:
+    """How integers hold the first state.
+
+    Args:
+        is_wide: it and Y have 16 bits whatever the cell says.
+        exponent: in 16 bits it is below 2^exponent.
+        multiplier: of what has 16 bits, whose steps / 2^15 times this are those of int8. The scale
+            is what this makes of it, so that rounding the multiplier loses nothing.
+    """
+
+    is_wide: bool
+    exponent: int
+    multiplier: int
+
+    SHIFT = 15
+
+    @classmethod
+    def of(cls, node: Node, cell: Cell, builder: QuantizedBuilder) -> _HiddenForm:
+        """Of a layer, as calibration and what it begins with want it."""
+        is_wide = builder.options.wide_h and _is_read_wide(node, builder)
+        first, exponent = initial_limit(node, 0, builder), 0
+        if is_wide or cell.states[0].form is StateForm.SIGNED:
+            exponent = max(int(np.ceil(np.log2(max(first, 1.0)))), 0)
+        limit = integer_limit(node, builder) / 2.0**exponent
+        return cls(is_wide, exponent, min(round(H_STEPS / limit), INT16_LIMIT))
+
+    @property
+    def step(self) -> float:
+        """What a step in 16 bits is worth."""
+        return 2.0 ** (self.exponent - 15)
+
+    @property
+    def narrow_step(self) -> float:
+        """What a step in int8 is worth."""
+        return self.step * 2.0**self.SHIFT / self.multiplier
+
+
+@dataclass(frozen=True, slots=True)
 class _Layer:
     """Integer operands and the numbers of the sums."""
 
@@ -64,13 +103,7 @@ class _Layer:
     inputs: list[Value | None]
     pairs: tuple[tuple[Array, Array], ...]
     given: CellParameters
-    narrowing: tuple[int, int]
-
-    @property
-    def h_scale(self) -> float:
-        """What a step of h in int8 is worth."""
-        multiplier, shift = self.narrowing
-        return 2.0 ** (shift - 15) / multiplier
+    form: _HiddenForm
 
 
 def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
@@ -79,8 +112,8 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     assert isinstance(op, Recurrent)
     layer = _convert(node, op, builder)
     given, inputs = Operands.of(node.inputs), layer.inputs
-    cell = op.cell(peepholes=given.p is not None)
-    is_wide = builder.options.wide_h and _is_read_wide(node, builder)
+    cell, form = op.cell(peepholes=given.p is not None), layer.form
+    is_wide = form.is_wide
     states = (widened(cell) if is_wide else cell).states
     exponent = peephole_shift = 0
     if any(state.form is StateForm.FREE for state in states):
@@ -88,8 +121,8 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
     if layer.given.p is not None:
         inputs[P], peephole_shift = _peepholes(layer.given.p, exponent, node, builder)
     steps = {
-        StateForm.NARROW: layer.h_scale,
-        StateForm.SIGNED: 2.0**-15,
+        StateForm.NARROW: form.narrow_step,
+        StateForm.SIGNED: form.step,
         StateForm.FREE: 2.0 ** (exponent - 15),
     }
     scales = [steps[state.form] for state in states]
@@ -98,12 +131,13 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         x_shift=layer.fixed.shifts[0],
         h_shift=layer.fixed.shifts[1],
         sum_shift=layer.fixed.sum_shift,
-        output_multiplier=layer.narrowing[0],
-        output_shift=layer.narrowing[1],
+        output_multiplier=form.multiplier,
+        output_shift=form.SHIFT,
         tables=layer.positions,
         cell_exponent=exponent,
         peephole_shift=peephole_shift,
         is_wide=is_wide,
+        h_exponent=form.exponent,
     )
     finals = node.outputs[1:]
     for index, (dtype, scale) in enumerate(zip(integer.state_types, scales, strict=True)):
@@ -116,7 +150,7 @@ def quantize_recurrent(node: Node, builder: QuantizedBuilder) -> None:
         builder.write_state(shown, value)
         is_signed = index == 0 and states[0].form is StateForm.SIGNED
         if is_signed and not is_wide and given.lengths is None:
-            value, scale = _last_frames(y, op, node, builder), layer.h_scale
+            value, scale = _last_frames(y, op, node, builder), form.narrow_step
         builder.show_integer(shown, IntegerValue(value, np.array([scale])))
 
 
@@ -158,7 +192,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     assert given.r is not None
     w = folded_rows(given.w, activations, node, builder)
     r = quantize_rows(given.r, clip=builder.options.clip_weights)
-    narrowing = _narrowing(integer_limit(node, builder))
+    form = _HiddenForm.of(node, op.cell(), builder)
     inverse = activations.inverse.astype(np.float64)
     w, r = compensated_rows(
         node,
@@ -183,7 +217,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
     fixed = fix_layer(
         [
             Product(w.steps, w.scale, -integer_limits(wanted.dtype)[0]),
-            Product(r.steps, r.scale * (2.0 ** (narrowing[1] - 15) / narrowing[0]), H_STEPS + 1),
+            Product(r.steps, r.scale * form.narrow_step, H_STEPS + 1),
         ],
         [np.repeat(factors[position], hidden) for position in positions],
         sums,
@@ -205,15 +239,7 @@ def _convert(node: Node, op: Recurrent, builder: QuantizedBuilder) -> _Layer:
         inputs[position] = builder.add_constant(f"{node.name}.{name}", array)
     inputs[SEQUENCE_LENS] = padded_inputs(node)[SEQUENCE_LENS]
     pairs = ((given.w, restored), (given.r, r.restored))
-    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given, narrowing)
-
-
-def _narrowing(limit: float) -> tuple[int, int]:
-    """Multiplier and shift that bring h in Q0.15, within +-limit, into 127 steps.
-
-    The step is what they make of it, so neither loses anything by rounding.
-    """
-    return min(round(H_STEPS / limit), INT16_LIMIT), 15
+    return _Layer(x, w, r, fixed, table_places, tables, inputs, pairs, given, form)
 
 
 def _finish(node: Node, op: IntegerRecurrent, layer: _Layer, builder: QuantizedBuilder) -> Node:
@@ -299,9 +325,7 @@ def _tables(op: Recurrent) -> tuple[Array, tuple[int, ...]]:
 def _cell_exponent(node: Node, builder: QuantizedBuilder) -> int:
     """The power of two that c stays below: calibrated, with headroom."""
     largest = float(builder.calibration(node).cell(node.name).c_largest.max())
-    for state in builder.graph.states:
-        if state.read is Operands.of(node.inputs).initial_c:
-            largest = max(largest, float(np.abs(state.init).max(initial=0.0)))
+    largest = max(largest, *(initial_limit(node, index, builder) for index in _free(node)))
     exponent = int(np.ceil(np.log2(max(largest * _CELL_HEADROOM, 1.0))))
     if exponent > MAX_CELL_EXPONENT:
         raise CapabilityError(
@@ -309,6 +333,13 @@ def _cell_exponent(node: Node, builder: QuantizedBuilder) -> int:
             f"16 bits; use --quantize int8 for this layer"
         )
     return exponent
+
+
+def _free(node: Node) -> list[int]:
+    """The states of free size."""
+    assert isinstance(node.op, Recurrent)
+    states = node.op.cell().states
+    return [index for index, state in enumerate(states) if state.form is StateForm.FREE]
 
 
 def _peepholes(p: Array, exponent: int, node: Node, builder: QuantizedBuilder) -> tuple[Value, int]:

@@ -25,7 +25,7 @@ from edgelstm.numerics.cells import (
 from edgelstm_compiler.ir.activations import Activation, Fn
 from edgelstm_compiler.ir.compact import coded_biases, packed_biases
 from edgelstm_compiler.ir.ops import Recurrent
-from edgelstm_compiler.ir.ops.recurrent import B, P, R, W, X
+from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, B, P, R, W, X
 from edgelstm_compiler.ir.types import Array, Node, Value
 from edgelstm_compiler.quant.accuracy import sqnr_db
 from edgelstm_compiler.quant.build import LayerRecord, QuantizedBuilder
@@ -121,7 +121,8 @@ def input_activations(node: Node, builder: QuantizedBuilder) -> Activations:
     options = builder.options
     source = builder.source(value)
     if source is not None and isinstance(source.op, Recurrent) and has_bounded_h(source.op):
-        return Activations(DType.I8, np.full(width, 1.0 / H_STEPS), 0)
+        step = hidden_limit(source, source.op, builder) / H_STEPS
+        return Activations(DType.I8, np.full(width, step), 0)
     found = builder.calibration(node).value(value.name)
     behind = builder.is_behind_layer(value)
     per_channel = options.per_channel and not behind
@@ -150,23 +151,53 @@ def bytes_hold(found: ValueRange, options: QuantizeOptions) -> bool:
 
 
 def hidden_limit(node: Node, op: Recurrent, builder: QuantizedBuilder) -> float:
-    """The largest |h| that is represented: 1 where the cell bounds it, else calibrated."""
+    """The largest |h| that is represented: 1 where the cell bounds it, else calibrated.
+
+    A state that begins beyond that is represented, too.
+    """
+    first = initial_limit(node, 0, builder)
     if has_bounded_h(op):
-        return 1.0
+        return max(first, 1.0)
     largest = float(builder.calibration(node).cell(node.name).h_largest.max())
-    return largest or 1.0
+    return max(first, largest) or 1.0
 
 
 def integer_limit(node: Node, builder: QuantizedBuilder) -> float:
     """The largest |h| that integer products read, in int8.
 
     Half way, in octaves, from 1.25 times what calibration saw to 1: at twice the amplitude, or
-    after 250 frames, a range as narrow as what was seen loses more than it gains.
+    after 250 frames, a range as narrow as what was seen loses more than it gains. Where h begins
+    beyond 1, all of that.
     """
-    if not builder.options.wide_h:
-        return 1.0
+    first = initial_limit(node, 0, builder)
+    if first > 1.0 or not builder.options.wide_h:
+        return max(first, 1.0)
     largest = float(builder.calibration(node).cell(node.name).h_largest.max())
     return min(float(np.sqrt(1.25 * largest)), 1.0) or 1.0
+
+
+def initial_limit(node: Node, index: int, builder: QuantizedBuilder) -> float:
+    """The largest magnitude that a state of a layer begins with, as far as that is known.
+
+    Of a constant or a carried state that is what it begins with, of what else is given what
+    calibration saw.
+
+    Args:
+        node: the layer.
+        index: of the state, 0 for h.
+        builder: knows constants, states and calibration.
+    """
+    value = padded_inputs(node)[INITIAL_H + index]
+    if value is None:
+        return 0.0
+    data = builder.constant(value)
+    for state in builder.graph.states:
+        if state.read is value:
+            data = state.init
+    if data is not None:
+        return float(np.abs(data).max(initial=0.0))
+    means = builder.means
+    return 0.0 if means is None else float(means.value(value.name).largest.max(initial=0.0))
 
 
 def has_bounded_h(op: Recurrent) -> bool:

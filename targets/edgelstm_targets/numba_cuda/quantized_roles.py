@@ -129,6 +129,11 @@ def _integer_recurrent(
         raise CapabilityError(
             f"{call.origin}: target cuda has no code for an integer {cell.kind}; use int8"
         )
+    if op.h_exponent or (not op.is_wide and op.output_multiplier < _H_STEPS):
+        raise CapabilityError(
+            f"{call.origin}: target cuda has no code for an integer h that begins beyond [-1, 1]; "
+            "quantize with int8"
+        )
     if op.is_wide or (op.output_multiplier, op.output_shift) != (_H_STEPS, 15):
         raise CapabilityError(
             f"{call.origin}: target cuda has no code for an h of 16 bits that others read, or of "

@@ -17,7 +17,7 @@ import numpy as np
 from edgelstm.dtypes import DType
 from edgelstm.numerics.cells import Cell
 from edgelstm.numerics.integers import STATE_TYPES
-from edgelstm.numerics.wide_cells import widened
+from edgelstm.numerics.wide_cells import ranged, widened
 from edgelstm_compiler.ir.ops.quantized import same_axes
 from edgelstm_compiler.ir.ops.recurrent import INITIAL_H, SEQUENCE_LENS, P, R, Recurrent, W, X
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
@@ -46,11 +46,14 @@ class IntegerRecurrent(Op):
     Args:
         cell: the float operator it stands for.
         x_shift, h_shift, sum_shift: see above.
-        output_multiplier, output_shift: from h in Q0.15 to int8: sat8(rs(h * multiplier, shift)).
+        output_multiplier, output_shift: from h in 16 bits to int8: rs(h * multiplier, shift),
+            within +-127.
         tables: for each activation of the cell the row of `tables` that it uses.
         cell_exponent: a state of free size has the scale 2^(cell_exponent - 15).
         peephole_shift: sums with peepholes are sum + rs(p * c, peephole_shift).
         is_wide: the first state and Y are int16 in Q0.15; only the product with R reads it as int8.
+        h_exponent: a first state of int16 has the scale 2^(h_exponent - 15), and so has Y if
+            is_wide: above 0 where the state begins beyond [-1, 1].
 
     Shapes:
         inputs: X (T, B, I) i8 or i16, W (D, G*H, I) i8, R (D, G*H, H) i8, bias (D, A*H) i32 with A
@@ -70,11 +73,13 @@ class IntegerRecurrent(Op):
     cell_exponent: int = 0
     peephole_shift: int = 0
     is_wide: bool = False
+    h_exponent: int = 0
 
     def integer_cell(self, *, peepholes: bool = False) -> Cell:
         """The cell as integers carry its states."""
         cell = self.cell.cell(peepholes=peepholes)
-        return widened(cell) if self.is_wide else cell
+        cell = widened(cell) if self.is_wide else cell
+        return ranged(cell) if self.h_exponent else cell
 
     @property
     def shown(self) -> DType:

@@ -23,6 +23,7 @@ from edgelstm.numerics.cells import (
     Peephole,
     Range,
     Scale,
+    StateForm,
     Store,
 )
 from edgelstm.numerics.integers import FRACTIONS, SIGNED_FRACTION, clip_limit
@@ -127,7 +128,9 @@ class IntegerNodes:
         return value
 
     def narrow(self, _: Narrow, value: Expr) -> Expr:
-        """sat8(rs(v * output_multiplier, output_shift))."""
+        """rs(v * output_multiplier, output_shift), within +-127; of 16 bits rs(v, h_exponent)."""
+        if self.op.integer_cell().states[0].form is not StateForm.NARROW:
+            return tir.name(self.arithmetic.moved(value, -self.op.h_exponent))
         multiplier, shift = self.op.output_multiplier, self.op.output_shift
         return self.arithmetic.narrow(tir.name(value), multiplier, shift)
 
