@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgelstm.dtypes import DType
@@ -152,8 +152,13 @@ def read_manifest(data: Any) -> Manifest:
     fields.items("layers")
     has_identity = "identity" in fields.data
     packages = fields.optional("provenance").optional("packages")
+    quantization = (
+        _quantization(fields.object("quantization"), signature)
+        if "quantization" in fields.data
+        else None
+    )
     return Manifest(
-        signature=signature,
+        signature=_scaled(signature, quantization),
         target=_target(fields.object("target")),
         memory=_memory(fields.object("memory")),
         source=_source(fields.object("source")),
@@ -161,16 +166,21 @@ def read_manifest(data: Any) -> Manifest:
         macs=fields.count("macs"),
         layers=tuple(_layer(each) for each in fields.objects("layers")),
         shapes={name: shapes.shape(name) for name in shapes.data},
-        quantization=(
-            _quantization(fields.object("quantization"), signature)
-            if "quantization" in fields.data
-            else None
-        ),
+        quantization=quantization,
         identity=(
             fields.matching("identity", _HASH, "a SHA-256 in hexadecimal") if has_identity else None
         ),
         packages={name: packages.text(name) for name in packages.data},
     )
+
+
+def _scaled(signature: Signature, quantization: Quantization | None) -> Signature:
+    """The signature, whose states say at which scale integers carry them."""
+    scales = {each.name: each.scale[0] for each in quantization.states} if quantization else {}
+    if not scales:
+        return signature
+    states = (replace(spec, scale=scales.get(spec.name)) for spec in signature.states)
+    return replace(signature, states=tuple(states))
 
 
 def contradictions(manifest: Manifest, section_of: Callable[[str], memoryview]) -> list[str]:

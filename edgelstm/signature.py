@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from edgelstm.dtypes import DType
@@ -156,12 +156,21 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class StateSpec:
-    """One carried value: its place in the state block."""
+    """One carried value: its place in the state block.
+
+    Args:
+        name: by which it is read and set.
+        dtype, shape: of its elements.
+        offset_bytes: where it begins.
+        scale: what a step is worth where integers stand for numbers, as the manifest's record of
+            the quantization says; no part of the signature's own document.
+    """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     offset_bytes: int
+    scale: float | None = field(default=None, compare=False)
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,13 +70,29 @@ def read_state(block: Block, signature: Signature, name: str) -> NDArray[Any]:
     return state_view(block, find_state(signature, name)).copy()
 
 
-def convert_state(signature: Signature, name: str, data: Any) -> tuple[StateSpec, NDArray[Any]]:
+class GivenState(NamedTuple):
+    """What a caller gives for a state.
+
+    Args:
+        spec: which.
+        data: in its type and shape.
+        saturated: elements that lie beyond its range, and stand at its end.
+    """
+
+    spec: StateSpec
+    data: NDArray[Any]
+    saturated: int
+
+
+def convert_state(signature: Signature, name: str, data: Any) -> GivenState:
     """What a caller gives for a state, in its type and shape.
 
     Args:
         signature: of the model.
         name: of the state.
-        data: numbers in the state's shape, but for extents of one; a single number fills it.
+        data: numbers in the state's shape, but for extents of one; a single number fills it. For a
+            state in integers of known scale floats are what they stand for, integers are as they
+            are.
 
     Raises:
         StreamError: no such state, or numbers that do not fit it.
@@ -87,6 +103,14 @@ def convert_state(signature: Signature, name: str, data: Any) -> tuple[StateSpec
         array = np.full(spec.shape, array)
     elif _extents(array.shape) == _extents(spec.shape):
         array = array.reshape(spec.shape)
+    if spec.scale is not None and array.dtype.kind == "f" and array.shape == spec.shape:
+        if not np.isfinite(array).all():
+            raise StreamError(f"state {name!r}: NaN and infinity stand for no integer")
+        # Symmetric, as cells keep their states: no int8 cell makes an h of -128.
+        high = np.iinfo(spec.dtype.numpy.name).max
+        steps = np.rint(array.astype(np.float64) / spec.scale)
+        kept = np.clip(steps, -high, high).astype(spec.dtype.numpy)
+        return GivenState(spec, kept, int(np.count_nonzero(np.abs(steps) > high)))
     told = TensorSpec(f"state {name}", spec.dtype, spec.shape, 0, spec.shape)
     given = array.tolist() if not isinstance(data, np.ndarray) else array
     converted = convert_sample(given, told)
@@ -98,7 +122,7 @@ def convert_state(signature: Signature, name: str, data: Any) -> tuple[StateSpec
         )
     if spec.dtype is DType.BOOL and converted.dtype != np.bool_:
         raise StreamError(f"state {name!r} holds truth values")
-    return spec, converted
+    return GivenState(spec, converted, 0)
 
 
 def _extents(shape: tuple[int, ...]) -> tuple[int, ...]:

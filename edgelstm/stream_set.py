@@ -432,7 +432,7 @@ class StreamSet:
         Raises:
             StreamError: no such state, or a value that does not fit it; the state is as before.
         """
-        spec, data = convert_state(self._signature, name, value)
+        spec, data, _ = convert_state(self._signature, name, value)
         with self._turn:
             runner = self._expect_open()
             state = np.array(runner.read_state(self._expect_place(stream)))

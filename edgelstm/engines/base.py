@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -52,12 +52,14 @@ class Blocks:
         scratch: means nothing between steps; aligned.
         inputs: one step's inputs, laid out as `Signature.inputs` says.
         outputs: one step's outputs, laid out as `Signature.outputs` says.
+        counts: for kernels that count in Python, by name, see `CountsSaturation`.
     """
 
     state: Block
     scratch: Block
     inputs: Block
     outputs: Block
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Kernel(Protocol):
@@ -102,6 +104,15 @@ class TellsNews(Protocol):
 def tells_news(kernel: object) -> bool:
     """Whether what a kernel's steps return is for `code_of`."""
     return isinstance(kernel, TellsNews) and kernel.tells_news
+
+
+@runtime_checkable
+class CountsSaturation(Protocol):
+    """A kernel that counts what lies beyond the range of the integers that it becomes."""
+
+    def saturated(self, blocks: Blocks) -> Mapping[str, int] | None:
+        """How many values there were by name since the blocks were made; None: not counted."""
+        ...
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgelstm.container import Container
@@ -44,6 +45,10 @@ from edgelstm.signature import Signature
 CODE_PREFIX = "code/"
 NEWS_FORMAT = 2
 """From this format on code returns a mask of new outputs, and negative numbers where it refuses."""
+
+COUNTS_START, MOST_COUNTS = 4, 15
+"""Bytes of the scratch block's notes at which 32-bit counters of saturated values begin, and how
+many fit behind the number of the step."""
 
 STREAMS_PREFIX = "streams/"
 """Sections with code that steps many streams at once, of the same instruction set."""
@@ -162,6 +167,7 @@ class NativeEngine:
             sizes,
             many,
             tells_news=returns_news(container),
+            counted=counted_values(container),
         )
 
 
@@ -177,6 +183,7 @@ class NativeKernel:
         many: the shared object that steps many streams at once, if there is one; loaded when a
             session asks for it.
         tells_news: see `TellsNews`.
+        counted: names of what the code counts saturated values of, in the order of their counters.
 
     Raises:
         ArtifactFormatError: the code lacks a function, or is for other sizes.
@@ -184,6 +191,7 @@ class NativeKernel:
 
     __slots__ = (
         "_batch",
+        "_counted",
         "_facts",
         "_library",
         "_many",
@@ -208,7 +216,9 @@ class NativeKernel:
         many: memoryview | None = None,
         *,
         tells_news: bool = True,
+        counted: Sequence[str] = (),
     ) -> None:
+        self._counted = tuple(counted)
         self._library, self._signature, self._sizes = library, signature, tuple(sizes)
         self._many, self._tells_news = many, tells_news
         self._batch: BatchCode | None = None
@@ -258,6 +268,16 @@ class NativeKernel:
             _pointer(blocks.inputs),
             _pointer(blocks.outputs),
         )
+
+    def saturated(self, blocks: Blocks) -> Mapping[str, int] | None:
+        """From the notes in the scratch block; see `CountsSaturation`."""
+        if not self._counted:
+            return None
+        notes = blocks.scratch[COUNTS_START : COUNTS_START + 4 * len(self._counted)]
+        found: dict[str, int] = {}
+        for name, count in zip(self._counted, notes.view(np.uint32).tolist(), strict=True):
+            found[name] = found.get(name, 0) + count
+        return found
 
     def bind_run(
         self, blocks: Blocks, inputs: NDArray[Any], outputs: NDArray[Any], n_steps: int
@@ -310,6 +330,15 @@ class _LongFunction(_ctypes.CFuncPtr):
 
     _flags_ = _ctypes.FUNCFLAG_CDECL
     _restype_ = ctypes.c_int64
+
+
+def counted_values(container: Container) -> tuple[str, ...]:
+    """What the code counts saturated values of: `counted` of its facts."""
+    facts = container.manifest.get("target", {}).get("facts", {})
+    names = facts.get("counted", ())
+    if not isinstance(names, list) or len(names) > MOST_COUNTS:
+        return ()
+    return tuple(str(name) for name in names)
 
 
 def returns_news(container: Container) -> bool:

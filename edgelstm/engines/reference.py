@@ -24,6 +24,7 @@ from edgelstm.admission import is_kept, takes
 from edgelstm.container import Container
 from edgelstm.engines.base import Blocks, StepFunction
 from edgelstm.engines.numpy_ops import bound
+from edgelstm.engines.numpy_ops.quantized_conversion import saturated
 from edgelstm.engines.reference_program import (
     LARGEST_VALUES_BYTES,
     ProgramNode,
@@ -69,6 +70,7 @@ class ReferenceKernel:
         self._program = program
         self._functions: list[Callable[[Sequence[Array | None]], list[Array]] | None]
         self._functions = [None] * len(program.nodes)
+        self._counted = _counted(program)
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -90,14 +92,20 @@ class ReferenceKernel:
 
     def bind(self, blocks: Blocks) -> StepFunction:
         """The step on those blocks."""
-        return partial(self._step, blocks.state, blocks.inputs, blocks.outputs)
+        return partial(self._step, blocks)
 
     def bind_run(self, blocks: Blocks, inputs: Array, outputs: Array, n_steps: int) -> StepFunction:
         """Many steps, one after the other."""
         signature = self._signature
         frames = inputs.reshape(-1).view(np.uint8).reshape(n_steps, signature.input_bytes)
         results = outputs.reshape(-1).view(np.uint8).reshape(n_steps, signature.output_bytes)
-        return partial(self._run, blocks.state, frames, results)
+        return partial(self._run, blocks, frames, results)
+
+    def saturated(self, blocks: Blocks) -> Mapping[str, int] | None:
+        """What was counted while its steps ran; see `CountsSaturation`."""
+        if not self._counted:
+            return None
+        return {name: blocks.counts.get(name, 0) for name in self._counted.values()}
 
     @property
     def nodes(self) -> tuple[ProgramNode, ...]:
@@ -117,14 +125,15 @@ class ReferenceKernel:
         del repeats
         return None
 
-    def _run(self, state: Block, frames: Block, results: Block) -> int:
+    def _run(self, blocks: Blocks, frames: Block, results: Block) -> int:
+        state = blocks.state
         for frame in frames:
             if code := self._check(frame):
                 return code
         before = state.copy()
         try:
             for done, (frame, result) in enumerate(zip(frames, results, strict=True)):
-                if not self._execute(state, frame, result):
+                if not self._execute(state, frame, result, counts=blocks.counts):
                     return -1 - done
         except StreamError:
             # An index computed in the model: none of the block was fed.
@@ -132,9 +141,11 @@ class ReferenceKernel:
             raise
         return 0
 
-    def _step(self, state: Block, inputs: Block, outputs: Block) -> int:
-        code = self._check(inputs)
-        if code == 0 and not self._execute(state, inputs, outputs):
+    def _step(self, blocks: Blocks) -> int:
+        code = self._check(blocks.inputs)
+        if code == 0 and not self._execute(
+            blocks.state, blocks.inputs, blocks.outputs, counts=blocks.counts
+        ):
             return -1
         return code
 
@@ -145,11 +156,21 @@ class ReferenceKernel:
         return 0
 
     def _execute(
-        self, state: Block, frame: Block, result: Block, inside: Inside | None = None
+        self,
+        state: Block,
+        frame: Block,
+        result: Block,
+        inside: Inside | None = None,
+        counts: dict[str, int] | None = None,
     ) -> bool:
         """One step; False, with the state as it was, where a new state is not kept."""
         program = self._program
         values = self._compute(state, frame, inside)
+        if counts is not None:
+            for index, name in self._counted.items():
+                node = program.nodes[index]
+                x, inverse = (values[n] for n in node.inputs if n is not None)
+                counts[name] = counts.get(name, 0) + saturated(node.fields, x, inverse)
         if self._signature.checks_states and not all(
             is_kept(values[write], self._signature) for _, _, write in program.states
         ):
@@ -204,6 +225,22 @@ class ReferenceKernel:
                         f"bytes at {node.label}"
                     )
         return values
+
+
+def _counted(program: ReferenceProgram) -> dict[int, str]:
+    """By index the operators that quantize, with the name of the input they do it to, or theirs.
+
+    An input may lose an offset on the way there.
+    """
+    sources = {value: spec.name for spec, value in program.inputs}
+    found: dict[int, str] = {}
+    for index, node in enumerate(program.nodes):
+        first = node.inputs[0] if node.inputs else None
+        if node.op == "Quantize" and first is not None:
+            found[index] = sources.get(first, first)
+        elif node.op in ("Binary", "Reshape") and first in sources:
+            sources.update({name: sources[first] for name in node.outputs if name is not None})
+    return found
 
 
 def _told(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgelstm.engines.base import (
     Blocks,
+    CountsSaturation,
     Kernel,
     NeedsGuards,
     StateKeeper,
@@ -33,6 +34,22 @@ from edgelstm.state_access import convert_state, read_state, states_of
 from edgelstm.turn import Turn, refuse_copy
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """What a session had to bring into the range of integers, since it was made.
+
+    Args:
+        saturated_inputs: for each input that is quantized (also a first state that is one) how many
+            values lay beyond its range; None where nobody counts: engines and artifacts of older
+            versions, models that quantize no input to integers, schemes that do it within a layer.
+        saturated_states: for each state that `set_state` was given beyond its range, how many
+            values of it.
+    """
+
+    saturated_inputs: Mapping[str, int] | None
+    saturated_states: Mapping[str, int]
 
 
 _METHODS = {
@@ -115,6 +132,7 @@ class Session(ABC):
         "_outputs",
         "_places",
         "_result",
+        "_saturated",
         "_settle",
         "_signature",
         "_state_init",
@@ -152,6 +170,7 @@ class Session(ABC):
         self._fine = all_outputs(signature) if self._tells_news else 0
         keeper: object = self._step
         self._settle = keeper.settle if isinstance(keeper, StateKeeper) else _state_is_here
+        self._saturated: dict[str, int] = {}
         self._prepare()
         self.reset()
 
@@ -294,16 +313,20 @@ class Session(ABC):
         Args:
             name: of the state, see `signature.states`; of a model with states as inputs that of
                 the input.
-            value: in the state's shape, but for extents of one; a single number fills it.
+            value: in the state's shape, but for extents of one; a single number fills it. Of a
+                model in integers floats are in the model's own units: what lies beyond the range
+                of the state stands at its end, and is counted (`stats`).
 
         Raises:
             StreamError: no such state, or a value that does not fit it; the state is as before.
         """
         with self._turn:
             self._expect_open()
-            spec, data = convert_state(self._signature, name, value)
+            spec, data, saturated = convert_state(self._signature, name, value)
             self._settle()
             state_view(self._blocks.state, spec)[...] = data
+            if saturated:
+                self._saturated[name] = self._saturated.get(name, 0) + saturated
 
     def get_state(self, name: str) -> Array:
         """A copy of one state as it is now.
@@ -315,6 +338,17 @@ class Session(ABC):
             self._expect_open()
             self._settle()
             return read_state(self._blocks.state, self._signature, name)
+
+    @property
+    def stats(self) -> SessionStats:
+        """What has been saturated since the session was made."""
+        with self._turn:
+            self._expect_open()
+            kernel: object = self._kernel
+            inputs = (
+                kernel.saturated(self._blocks) if isinstance(kernel, CountsSaturation) else None
+            )
+            return SessionStats(inputs, dict(self._saturated))
 
     def close(self) -> None:
         """End the session; it cannot be used afterwards. Results it returned stay readable."""

@@ -31,6 +31,14 @@ def quantize(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[
     return [quantized(x, inverse, int(fields["zero_point"]), dtype).astype(dtype)]
 
 
+def saturated(fields: Mapping[str, Any], x: Array, inverse: Array) -> int:
+    """How many values lie beyond the range of the integers that `quantize` makes of them."""
+    half, zero_point = 1 << (8 * DType(fields["dtype"]).itemsize - 1), int(fields["zero_point"])
+    steps, kind = x * inverse, x.dtype.type
+    low, high = kind(-half - zero_point), kind(half - 1 - zero_point)
+    return int(np.count_nonzero((steps < low) | (steps > high)))
+
+
 def dequantize(fields: Mapping[str, Any], inputs: Sequence[Array | None]) -> list[Array]:
     """float(q - zero_point) * scale, in scale's type.
 

@@ -15,6 +15,7 @@ from edgelstm_compiler.ir.kernels import (
     RecurrentKernel,
 )
 from edgelstm_compiler.ir.numerics import Float32, Integer
+from edgelstm_compiler.ir.ops import Quantize
 from edgelstm_compiler.ir.program import Buffer as ProgramBuffer
 from edgelstm_compiler.ir.program import Call, Program, ScanKernel, Space
 from edgelstm_targets.processors.isa import InstructionSet
@@ -23,7 +24,9 @@ from edgelstm_targets.tvm_cpu.ahead import ahead_functions, find_ahead
 from edgelstm_targets.tvm_cpu.batch.entry import batch_functions, batch_stub, batch_table
 from edgelstm_targets.tvm_cpu.batch.streams import PlannedCall, stream_frame
 from edgelstm_targets.tvm_cpu.copying import copy_function
+from edgelstm_targets.tvm_cpu.counting import counters
 from edgelstm_targets.tvm_cpu.entry import check_functions, entry_functions
+from edgelstm_targets.tvm_cpu.integer_operators import quantize_function
 from edgelstm_targets.tvm_cpu.layers import dense_layer_function, recurrent_function
 from edgelstm_targets.tvm_cpu.operators import operator_function
 from edgelstm_targets.tvm_cpu.recurrent import (
@@ -38,6 +41,9 @@ from edgelstm_targets.tvm_cpu.recurrent import (
 from edgelstm_targets.tvm_cpu.scanning import scan_functions
 from edgelstm_targets.tvm_cpu.stubs import Stub, Table
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function
+
+COUNTING = "_counting"
+"""Behind the symbol of a kernel that counts, too."""
 
 _SPACES = (Space.WEIGHTS, Space.STATE, Space.SCRATCH, Space.INPUT, Space.OUTPUT)
 
@@ -66,7 +72,13 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
         CapabilityError: a kernel that this target does not have.
     """
     calls, kernels = _planned(program, program.signature.name)
-    functions = _made(kernels, isa)
+    counted = {counter.call: counter for counter in counters(program, isa)}
+    watched = {planned.symbol for planned in calls if planned.call in counted}
+    spare = {planned.symbol for planned in calls if planned.call not in counted}
+    functions = _made({s: call for s, call in kernels.items() if s in spare}, isa)
+    functions += [
+        _counting(symbol, kernels[symbol], isa) for symbol in kernels if symbol in watched
+    ]
     ahead = find_ahead(program, calls, isa)
 
     def write_frame(memory: Sequence[Buffer], turn: Expr, sums: Buffer | None) -> None:
@@ -80,11 +92,23 @@ def program_functions(program: Program, isa: InstructionSet) -> tuple[Function, 
             if ahead is not None and sums is not None and planned is ahead.planned:
                 symbol = ahead.symbol
                 pointers.append(tir.address(sums, 0))
+            if planned.call in counted:
+                symbol += COUNTING
+                offset = counted[planned.call].offset_bytes
+                pointers.append(tir.address(blocks[Space.SCRATCH], offset))
             tir.call(symbol, *pointers, *([] if planned.arguments is None else [turn]))
 
     if ahead is not None:
         functions += ahead_functions(ahead, program)
     return (*functions, *entry_functions(program, write_frame, isa, ahead))
+
+
+def _counting(symbol: str, call: Call, isa: InstructionSet) -> Function:
+    """The function of a call that quantizes, and counts what it saturates."""
+    assert isinstance(call.kernel, OpKernel)
+    assert isinstance(call.kernel.op, Quantize)
+    types = [operand.type if operand is not None else None for operand in call.inputs]
+    return quantize_function(symbol + COUNTING, call.kernel.op, types, isa, counts=True)
 
 
 def frames_ahead(program: Program, isa: InstructionSet) -> int:

@@ -21,9 +21,14 @@ from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Par
 
 
 def quantize_function(
-    name: str, op: Quantize, inputs: Sequence[TensorType | None], isa: InstructionSet
+    name: str,
+    op: Quantize,
+    inputs: Sequence[TensorType | None],
+    isa: InstructionSet,
+    *,
+    counts: bool = False,
 ) -> Function:
-    """The function of Quantize; its parameters are x, inverse, q."""
+    """The function of Quantize; its parameters are x, inverse, q, and where values are counted."""
     x, inverse = _given(inputs)
     if x.dtype is not DType.F32:
         raise CapabilityError(f"CPU targets quantize f32 only, found {x.dtype.value}")
@@ -33,7 +38,15 @@ def quantize_function(
         steps = quantized_steps(values, inverses, op.zero_point, op.dtype, lanes)
         return tirx.Cast(_kind(kind, lanes), steps)
 
-    return _by_column(name, x, inverse, kind, lanes, convert)
+    def is_beyond(values: Expr, inverses: Expr) -> Expr:
+        half, steps = 1 << (8 * op.dtype.itemsize - 1), tir.name(values * inverses)
+        low, high = (
+            tir.constant(float(bound - op.zero_point), lanes) for bound in (-half, half - 1)
+        )
+        both = tirx.Cast(_kind("int32", lanes), steps < low)
+        return both + tirx.Cast(_kind("int32", lanes), steps > high)
+
+    return _by_column(name, x, inverse, kind, lanes, convert, is_beyond if counts else None)
 
 
 def dequantize_function(
@@ -99,19 +112,39 @@ def _by_column(
     output: str,
     lanes: int,
     convert: Callable[[Expr, Expr], Expr],
+    counted: Callable[[Expr, Expr], Expr] | None = None,
 ) -> Function:
-    """Element by element with a factor for all, or one for each column."""
+    """Element by element with a factor for all, or one for each column.
+
+    With `counted` (1 or 0 in each lane) a fourth parameter, which its sum is added to.
+    """
     columns = x.shape[-1] if factor.size > 1 else x.size
     rows = x.size // max(columns, 1)
 
-    def body(source: Buffer, factors: Buffer, target: Buffer) -> None:
+    def body(source: Buffer, factors: Buffer, target: Buffer, *more: Buffer) -> None:
+        total = tir.local(lanes, "int32") if counted is not None else None
+        if total is not None:
+            tir.store_vector(total, 0, tir.constant(0, lanes, "int32"), lanes)
+
+        def count_in(values: Expr, scale: Expr, count: int) -> None:
+            assert counted is not None
+            assert total is not None
+            found = counted(values, scale)
+            if count != lanes:
+                found = found * tirx.Cast(_kind("int32", lanes), tir.first_lanes(count, lanes))
+            tir.store_vector(total, 0, tir.load_vector(total, 0, lanes) + found, lanes)
+
         def move(row: Expr, at: Expr, count: int) -> None:
             start = row * columns + at
             if factor.size > 1:
                 scale = load_first(factors, at, count, lanes)
             else:
                 scale = tir.broadcast(factors[0], lanes)
-            value = tir.name(convert(load_first(source, start, count, lanes), scale))
+            values = load_first(source, start, count, lanes)
+            if counted is not None:
+                values = tir.name(values)
+                count_in(values, scale, count)
+            value = tir.name(convert(values, scale))
             limit = None if count == lanes else tir.integer(count)
             Slot(target, start, limit).store(value, lanes)
 
@@ -122,11 +155,16 @@ def _by_column(
                     move(row, i * lanes, lanes)
             if rest:
                 move(row, tir.integer(whole * lanes), rest)
+        if total is not None:
+            found = tir.load_vector(total, 0, lanes)
+            found = found if lanes == 1 else tir.sum_lanes(found)
+            tir.store(more[0], 0, more[0][0] + found)
 
     parameters = [
         Parameter("source", NAMES[x.dtype]),
         Parameter("factors", "float32"),
         Parameter("target", output),
+        *([Parameter("count", "int32")] if counted is not None else []),
     ]
     return tir.define(name, parameters, body)
 

@@ -188,6 +188,7 @@ def _link(objects: Objects) -> Emission:
             "linker": linker,
             "tvm": tvm_version(),
             **_columns(objects.program),
+            **_counted(objects),
         },
     )
 
@@ -200,6 +201,15 @@ def _columns(program: Program) -> dict[str, Any]:
         if isinstance(call.kernel, LayerKernel) and call.kernel.columns > 1
     }
     return {"columns": columns} if columns else {}
+
+
+def _counted(objects: Objects) -> dict[str, Any]:
+    """Names of what the code counts saturated values of; nothing where it does not."""
+    from edgelstm_targets.tvm_cpu.counting import counters
+
+    hosted = [each.isa for each in objects.compiled if not each.isa.is_bare]
+    names = [counter.name for counter in counters(objects.program)] if hosted else []
+    return {"counted": names} if names else {}
 
 
 def _expect_no_library(compiled: Compiled) -> None:
