@@ -12,6 +12,7 @@ const int64_t NAME_sizes[5];      optional: bytes of weights, state, scratch, in
 Step returns the bit mask of the outputs that are new, run 0; both return a negative number where
 they refuse, see `engines.base.code_of` (before format 2: what `StepFunction` says). `run` looks at
 all inputs first.
+The fact `counted` names what code counts saturated values of, in the scratch block from byte 4 on.
 Code without sizes (of older artifacts) runs with what the manifest says, and guards behind it.
 Weights, state and scratch start at a multiple of 64 bytes; inputs and outputs need the alignment of
 their elements only.

@@ -59,8 +59,8 @@ ALIGNMENT = 64
 
 NOTES_BYTES = 64
 """The first bytes of the scratch block, which no buffer takes: a target's own notes from step to
-step, such as the direction in which weights were walked. They never change a result; whatever
-stands there at first will do."""
+step, such as the direction in which weights were walked, or how many values were saturated. They
+never change a result; whatever stands there at first will do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
