@@ -272,9 +272,10 @@ class NativeKernel:
 
     def saturated(self, blocks: Blocks) -> Mapping[str, int] | None:
         """From the notes in the scratch block; see `CountsSaturation`."""
-        if not self._counted:
+        end = COUNTS_START + 4 * len(self._counted)
+        if not self._counted or blocks.scratch.size < end:
             return None
-        notes = blocks.scratch[COUNTS_START : COUNTS_START + 4 * len(self._counted)]
+        notes = blocks.scratch[COUNTS_START:end]
         found: dict[str, int] = {}
         for name, count in zip(self._counted, notes.view(np.uint32).tolist(), strict=True):
             found[name] = found.get(name, 0) + count

@@ -1,4 +1,4 @@
-"""`Session.stats`: what lay beyond the range of integers, counted alike in NumPy and native code."""
+"""`Session.stats`: what lay beyond the range of integers, counted alike in NumPy and in code."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tests.quantized_models import recordings, step_graph
 STATE = "lstm_1.h"
 FEATURES = 19
 """A whole vector of 16 lanes, and a rest."""
+NATIVE = {"cpu": "native"}
+"""One instruction set is enough: this machine's."""
 
 
 def _compiled(target: str, scheme: str) -> Artifact:
@@ -24,7 +26,12 @@ def _compiled(target: str, scheme: str) -> Artifact:
     for each in given:
         each["X"][..., 4] += 100.0  # far from zero: an offset is taken off before
     return compile_model(
-        model, target=target, quantize=scheme, calibration=given, check=False, name="net"
+        model,
+        target=target,
+        target_options=NATIVE if target == "host" else None,
+        quantize=scheme,
+        calibration=given,
+        check=False,
     )
 
 
@@ -97,6 +104,7 @@ def test_a_first_state_that_is_an_input() -> None:
         made = compile_model(
             model,
             target=target,
+            target_options=NATIVE if target == "host" else None,
             mode="call",
             quantize="int8-full",
             calibration=given,
