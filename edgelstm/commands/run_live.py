@@ -29,7 +29,7 @@ LIVE_ONLY = (
 
 RECORDING_ONLY: Mapping[str, str] = {
     "keep": "predictions of a live run carry stream, sample number and time",
-    "no_header": "columns are counted where there are no names: ...?columns=A,B",
+    "no_header": "say it in the address: file:walk.csv?header=no",
     "decimal": "say it in the address: serial:...?decimal=,",
     "input_format": "say it in the address: tcp://...?format=ndjson",
     "output_format": "say it in the address: stdout:?format=csv",

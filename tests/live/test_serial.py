@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelstm.errors import RecordingError
 from tests.live.harness import Live, Wire, csv_lines, samples, wait_until
 from tests.unit.runtime.toy_models import leaky_expected, leaky_native, needs_cc
 
@@ -200,3 +201,12 @@ def test_silence_is_said_and_ended(line: Wire) -> None:
     (event,) = [event for event in live.events if event.kind == "no prediction"]
     assert event.data == {"last_sample": 2}
     assert event.model == "leaky"
+
+
+def test_what_is_no_serial_port_is_said_at_once() -> None:
+    """It is there, so waiting for it to come would be in vain."""
+    with (
+        pytest.raises(RecordingError, match="is there, and is no serial port"),
+        Live(leaky_native(), ["serial:/dev/null"]) as live,
+    ):
+        live.finish()

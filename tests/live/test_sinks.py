@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import socket
+import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +117,38 @@ def test_parquet_of_a_replay_is_one_table(recording: Path, tmp_path: Path) -> No
     assert table["sample"].to_pylist() == list(range(200))
     assert set(table["label"].to_pylist()) == {"sit", "walk"}
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_parquet_waits_for_room_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is full rows wait, and that is told; no half of a table stays."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("serial", reason="needs pyserial: pip install -e '.[serial]'")
+    monkeypatch.setattr("edgelstm.io.sinks.parquet._RETRY_S", 0.02)
+    real, is_full = parquet.write_table, threading.Event()
+
+    def write_table(table: Any, path: Path) -> None:
+        real(table, path)
+        if is_full.is_set():
+            raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(parquet, "write_table", write_table)
+    is_full.set()
+    wire, folder = Wire(), tmp_path / "out.parquet"
+    sink = f"parquet:{folder}?every=20ms"
+    with Live(leaky_native(), [f"serial:{wire.path}?start=keep"], [sink]) as live:
+        live.wait_for_event("connected")
+        wire.write(csv_lines(samples(5)))
+        live.wait_for_event("output stuck")
+        wire.write(csv_lines(samples(5)))
+        live.wait_for(10)
+        is_full.clear()
+        live.wait_for_event("output again")
+    wire.close()
+    assert parquet.read_table(folder)["sample"].to_pylist() == list(range(10))
+    assert not list(folder.glob(".*"))
+    assert not (live.run.summary() or {})["not_delivered"]
 
 
 def test_parquet_of_a_live_run_is_a_folder_of_whole_tables(tmp_path: Path) -> None:
@@ -237,3 +272,13 @@ def test_lsl_loopback(recording: Path) -> None:
     stamps = live.column("stamps")
     assert (np.diff(stamps) >= 0).all()
     assert np.abs(stamps - live.column("arrival")).max() < 5.0
+
+
+def test_a_parquet_sink_names_its_file() -> None:
+    """Without one it says so, and what to write."""
+    pytest.importorskip("pyarrow.parquet")
+    with (
+        pytest.raises(OutputError, match="name a file, as in parquet:out"),
+        Live(leaky_native(), [f"udp://:{free_port()}"], ["parquet:"]) as live,
+    ):
+        live.finish()

@@ -17,9 +17,12 @@ from edgelstm.io.columns import names_of
 from edgelstm.io.live import SinkContext
 from edgelstm.io.predictions import Event, Predictions
 from edgelstm.io.sinks.destination import Destination
+from edgelstm.io.sinks.pending_bytes import FULL
 
 EVERY_S = 60.0
 _MOST_ROWS = 200_000
+_RETRY_S = 1.0
+_LAST_TRIES_S = 5.0
 
 
 def open_sink(address: Address, context: SinkContext) -> ParquetSink:
@@ -57,16 +60,23 @@ class ParquetSink(Destination):
         self._pending: list[Predictions] = []
         self._since = time.monotonic()
         self._file: Any = None
-        self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
-        self._job: asyncio.Future[object] | None = None
-        self._sent = 0
         if not address.path:
             raise OutputError(f"{address.text}: name a file, as in parquet:out.parquet")
+        self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._job: asyncio.Future[object] | None = None
+        self._sent: list[Predictions] = []
+        self._retry_at = 0.0
+        self._trouble = ""
 
     @property
     def waiting(self) -> int:
         """Rows that are not written."""
-        return self._sent + sum(map(len, self._pending))
+        return sum(map(len, self._sent)) + sum(map(len, self._pending))
+
+    @property
+    def trouble(self) -> str:
+        """Why the last table could not be written, where it is tried again."""
+        return self._trouble
 
     async def open(self) -> None:
         """See that the folder is there.
@@ -97,16 +107,31 @@ class ParquetSink(Destination):
             OutputError: the last one could not be written.
         """
         if self._job is not None and self._job.done():
-            job, self._job, self._sent = self._job, None, 0
-            self._raise(job.exception())
-        is_due = time.monotonic() - self._since >= self._every
-        if self._job is None and self._pending and (is_due or self.waiting >= _MOST_ROWS // 4):
-            self._begin()
+            error, self._job = self._job.exception(), None
+            if self._is_folder and isinstance(error, OSError) and error.errno in FULL:
+                # None of it is there; the next attempt may find room.
+                self._trouble = os.strerror(error.errno or 0)
+                self._retry_at = time.monotonic() + _RETRY_S
+            else:
+                self._sent, self._trouble = [], ""
+                self._raise(error)
+        if self._job is not None:
+            return
+        if self._sent:
+            if time.monotonic() >= self._retry_at:
+                self._submit()
+        elif self._pending:
+            is_due = time.monotonic() - self._since >= self._every
+            if is_due or self.waiting >= _MOST_ROWS // 4:
+                self._begin()
 
     def _begin(self) -> None:
-        parts, self._pending = self._pending, []
-        self._sent = sum(map(len, parts))
+        self._sent, self._pending = self._pending, []
         self._since = time.monotonic()
+        self._submit()
+
+    def _submit(self) -> None:
+        parts = self._sent
         self._job = self._writer.submit(lambda: self._write_rows(parts))
 
     async def close(self) -> None:
@@ -115,14 +140,19 @@ class ParquetSink(Destination):
         Raises:
             OutputError: it cannot be written.
         """
-        if self._job is not None:
-            await asyncio.wait([self._job])
+        end = time.monotonic() + _LAST_TRIES_S
+        while self.waiting:
+            if self._job is None and not self._sent:
+                self._begin()
+            if self._job is not None:
+                await asyncio.wait([self._job])
             self.poll()
-        if self._pending and self._job is None:
-            self._begin()
-        if self._job is not None:
-            await asyncio.wait([self._job])
-            self._raise(self._job.exception())
+            if self._trouble and time.monotonic() > end:
+                raise OutputError(
+                    f"cannot write {self._path}: {self._trouble}; {self.waiting} predictions are "
+                    "not stored: make room, and start again"
+                )
+            await asyncio.sleep(0.01)
         try:
             await self._writer.submit(self._end)
         except OSError as exc:
@@ -144,8 +174,12 @@ class ParquetSink(Destination):
             return
         name = f"{time.time_ns():020d}-{os.getpid()}.parquet"
         partial = self._path / f".{name}.part"
-        self._parquet.write_table(table, partial)
-        os.replace(partial, self._path / name)
+        try:
+            self._parquet.write_table(table, partial)
+            os.replace(partial, self._path / name)
+        except OSError:
+            partial.unlink(missing_ok=True)  # it takes room, and is no table
+            raise
 
     def _end(self) -> None:
         """In the writer's thread: the table gets its name."""

@@ -19,7 +19,7 @@ _STUCK_S = 2.0
 _ROW_BYTES = 64
 _MEDIUM_FULL = "the medium is full"
 _NOBODY_READS = "nobody reads it"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PendingBytes:
@@ -69,7 +69,7 @@ class PendingBytes:
             except BlockingIOError:
                 return
             except OSError as exc:
-                if exc.errno in _FULL:
+                if exc.errno in FULL:
                     self._is_full = True
                     return
                 raise OutputError(f"cannot write {self._name}: {exc.strerror or exc}") from exc

@@ -286,7 +286,8 @@ def _with_header(table: _Table, wanted: Collection[str], is_live: bool) -> Layou
     numbers = ",".join(cell.strip() for cell in best.rows[start] if cell.strip())
     raise RecordingError(
         f"{table.where(start)}: numbers where column names were expected; add a header line, or "
-        "use --no-header if these are a sample; if they number the columns, say which to take: "
+        "use --no-header (in a live run file:...?header=no) if these are a sample; if they number "
+        "the columns, say which to take: "
         f"--columns {numbers[:60]}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from collections import deque
@@ -81,6 +82,10 @@ class SerialSource(Sensor):
             try:
                 port = self._open()
             except (OSError, ValueError) as exc:
+                if _is_no_port(exc):
+                    raise RecordingError(
+                        f"{self._address.shown}: is there, and is no serial port"
+                    ) from exc
                 if isinstance(exc, ValueError):
                     raise RecordingError(f"{self._address.shown}: {exc}") from exc
                 if not is_said:
@@ -201,6 +206,12 @@ def _close(port: Any) -> None:
         port.close()
     except OSError:
         return  # what is gone cannot be closed
+
+
+def _is_no_port(error: Exception) -> bool:
+    """Whether what was opened takes no settings of a line; pyserial says it only in words."""
+    cause = error.__context__
+    return cause is not None and cause.args[:1] == (errno.ENOTTY,)
 
 
 def _reason(error: OSError) -> str:
