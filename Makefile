@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n auto
 PROJECTS := pyproject.toml compiler/pyproject.toml targets/pyproject.toml
 SOURCES := edgelstm compiler targets tests examples
 
-.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table accuracy-grid fuzz-onnx fuzz-artifacts soak soak-live soak-monitor bench-live bench-monitor format clean
+.PHONY: demo test digests test-cuda gates-cuda lint check bench bench-gpu fuzz fuzz-frames fuzz-streams fuzz-calls support-table accuracy-grid fuzz-onnx fuzz-artifacts soak soak-live soak-monitor bench-live bench-monitor long-bits format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/edgelstm demo
@@ -77,6 +77,10 @@ support-table: $(VENV)/.dev-ready
 # Units, offsets, sparsity and outliers: int8 and int8-full against float64, by hand: takes minutes.
 accuracy-grid: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.unit.quant.accuracy_grid
+
+# int8-full to the bit over 100,000 steps (emulated: 5,000), drift over a million; by hand.
+long-bits: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.soak.long_bits
 
 # Five million steps on real IMU recordings: resets, snapshots, NaN, gaps; no drift, flat memory.
 soak: $(VENV)/.dev-ready

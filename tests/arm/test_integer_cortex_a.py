@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 from edgelstm.artifact import Artifact
 from edgelstm_compiler import compile_model
@@ -24,6 +23,7 @@ from tests.arm.integer_cases import (
     STREAMS,
     as_bytes,
     compile_integers,
+    integrator,
     stream,
     walk,
     wanted_calls,
@@ -83,15 +83,8 @@ def test_streams_of_floats(name: str, isa: str) -> None:
 
 @functools.cache
 def _integrator() -> tuple[onnx.ModelProto, Any, dict[str, Any], tuple[bytes, bytes]]:
-    """An LSTM that forgets nothing, and inputs that drive its cells to the ends of 16 bits."""
-    hidden = 19
-    model = lstm_model(hidden=hidden, features=2, steps=None)
-    for place, item in enumerate(model.graph.initializer):
-        if item.name == "B":
-            bias = numpy_helper.to_array(item).copy()
-            bias[0, : 3 * hidden] = 5  # input, output and forget gate
-            model.graph.initializer[place].CopyFrom(numpy_helper.from_array(bias, "B"))
-    given = recordings(step_graph(model), frames=60)
+    """Inputs that drive the cells of `integrator` to the ends of 16 bits, and NumPy's bits."""
+    model, given = integrator()
     reference = compile_integers(model, "reference", "stream", given, True)
     signs = np.where(np.arange(300) < 140, 1, -1)[:, None]
     frames = {"X": np.broadcast_to(signs * 32767, (300, 2)).astype(np.int16)}
