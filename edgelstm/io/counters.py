@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ class Counters:
         fed: samples that went into the model, those that a stage or a policy made among them.
         filled: of these, how many were made: held, interpolated, resampled.
         waiting: samples in queues and stages.
+        queued: those of them that came and that no stage has seen yet.
+        arrived: monotonic clock when the last sample came; minus infinity before the first.
         dropped: samples that ended in front of the model, by reason.
         noted: what is worth knowing and changed nothing: reconnects, gaps, clock jumps.
         predictions: rows that sinks were given.
@@ -25,6 +28,8 @@ class Counters:
     fed: int = 0
     filled: int = 0
     waiting: int = 0
+    queued: int = 0
+    arrived: float = -math.inf
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
     predictions: int = 0
@@ -33,6 +38,14 @@ class Counters:
     def is_balanced(self) -> bool:
         """Whether every sample is accounted for."""
         return self.seen + self.filled == self.fed + self.dropped.total() + self.waiting
+
+    def silent_s(self, now: float) -> float:
+        """How long nothing has come; 0 while samples wait, however old they are.
+
+        Args:
+            now: monotonic clock.
+        """
+        return 0.0 if self.queued else now - self.arrived
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Samples that were seen and end here."""

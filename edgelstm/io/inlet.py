@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -47,7 +48,9 @@ class Inlet:
         n = self.count(delivery)
         if not n and not delivery.echoes:
             return
-        self._counters(delivery.stream).waiting += n
+        counters = self._counters(delivery.stream)
+        counters.waiting += n
+        counters.queued += n
         self._queue.append(delivery)
         self._samples += n
         self._ready.add(self)
@@ -67,7 +70,9 @@ class Inlet:
         for reason, count in delivery.refused.items():
             counters.refuse(reason, count)
         n = _samples(delivery)
-        counters.seen += n
+        if n:
+            counters.seen += n
+            counters.arrived = time.monotonic()
         return n
 
     def get(self) -> Delivery | None:
@@ -78,7 +83,9 @@ class Inlet:
         delivery = self._queue.popleft()
         n = _samples(delivery)
         self._samples -= n
-        self._counters(delivery.stream).waiting -= n
+        counters = self._counters(delivery.stream)
+        counters.waiting -= n
+        counters.queued -= n
         if self._samples <= self._limit // 2 or not self._queue:
             self._room.set()
         return delivery

@@ -70,8 +70,6 @@ class Lane:
     error: StreamError | None = None
     """Why the stream ended in front of its source: the policy is to stop at a bad sample."""
     identity: ModelIdentity = field(init=False)
-    last_arrival: float | None = None
-    """Monotonic clock when the last sample came."""
     last_label: str = ""
     events: list[Event] = field(default_factory=list)
     """What there is to tell; whoever tells it takes it out."""
@@ -204,8 +202,6 @@ class Lane:
             RecordingError: which columns feed the model is not clear.
         """
         block = delivery.block
-        if block is not None and len(block):
-            self.last_arrival = float(block.arrival[-1])
         if self._fusion is not None:
             return self._predict_fused(self._fusion, self._fusion.take(sensor, delivery))
         if block is None or not len(block):

@@ -86,6 +86,7 @@ class Pump:
     _ready: Ready = field(init=False)
     _silent: set[str] = field(default_factory=set)
     _stuck: set[str] = field(default_factory=set)
+    _begun_at: dict[str, float] = field(default_factory=dict)
     _counters: dict[str, Counters] = field(default_factory=dict)
     _stop: asyncio.Event = field(init=False)
     _pace: Pace = field(default_factory=Pace)
@@ -225,11 +226,13 @@ class Pump:
                 continue
             n = len(delivery.block)
             lane.counters.waiting += n
+            lane.counters.queued += n
             for part in pace.stretches(n):
                 size = part.stop - part.start
                 if any(sink.waiting > SINK_ROWS for sink in self.sinks):
                     await self._wait_for_sinks()
                 lane.counters.waiting -= size
+                lane.counters.queued -= size
                 self._feed(lane, _part(delivery, part, n), source)
                 if time.monotonic() > turn_ends:
                     await asyncio.sleep(0)
@@ -242,7 +245,7 @@ class Pump:
 
     async def _new_lane(self, name: str, source: LiveSource) -> Lane:
         lane = self.make_lane(name, source.is_replay, self.counters(name))
-        lane.last_arrival = time.monotonic()
+        self._begun_at[name] = time.monotonic()
         store = self.store
         with ExitStack() as unless_it_goes:
             unless_it_goes.callback(lane.close)
@@ -346,8 +349,11 @@ class Pump:
         if not limit:
             return
         for name, lane in self.lanes.items():
-            last = lane.last_arrival
-            if lane.is_replay or last is None or name in self._silent or now - last < limit:
+            if lane.is_replay or name in self._silent:
+                continue
+            # A run that falls behind has samples that wait: nobody is silent.
+            begun = self._begun_at.get(name, now)
+            if min(self.counters(name).silent_s(now), now - begun) < limit:
                 continue
             self._silent.add(name)
             self.counters(name).noted["silences"] += 1

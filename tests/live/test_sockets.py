@@ -6,12 +6,14 @@ import json
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgelstm.errors import RecordingError
+from edgelstm.io.pump import SINK_ROWS
 from edgelstm.io.replay import BadSamplePolicy
 from tests.live.harness import (
     Live,
@@ -175,3 +177,23 @@ def _accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_run_that_falls_behind_is_not_silent() -> None:
+    """While a sink holds the run up, samples wait: nobody says that there were none."""
+    port = free_port(socket.SOCK_DGRAM)
+    with Live(leaky_native(), [f"udp://127.0.0.1:{port}"], silence_s=0.2) as live:
+        wait_until(lambda: _is_bound(port))
+        send_datagrams(port, [csv_lines(samples(1))])
+        live.wait_for(1)
+        assert live.kept is not None
+        live.kept.waiting = SINK_ROWS + 1
+        send_datagrams(port, [csv_lines(samples(1)), csv_lines(samples(1))])
+        wait_until(lambda: live.counters().queued > 0)
+        before = live.kinds().count("no prediction")
+        time.sleep(0.6)
+        assert live.kinds().count("no prediction") == before
+        live.kept.waiting = 0
+        live.wait_for(3)
+        wait_until(lambda: live.kinds().count("no prediction") > before)
+        assert live.counters().queued == 0

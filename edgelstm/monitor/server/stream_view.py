@@ -187,7 +187,8 @@ class StreamView:
 
     def state(self, counters: Counters | None) -> dict[str, Any]:
         """What changes slowly, for the page."""
-        silent = 0.0 if math.isnan(self._arrival) else time.monotonic() - self._arrival
+        is_known = counters is not None and not math.isnan(self._arrival)
+        silent = counters.silent_s(time.monotonic()) if counters and is_known else 0.0
         self._look(silent)
         latency, self._latency_s = self._latency_s, 0.0
         return {
