@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgelstm.errors import ModelError
+from edgelstm.errors import ModelError, UnsupportedOpError
+from edgelstm_compiler.onnx_import.fixed_inputs import with_constants
 from tests.unit.onnx_import.one_node import Array, check_model, graph_model, imported, kinds, normal
 
 OPEN = np.tril(np.ones((4, 4), bool))
@@ -86,3 +87,32 @@ def test_other_readers_of_the_mask_are_refused() -> None:
     """Scores that are shown hold minus infinity."""
     with pytest.raises(ModelError, match=r"'mask' holds -inf"):
         imported(masked(ADDED, outputs=("y", "scores"), mask=MASK))
+
+
+def test_a_mask_that_is_an_input() -> None:
+    """key_padding_mask of PyTorch, spread over heads: refused with the ways out, and one works."""
+    nodes = [
+        helper.make_node("Where", ["padding", "low", "zero"], ["filled"]),
+        helper.make_node("Expand", ["filled", "heads"], ["mask"]),
+        helper.make_node("Mul", ["mask", "one"], ["scaled"]),
+        helper.make_node("Add", ["x", "scaled"], ["scores"]),
+    ]
+    constants = {
+        "low": np.asarray(-np.inf, np.float32),
+        "zero": np.asarray(0, np.float32),
+        "one": np.asarray(1, np.float32),
+        "heads": np.array([2, 1, 4]),
+    }
+    made = masked(*nodes, **constants)
+    made.graph.input.append(helper.make_tensor_value_info("padding", TensorProto.BOOL, [1, 1, 4]))
+    with pytest.raises(UnsupportedOpError, match=r"'padding' says at run time.*--set NAME=VALUE"):
+        imported(made)
+    padding = np.array([[[False, False, True, True]]])
+    check_model(with_constants(made, {"padding": padding}), {"x": normal(2, 4, 4)})
+
+
+def test_a_long_sum_is_walked() -> None:
+    """No recursion over what stands in front of softmax."""
+    names = ["x", *(f"v{k}" for k in range(1500)), "scores"]
+    nodes = [helper.make_node("Add", [a, "x"], [b]) for a, b in itertools.pairwise(names)]
+    assert len(imported(masked(*nodes)).nodes) == len(nodes) + 1
