@@ -112,9 +112,12 @@ def what_was_asked(
     shapes: Mapping[str, Sequence[int]],
     constants: Mapping[str, Any],
     carried: Mapping[str, Any],
+    attention_context: int | None = None,
 ) -> dict[str, Any]:
     """Mode, shapes, fixed inputs and carried states of a compilation, for the manifest."""
     asked: dict[str, Any] = {"mode": mode, **carried}
+    if attention_context is not None:
+        asked["attention_context"] = attention_context
     if shapes:
         asked["shapes"] = {name: list(shape) for name, shape in shapes.items()}
     if constants:

@@ -337,3 +337,31 @@ def _line_of(key: str, text: str) -> int:
         if pattern.match(line):
             return number
     return 1
+
+
+def what_is_said(
+    source: Any,
+    columns: Sequence[str] | None = None,
+    units: str | Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    rate_hz: float | None = None,
+    description: str | Path | None = None,
+) -> Said:
+    """What the caller says about a model, and what the TOML file says that it names or has beside.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    said = said_by_caller(columns, units, labels, rate_hz=rate_hz)
+    path = description_file(source, description)
+    if path is None:
+        return said
+    return said.over(said_by_file(path, is_asked_for=description is not None))
+
+
+def description_file(source: Any, description: str | Path | None = None) -> Path | None:
+    """The TOML file that is named, or stands beside the model; None where there is none."""
+    if description is not None:
+        return Path(description)
+    beside = Path(source).with_suffix(".toml") if isinstance(source, (str, Path)) else None
+    return beside if beside is not None and beside.is_file() else None

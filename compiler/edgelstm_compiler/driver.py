@@ -27,15 +27,15 @@ from edgelstm_compiler.assembly import (
     what_was_asked,
     with_description,
 )
-from edgelstm_compiler.binding import Binding
+from edgelstm_compiler.attention_distance import attention_record
+from edgelstm_compiler.binding import Binding, bound_of
 from edgelstm_compiler.carried_check import check_carried
 from edgelstm_compiler.described import (
     Said,
     describe,
-    said_by_caller,
-    said_by_file,
     said_by_metadata,
     said_by_zip_maps,
+    what_is_said,
 )
 from edgelstm_compiler.device_memory import expect_ram
 from edgelstm_compiler.emulation.kernel import emulate
@@ -140,6 +140,7 @@ def compile_model(
     smooth: str | None = None,
     chunk: int | None = None,
     lookahead: int | None = None,
+    attention_context: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -183,6 +184,9 @@ def compile_model(
             takes with its states. With `lookahead`: frames that are answered together; each is
             computed 1 + lookahead / chunk times.
         lookahead: further frames that backward layers see, in all layers of a stack together.
+        attention_context: frames that attention over time sees, each frame's own included: a
+            stream keeps the keys and values of so many. Exact where the model's own mask says as
+            much, else another function, whose distance is measured (`manifest["attention"]`).
         shapes: extents of inputs with free dimensions, by name.
         constants: inputs to fix, by name: control inputs (a sampling rate), weights.
         name: C identifier part of the symbols; None: from the model.
@@ -221,7 +225,9 @@ def compile_model(
             result is not what it computes (MismatchError).
         TargetError: the target is not there or cannot do it.
     """
-    request = ModeRequest(Windows(window, hop, carry_across_windows, smooth), chunk, lookahead)
+    request = ModeRequest(
+        Windows(window, hop, carry_across_windows, smooth), chunk, lookahead, attention_context
+    )
     options = CompileOptions(
         target=target,
         mode=mode or request.mode,
@@ -247,34 +253,6 @@ def compile_model(
         return compile_read_model(model, options, progress or _ignore, note or _ignore)
 
 
-def what_is_said(
-    source: Any,
-    columns: Sequence[str] | None = None,
-    units: str | Sequence[str] | None = None,
-    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-    rate_hz: float | None = None,
-    description: str | Path | None = None,
-) -> Said:
-    """What the caller says about a model, and what the TOML file says that it names or has beside.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    said = said_by_caller(columns, units, labels, rate_hz=rate_hz)
-    path = description_file(source, description)
-    if path is None:
-        return said
-    return said.over(said_by_file(path, is_asked_for=description is not None))
-
-
-def description_file(source: Any, description: str | Path | None = None) -> Path | None:
-    """The TOML file that is named, or stands beside the model; None where there is none."""
-    if description is not None:
-        return Path(description)
-    beside = Path(source).with_suffix(".toml") if isinstance(source, (str, Path)) else None
-    return beside if beside is not None and beside.is_file() else None
-
-
 def _ignore(text: str) -> None:
     """Nobody wants to know."""
 
@@ -286,6 +264,9 @@ def compile_read_model(
     backend = _available(find_target(options.target), options)
     ctx = PassContext(dump=options.dump)
     progress("import")
+    original, model = model, prepared(model, options)
+    context = options.request.attention_context
+    bound = None if context is None else bound_of(original, context, options.shapes)[0]
     binding = bind(model, options)
     verify(binding.graph)
     for text in binding.notes:
@@ -333,20 +314,30 @@ def compile_read_model(
     emission = run_stages(backend, program, target_options, dump_stage)
     reference = reference_artifact(named, options.rate_hz)
     carried = {} if binding.carried is None else binding.carried.carried.to_json()
+    entry: dict[str, Any] = {}
+    if bound is not None:
+        heard = check_recordings(faced, options.check_input, options.quantize)
+        entry = attention_record(bound, (original, model), binding, facing, heard)
     assemble = partial(
         assemble_artifact,
         program=program,
         emission=emission,
         target=options.target,
         target_options=target_options.to_json(),
-        asked=what_was_asked(options.mode, options.shapes, options.constants, carried),
+        asked=what_was_asked(
+            options.mode,
+            options.shapes,
+            options.constants,
+            carried,
+            options.request.attention_context,
+        ),
         model=model,
         layers=describe_layers(step_graph),
         quantized=quantized,
         quantize_options=None if options.quantize is None else options.quantize.options,
         identity=identity_of(reference),
         description=description if cut is None else Description(),
-        notes=notes.to_json() | carried_notes(binding),
+        notes=notes.to_json() | carried_notes(binding) | entry,
     )
     check: dict[str, Any] = {"done": False}
     artifact = assemble(check=check)
@@ -399,6 +390,15 @@ def _expect_mode(
         raise ask_for_hop(frames)
 
 
+def prepared(model: OnnxModel, options: CompileOptions) -> OnnxModel:
+    """The model as the mode takes it: what is compiled, and compared with.
+
+    Raises:
+        ModelError: it has nothing of what is asked of the mode.
+    """
+    return compile_mode(options.mode, options.request).prepared(model, options.shapes)
+
+
 def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     """The model with numbers for its free dimensions, as the mode wants them.
 
@@ -408,6 +408,7 @@ def bind(model: OnnxModel, options: CompileOptions) -> Binding:
     if not model.inputs:
         raise ModelError("the model has no inputs: what it computes are constants")
     mode = compile_mode(options.mode, options.request)
+    model = prepared(model, options)
     return mode.bind(model, options.shapes, options.carry, admit_steps)
 
 

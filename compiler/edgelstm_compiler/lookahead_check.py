@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgelstm.artifact import Artifact
 from edgelstm.dtypes import DType
-from edgelstm.errors import EdgeLSTMError, MismatchError, StreamError
+from edgelstm.errors import EdgeLSTMError, MismatchError
 from edgelstm.signature import THERE, LookaheadPlan, TensorSpec
 from edgelstm_compiler.binding import Binding
 from edgelstm_compiler.check_inputs import NOT_DEFINED
@@ -25,7 +26,6 @@ from edgelstm_compiler.ir.evaluate import evaluate
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.ir.types import Array
 from edgelstm_compiler.onnx_import.read import OnnxModel
-from edgelstm_compiler.quant.accuracy import ErrorMeasure, measure
 from edgelstm_compiler.selfcheck import Oracle
 from edgelstm_compiler.session_rows import (
     frames_of,
@@ -33,22 +33,16 @@ from edgelstm_compiler.session_rows import (
     rows_behind,
     run_pieces,
     step_through,
-    to_frames,
-    to_sequence,
 )
 from edgelstm_compiler.step_trace import rounded
 from edgelstm_compiler.trial_inputs import random_inputs
+from edgelstm_compiler.whole_sequence import Rows, deviation, frames_by_name, model_inputs
 
 SHORT = 64
 """Frames of a recording that ends within the first chunk, at most."""
 
 MORE = 9
 """Frames behind the chunks of the long recording."""
-
-MEASURED = 4096
-"""Frames of a recording over which the distance from the whole sequence is measured."""
-
-Rows = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,39 +171,11 @@ def check_lookahead(
         "domains": {},
     }
     if given is not None:
-        found = deviation(artifact, check.oracle, frames, check.fixed)
+        found = deviation(
+            artifact.signature, check.oracle, frames, check.fixed, partial(run_to_end, artifact)
+        )
         facts["deviation"] = {name: error.to_json() for name, error in found.items()}
     return facts
-
-
-def deviation(
-    artifact: Artifact, oracle: Oracle, frames: Mapping[str, Array], fixed: int | None
-) -> dict[str, ErrorMeasure]:
-    """How far the look-ahead is from the model over the whole recording, by output.
-
-    Args:
-        artifact: compiled for look-ahead.
-        oracle: of its model.
-        frames: (n, *frame) by input; at most `MEASURED` of them are taken.
-        fixed: the only number of frames that the model takes; then each is a recording.
-
-    Raises:
-        StreamError: fewer frames than that.
-    """
-    signature = artifact.signature
-    total = min(len(next(iter(frames.values()))), max(MEASURED, fixed or 0))
-    length = fixed or total
-    if total < length:
-        raise StreamError(f"the model takes {length} frames, the recording has {total}")
-    ours: list[Rows] = []
-    theirs: list[Rows] = []
-    for start in range(0, total - length + 1, length):
-        part = {name: x[start : start + length] for name, x in frames.items()}
-        ours.append(run_to_end(artifact, part))
-        expected = oracle.run(model_inputs(part, signature.inputs)).outputs
-        theirs.append(_frames_by_name(expected, signature.outputs))
-    found, wanted = joined(ours, signature), joined(theirs, signature)
-    return {name: measure(wanted[name], rows) for name, rows in found.items()}
 
 
 def run_to_end(
@@ -220,15 +186,6 @@ def run_to_end(
         count = len(next(iter(frames.values())))
         rows = run_pieces(session, frames, count, cuts)
         return joined([rows, rows_behind(session)], artifact.signature)
-
-
-def model_inputs(frames: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """Frames as the model takes a sequence of them; what has no time as it is at the end."""
-    return {spec.name: to_sequence(frames[spec.name], spec) for spec in specs}
-
-
-def _frames_by_name(outputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> Rows:
-    return {s.name: to_frames(outputs[s.name], s.time_axis, s.shape) for s in specs}
 
 
 def _held(frames: Mapping[str, Array], artifact: Artifact) -> dict[str, Array]:
@@ -284,7 +241,7 @@ class _Check:
                     raise
                 continue  # too short for the model
             self.against = expected.against
-            wanted = _frames_by_name(expected.outputs, self._artifact.signature.outputs)
+            wanted = frames_by_name(expected.outputs, self._artifact.signature.outputs)
             self._judge(run_to_end(self._artifact, part), wanted, part, self.against)
             if length == span and total > span:
                 longer = {name: x[: span + self.plan.chunk] for name, x in frames.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from edgelstm.artifact import Artifact
@@ -10,7 +11,7 @@ from edgelstm.errors import StreamError
 from edgelstm.signature import LookaheadPlan
 from edgelstm_compiler.comparison import OURS, TOLERANCE
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.lookahead_check import ChunkRows, deviation, run_to_end
+from edgelstm_compiler.lookahead_check import ChunkRows, run_to_end
 from edgelstm_compiler.quant.accuracy import ErrorMeasure
 from edgelstm_compiler.quant_report.restore import Restored
 from edgelstm_compiler.selfcheck import Oracle
@@ -20,6 +21,7 @@ from edgelstm_compiler.verification import (
     fixed_length,
     random_cuts,
 )
+from edgelstm_compiler.whole_sequence import deviation, say_distance
 
 MOST_COMPUTED = 20_000
 """Frames, those that are computed again included, that are compared in float64."""
@@ -75,7 +77,8 @@ def verify_lookahead(
             report = compare_rows(name, found, expected, max(TOLERANCE, OURS * noise[name]))
         reports.append(report)
     against = f"the same chunks of {plan.chunk} frames and {plan.ahead} ahead in float64"
-    far = deviation(artifact, Oracle(restored.model), frames, fixed)
+    run = partial(run_to_end, artifact)
+    far = deviation(signature, Oracle(restored.model), frames, fixed, run)
     return Verification(against, compared, tuple(reports)), far
 
 
@@ -86,18 +89,4 @@ def say_deviation(far: Mapping[str, Mapping[str, Any]], plan: LookaheadPlan) -> 
         far: measures by output, as JSON data; none where nothing was measured.
         plan: of the look-ahead.
     """
-    if not far:
-        return []
-    lines = [
-        f"distance from the model over whole recordings (told, not judged: {plan.ahead} frames "
-        "ahead are an approximation):"
-    ]
-    for name, error in far.items():
-        ratio, agreement = error["sqnr_db"], error["agreement"]
-        same = "" if agreement is None else f", same decision {100 * agreement:.2f} %"
-        quality = "none" if ratio is None else f"SQNR {ratio:.1f} dB"
-        lines.append(
-            f"  {name}: {quality}, max error {error['max_error']:.3g}, "
-            f"mean {error['mean_error']:.3g}, RMS {error['rms_error']:.3g}{same}"
-        )
-    return lines
+    return say_distance(far, f"{plan.ahead} frames ahead are an approximation")

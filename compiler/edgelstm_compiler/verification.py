@@ -12,6 +12,7 @@ from edgelstm.artifact import Artifact
 from edgelstm.errors import MismatchError, ModelError, StreamError
 from edgelstm.sessions.due import row_of_prefix
 from edgelstm.signature import TensorSpec
+from edgelstm_compiler.binding import bounded
 from edgelstm_compiler.check_inputs import Domain, default_domain
 from edgelstm_compiler.comparison import (
     OURS,
@@ -92,7 +93,9 @@ class Verification:
 
 
 def as_compiled(artifact: Artifact, model: OnnxModel) -> OnnxModel:
-    """The model that an artifact was made from, with the inputs fixed that its compilation fixed.
+    """The model that an artifact was made from, with what its compilation asked of it.
+
+    Inputs are fixed, and attention is bounded.
 
     Raises:
         ModelError: another model, or one whose fixed inputs the artifact does not hold.
@@ -103,6 +106,18 @@ def as_compiled(artifact: Artifact, model: OnnxModel) -> OnnxModel:
             f"the artifact was compiled from another model (SHA-256 {made_from[:12]}..., this one "
             f"is {model.sha256[:12]}...): give the model it was compiled from, or compile it again"
         )
+    model = with_fixed_inputs(artifact, model)
+    options = artifact.manifest["options"]
+    context = options.get("attention_context")
+    return model if context is None else bounded(model, context, options.get("shapes", {}))
+
+
+def with_fixed_inputs(artifact: Artifact, model: OnnxModel) -> OnnxModel:
+    """The model with the inputs fixed that a compilation fixed, and else as the file has it.
+
+    Raises:
+        ModelError: fixed inputs that the artifact does not hold.
+    """
     free = {item.name for item in model.inputs}
     constants = fixed_constants(artifact)
     return fix_inputs(model, {name: constants[name] for name in constants.keys() & free})

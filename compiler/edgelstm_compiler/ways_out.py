@@ -5,8 +5,9 @@ How the other modes might take it, they say themselves (`CompileMode.offers`).
 
 from __future__ import annotations
 
+import itertools
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +20,7 @@ from edgelstm_compiler.binding.dimensions import shape_options, shapes_with
 from edgelstm_compiler.ir.graph import StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.modes import MODES
-from edgelstm_compiler.streaming.modes.base import CompileMode, ModeRequest, Shapes
+from edgelstm_compiler.streaming.modes.base import CompileMode, ModeRequest, Offer, Shapes
 from edgelstm_compiler.streaming.refusal import OtherModeError, Way
 from edgelstm_compiler.target import DEFAULT_TARGET
 
@@ -59,7 +60,9 @@ def telling_ways_out(
 def _ways(model: OnnxModel, mode: str, given: Shapes, takes: Takes) -> Iterator[Way]:
     examples = list(_examples(model, given))
     for other in MODES.values():
-        if other.name != mode:
+        if other.name == mode:
+            yield from _true(other, other.retries(model, given), given, takes)
+        else:
             yield from _first(other, model, given, examples, takes)
 
 
@@ -67,16 +70,20 @@ def _first(
     mode: CompileMode, model: OnnxModel, given: Shapes, examples: Sequence[Shapes], takes: Takes
 ) -> Iterator[Way]:
     """The first offer of a mode that is true."""
-    for example in examples:
-        for offer in mode.offers(model, given, example):
-            try:
-                chunk = takes(mode.name, offer.request, offer.shapes)
-            except EdgeLSTMError:
-                continue
-            told = {n: s for n, s in offer.shapes.items() if n not in given}
-            takes_frames = mode_of(chunk.mode).has_blocks
-            yield Way(mode.name, _words(offer.request, told), offer.what, takes_frames)
-            return
+    offers = (offer for example in examples for offer in mode.offers(model, given, example))
+    yield from itertools.islice(_true(mode, offers, given, takes), 1)
+
+
+def _true(mode: CompileMode, offers: Iterable[Offer], given: Shapes, takes: Takes) -> Iterator[Way]:
+    """The offers that hold when they are tried."""
+    for offer in offers:
+        try:
+            chunk = takes(mode.name, offer.request, offer.shapes)
+        except EdgeLSTMError:
+            continue
+        told = {n: s for n, s in offer.shapes.items() if n not in given}
+        takes_frames = mode_of(chunk.mode).has_blocks
+        yield Way(mode.name, _words(offer.request, told), offer.what, takes_frames)
 
 
 def _examples(model: OnnxModel, given: Shapes) -> Iterator[Shapes]:
@@ -96,6 +103,8 @@ def _examples(model: OnnxModel, given: Shapes) -> Iterator[Shapes]:
 def _words(request: ModeRequest, shapes: Shapes) -> tuple[str, ...]:
     """As on the command line."""
     words: list[str] = []
+    if request.attention_context is not None:
+        words += ["--attention-context", str(request.attention_context)]
     if request.windows.frames is not None:
         words += ["--window", str(request.windows.frames)]
     if request.windows.hop is not None:

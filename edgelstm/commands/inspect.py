@@ -27,7 +27,7 @@ from edgelstm.commands.report import (
     print_table,
     say,
 )
-from edgelstm.commands.time_line import draw, say_cost
+from edgelstm.commands.time_line import draw, say_context, say_cost
 from edgelstm.container import MAGIC
 from edgelstm.engines.native import CODE_PREFIX, STREAMS_PREFIX, code_variants
 from edgelstm.errors import ArtifactError, ModelError, TargetError, TargetUnavailableError
@@ -123,6 +123,7 @@ def describe_artifact(artifact: Artifact) -> dict[str, Any]:
         "check": manifest.get("check", {}),
         "window": manifest.get("window"),
         "lookahead": _describe_lookahead(artifact),
+        "attention": manifest.get("attention"),
         "carried": manifest.get("carried"),
         "warnings": list(artifact.warnings),
         "runs_here": runs_here,
@@ -280,6 +281,7 @@ def _print_artifact(report: Mapping[str, Any]) -> None:
             ("runs here", report["runs_here_as"] if report["runs_here"] else "no"),
             ("because", "" if report["runs_here"] else report["runs_here_as"]),
             ("look-ahead", (report["lookahead"] or {}).get("text", "")),
+            ("attention", say_context(report["attention"]) if report["attention"] else ""),
             ("rate", f"{report['rate_hz']:g} Hz" if report["rate_hz"] else ""),
             ("states", "may overflow: checked in every step" if report["checks_states"] else ""),
             ("parameters", f"{report['parameters']:,}"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edgelstm.signature import LookaheadPlan, TensorSpec
 
 WIDTH = 48
@@ -53,3 +56,22 @@ def say_cost(plan: LookaheadPlan, rate_hz: float | None = None) -> str:
     if plan.ahead > plan.chunk:
         cheaper = f"; --chunk {plan.ahead} makes that 2, up to {2 * plan.ahead - 1} frames late"
     return f"answers come {late} frames late, each frame is computed {cost:.3g} times{cheaper}"
+
+
+def say_context(record: Mapping[str, Any]) -> str:
+    """What a bounded attention is beside the model's.
+
+    Args:
+        record: the manifest's entry about it.
+    """
+    seen = "its frame" if record["context"] == 1 else f"{record['context']} frames"
+    nodes = ", ".join(record["nodes"])
+    if not record["is_exact"]:
+        first = f"; the same for the first {record['exact_for']}" if record["exact_for"] else ""
+        return f"{nodes}: each frame sees {seen} at most, ANOTHER FUNCTION than the model's{first}"
+    if record["frames"] == record["context"]:
+        return (
+            f"{nodes}: exact for {seen}, all that the model takes; then each frame sees the newest "
+            f"{record['context']}, of which the model says nothing"
+        )
+    return f"{nodes}: each frame sees {seen} at most, as the model's own mask says"

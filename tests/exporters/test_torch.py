@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgelstm_compiler.driver import compile_model
@@ -25,6 +26,8 @@ NETWORKS = (
     *("LSTM", "LSTM, two layers", "LSTM, both directions", "LSTM, time first", "LSTM, final state"),
     *("LSTM, LayerNorm", "GRU", "GRU, two layers, both directions", "GRU, last step", "RNN"),
     *("RNN, two layers, final state", "Conv1d in front", "attention", "embedding"),
+    *("attention, no mask", "attention, causal", "attention, band"),
+    *("encoder, causal", "encoder, band"),
     *("LSTMCell loop", "minGRU", "sLSTM", "LRU", "Mamba"),
 )
 
@@ -43,8 +46,22 @@ NOT_CAUSAL = {
     "LSTM, both directions",
     "GRU, two layers, both directions",
     "attention",
+    "attention, no mask",
+    "attention, causal",
+    "encoder, causal",
 }
-"""What needs frames that come later."""
+"""What needs frames that come later, or all before."""
+
+CONTEXTS = (
+    ("attention, no mask", None, 4),
+    ("attention, causal", "attention, band", 4),
+    ("attention, causal", "attention, causal", 9),
+    ("attention, band", "attention, band", 4),
+    ("encoder, causal", "encoder, band", 4),
+    ("encoder, causal", "encoder, causal", 9),
+    ("encoder, band", "encoder, band", 6),
+)
+"""Networks, the frames that their attention is to see, and the network that was made so."""
 
 NOT_EXPORTED = {("dynamo", "scaled dot product")}
 """What PyTorch itself does not export."""
@@ -81,3 +98,16 @@ def test_stream(name: str, exported: Exported) -> None:
     else:
         artifact = compile_model(path, target="reference", mode="stream")
         assert artifact.manifest["check"]["done"]
+
+
+@pytest.mark.parametrize(("name", "same", "context"), CONTEXTS)
+def test_attention_context(name: str, same: str | None, context: int, exported: Exported) -> None:
+    """What PyTorch itself computes with that mask; the others are compared while compiled."""
+    artifact = compile_model(exported.path(name), target="reference", attention_context=context)
+    assert artifact.manifest["check"]["done"]
+    assert artifact.manifest["attention"]["is_exact"] == (same == name)
+    if same is None:
+        return
+    (x,), (wanted,) = exported.arrays(same)
+    found = artifact.session().run(x[0])
+    assert np.abs(found.reshape(wanted.shape) - wanted).max() < 1e-5

@@ -85,6 +85,44 @@ class Attention(nn.Module):
         return self.head(self.attention(y, y, y, need_weights=False)[0].mean(1))
 
 
+def sees(steps: int, context: int | None) -> Tensor | None:
+    """A mask in which each frame sees so many frames before it; None: no mask."""
+    if context is None:
+        return None
+    places = torch.arange(steps)
+    back = places[:, None] - places[None, :]
+    return (back < 0) | (back >= context)
+
+
+class MaskedAttention(nn.Module):
+    """Multi-head attention over an LSTM's frames, each of which sees some before it."""
+
+    def __init__(self, context: int | None) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
+        self.attention = nn.MultiheadAttention(HIDDEN, 2, batch_first=True)
+        self.head, self.context = nn.Linear(HIDDEN, 2), context
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.cells(x)[0]
+        mask = sees(x.shape[1], self.context)
+        return self.head(self.attention(y, y, y, need_weights=False, attn_mask=mask)[0])
+
+
+class Encoder(nn.Module):
+    """A layer of a transformer whose frames see some before them, then an LSTM."""
+
+    def __init__(self, context: int) -> None:
+        super().__init__()
+        self.first, self.context = nn.Linear(FEATURES, HIDDEN), context
+        self.layer = nn.TransformerEncoderLayer(HIDDEN, 2, 12, batch_first=True)
+        self.cells, self.head = nn.LSTM(HIDDEN, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        mask = sees(x.shape[1], self.context)
+        return self.head(self.cells(self.layer(self.first(x), src_mask=mask))[0])
+
+
 class Embedded(nn.Module):
     """Numbers of words, a GRU."""
 
@@ -227,6 +265,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "RNN, two layers, final state": lambda: Recurrent("RNN", 2, head="state"),
     "Conv1d in front": ConvInFront,
     "attention": Attention,
+    "attention, no mask": lambda: MaskedAttention(None),
+    "attention, causal": lambda: MaskedAttention(STEPS),
+    "attention, band": lambda: MaskedAttention(4),
+    "encoder, causal": lambda: Encoder(STEPS),
+    "encoder, band": lambda: Encoder(4),
     "embedding": Embedded,
     "LSTMCell loop": LSTMCells,
     "minGRU": MinGRU,

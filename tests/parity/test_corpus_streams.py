@@ -21,7 +21,7 @@ from tests.parity.test_corpus import EXPORTS, MODELS
 
 pytestmark = pytest.mark.corpus
 
-BACKWARD, ATTENTION = "from the last frame back", "relates all frames to all frames"
+BACKWARD, ATTENTION = "from the last frame back", "sees frames that come later"
 
 REFUSED = {
     "apple_watch_lstm": BACKWARD,

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.attention_models import attention_model, band, contributed, operator, packed, where
 from tests.carried_models import packed_cells
 from tests.models import gru_model, lstm_model, rnn_model, stacked_model
 from tests.unit.onnx_import.loop_models import LOOPS, counted_loop, model, scan, uneven_loop
@@ -236,8 +237,23 @@ ROWS = (
         ),
     ),
     Row(
-        "attention of frames to frames (also the operators of ONNX and com.microsoft), softmax "
-        "over time that is shown, Flatten over time",
+        "self-attention over the frames: written out, Attention of ONNX, Attention and "
+        "MultiHeadAttention of com.microsoft",
+        "where its mask is a causal band: keys and values of so many frames are kept; else "
+        "refused, `--attention-context W`: of the newest W, another function whose distance is "
+        "told",
+        "yes",
+        (
+            Case(lambda: attention_model([where(band(9, 3))], 9)),
+            Case(lambda: attention_model([operator(band(9, 3))], 9)),
+            Case(lambda: attention_model([contributed(band(9, 3))], 9)),
+            Case(lambda: attention_model([packed(band(9, 3))], 9)),
+            Case(lambda: attention_model([where(band(9, 9))], 9), "attention over time"),
+            Case(lambda: attention_model([operator()], 9), "attention over time"),
+        ),
+    ),
+    Row(
+        "attention to other sequences, softmax over time that is shown, Flatten over time",
         "refused, with the reason",
         "yes",
         (

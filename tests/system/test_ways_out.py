@@ -15,6 +15,7 @@ import pytest
 from edgelstm.artifact import load
 from edgelstm_compiler import compile_model
 from edgelstm_compiler.streaming.refusal import OtherModeError
+from tests.attention_models import attention_model, band, where
 from tests.frame_models import FEATURES, lstm, model, node
 from tests.models import stacked_model
 from tests.unit.runtime.command_line import invoke
@@ -41,6 +42,11 @@ MODELS: dict[str, tuple[onnx.ModelProto, str, set[str]]] = {
         stacked_model(steps=7, head="last_step"),
         "how often",
         {"window", "stream"},
+    ),
+    "attention to all frames before": (
+        attention_model([where(band(7, 7))], 7),
+        "attention over time",
+        {"call", "stream", "window"},
     ),
     "a control input": (
         model(CONTROLLED, {"x": ("T", "B", FEATURES), "gain": ()}),

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from edgelstm.errors import ModelError, ShapeError, UnsupportedOpError
 from edgelstm_compiler.binding.carried import CarriedModel, find_carried
+from edgelstm_compiler.binding.decided import expect_frames_do_not_decide
 from edgelstm_compiler.binding.dimensions import (
     Key,
     Shapes,
@@ -28,7 +29,6 @@ from edgelstm_compiler.binding.lengths import Convert, expect_one_step
 from edgelstm_compiler.binding.memory import expect_small
 from edgelstm_compiler.binding.one_frame import has_one_frame, with_more_frames
 from edgelstm_compiler.ir.graph import Graph
-from edgelstm_compiler.ir.ops import Slice
 from edgelstm_compiler.onnx_import.frames import FrameCountError
 from edgelstm_compiler.onnx_import.importer import import_graph
 from edgelstm_compiler.onnx_import.read import OnnxModel
@@ -103,6 +103,7 @@ def bind_states(
     given: Mapping[str, Sequence[int]],
     request: CarryRequest,
     admit: Admit = _admit_all,
+    convert: Convert = to_steps,
 ) -> Binding:
     """For a stream of a model that may have its states as inputs and outputs.
 
@@ -113,17 +114,18 @@ def bind_states(
         given: shapes of inputs.
         request: which outputs are states.
         admit: as in `bind_stream`.
+        convert: as in `bind_stream`.
 
     Raises:
         ModelError: as `bind_stream` and `find_carried`.
     """
     found = find_carried(model, given, request)
     if found is None:
-        return bind_stream(model, given, admit)
+        return bind_stream(model, given, admit, convert)
     if not request.says_something and not found.pairing.rests_on_cells:
         try:
-            binding = bind_stream(model, given, admit)
-            to_steps(binding.frames_graph or binding.graph, binding.advice)
+            binding = bind_stream(model, given, admit, convert)
+            convert(binding.frames_graph or binding.graph, binding.advice)
         except ModelError:
             pass
         else:
@@ -198,6 +200,27 @@ def bind_window(
     axes = window_axes(graph, frames)
     bound = {value.name: value.type.shape for value in graph.inputs}
     return Binding(graph, bound, advice="", notes=_notes(graph), frame_axes=axes)
+
+
+def trial_graph(
+    model: OnnxModel, given: Mapping[str, Sequence[int]], above: int = 0
+) -> tuple[Graph, bool]:
+    """The model at some number of frames, and whether any other would do.
+
+    Args:
+        model: the model.
+        given: shapes of inputs.
+        above: more frames than this, where their number is free.
+
+    Raises:
+        ModelError: there are no numbers for its free dimensions.
+    """
+    keys = free_keys(model.inputs, given)
+    if not keys:
+        return import_graph(model, given), False
+    trial, graph, primes = _try(replace(model, attention_context=above), given, keys)
+    time, _ = _standing(model, given, trial, graph, primes)
+    return graph, bool(time)
 
 
 def time_axes(
@@ -360,7 +383,7 @@ def _standing(
         if key not in single and key not in fixed and axis not in axes.time_axes(values[info.name])
     ]
     if unknown:
-        _expect_frames_do_not_decide(model, given, trial)
+        expect_frames_do_not_decide(model, given, trial)
         raise ShapeError(
             f"these dimensions are neither time nor batch of a recurrent layer: "
             f"{'; '.join(unknown)}. Give them: --shape NAME=EXTENT,EXTENT,..."
@@ -403,65 +426,11 @@ def _settle(
         return import_graph(model, binding.shapes_for(steps), time=free_time if steps > 1 else ())
 
     try:
-        expect_one_step(graph, import_at, advice, convert)
+        expect_one_step(graph, import_at, advice, convert, model.attention_context or 0)
     except StreamabilityError as error:
         reasons = [(origin, in_own_words(why, final)) for origin, why in error.reasons]
         raise refuse(reasons, advice) from error
     return binding
-
-
-def _expect_frames_do_not_decide(
-    model: OnnxModel, given: Mapping[str, Sequence[int]], trial: Trial
-) -> None:
-    """Say so where an axis is lost to time only because its extent decides something.
-
-    Raises:
-        StreamabilityError: naming the nodes.
-    """
-    free = [
-        (info.name, axis)
-        for info in model.inputs
-        for axis, key in keys_of(info, given)
-        if trial[key] > 1
-    ]
-    frames = min(trial[key] for key in trial if trial[key] > 1)
-    same = {key: frames if extent > 1 else 1 for key, extent in trial.items()}
-    for time in ([item] for item in free):
-        advice = call_instead(example_shapes(model.inputs, time))
-        try:
-            graph = import_graph(model, shapes_of(model.inputs, given, same), time=time)
-        except FrameCountError as error:
-            raise refuse(error.reasons, advice) from error
-        except ModelError:
-            continue
-        crops = _crops(model, given, graph, time[0])
-        if crops:
-            raise refuse(crops, advice)
-
-
-def _crops(
-    model: OnnxModel, given: Mapping[str, Sequence[int]], graph: Graph, time: tuple[str, int]
-) -> list[tuple[str, str]]:
-    """Where the newest of a free number of elements are taken, and something walks along them."""
-    name, axis = time
-    classes = AxisClasses(graph)
-    value = next(value for value in graph.inputs if value.name == name)
-    info = next(info for info in model.inputs if info.name == name)
-    key = next(key for place, key in keys_of(info, given) if place == axis)
-    count = key if isinstance(key, str) else f"axis {axis} of {name}"
-    found = []
-    for node in graph.nodes:
-        source, op = node.inputs[0], node.op
-        if not isinstance(op, Slice) or source is None:
-            continue
-        if classes.are_one((value, axis), (source, op.axis)):
-            start = op.start - source.type.shape[op.axis]
-            reason = (
-                f"it takes [{start}:] of {count}, and a layer walks along them: what it begins "
-                "with changes with every frame, and a stream has no fixed beginning"
-            )
-            found.append((node.origin or node.name, reason))
-    return found
 
 
 def _bind_static(model: OnnxModel, given: Mapping[str, Sequence[int]]) -> Binding:

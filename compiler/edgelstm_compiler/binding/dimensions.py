@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +20,7 @@ Trial = dict[Key, int]
 
 # Primes that the model does not hold, so that no product of its extents looks like one of them;
 # small enough that a trial of time and batch at once stays below the largest tensor.
-_PRIMES = tuple(n for n in range(211, 600) if all(n % d for d in range(2, 25)))
+_SMALLEST, _PRIMES_AMONG = 211, 389
 _MAX_LISTED = 64
 
 
@@ -43,7 +44,16 @@ def keys_of(info: InputInfo, given: Mapping[str, Sequence[int]]) -> Iterator[tup
 
 
 def trial_extents(model: OnnxModel) -> Iterator[int]:
-    """Primes that do not divide any extent or small integer of the model."""
+    """Primes that do not divide any extent or small integer of the model.
+
+    They are more than the frames that attention sees.
+    """
+    first = max(_SMALLEST, (model.attention_context or 0) + 1)
+    primes = [
+        n
+        for n in range(first, first + _PRIMES_AMONG)
+        if all(n % d for d in range(2, math.isqrt(n) + 1))
+    ]
     held: set[int] = set()
     for tensor in model.body.graph.initializer:
         held.update(tensor.dims)
@@ -53,7 +63,7 @@ def trial_extents(model: OnnxModel) -> Iterator[int]:
     for info in model.inputs:
         held.update(dim for dim in info.dims or () if isinstance(dim, int))
     held.discard(0)
-    return (n for n in itertools.cycle(_PRIMES) if all(number % n for number in held))
+    return (n for n in itertools.cycle(primes) if all(number % n for number in held))
 
 
 def first_trials(

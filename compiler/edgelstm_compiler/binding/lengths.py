@@ -35,7 +35,11 @@ Convert = Callable[[Graph, str], StepGraph]
 
 
 def expect_one_step(
-    graph: Graph, import_at: Import, advice: str, convert: Convert = to_steps
+    graph: Graph,
+    import_at: Import,
+    advice: str,
+    convert: Convert = to_steps,
+    above: int = 0,
 ) -> None:
     """Compare the step of the graph with those of the model at other numbers of frames.
 
@@ -44,6 +48,7 @@ def expect_one_step(
         import_at: the model at a number of frames.
         advice: what to do with a model that is refused.
         convert: makes the step, or a chunk.
+        above: frames that attention sees: at fewer of them it is another.
 
     Raises:
         StreamabilityError: they differ, the model is none at some number of frames, or it cannot
@@ -52,7 +57,7 @@ def expect_one_step(
     step = convert(graph, advice)
     text = print_graph(step)
     looks_back = has_history(step)
-    for frames in LONG_LENGTHS if looks_back else LENGTHS:
+    for frames in [above + n for n in LONG_LENGTHS] if looks_back or above else LENGTHS:
         try:
             other = print_graph(convert(import_at(frames), advice))
         except ModelError as error:
@@ -64,7 +69,7 @@ def expect_one_step(
             raise refuse([("the model", reason)], advice) from error
         if other != text:
             raise refuse([("the model", _difference(text, other, frames))], advice)
-    if not looks_back and convert is to_steps:
+    if not (looks_back or above) and convert is to_steps:
         _expect_first_frame(step, import_at, text, advice)
 
 

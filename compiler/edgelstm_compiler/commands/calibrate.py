@@ -19,7 +19,8 @@ from edgelstm_compiler.commands.recordings import (
     named_warnings,
     read_recordings,
 )
-from edgelstm_compiler.driver import CompileOptions, what_is_said
+from edgelstm_compiler.described import what_is_said
+from edgelstm_compiler.driver import CompileOptions
 from edgelstm_compiler.lowering.signature import make_signature
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.onnx_import.fixed_inputs import fix_inputs
@@ -54,6 +55,9 @@ from edgelstm_compiler.streaming.modes import ModeRequest
 @click.option("--lookahead", type=click.IntRange(min=0), metavar="L", help="As for compile.")
 @click.option("--chunk", type=click.IntRange(min=1), metavar="N", help="As for compile.")
 @click.option(
+    "--attention-context", type=click.IntRange(min=1), metavar="W", help="As for compile."
+)
+@click.option(
     "--shape",
     "shapes",
     multiple=True,
@@ -79,6 +83,7 @@ def calibrate_command(
     mode: str | None,
     lookahead: int | None,
     chunk: int | None,
+    attention_context: int | None,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
     carry: dict[str, str],
@@ -98,7 +103,7 @@ def calibrate_command(
     check_output(path, protect)
     read = fix_inputs(read_model(model), constants)
     request = make_request(carry, no_carry, overlap)
-    asked = ModeRequest(chunk=chunk, lookahead=lookahead)
+    asked = ModeRequest(chunk=chunk, lookahead=lookahead, attention_context=attention_context)
     chosen = mode or asked.mode
     options = CompileOptions(mode=chosen, request=asked, shapes=shapes, carry=request)
     graph, faced, cut = float_step_graph(read, options)

@@ -17,6 +17,7 @@ from edgelstm.output_folder import check_folder
 from edgelstm.outputs import STANDARD, check_output
 from edgelstm.sessions import MODES
 from edgelstm.sessions.chunks import frames_of_step
+from edgelstm_compiler.attention_distance import say_attention
 from edgelstm_compiler.commands.arguments import (
     parse_constants,
     parse_labels,
@@ -36,13 +37,9 @@ from edgelstm_compiler.commands.quantize_options import (
 )
 from edgelstm_compiler.commands.recordings import named_warnings
 from edgelstm_compiler.commands.retold import RetoldCommand
+from edgelstm_compiler.described import description_file, what_is_said
 from edgelstm_compiler.doors.door import door_of, export_model
-from edgelstm_compiler.driver import (
-    CompileOptions,
-    compile_model,
-    description_file,
-    what_is_said,
-)
+from edgelstm_compiler.driver import CompileOptions, compile_model
 from edgelstm_compiler.lookahead_verification import say_deviation
 from edgelstm_compiler.onnx_import.files import model_files
 from edgelstm_compiler.quant.recordings import Recordings
@@ -104,6 +101,13 @@ QUANTIZE_STAGES = 4
     metavar="L",
     help="Frames that backward layers see ahead: answers come L to N-1+L frames late and cost "
     "(N+L)/N; an approximation of the whole sequence.",
+)
+@click.option(
+    "--attention-context",
+    type=click.IntRange(min=1),
+    metavar="W",
+    help="Frames that attention over time sees: a stream keeps the keys and values of the newest "
+    "W. Exact where the model's own mask says as much, else another function, measured and told.",
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="See `edgelstm targets`.")
 @click.option(
@@ -190,6 +194,7 @@ def compile_command(
     smooth: str | None,
     chunk: int | None,
     lookahead: int | None,
+    attention_context: int | None,
     target: str,
     shapes: dict[str, tuple[int, ...]],
     constants: dict[str, Any],
@@ -228,6 +233,7 @@ def compile_command(
       edgelstm compile gait.onnx -o gait.edgelstm
       edgelstm compile squat.onnx --mode window --hop 60
       edgelstm compile phone.onnx --lookahead 20 --chunk 10
+      edgelstm compile words.onnx --attention-context 100
       edgelstm compile gait.pt2 --python ~/torch/bin/python
       edgelstm compile squat.onnx --mode call --shape input=1,240,4
       edgelstm compile gait.onnx --target reference --dump stages/
@@ -274,7 +280,9 @@ def compile_command(
             "--calibrate is for --quantize SCHEME, or for the ranges of --columns A,B,..."
         )
     request = make_request(carry, no_carry, overlap)
-    asked = ModeRequest(Windows(window, hop, carry_across_windows, smooth), chunk, lookahead)
+    asked = ModeRequest(
+        Windows(window, hop, carry_across_windows, smooth), chunk, lookahead, attention_context
+    )
     chosen = CompileOptions(
         mode=mode or asked.mode,
         request=asked,
@@ -298,6 +306,7 @@ def compile_command(
             smooth=smooth,
             chunk=chunk,
             lookahead=lookahead,
+            attention_context=attention_context,
             shapes=shapes,
             constants=constants,
             name=name,
@@ -355,6 +364,7 @@ def summarize(artifact: Artifact, path: Path, size_bytes: int, seconds: float) -
         "check": manifest["check"],
         "window": manifest.get("window"),
         "lookahead": _describe_lookahead(artifact),
+        "attention": manifest.get("attention"),
         "warnings": list(artifact.warnings),
         "quantization": manifest.get("quantization"),
         "layers": layer_rows(manifest) if "quantization" in manifest else [],
@@ -381,6 +391,7 @@ def _as_text(report: dict[str, Any]) -> str:
             f"{report['macs']} multiply-accumulates",
             f"  check    {verdict}",
             *_lookahead(report),
+            *_attention(report),
             *_quantization(report),
         ]
     )
@@ -408,6 +419,11 @@ def _lookahead(report: dict[str, Any]) -> list[str]:
         return []
     cost, *far = found["text"]
     return [f"  ahead    {cost}", *(f"  {line}" for line in far)]
+
+
+def _attention(report: dict[str, Any]) -> list[str]:
+    first, *far = say_attention(report["attention"]) or [""]
+    return [f"  context  {first}", *(f"  {line}" for line in far)] if first else []
 
 
 def _quantization(report: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from edgelstm_compiler.streaming.refusal import OtherModeError
 
 MODE_OPTIONS = (
     *("mode", "window", "hop", "carry_across_windows", "smooth", "lookahead", "chunk"),
+    "attention_context",
     *("carry", "no_carry", "overlap"),
 )
 """Parameters that ask something of one mode, and mean nothing to another."""

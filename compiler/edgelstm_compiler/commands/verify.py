@@ -16,6 +16,7 @@ from edgelstm.errors import MismatchError, RecordingError
 from edgelstm.io.columns import split_names
 from edgelstm.io.recording import read_frames
 from edgelstm.sessions import mode_of
+from edgelstm_compiler.attention_distance import measured_again, say_attention
 from edgelstm_compiler.carried_check import check_carried
 from edgelstm_compiler.carried_verification import carried_of, verify_carried
 from edgelstm_compiler.check_inputs import Domain, draw_white, find_domains, types_of
@@ -40,6 +41,7 @@ from edgelstm_compiler.verification import (
     random_frames,
     verify_call,
     verify_stream,
+    with_fixed_inputs,
 )
 from edgelstm_compiler.window_verification import chunk_of, verify_windows
 
@@ -107,7 +109,8 @@ def verify_command(
     compiled = load(artifact)
     if isa is not None:
         compiled = emulate(compiled, None if isa == BEST else isa)
-    original = as_compiled(compiled, read_model(model))
+    read = read_model(model)
+    original = as_compiled(compiled, read)
     if "quantization" in compiled.manifest:
         checked = _verify_quantized(compiled, original, source, columns, frames)
         if as_json:
@@ -125,6 +128,7 @@ def verify_command(
     windows = compiled.signature.window
     plan = compiled.signature.lookahead
     far: Mapping[str, Mapping[str, Any]] = {}
+    attention: Mapping[str, Any] = {}
     if not mode_of(compiled.signature.mode).has_blocks:
         if source is None:
             inputs = random_call(compiled, domains=_domains(compiled, original))
@@ -157,6 +161,8 @@ def verify_command(
             far = {name: error.to_json() for name, error in found.items()}
         else:
             result = verify_stream(compiled, original, block, tolerance)
+            whole = with_fixed_inputs(compiled, read)
+            attention = measured_again(compiled, (whole, original), block, source is not None)
     inner = ""
     if result.passed:
         inner = _verify_inside(compiled, original) or _verify_chunks(compiled)
@@ -165,9 +171,11 @@ def verify_command(
         report |= {"passed": report["passed"] and not inner, "inside": inner or None}
         if plan is not None:
             report["distance_to_whole"] = far
+        if attention:
+            report["attention"] = attention
         print_json(report)
     else:
-        told = [] if plan is None else say_deviation(far, plan)
+        told = say_attention(attention) if plan is None else say_deviation(far, plan)
         say("\n".join([_as_text(result, inner), *told]))
     if inner:
         raise MismatchError(f"{artifact} does not compute what {model} computes: {inner}")

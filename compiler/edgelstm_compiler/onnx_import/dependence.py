@@ -6,7 +6,7 @@ Whatever no rule here covers becomes opaque: a rule has to be right at every num
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -25,18 +25,9 @@ from edgelstm_compiler.onnx_import.frames import (
     line_or_none,
     repeated_or_none,
 )
+from edgelstm_compiler.onnx_import.places import ELEMENTWISE, Recompute, placed_frames
 from edgelstm_compiler.onnx_import.source import Known
 
-Recompute = Callable[[Sequence["Array | None"]], "list[Array]"]
-
-_ELEMENTWISE = frozenset(
-    (
-        *("Add", "Sub", "Mul", "Div", "Mod", "Pow", "Min", "Max", "Sum", "Mean", "Where", "Clip"),
-        *("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not"),
-        *("Neg", "Abs", "Sign", "Floor", "Ceil", "Round", "Sqrt", "Exp", "Log", "Erf", "Sin"),
-        *("Cos", "Tan", "Reciprocal", "IsNaN", "Sigmoid", "Tanh", "Relu", "Cast", "CastLike"),
-    )
-)
 _MOVES = frozenset(("Identity", "Transpose", "Unsqueeze", "Concat"))
 """What grown tensors go through without their frames being told apart."""
 
@@ -70,6 +61,25 @@ def depend(
         frames: the trial number of frames.
         origin: how messages call the node.
     """
+    placed = placed_frames(node, inputs, results, recompute)
+    found = _dependences(node, inputs, results, recompute, frames, origin)
+    if placed is None:
+        return found
+    (plain,) = found
+    if not isinstance(plain, Opaque):
+        return found
+    return [replace(placed, origin=plain.origin, bounds=plain.bounds)]
+
+
+def _dependences(
+    node: onnx.NodeProto,
+    inputs: Sequence[Known | None],
+    results: Sequence[Array],
+    recompute: Recompute,
+    frames: int,
+    origin: str,
+) -> list[Dependence]:
+    """The same, but for places among the frames."""
     present = [item for item in inputs if item is not None]
     earlier = next((i.frames for i in present if isinstance(i.frames, Opaque)), None)
     has_grown = any(isinstance(item.frames, Repeated) for item in present)
@@ -133,7 +143,7 @@ def _grown(
 
 def _tells_no_frames_apart(node: onnx.NodeProto, inputs: Sequence[Known | None]) -> bool:
     """Whether the operator gives every place along a grown axis the same, at any extent."""
-    if node.op_type in _ELEMENTWISE or node.op_type in _MOVES:
+    if node.op_type in ELEMENTWISE or node.op_type in _MOVES:
         if node.op_type != "Concat":
             return True
         axis = next((item.i for item in node.attribute if item.name == "axis"), 1)

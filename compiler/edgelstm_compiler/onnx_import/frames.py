@@ -160,6 +160,34 @@ class Opaque:
     bounds: tuple[Array, Array] | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Places(Opaque):
+    """Numbers that go on by the same step along an axis, one more of them with every frame.
+
+    Args:
+        axis: along which.
+        step: from one to the next.
+    """
+
+    axis: int = 0
+    step: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relative(Opaque):
+    """Frames against frames: an element depends on how far its column is from its row.
+
+    Args:
+        axes: rows and columns; as many of each as there are frames.
+    """
+
+    axes: tuple[int, int] = (0, 1)
+
+    def growth(self, rank: int) -> tuple[int, ...]:
+        """What each extent grows by with one frame more."""
+        return tuple(int(axis in self.axes) for axis in range(rank))
+
+
 Dependence: TypeAlias = "Line | Repeated | Opaque | None"
 
 

@@ -79,6 +79,7 @@ class OnnxModel:
         producer: name and version of the exporter.
         inputs: what the caller gives (graph inputs that are not initializers).
         outputs: names of the outputs.
+        attention_context: frames that attention sees at most; None: as the file has it.
     """
 
     proto: onnx.ModelProto
@@ -89,6 +90,7 @@ class OnnxModel:
     producer: str
     inputs: tuple[InputInfo, ...]
     outputs: tuple[str, ...]
+    attention_context: int | None = None
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ from edgelstm_compiler.onnx_import.frames import (
     Line,
     Opaque,
     RefusedError,
+    Relative,
     Repeated,
     explain,
     product,
@@ -72,6 +73,8 @@ def growth_of(operand: Operand, builder: GraphBuilder) -> Growth:
         return builder.growth(operand)
     if isinstance(operand.frames, Repeated):
         return operand.frames.growth
+    if isinstance(operand.frames, Relative):
+        return operand.frames.growth(operand.trial.ndim)
     if isinstance(operand.frames, Opaque):
         return (None,) * operand.trial.ndim
     return (0,) * operand.trial.ndim
@@ -214,9 +217,9 @@ class OnnxNode:
         if not isinstance(operand, Known):
             return operand
         builder = self.builder
-        if isinstance(operand.frames, Repeated):
-            # The same for every frame: the stream takes that of one.
-            data, growth = builder.in_float32(operand.trial), operand.frames.growth
+        if isinstance(operand.frames, (Repeated, Relative)):
+            # The same for every frame, or by the distance of two: the stream finds out.
+            data, growth = builder.in_float32(operand.trial), growth_of(operand, builder)
             return builder.constant(operand.name, data, self.origin, growth)
         return builder.constant(operand.name, builder.in_float32(operand.data), self.origin)
 

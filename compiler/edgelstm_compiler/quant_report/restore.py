@@ -213,7 +213,8 @@ def code_of(artifact: Artifact) -> Artifact:
 def _options(artifact: Artifact) -> CompileOptions:
     """What was asked when it was compiled."""
     told = artifact.manifest.get("options", {})
-    mode, request = artifact.signature.mode, ModeRequest()
+    mode = artifact.signature.mode
+    request = ModeRequest(attention_context=told.get("attention_context"))
     if "lookahead" in told:
         mode = str(told["mode"])
         request = ModeRequest(chunk=int(told["chunk"]), lookahead=int(told["lookahead"]))

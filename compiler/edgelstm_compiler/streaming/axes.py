@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 
 from edgelstm_compiler.ir.graph import Graph, constant_data
-from edgelstm_compiler.ir.ops import Binary, Broadcast, CumSum, Gather, Recurrent, Scan, Windows
+from edgelstm_compiler.ir.ops import (
+    Binary,
+    Broadcast,
+    CumSum,
+    Gather,
+    Recurrent,
+    Scan,
+    Softmax,
+    Windows,
+)
 from edgelstm_compiler.ir.ops.recurrent import X
 from edgelstm_compiler.ir.types import Array, Node, Op, Tie, Value
 from edgelstm_compiler.ir.walks import walk_of
@@ -108,8 +117,27 @@ class AxisClasses:
                         (source, tie.input_axis), (node.outputs[tie.output], tie.output_axis)
                     )
         time, batch = walked_axes(graph, cells)
+        if not time and cells is None:
+            time, batch = self._attended(graph)
         self._time = self._roots(time)
         self._batch = self._roots(batch) - self._time
+
+    def _attended(self, graph: Graph) -> tuple[list[_Axis], list[_Axis]]:
+        """Where nothing walks along time, what attention relates to itself; the first is batch."""
+        found = [
+            (x, node.op.axis)
+            for node in graph.nodes
+            if isinstance(node.op, Softmax)
+            for x in node.inputs[:1]
+            if x is not None and len(self.axes_like(x, x, node.op.axis)) > 1
+        ]
+        time = self._roots(found)
+        batch = [
+            (value, 0)
+            for value in graph.inputs
+            if value.type.rank > 1 and any(axis > 0 for axis in self._members(value, time))
+        ]
+        return found, batch
 
     def time_axes(self, value: Value) -> tuple[int, ...]:
         """Axes of the value that run along time (more than one: frames against frames)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import Reshape, Where
 from edgelstm_compiler.ir.time import Newest, Time
 from edgelstm_compiler.ir.types import Array, Constant, Node, Op, TensorType, Value
+from edgelstm_compiler.streaming.attention import Attentions
 from edgelstm_compiler.streaming.axes import AxisClasses
 from edgelstm_compiler.streaming.clock import Clock
 from edgelstm_compiler.streaming.history import History
@@ -34,13 +36,30 @@ class StepBuilder:
         walked: sequences with more at their ends, see `walk_rule.py`.
         maxima: the largest of all frames of a value.
         counted: sums over time, with the time of their terms, the terms a frame, and all of them.
+        attentions: which values relate frames to frames, and how far these look.
+        context: frames that attention keeps where no mask of the model says how many; None: none.
+        rows: of such values, when their rows are there.
+        newest_keys: keys and values by what sees them.
+        producers: the nodes of the sequence graph by what they give.
     """
 
     def __init__(
-        self, graph: Graph, axes: AxisClasses, steps: int, *, drains: bool = False
+        self,
+        graph: Graph,
+        axes: AxisClasses,
+        steps: int,
+        *,
+        drains: bool = False,
+        context: int | None = None,
     ) -> None:
         self.axes = axes
         self.steps: int = steps
+        self.attentions = Attentions(graph, axes)
+        self.context = context
+        self.rows: dict[Value, Time] = {}
+        self.newest_keys: dict[tuple[Value, int, int], Value] = {}
+        self.producers = {value: node for node in graph.nodes for value in node.outputs}
+        self._once: dict[Hashable, Value] = {}
         self.clock = Clock(self, drains=drains)
         self.history = History(self, graph)
         self._data = constant_data(graph)
@@ -198,6 +217,12 @@ class StepBuilder:
         value = Value(self.fresh_name(base), types[0])
         self.nodes.append(Node(op, inputs, (value,), self.fresh_node_name(base), self._origin))
         return value
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """A value that is computed once a step, however often it is asked for."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
 
     def choose(self, condition: Value, a: Value, b: Value) -> Value:
         """`a` where a truth value (1,) holds, else `b` of the same shape, or repeated."""

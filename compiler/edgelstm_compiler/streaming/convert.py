@@ -20,6 +20,7 @@ from edgelstm_compiler.ir.ops import (
 )
 from edgelstm_compiler.ir.time import Newest, Time
 from edgelstm_compiler.ir.types import Node, Op, Value
+from edgelstm_compiler.streaming.attention_rule import concerns_attention, step_attention
 from edgelstm_compiler.streaming.axes import AxisClasses, walked_values
 from edgelstm_compiler.streaming.builder import StepBuilder
 from edgelstm_compiler.streaming.frame_rules import step_per_frame
@@ -63,28 +64,29 @@ RULES: dict[type[Op], Rule] = {
 """How a class of operators is stepped; all others step every frame alone (`step_per_frame`)."""
 
 
-def to_steps(graph: Graph, advice: str = CALL_INSTEAD) -> StepGraph:
+def to_steps(graph: Graph, advice: str = CALL_INSTEAD, context: int | None = None) -> StepGraph:
     """One frame of a causal network, its memory as explicit states.
 
     Args:
         graph: the network over some number of frames.
         advice: what the error says to do.
+        context: frames that attention sees at most, where no mask of the graph says it; None:
+            attention without such a mask is refused.
 
     Raises:
         StreamabilityError: naming every node that cannot be stepped, and why.
     """
     axes = AxisClasses(graph)
     steps = _sequence_length(graph, axes, advice)
-    found = _convert(graph, axes, steps, advice, drains=False)
+    found = _convert(StepBuilder(graph, axes, steps, context=context), graph, advice)
     if any(output.tail for output in found.outputs):
-        return _convert(graph, axes, steps, advice, drains=True)
+        builder = StepBuilder(graph, axes, steps, drains=True, context=context)
+        return _convert(builder, graph, advice)
     return found
 
 
-def _convert(
-    graph: Graph, axes: AxisClasses, steps: int, advice: str, *, drains: bool
-) -> StepGraph:
-    builder = StepBuilder(graph, axes, steps, drains=drains)
+def _convert(builder: StepBuilder, graph: Graph, advice: str) -> StepGraph:
+    axes = builder.axes
     reasons: list[tuple[str, str]] = []
     inputs: list[StepInput] = []
     for value in graph.inputs:
@@ -168,6 +170,9 @@ def _step(node: Node, builder: StepBuilder) -> tuple[str, str] | None:
     try:
         if any(value in builder.weights for value in node.inputs if value is not None):
             step_weights(node, builder)
+            return None
+        if concerns_attention(node, builder):
+            step_attention(node, builder)
             return None
         rules = (rule for kind, rule in RULES.items() if isinstance(node.op, kind))
         next(rules, step_per_frame)(node, builder)

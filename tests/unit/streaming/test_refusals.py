@@ -78,7 +78,7 @@ def _(b: GraphBuilder, frames: Value) -> Value:
     return b.cell(GRU, frames, 2, Direction.BIDIRECTIONAL)[0]
 
 
-@refused("self-attention", "MatMul 'scores'", "relates all frames to all frames")
+@refused("self-attention", "Softmax 'softmax5'", "sees frames that come later")
 def _(b: GraphBuilder, frames: Value) -> Value:
     (q,) = b.node(Transpose((1, 0, 2)), frames)
     (k,) = b.node(Transpose((1, 2, 0)), frames)

@@ -23,10 +23,11 @@ from edgelstm_compiler.ir.ops import (
     Where,
 )
 from edgelstm_compiler.ir.types import Array
-from edgelstm_compiler.onnx_import.frames import Count
+from edgelstm_compiler.onnx_import.frames import Count, Relative
 from edgelstm_compiler.onnx_import.ops import composing
 from edgelstm_compiler.onnx_import.ops.layout import broadcast
 from edgelstm_compiler.onnx_import.ops.masks import LOWEST
+from edgelstm_compiler.onnx_import.places import frames_apart
 from edgelstm_compiler.onnx_import.source import Known, OnnxNode, Operand, shape_of
 
 
@@ -143,17 +144,27 @@ def attend(
 def both(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """Where both are allowed."""
     if isinstance(a, Known) and isinstance(b, Known):
-        return composing.array(node, "allowed", np.logical_and(a.data, b.data))
+        data = np.logical_and(a.trial, b.trial)
+        if a.frames is None and b.frames is None:
+            return composing.array(node, "allowed", data)
+        frames = frames_apart([a, b], data.ndim)
+        if frames is not None:
+            return Known(f"{node.name}.allowed", data, frames)
     return node.emit(Logic(Connective.AND), a, b)
 
 
 def finite_bias(node: OnnxNode, mask: Operand) -> tuple[Operand, Operand | None]:
     """A mask that is added; its minus infinities as places that are not allowed."""
-    if not isinstance(mask, Known) or np.isfinite(mask.data).all():
+    if not isinstance(mask, Known):
         return mask, None
-    is_open = np.asarray(mask.data != -np.inf)
-    bias = np.where(is_open, mask.data, 0).astype(mask.data.dtype)
-    return composing.array(node, "bias", bias), composing.array(node, "allowed", is_open)
+    data = mask.trial if isinstance(mask.frames, Relative) else mask.data
+    if np.isfinite(data).all():
+        return mask, None
+    is_open = np.asarray(data != -np.inf)
+    bias = np.where(is_open, data, 0).astype(data.dtype)
+    parts = (("bias", bias), ("allowed", is_open))
+    added, allowed = (Known(f"{node.name}.{name}", x, mask.frames) for name, x in parts)
+    return added, allowed
 
 
 def is_true(node: OnnxNode, mask: Operand) -> Operand:

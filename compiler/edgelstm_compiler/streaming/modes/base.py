@@ -47,11 +47,14 @@ class ModeRequest:
         chunk: frames that one step takes, or that a look-ahead model answers together; None: as
             many as the model makes it, one for most.
         lookahead: further frames that backward layers see; for "lookahead" alone.
+        attention_context: frames that attention sees, each frame's own included; for "stream"
+            alone. None: as the masks of the model say.
     """
 
     windows: Windows = field(default_factory=Windows)
     chunk: int | None = None
     lookahead: int | None = None
+    attention_context: int | None = None
 
     @property
     def mode(self) -> Mode:
@@ -97,6 +100,17 @@ class CompileMode(Protocol):
     @property
     def streams_as(self) -> str:
         """See above."""
+
+    def prepared(self, model: OnnxModel, shapes: Shapes) -> OnnxModel:
+        """The model as this mode takes it; what is compiled and compared with.
+
+        Args:
+            model: its control inputs fixed; or already prepared.
+            shapes: of inputs with free dimensions, as the caller told them.
+
+        Raises:
+            ModelError: it has nothing of what was asked for.
+        """
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """The model with numbers for its free dimensions.
@@ -145,6 +159,14 @@ class CompileMode(Protocol):
             example: the same, and of inputs with free dimensions some window of frames.
         """
 
+    def retries(self, model: OnnxModel, given: Shapes) -> Iterator[Offer]:
+        """How the mode might take a model that it refuses as it was asked.
+
+        Args:
+            model: its control inputs fixed.
+            given: shapes as the caller told them.
+        """
+
     def shares_frames(self, binding: Binding) -> bool:
         """Whether chunks that are computed side by side read the same frames often enough to gain.
 
@@ -185,6 +207,18 @@ def expect_no_lookahead(mode: str, request: ModeRequest) -> None:
         raise ModelError(
             f"--lookahead {request.lookahead} is for --mode lookahead, not for {mode}: leave one "
             "of the two out"
+        )
+
+
+def expect_no_attention_context(mode: str, request: ModeRequest) -> None:
+    """Refuse a bound of attention in a mode that looks at all frames it has.
+
+    Raises:
+        ModelError: naming the option.
+    """
+    if request.attention_context is not None:
+        raise ModelError(
+            f"--attention-context {request.attention_context} is for --mode stream, not for {mode}"
         )
 
 

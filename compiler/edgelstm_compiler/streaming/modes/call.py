@@ -16,6 +16,7 @@ from edgelstm_compiler.streaming.modes.base import (
     ModeRequest,
     Offer,
     Shapes,
+    expect_no_attention_context,
     expect_no_chunk,
     expect_no_lookahead,
     expect_no_windows,
@@ -30,6 +31,11 @@ class Call:
     name: str = "call"
     stage: str = "call"
     streams_as: str = ""
+
+    def prepared(self, model: OnnxModel, shapes: Shapes) -> OnnxModel:
+        """As the file has it."""
+        del shapes
+        return model
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Every free dimension must be given."""
@@ -57,6 +63,7 @@ class Call:
         """It has neither windows nor steps."""
         expect_no_windows(self.name, request)
         expect_no_lookahead(self.name, request)
+        expect_no_attention_context(self.name, request)
         expect_no_chunk(self.name, request, "a call takes the frames of --shape")
         return self
 
@@ -64,6 +71,11 @@ class Call:
         """Whole windows, as long as the example where the model leaves it open."""
         del model, given
         yield Offer(ModeRequest(), example, "whole windows at once, exactly as trained")
+
+    def retries(self, model: OnnxModel, given: Shapes) -> Iterator[Offer]:
+        """It asks for nothing that it could leave out."""
+        del model, given
+        yield from ()
 
     def shares_frames(self, binding: Binding) -> bool:
         """It has none."""

@@ -21,7 +21,13 @@ from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest
 from edgelstm_compiler.streaming.cut import Cut, cut_of
 from edgelstm_compiler.streaming.lookahead import Span, chunk_ahead
-from edgelstm_compiler.streaming.modes.base import ModeRequest, Offer, Shapes, expect_no_windows
+from edgelstm_compiler.streaming.modes.base import (
+    ModeRequest,
+    Offer,
+    Shapes,
+    expect_no_attention_context,
+    expect_no_windows,
+)
 
 MOST_FRAMES = 1 << 16
 """Frames of a chunk, those ahead included."""
@@ -42,6 +48,7 @@ class Lookahead:
     def asked(self, request: ModeRequest) -> Lookahead:
         """With so many frames ahead, a frame at a time where nobody says otherwise."""
         expect_no_windows(self.name, request)
+        expect_no_attention_context(self.name, request)
         chunk, ahead = request.chunk or 1, request.lookahead
         if chunk < 1 or (ahead is not None and ahead < 0):
             raise ModelError(
@@ -53,6 +60,11 @@ class Lookahead:
                 f"--chunk {chunk} --lookahead {ahead}: together at most {MOST_FRAMES} frames"
             )
         return replace(self, span=None if ahead is None else Span(chunk, ahead))
+
+    def prepared(self, model: OnnxModel, shapes: Shapes) -> OnnxModel:
+        """As the file has it."""
+        del shapes
+        return model
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Free time stays free."""
@@ -86,6 +98,11 @@ class Lookahead:
             given,
             f"backward layers see {EXAMPLE} frames ahead: an approximation, {late}",
         )
+
+    def retries(self, model: OnnxModel, given: Shapes) -> Iterator[Offer]:
+        """It asks for nothing that it could leave out."""
+        del model, given
+        yield from ()
 
     def shares_frames(self, binding: Binding) -> bool:
         """Its chunks are computed one after another."""

@@ -11,7 +11,7 @@ from edgelstm.container import Container
 from edgelstm.errors import ModelError
 from edgelstm.sessions.chunks import chunk_frames
 from edgelstm.signature import Signature
-from edgelstm_compiler.binding import Admit, Binding, bind_states
+from edgelstm_compiler.binding import Admit, Binding, bind_states, bounded, seen_frames
 from edgelstm_compiler.ir.graph import Graph, StepGraph
 from edgelstm_compiler.onnx_import.read import OnnxModel
 from edgelstm_compiler.streaming.carry import CarryRequest, carry_steps
@@ -25,6 +25,12 @@ from edgelstm_compiler.streaming.modes.base import (
     expect_no_windows,
 )
 
+MOST_CONTEXT = 4096
+"""Frames that attention sees, at most: each step multiplies with all of them."""
+
+EXAMPLE_CONTEXT = 100
+"""Frames that are offered where the model leaves their number open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -34,10 +40,28 @@ class Stream:
     stage: str = "steps"
     streams_as: str = "one frame a step"
     chunk: int = 1
+    attention_context: int | None = None
+
+    def prepared(self, model: OnnxModel, shapes: Shapes) -> OnnxModel:
+        """With attention over no more frames than were asked for."""
+        if self.attention_context is None:
+            return model
+        return bounded(model, self.attention_context, shapes)
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Free time stays free; a model with states as inputs is called once for each step."""
-        return bind_states(model, shapes, carry, admit)
+        # The frames of a stream alone are compared one by one, see `expect_one_step`.
+        convert = to_steps if self.attention_context is None else self._steps
+        binding = bind_states(model, shapes, carry, admit, convert)
+        if binding.carried is not None and self.attention_context is not None:
+            raise ModelError(
+                f"--attention-context {self.attention_context}: the model has its states as inputs "
+                "and outputs, and one call of it is a step; --no-carry takes them for data"
+            )
+        return binding
+
+    def _steps(self, graph: Graph, advice: str) -> StepGraph:
+        return to_steps(graph, advice, self.attention_context)
 
     def source(self, binding: Binding) -> Graph:
         """Of a model that was exported with one frame, the same over more of them."""
@@ -48,7 +72,7 @@ class Stream:
         if binding.carried is not None:
             self._expect_single_frames(binding)
             return carry_steps(graph, binding.carried.carried)
-        steps = to_steps(graph, binding.advice)
+        steps = self._steps(graph, binding.advice)
         self._expect_whole_rows(steps)
         return steps
 
@@ -63,12 +87,31 @@ class Stream:
         expect_no_lookahead(self.name, request)
         if request.chunk is not None and request.chunk < 1:
             raise ModelError(f"--chunk {request.chunk}: a step takes one frame at least")
-        return replace(self, chunk=request.chunk or 1)
+        context = request.attention_context
+        if context is not None and not 1 <= context <= MOST_CONTEXT:
+            raise ModelError(
+                f"--attention-context {context}: a frame sees itself at least, and at most "
+                f"{MOST_CONTEXT} frames"
+            )
+        return replace(self, chunk=request.chunk or 1, attention_context=context)
 
     def offers(self, model: OnnxModel, given: Shapes, example: Shapes) -> Iterator[Offer]:
         """Whoever wants a stream says so: it is another function than windows are."""
         del model, given, example
         yield from ()
+
+    def retries(self, model: OnnxModel, given: Shapes) -> Iterator[Offer]:
+        """With attention over some frames: as many as the model takes, where it says how many."""
+        if self.attention_context is not None:
+            return
+        found = seen_frames(model, given)
+        if found is None:
+            return
+        frames, looks_ahead = found
+        context = min(frames or EXAMPLE_CONTEXT, MOST_CONTEXT)
+        what = f"attention sees the newest {context} frames: "
+        what += "another function" if looks_ahead else f"exact for the first {context}"
+        yield Offer(ModeRequest(attention_context=context), given, what)
 
     def shares_frames(self, binding: Binding) -> bool:
         """Every stream has its own."""

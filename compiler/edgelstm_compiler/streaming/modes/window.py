@@ -28,6 +28,7 @@ from edgelstm_compiler.streaming.modes.base import (
     Offer,
     Shapes,
     Windows,
+    expect_no_attention_context,
     expect_no_chunk,
     expect_no_lookahead,
 )
@@ -54,12 +55,18 @@ class Window:
         """With these windows."""
         expect_no_chunk(self.name, request, "`run` takes any number of frames at once")
         expect_no_lookahead(self.name, request)
+        expect_no_attention_context(self.name, request)
         windows = request.windows
         for value, option in ((windows.frames, "--window"), (windows.hop, "--hop")):
             if value is not None and value < 1:
                 raise ModelError(f"{option} {value}: windows have one frame at least")
         _smoothing(windows.smooth)
         return replace(self, windows=windows)
+
+    def prepared(self, model: OnnxModel, shapes: Shapes) -> OnnxModel:
+        """As the file has it."""
+        del shapes
+        return model
 
     def bind(self, model: OnnxModel, shapes: Shapes, carry: CarryRequest, admit: Admit) -> Binding:
         """Time is as long as a window."""
@@ -101,6 +108,11 @@ class Window:
         yield Offer(
             ModeRequest(Windows(frames, hop)), given, f"a window of {frames} frames every {hop}"
         )
+
+    def retries(self, model: OnnxModel, given: Shapes) -> Iterator[Offer]:
+        """It asks for nothing that it could leave out."""
+        del model, given
+        yield from ()
 
     def shares_frames(self, binding: Binding) -> bool:
         """Windows that overlap do; what few of them share is not worth its memory."""
