@@ -21,6 +21,9 @@ from edgelstm_compiler.onnx_import.read import OnnxModel
 LOWEST = float(np.finfo(np.float32).min)
 """What takes the place of a score that is not seen; see `ops/masks.py`."""
 
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+"""Element types whose lowest number is known."""
+
 OLDEST_OPSET = 11
 """The first with Range."""
 
@@ -139,6 +142,11 @@ class _Masked:
 
     def lowest(self, like: str) -> str:
         """The lowest number of the type of a value."""
+        if self.kind(like) not in FLOATS:
+            raise ModelError(
+                f"--attention-context: the scores or the mask of {self.item.origin} are neither "
+                "float16, float32 nor float64: no mask can be put into it"
+            )
         dtype = helper.tensor_dtype_to_np_dtype(self.kind(like))
         return self.constant(max(LOWEST, float(np.finfo(dtype).min)), dtype)
 
