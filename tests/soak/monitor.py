@@ -10,6 +10,7 @@ answered some seconds before a crash is there, and memory and descriptors are wh
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import http.client
 import json
@@ -29,7 +30,7 @@ from urllib.parse import quote
 
 from tests.live.harness import free_port
 from tests.monitor.lines import Line
-from tests.soak.live import rows_of
+from tests.soak.runs import last_of
 from tests.unit.runtime.toy_models import leaky_native
 
 SAMPLES = 8 * 3600 * 100
@@ -57,8 +58,11 @@ class Sensor(threading.Thread):
         self.go_on_at: int | None = None
 
     def run(self) -> None:
-        """Send all."""
-        while self.sent < self._count:
+        """Send all, and once more from where it is told on."""
+        while True:
+            if self.sent >= self._count and self.go_on_at is None:
+                time.sleep(0.05)  # all is sent; a crash may still lose what was on its way
+                continue
             try:
                 link = socket.create_connection(("127.0.0.1", self._port), 5)
             except OSError:
@@ -178,6 +182,7 @@ class Monitor:
             assert line, said
             said += line
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        atexit.register(self.process.kill)  # a soak that fails leaves nothing behind
         self.descriptors_at_first = self.descriptors()
 
     def descriptors(self) -> int:
@@ -205,7 +210,7 @@ class Monitor:
 def until(monitor: Monitor, ward: Ward, store: Path, wanted: int) -> None:
     """Viewers come and go until the store has so many samples."""
     last = time.monotonic()
-    while (rows := rows_of(store)) < wanted:
+    while (rows := last_of(store) + 1) < wanted:
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             ward.turn()
@@ -254,7 +259,7 @@ def main() -> None:
         monitor.expect_flat()
         safe = [text for when, text in ward.notes if when < killed_at - SETTLED_S]
         unsafe = {text for when, text in ward.notes if when >= killed_at - SETTLED_S}
-        rows = rows_of(store)
+        rows = last_of(store) + 1
         print(f"killed with {rows} samples stored, {sensor.sent} sent", flush=True)
         sensor.go_on_at = rows
         monitor = Monitor(model, source, port, store)
