@@ -1,4 +1,4 @@
-"""Calls beside ONNX Runtime: the corpus' networks, and cells written out in ONNX.
+"""Calls beside ONNX Runtime: the corpus' networks, convolutions, and cells written out in ONNX.
 
 Run by hand: `python -m tests.bench.calls [--rounds N] [--only PART] [--json FILE]`. Everything is
 timed in turn in every round, from Python, one thread each; minima over the rounds. On a shared
@@ -22,6 +22,7 @@ from edgelstm_compiler import compile_model
 from tests.bench.streams import minima, noise
 from tests.conftest import CORPUS
 from tests.written_cells import CELLS, operator, written
+from tests.written_convolutions import NETWORKS
 
 OPERATOR_GOAL = 1.3
 """Most times the operator's time that an LSTM written out may take."""
@@ -106,21 +107,35 @@ def time_cells(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def time_convolutions(rounds: int, part: str) -> list[dict[str, Any]]:
+    """Small convolutional networks."""
+    rows = []
+    for name, make in NETWORKS.items():
+        if part in name:
+            layers = make()
+            x = {"X": noise(*layers.shape)}
+            rows.append(time_call(name, layers.model().SerializeToString(), x, rounds))
+    return rows
+
+
 def main() -> int:
     """Print the table; the exit code is 1 if a promise is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--only", choices=("corpus", "cells"))
-    parser.add_argument("--name", help="part of the names of the corpus' networks")
+    parser.add_argument("--only", choices=("corpus", "cells", "convolutions"))
+    parser.add_argument("--name", help="part of the names of networks")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     missed = []
-    if arguments.only != "corpus":
+    if arguments.only in (None, "convolutions"):
+        rows += time_convolutions(arguments.rounds, arguments.name or "")
+        missed += [row["row"] for row in rows if row["ratio"] < 1]
+    if arguments.only in (None, "cells"):
         cells = time_cells(arguments.rounds)
         missed += [row["row"] for row in cells if row.get("share", 0) > OPERATOR_GOAL]
         rows += cells
-    if arguments.only != "cells":
+    if arguments.only in (None, "corpus"):
         for name, path, inputs in corpus_calls():
             if (arguments.name or "") not in name:
                 continue

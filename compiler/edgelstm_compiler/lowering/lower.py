@@ -19,6 +19,8 @@ from edgelstm_compiler.ir.program import NOTES_BYTES, Buffer, Call, Program, Sca
 from edgelstm_compiler.ir.types import Constant, TensorType, Value
 from edgelstm_compiler.ir.workspace import workspace_bytes
 from edgelstm_compiler.lowering.bounds.check import StepBounds, find_bounds
+from edgelstm_compiler.lowering.channels_last import keep_channels_last
+from edgelstm_compiler.lowering.fuse_convolutions import fuse_convolutions
 from edgelstm_compiler.lowering.fuse_windows import fuse_windows
 from edgelstm_compiler.lowering.limit import expect_few
 from edgelstm_compiler.lowering.memory import Life, align, plan_arena
@@ -71,9 +73,18 @@ def lower(
     if unit_block is not None:
         _expect_bounded(bounds)
     signature = make_signature(graph, rate_hz, bounds)
-    if unit_block is not None:
-        graph = fuse_windows(graph)
+    graph = _fused(graph, unit_block, columns)
     return _Lowering(graph, unit_block, signature, weight_offset, packing, columns).program()
+
+
+def _fused(graph: StepGraph, unit_block: int | None, columns: int) -> StepGraph:
+    """What compiled programs compute as one operator."""
+    if unit_block is None:
+        return graph
+    graph = fuse_windows(graph)
+    if columns > 1:
+        graph = keep_channels_last(fuse_convolutions(graph, unit_block))
+    return graph
 
 
 def _expect_bounded(bounds: StepBounds) -> None:
@@ -132,6 +143,7 @@ class _Lowering:
 
         def lower_body(graph: StepGraph) -> Program:
             signature = make_signature(graph)
+            graph = _fused(graph, unit_block, columns)
             options = (weight_offset, packing, columns)
             return _Lowering(graph, unit_block, signature, *options).program()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from edgelstm_compiler.ir.kernels import (
 )
 from edgelstm_compiler.ir.numerics import BytePacking, Float32, Int8, Integer, Numerics, Stored
 from edgelstm_compiler.ir.ops import (
+    Convolve,
     Dense,
     DequantizeWeights,
     Int8Dense,
@@ -120,6 +122,13 @@ def count_macs(node: Node) -> int:
         w = given[1]
         assert w is not None
         return node.outputs[0].type.size * w.type.shape[0 if isinstance(op, Dense) else 1]
+    if isinstance(op, Convolve):
+        x, w = given
+        assert x is not None
+        assert w is not None
+        _, extents = op.split(x.type)
+        positions = x.type.shape[0] * math.prod(op.positions(extents))
+        return positions * op.outputs * (w.type.shape[2] - 1)
     if op.kind == "MatMul":
         a = given[0]
         assert a is not None

@@ -36,7 +36,7 @@ from edgelstm.engines.numpy_ops.quantized_dense import integer_dense, integer_so
 from edgelstm.engines.numpy_ops.quantized_int8 import int8_dense
 from edgelstm.engines.numpy_ops.reduction import arg_reduce, cum_sum, reduce_axes, top_k_indices
 from edgelstm.engines.numpy_ops.scan import scan
-from edgelstm.engines.numpy_ops.windows import window_reduce, windows
+from edgelstm.engines.numpy_ops.windows import convolve, pad, window_reduce, windows
 from edgelstm.errors import InternalError
 from edgelstm.numerics.layer import LAYERS
 from edgelstm.numerics.legacy import LEGACY, modern
@@ -72,6 +72,8 @@ _OPERATORS: dict[str, _Operator] = {
     "CumSum": cum_sum,
     "Windows": windows,
     "WindowReduce": window_reduce,
+    "Pad": pad,
+    "Convolve": convolve,
     "GatherElements": gather_elements,
     "ScatterElements": scatter_elements,
     "GatherND": gather_nd,

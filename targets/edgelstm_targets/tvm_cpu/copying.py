@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tvm import tirx
+
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
@@ -96,3 +98,38 @@ def copy_function(name: str, size: int, *, singly: bool = False) -> Function:
         copy_elements(source, start, target, start, count, singly=singly)
 
     return tir.define(name, [Parameter("source", dtype), Parameter("target", dtype)], body)
+
+
+def in_vectors(count: int, lanes: int, write: Callable[[Expr, int], None]) -> None:
+    """Elements vector by vector; the last one lies over the one before where they do not divide.
+
+    Args:
+        count: of elements.
+        lanes: of the widest vectors.
+        write: writes the vector at an element: receives it, and how many lanes.
+    """
+    if not count:
+        return
+    lanes = fitting_lanes(count, lanes)
+    vectors = -(-count // lanes)
+    # Two vectors at a time, as above.
+    pairs = vectors // 2 if vectors > _UNROLLED else 0
+    if pairs:
+        with tir.loop(pairs) as i:
+            for step in range(2):
+                write(tir.name(bounded(i * 2 + step, lanes, count)), lanes)
+    for k in range(2 * pairs, vectors):
+        write(tir.integer(min(k * lanes, count - lanes)), lanes)
+
+
+def fitting_lanes(count: int, lanes: int) -> int:
+    """The most lanes up to `lanes` that so many elements fill."""
+    while lanes > count:
+        lanes //= 2
+    return lanes
+
+
+def bounded(number: Expr, each: int, extent: int) -> Expr:
+    """Where a piece begins; the last one lies over the one before where `each` does not divide."""
+    start = number * each
+    return start if extent % each == 0 else tirx.min(start, tir.integer(extent - each))

@@ -8,6 +8,7 @@ from edgelstm_compiler.ir.kernels import DenseKernel, RecurrentKernel
 from edgelstm_compiler.ir.numerics import Float32, Int8, Integer, Numerics, Stored
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu.batch.calls import batch_dense_function, batch_layer_function
+from edgelstm_targets.tvm_cpu.convolution import rows_function
 from edgelstm_targets.tvm_cpu.dense import dense_function
 from edgelstm_targets.tvm_cpu.integer_recurrent import IntegerLayer
 from edgelstm_targets.tvm_cpu.quantized_dense import int8_dense_function, integer_dense_function
@@ -39,6 +40,8 @@ def dense_layer_function(
     symbol: str, kernel: DenseKernel, isa: InstructionSet, *, has_table: bool
 ) -> Function:
     """The function of a dense kernel."""
+    if kernel.columns > 1 and isinstance(kernel.numerics, Float32):
+        return rows_function(symbol, kernel, isa)
     if kernel.columns > 1:
         return batch_dense_function(symbol, kernel, isa, has_table=has_table)
     match kernel.numerics:

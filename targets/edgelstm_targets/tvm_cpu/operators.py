@@ -16,6 +16,7 @@ from edgelstm_compiler.ir.ops import (
     Cast,
     Compare,
     Concat,
+    Convolve,
     CumSum,
     Dequantize,
     Gather,
@@ -27,6 +28,7 @@ from edgelstm_compiler.ir.ops import (
     LogSoftmax,
     MatMul,
     Not,
+    Pad,
     Quantize,
     Reduce,
     Remainder,
@@ -54,12 +56,15 @@ from edgelstm_targets.tvm_cpu import (
     products,
     reduction,
 )
+from edgelstm_targets.tvm_cpu.convolution import convolution_function
 from edgelstm_targets.tvm_cpu.copying import copy_function
 from edgelstm_targets.tvm_cpu.expressions import te_function
+from edgelstm_targets.tvm_cpu.padding import pad_function
 from edgelstm_targets.tvm_cpu.remainder import remainder_function
 from edgelstm_targets.tvm_cpu.tensorir import Function
 from edgelstm_targets.tvm_cpu.transposing import exchange_function, exchange_of
 from edgelstm_targets.tvm_cpu.window_reduce import window_reduce_function
+from edgelstm_targets.tvm_cpu.window_reduce_last import window_reduce_last_function
 from edgelstm_targets.tvm_cpu.windows import windows, windows_function
 
 
@@ -123,6 +128,12 @@ def operator_function(
             value = logic.logical_not()
         case Where():
             value = logic.where(given, output)
+        case Pad():
+            return pad_function(name, op, given[0], isa)
+        case Convolve():
+            return convolution_function(name, op, inputs, isa)
+        case WindowReduce(channels_last=True):
+            return window_reduce_last_function(name, op, inputs, output, isa)
         case WindowReduce():
             return window_reduce_function(name, op, inputs, output, isa)
         case Windows() if max(op.spread) == 1 and not isa.is_bare:
@@ -136,7 +147,7 @@ def operator_function(
         case Transpose():
             exchange = exchange_of(given[0], op.perm, isa)
             if exchange is not None:
-                return exchange_function(name, exchange, given[0].dtype)
+                return exchange_function(name, exchange, given[0].dtype, isa)
             value = layout.transpose(op)
         case Broadcast():
             value = layout.broadcast(given[0], output)

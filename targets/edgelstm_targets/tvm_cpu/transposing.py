@@ -12,6 +12,7 @@ from edgelstm.dtypes import DType
 from edgelstm_compiler.ir.types import TensorType
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
+from edgelstm_targets.tvm_cpu.copying import bounded, fitting_lanes
 from edgelstm_targets.tvm_cpu.tensorir import NAMES, Buffer, Expr, Function, Parameter
 
 _SIDE = 4
@@ -46,41 +47,48 @@ def exchange_of(kind: TensorType, perm: Sequence[int], isa: InstructionSet) -> E
     return Exchange(outer, rows, columns) if min(rows, columns) >= _SIDE else None
 
 
-def exchange_function(name: str, exchange: Exchange, dtype: DType) -> Function:
-    """The squares, then what is left at the ends of rows and columns, one by one."""
+def exchange_function(name: str, exchange: Exchange, dtype: DType, isa: InstructionSet) -> Function:
+    """Squares side by side fill a vector; the last ones lie over those before them."""
     rows, columns = exchange.rows, exchange.columns
-    whole_rows, whole_columns = rows // _SIDE * _SIDE, columns // _SIDE * _SIDE
+    squares = fitting_lanes(rows, isa.lanes) // _SIDE
+    high = squares * _SIDE
 
     def body(x: Buffer, y: Buffer) -> None:
-        def copy(start: Expr, row: Expr, column: Expr) -> None:
-            tir.store(y, start + column * rows + row, x[start + row * columns + column])
-
-        with tir.loop(exchange.outer) as outer:
+        with (
+            tir.repeat(exchange.outer) as outer,
+            tir.repeat(-(-columns // _SIDE)) as across,
+            tir.repeat(-(-rows // high)) as down,
+        ):
             start = tir.name(outer * (rows * columns))
-            with tir.loop(columns // _SIDE) as across, tir.loop(rows // _SIDE) as down:
-                row, column = down * _SIDE, across * _SIDE
-                first = tir.name(start + row * columns + column)
-                target = tir.name(start + column * rows + row)
-                lines = [
-                    tir.name(tir.load_vector(x, first + k * columns, _SIDE)) for k in range(_SIDE)
+            row, column = bounded(down, high, rows), bounded(across, _SIDE, columns)
+            row, column = tir.name(row), tir.name(column)
+            first = tir.name(start + row * columns + column)
+            target = tir.name(start + column * rows + row)
+            lines = []
+            for k in range(_SIDE):
+                parts = [
+                    tir.name(tir.load_vector(x, first + (n * _SIDE + k) * columns, _SIDE))
+                    for n in range(squares)
                 ]
-                for k, line in enumerate(_turned(lines)):
-                    tir.store_vector(y, target + k * rows, line, _SIDE)
-            if whole_columns < columns:
-                with tir.loop(columns - whole_columns) as column, tir.loop(rows) as row:
-                    copy(start, row, column + whole_columns)
-            if whole_rows < rows:
-                with tir.loop(whole_columns) as column, tir.loop(rows - whole_rows) as row:
-                    copy(start, row + whole_rows, column)
+                lines.append(tir.name(tir.join(parts, _SIDE)) if squares > 1 else parts[0])
+            for k, line in enumerate(_turned(lines, squares)):
+                tir.store_vector(y, target + k * rows, line, high)
 
     return tir.define(name, [Parameter("x", NAMES[dtype]), Parameter("y", NAMES[dtype])], body)
 
 
-def _turned(lines: Sequence[Expr]) -> list[Expr]:
-    """Four vectors of four: the columns of what they are the rows of."""
+def _turned(lines: Sequence[Expr], squares: int) -> list[Expr]:
+    """The columns of squares that four vectors are the rows of, one square behind the other."""
+    lanes = squares * _SIDE
 
     def mixed(a: Expr, b: Expr, order: Sequence[int]) -> Expr:
-        return tir.name(tirx.Shuffle([a, b], [tir.integer(lane) for lane in order]))
+        # Of every square two lanes of a, two of b, which stand behind all of a.
+        places = [
+            tir.integer(lane % _SIDE + (lane // _SIDE) * lanes + n * _SIDE)
+            for n in range(squares)
+            for lane in order
+        ]
+        return tir.name(tirx.Shuffle([a, b], places))
 
     a, b, c, d = lines
     pairs = [(mixed(a, b, order), mixed(c, d, order)) for order in ((0, 4, 1, 5), (2, 6, 3, 7))]

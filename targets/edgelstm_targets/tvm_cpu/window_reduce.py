@@ -14,7 +14,7 @@ from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.tvm_cpu import tensorir as tir
 from edgelstm_targets.tvm_cpu.tensorir import Buffer, Expr, Function, Parameter
 
-_UNROLLED = 8
+UNROLLED = 8
 """Elements of a kernel's row that stand one behind the other in the code."""
 
 _VECTORS = 2
@@ -151,7 +151,7 @@ class _Row:
         op, last = self._op, self._of._last
         start = tir.name(start)
         count = op.kernel[last]
-        if count <= _UNROLLED:
+        if count <= UNROLLED:
             for step in range(count):
                 k = tir.integer(step)
                 self._element(total, start, column, number, k, lanes, is_inner=is_inner)
@@ -181,23 +181,26 @@ class _Row:
                 index = tirx.Ramp(index, op.stride[last], lanes)
             value = self._x[index]
             old = tir.load_vector(total, 0, lanes)
-            tir.store_vector(total, 0, self._merged(old, value, number + k, lanes), lanes)
+            weight = None
+            if self._weights is not None:
+                weight = tir.broadcast(self._weights[self._first_weight + number + k], lanes)
+            new = merged(self._op.reduction, old, value, weight)
+            tir.store_vector(total, 0, new, lanes)
 
-    def _merged(self, total: Expr, value: Expr, number: Expr, lanes: int) -> Expr:
-        match self._op.reduction:
-            case Reduction.SUM:
-                if self._weights is None:
-                    return total + value
-                weight = self._weights[self._first_weight + number]
-                return total + value * tir.broadcast(weight, lanes)
-            case Reduction.PROD:
-                return total * value
-            case Reduction.MAX:
-                found = tirx.max(value, total)
-            case Reduction.MIN:
-                found = tirx.min(value, total)
-        # NaN wins: max and min give the second operand where one is NaN.
-        return tirx.Select(value != value, value, found)
+
+def merged(reduction: Reduction, total: Expr, value: Expr, weight: Expr | None) -> Expr:
+    """A total and one more element, a product where there is a weight."""
+    match reduction:
+        case Reduction.SUM:
+            return total + (value if weight is None else value * weight)
+        case Reduction.PROD:
+            return total * value
+        case Reduction.MAX:
+            found = tirx.max(value, total)
+        case Reduction.MIN:
+            found = tirx.min(value, total)
+    # NaN wins: max and min give the second operand where one is NaN.
+    return tirx.Select(value != value, value, found)
 
 
 def _lanes(count: int, isa: InstructionSet) -> int:

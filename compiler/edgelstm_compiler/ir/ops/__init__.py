@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgelstm_compiler.ir.ops.convolution import Convolve, Pad
 from edgelstm_compiler.ir.ops.elementwise import Arithmetic, Binary, Cast, Remainder, Unary
 from edgelstm_compiler.ir.ops.indexing import (
     GatherElements,
@@ -74,6 +75,8 @@ OPERATORS: tuple[type[Op], ...] = (
     CumSum,
     Windows,
     WindowReduce,
+    Pad,
+    Convolve,
     GatherElements,
     ScatterElements,
     GatherND,
@@ -103,6 +106,7 @@ __all__ = [
     "Comparison",
     "Concat",
     "Connective",
+    "Convolve",
     "CumSum",
     "Dense",
     "Dequantize",
@@ -122,6 +126,7 @@ __all__ = [
     "MatMul",
     "Merge",
     "Not",
+    "Pad",
     "Quantize",
     "Recurrent",
     "Reduce",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgelstm_compiler.ir.activations import Activation
 from edgelstm_compiler.ir.ops.reduction import Reduction
 from edgelstm_compiler.ir.time import Time
 from edgelstm_compiler.ir.types import Op, TensorType, Tie
@@ -111,11 +112,13 @@ class WindowReduce(Op):
 
     What `Windows` and a `Reduce` behind it compute, without the windows between them; lowering
     puts it in their place. With weights every channel has M kernels of its own, and sums products.
+    The activation is of what was reduced.
     What lies outside of the input changes nothing: padding is the neutral element.
 
     Shapes:
         x (N, C, *extents), weights (C * M, *kernel), bias (C * M,) -> (N, C * M, *positions);
-        weights and bias may be absent, M is one then.
+        weights and bias may be absent, M is one then. Where `channels_last`, M is one:
+        x (N, *extents, C), weights (*kernel, C), bias (C,) -> (N, *positions, C).
     """
 
     kernel: tuple[int, ...]
@@ -124,6 +127,8 @@ class WindowReduce(Op):
     begin: tuple[int, ...]
     end: tuple[int, ...]
     reduction: Reduction
+    channels_last: bool = False
+    activation: Activation | None = None
 
     @property
     def fill(self) -> float:
@@ -141,6 +146,8 @@ class WindowReduce(Op):
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         """One element a position and kernel."""
         x, weights, bias = (*inputs, None, None)[:3]
+        if self.channels_last:
+            return (self._infer_last(x, weights, bias),)
         (windows,) = self.windows.infer([x])
         assert x is not None
         channels = x.shape[1]
@@ -155,3 +162,16 @@ class WindowReduce(Op):
             raise ValueError(f"a bias of {bias} for {channels} kernels")
         positions = windows.shape[1 : len(self.kernel) + 1]
         return (x.with_shape((x.shape[0], channels, *positions)),)
+
+    def _infer_last(
+        self, x: TensorType | None, weights: TensorType | None, bias: TensorType | None
+    ) -> TensorType:
+        if x is None or x.rank != len(self.kernel) + 2:
+            raise ValueError(f"windows of {self.kernel} over {x}")
+        batch, *extents, channels = x.shape
+        first = x.with_shape((batch, channels, *extents))
+        turned = None if weights is None else x.with_shape((weights.shape[-1], *weights.shape[:-1]))
+        if turned is not None and turned.shape[0] != channels:
+            raise ValueError(f"kernels {weights} over the channels of {x}")
+        (found,) = replace(self, channels_last=False).infer([first, turned, bias])
+        return x.with_shape((batch, *found.shape[2:], channels))
