@@ -266,7 +266,9 @@ def why_the_model_said_so_is_shown(browser: Browser) -> None:
     page.click("#newest")
     browser.until(lambda: browser.text("#answer").startswith("At this moment: "), "the newest")
     page.set_viewport_size({"width": TABLET[0], "height": TABLET[1]})
-    assert page.evaluate("document.documentElement.scrollWidth") == TABLET[0]
+    browser.until(
+        lambda: page.evaluate("document.documentElement.scrollWidth") == TABLET[0], "the layout"
+    )
     for theme in ("light", "dark", "night"):
         browser.set_theme(theme)
         assert browser.faults() == [], theme
