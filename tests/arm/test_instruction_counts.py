@@ -147,7 +147,11 @@ def test_code_for_another_processor_than_its_name_says_is_refused() -> None:
 def test_x86_needs_no_emulation() -> None:
     """Code of the host is refused by name."""
     artifact = compile_model(
-        cell_model(CellCase(hidden=4, steps=1)), target="host", mode="stream", check=False
+        cell_model(CellCase(hidden=4, steps=1)),
+        target="host",
+        target_options={"cpu": "generic"},
+        mode="stream",
+        check=False,
     )
     assert read_image(artifact.container.section("code/x86-64-v2")).symbols
     with pytest.raises(TargetUnavailableError, match="ARM code"):

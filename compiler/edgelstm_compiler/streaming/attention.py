@@ -143,7 +143,8 @@ class Attentions:
         types = [value.type if value is not None else None for value in node.inputs]
         results = [value.type for value in node.outputs]
         for tie in (*node.op.ties(types, results), *node.op.moves(types, results)):
-            source, target = node.inputs[tie.input], node.outputs[tie.output]
+            source = node.inputs[tie.input] if tie.input < len(node.inputs) else None
+            target = node.outputs[tie.output]
             if source is None or not self.relates_frames(source) or not self.relates_frames(target):
                 continue
             a, b = self._find((source, tie.input_axis)), self._find((target, tie.output_axis))
