@@ -146,13 +146,16 @@ class BatchRunner:
         Returns:
             For each place what became of it; None where all were fed.
         """
-        if self._bound is None or self._bound[:3] != (id(inputs), id(outputs), n_frames):
-            # Kept alive with their addresses: an id belongs to one array as long as it lives.
+        bound = self._bound
+        if bound is None or bound[:3] != (id(inputs), id(outputs), n_frames):
             frames = (_pointer(inputs), _pointer(outputs), ctypes.c_int64(n_frames))
             sums = self._room_for_sums(inputs)
             calls = [share.bind(*frames, *sums) for share in self._shares]
-            self._bound = (id(inputs), id(outputs), n_frames, inputs, outputs, calls)
-        calls = self._bound[-1]
+            # Kept alive with their addresses: an id belongs to one array as long as it lives. The
+            # outputs of a block are the caller's, who gets the same memory for the next one.
+            bound = (id(inputs), id(outputs), n_frames, inputs, outputs, calls)
+            self._bound = bound if n_frames == 1 else None
+        calls = bound[-1]
         refused = calls[0]() if len(calls) == 1 else sum(self._threads.run(calls))
         if not refused:
             return None

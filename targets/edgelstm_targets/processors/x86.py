@@ -34,14 +34,14 @@ X86_64_V4_VNNI = replace(
     X86_64_V4,
     name="x86-64-v4-vnni",
     requires=(*_V4, "avx512_vnni"),
-    features=("+avx512vnni",),
+    features=("+avx512vnni", "+fast-dpwssd"),
     dot="vnni",
 )
 X86_64_V3_VNNI = replace(
     X86_64_V3,
     name="x86-64-v3-vnni",
     requires=(*_V3, "avx_vnni"),
-    features=("+avxvnni",),
+    features=("+avxvnni", "+fast-dpwssd"),
     dot="vnni",
 )
 X86_64_DOT = (X86_64_V4_VNNI, X86_64_V4, X86_64_V3_VNNI, X86_64_V3, X86_64_V2)
