@@ -143,7 +143,7 @@ def test_the_largest_sums_fit(hidden: int) -> None:
     signs = np.where(np.arange(4 * hidden) % 3 == 0, -1, 1)
     arrays = {
         "R": np.broadcast_to(0.003 * signs[:, None], (1, 4 * hidden, hidden)),
-        "initial_h": np.full((1, 1, hidden), 1.5),
+        "initial_h": np.full((1, 1, hidden), 1.0),
     }
     for place, item in enumerate(model.graph.initializer):
         if item.name in arrays:
