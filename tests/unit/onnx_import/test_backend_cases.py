@@ -17,7 +17,6 @@ from edgelstm_compiler.ir.verify import verify
 from edgelstm_compiler.onnx_import import import_graph, read_model
 from edgelstm_compiler.onnx_import.ops import OPERATORS
 
-
 TOLERANCES = {"float16": (4e-3, 1e-3), "bfloat16": (1e-2, 4e-3)}
 """Relative and absolute; of bfloat16 a unit of the last place is up to 0.8 %."""
 
