@@ -134,7 +134,7 @@ def test_small_powers(exponent: float) -> None:
 def test_integers_to_other_powers_are_refused() -> None:
     """The exponent is named, and what to do; floats have any power (`test_everyday.py`)."""
     model, _ = one_node("Pow", [np.arange(6), np.asarray(np.float32(2.25))])
-    with pytest.raises(UnsupportedOpError, match=r"Pow 'it': integers to the powers \[2\.25\].*cast"):
+    with pytest.raises(UnsupportedOpError, match=r"Pow 'it': integers to the powers \[2\.25\]"):
         imported(model)
 
 
