@@ -45,14 +45,12 @@ def bound_of(
     Raises:
         ModelError: it has none, or takes fewer frames than that.
     """
-    graph, is_free = trial_graph(model, shapes, above=context)
-    found = list(Attentions(graph, AxisClasses(graph)))
+    found, frames = _attentions(model, shapes, above=context)
     if not found:
         raise ModelError(
             f"--attention-context {context}: the model has no attention over its frames: leave it "
             "out"
         )
-    frames = None if is_free else max(item.frames for item in found)
     if frames is not None and context > frames:
         raise ModelError(
             f"--attention-context {context}: the model takes {frames} frames, and says nothing "
@@ -71,8 +69,8 @@ def bound_of(
     ]
     nodes = tuple(dict.fromkeys(item.origin for item in weightings or found))
     is_exact = all(_is_within(item, context) for item in found)
-    looks_ahead = any(item.ahead or not item.is_summed for item in found)
-    bound = AttentionBound(context, nodes, is_exact, frames, 0 if looks_ahead else context)
+    exact_for = 0 if _looks_ahead(found) else context
+    bound = AttentionBound(context, nodes, is_exact, frames, exact_for)
     return bound, weightings
 
 
@@ -85,14 +83,10 @@ def seen_frames(
         None where there is no attention; no number where the model takes any.
     """
     try:
-        graph, is_free = trial_graph(model, shapes)
+        found, frames = _attentions(model, shapes)
     except ModelError:
         return None
-    found = list(Attentions(graph, AxisClasses(graph)))
-    if not found:
-        return None
-    frames = None if is_free else max(item.frames for item in found)
-    return frames, any(item.ahead or not item.is_summed for item in found)
+    return (frames, _looks_ahead(found)) if found else None
 
 
 def bounded(model: OnnxModel, context: int, shapes: Mapping[str, Sequence[int]]) -> OnnxModel:
@@ -105,6 +99,19 @@ def bounded(model: OnnxModel, context: int, shapes: Mapping[str, Sequence[int]])
         return model
     bound, weightings = bound_of(model, context, shapes)
     return with_band(model, [] if bound.is_exact else weightings, context)
+
+
+def _attentions(
+    model: OnnxModel, shapes: Mapping[str, Sequence[int]], above: int = 0
+) -> tuple[list[Attention], int | None]:
+    """The attention of a model, and how many frames it takes; None where any number will do."""
+    graph, is_free = trial_graph(model, shapes, above=above)
+    found = list(Attentions(graph, AxisClasses(graph)))
+    return found, None if is_free else max((item.frames for item in found), default=None)
+
+
+def _looks_ahead(found: Sequence[Attention]) -> bool:
+    return any(item.ahead or not item.is_summed for item in found)
 
 
 def _is_within(item: Attention, context: int) -> bool:

@@ -15,11 +15,11 @@ import onnx
 from onnx import helper
 
 from edgelstm.errors import ModelError
+from edgelstm_compiler.ir.names import unique_name
+from edgelstm_compiler.onnx_import.ops.masks import LOWEST
 from edgelstm_compiler.onnx_import.order import describe_node
+from edgelstm_compiler.onnx_import.output_names import names_of_values
 from edgelstm_compiler.onnx_import.read import OnnxModel
-
-LOWEST = float(np.finfo(np.float32).min)
-"""What takes the place of a score that is not seen; see `ops/masks.py`."""
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 """Element types whose lowest number is known."""
@@ -67,7 +67,7 @@ def with_band(model: OnnxModel, weightings: Sequence[Weighting], context: int) -
     wanted = {item.origin: item for item in weightings}
     nodes: list[onnx.NodeProto] = []
     found: set[str] = set()
-    names, kinds = _Names(graph), _element_types(body)
+    taken, kinds = names_of_values(graph), _element_types(body)
     for index, node in enumerate(graph.node):
         item = wanted.get(describe_node(node, str(index)))
         if item is not None:
@@ -78,7 +78,7 @@ def with_band(model: OnnxModel, weightings: Sequence[Weighting], context: int) -
                     f"--attention-context: {item.origin} weights frames by frames, and is no "
                     "Softmax nor an operator of attention: no mask can be put into it"
                 )
-            masked = _Masked(node, item, context, names, kinds)
+            masked = _Masked(node, item, context, taken, kinds)
             make(masked)
             nodes += masked.nodes
         nodes.append(node)
@@ -105,22 +105,6 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
     return {name: kind for name, kind in kinds.items() if kind}
 
 
-class _Names:
-    """Names of values that are not taken."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._taken = {name for node in graph.node for name in node.output}
-        self._taken |= {item.name for item in (*graph.input, *graph.initializer)}
-        self._count = 0
-
-    def fresh(self) -> str:
-        """The next one."""
-        while (name := f"attention_context.{self._count}") in self._taken:
-            self._count += 1
-        self._taken.add(name)
-        return name
-
-
 class _Masked:
     """A node, and the nodes in front of it that give its mask."""
 
@@ -129,12 +113,12 @@ class _Masked:
         node: onnx.NodeProto,
         item: Weighting,
         context: int,
-        names: _Names,
+        taken: set[str],
         kinds: Mapping[str, int],
     ) -> None:
         self.node, self.item = node, item
         self.nodes: list[onnx.NodeProto] = []
-        self._context, self._names, self._kinds = context, names, kinds
+        self._context, self._taken, self._kinds = context, taken, kinds
 
     def kind(self, name: str) -> int:
         """The element type of a value; float32 where the file does not tell."""
@@ -152,7 +136,7 @@ class _Masked:
 
     def add(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         """A node of one output."""
-        name = self._names.fresh()
+        name = unique_name("attention_context", self._taken)
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name
 

@@ -20,11 +20,16 @@ def with_output_names(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mode
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     graph = changed.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    taken |= {item.name for item in (*graph.input, *graph.output, *graph.initializer)}
+    taken = names_of_values(graph)
     for item, wish in zip(graph.output, names, strict=False):
         if item.name != wish:
             name = unique_name(wish, taken)
             graph.node.append(onnx.helper.make_node("Identity", [item.name], [name]))
             item.name = name
     return changed
+
+
+def names_of_values(graph: onnx.GraphProto) -> set[str]:
+    """Those that a further value must not have."""
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    return taken | {item.name for item in (*graph.input, *graph.output, *graph.initializer)}

@@ -140,6 +140,8 @@ class Attentions:
 
     def _join(self, node: Node) -> None:
         """Axes of two such values that are one."""
+        if not any(v is not None and self.relates_frames(v) for v in node.inputs):
+            return
         types = [value.type if value is not None else None for value in node.inputs]
         results = [value.type for value in node.outputs]
         for tie in (*node.op.ties(types, results), *node.op.moves(types, results)):

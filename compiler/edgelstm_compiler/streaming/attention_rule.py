@@ -240,14 +240,15 @@ def newest(value: Value, time: Time, attention: Attention, builder: StepBuilder)
     assert own is not None
     elements, rest = divmod(time.delay - own.delay, own.stride)
     length = context - 1 + elements + bool(rest)
-    key = (value, time.delay, context)
-    if key not in builder.newest_keys:
+
+    def kept_keys() -> Value:
         whole, kept = builder.history.ring(value, length, own)
         source = kept if rest else whole
-        if source.type.shape[axis] != context:
-            source = builder.compute(Slice(axis, 0, 1, context), source)
-        builder.newest_keys[key] = source
-    return builder.newest_keys[key]
+        if source.type.shape[axis] == context:
+            return source
+        return builder.compute(Slice(axis, 0, 1, context), source)
+
+    return builder.once(("keys", value, time.delay, context), kept_keys)
 
 
 def _where_there(

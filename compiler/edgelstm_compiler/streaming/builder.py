@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgelstm_compiler.ir.graph import Graph, State, constant_data
+from edgelstm_compiler.ir.graph import Graph, State, constant_data, producers
 from edgelstm_compiler.ir.names import unique_name
 from edgelstm_compiler.ir.ops import Reshape, Where
 from edgelstm_compiler.ir.time import Newest, Time
@@ -39,7 +39,6 @@ class StepBuilder:
         attentions: which values relate frames to frames, and how far these look.
         context: frames that attention keeps where no mask of the model says how many; None: none.
         rows: of such values, when their rows are there.
-        newest_keys: keys and values by what sees them.
         producers: the nodes of the sequence graph by what they give.
     """
 
@@ -57,8 +56,7 @@ class StepBuilder:
         self.attentions = Attentions(graph, axes)
         self.context = context
         self.rows: dict[Value, Time] = {}
-        self.newest_keys: dict[tuple[Value, int, int], Value] = {}
-        self.producers = {value: node for node in graph.nodes for value in node.outputs}
+        self.producers = producers(graph)
         self._once: dict[Hashable, Value] = {}
         self.clock = Clock(self, drains=drains)
         self.history = History(self, graph)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm_compiler.ir.activations import Activation, Fn
-from edgelstm_compiler.ir.graph import Graph, constant_data
+from edgelstm_compiler.ir.graph import Graph, constant_data, producers
 from edgelstm_compiler.ir.ops import (
     Arithmetic,
     Binary,
@@ -56,7 +56,7 @@ class ClosedPlaces:
 
     def __init__(self, graph: Graph) -> None:
         self._data = constant_data(graph)
-        self._producers = {value: node for node in graph.nodes for value in node.outputs}
+        self._producers = producers(graph)
         self._found: dict[Value, Closed] = {}
 
     def of(self, value: Value | None) -> Closed:
