@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from edgelstm.io.predictions import Event, Field, ModelIdentity, Predictions
 from edgelstm.monitor.server.lights import WINDOW_S, Light, lights_of
 from edgelstm.monitor.server.wire_frames import Rows, joined, thinned
 from edgelstm.monitor.trend import finite
+
+Item = TypeVar("Item")
 
 MOST_CHANNELS = 32
 KEPT_S = 120.0
@@ -183,7 +185,7 @@ class StreamView:
         count, self._unsent = min(self._unsent, len(self._kept)), 0
         if not count:
             return None
-        return thinned(joined(list(islice(reversed(self._kept), count))[::-1]), most)
+        return thinned(joined(_newest(self._kept, count)), most)
 
     def state(self, counters: Counters | None) -> dict[str, Any]:
         """What changes slowly, for the page."""
@@ -232,13 +234,18 @@ class StreamView:
             count += 1
             if end - rows.times[0] >= WINDOW_S:
                 break
-        last = list(islice(reversed(self._kept), count))[::-1]
+        last = _newest(self._kept, count)
         channels = np.concatenate([rows.channels for rows in last])
         times = np.concatenate([rows.times for rows in last])
-        flags = np.concatenate(list(islice(reversed(self._flags), count))[::-1])
+        flags = np.concatenate(_newest(self._flags, count))
         recent = times > end - WINDOW_S
         limits = [(channel.low, channel.high) for channel in self.channels]
         self.lights = lights_of(channels[recent], flags[recent], limits, silent)
+
+
+def _newest(items: deque[Item], count: int) -> list[Item]:
+    """So many of the last ones, in their order; a queue is not walked from its beginning."""
+    return list(islice(reversed(items), count))[::-1]
 
 
 def _columns(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tvm import tirx
 
@@ -41,6 +42,11 @@ class Walk:
     extent: int
     stride: int
 
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """Elements from one to the next, wherever they are counted."""
+        return (self.stride,)
+
 
 @dataclass(frozen=True, slots=True)
 class Places(Walk):
@@ -51,6 +57,14 @@ class Places(Walk):
     """
 
     shown: int
+
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """In the input, and in the output."""
+        return self.stride, self.shown
+
+
+Steps = TypeVar("Steps", bound=Walk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +157,9 @@ def _product(op: Convolve, x: TensorType, weights: TensorType) -> PackedProduct:
     ]
     return PackedProduct(
         Places(x.shape[0], channels * math.prod(extents), math.prod(wide) * op.outputs),
-        _joined(positions),
+        _merged(positions, Places(1, 1, 1)),
         sum(b * to for (b, _), to in zip(op.around, shown, strict=True)),
-        _merged(window),
+        _merged(window, Walk(1, 1)),
         Walk(groups, each * plane),
         op.outputs // groups,
         weights.shape[3],
@@ -153,33 +167,23 @@ def _product(op: Convolve, x: TensorType, weights: TensorType) -> PackedProduct:
     )
 
 
-def _merged(walks: Sequence[Walk]) -> tuple[Walk, ...]:
-    """One walk in place of two of which the second ends where the first one's next step begins."""
-    found: list[Walk] = []
+def _merged(walks: Sequence[Steps], single: Steps) -> tuple[Steps, ...]:
+    """One walk in place of two of which the second ends where the first one's next step begins.
+
+    Args:
+        walks: the last one innermost.
+        single: stands for none.
+    """
+    found: list[Steps] = []
     for walk in walks:
         if walk.extent == 1:
             continue
         last = found[-1] if found else None
-        if last is not None and last.stride == walk.extent * walk.stride:
-            found[-1] = Walk(last.extent * walk.extent, walk.stride)
+        if last is not None and last.distances == tuple(walk.extent * d for d in walk.distances):
+            found[-1] = replace(walk, extent=last.extent * walk.extent)
         else:
             found.append(walk)
-    return tuple(found) or (Walk(1, 1),)
-
-
-def _joined(places: Sequence[Places]) -> tuple[Places, ...]:
-    """The same of positions, where it holds of the output as well."""
-    found: list[Places] = []
-    for each in places:
-        if each.extent == 1:
-            continue
-        last = found[-1] if found else None
-        steps = (each.extent * each.stride, each.extent * each.shown)
-        if last is not None and (last.stride, last.shown) == steps:
-            found[-1] = Places(last.extent * each.extent, each.stride, each.shown)
-        else:
-            found.append(each)
-    return tuple(found) or (Places(1, 1, 1),)
+    return tuple(found) or (single,)
 
 
 class _Writer:
