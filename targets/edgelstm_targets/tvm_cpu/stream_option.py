@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
-from edgelstm.errors import CapabilityError
+from edgelstm_targets.tvm_cpu.option_default import chosen
 
 OPTION = "streams"
 _ENVIRONMENT = "EDGELSTM_STREAMS"
@@ -18,7 +17,4 @@ def has_streams(raw: Mapping[str, str]) -> bool:
     Raises:
         CapabilityError: it is neither "yes" nor "no".
     """
-    value = raw.get(OPTION, os.environ.get(_ENVIRONMENT, "yes"))
-    if value not in ("yes", "no"):
-        raise CapabilityError(f"option {OPTION} is {value!r}; expected 'yes' or 'no'")
-    return value == "yes"
+    return chosen(raw, OPTION, _ENVIRONMENT, ("yes", "no")) == "yes"

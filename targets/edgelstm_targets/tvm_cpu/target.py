@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from edgelstm_compiler.target import Capabilities, Probe, Stage, TargetOptions
 from edgelstm_targets.processors.isa import InstructionSet
 from edgelstm_targets.processors.x86 import HOST, native
 from edgelstm_targets.tvm_cpu.link import find_linkers, no_linker
+from edgelstm_targets.tvm_cpu.option_default import chosen
 from edgelstm_targets.tvm_cpu.pipeline import NO_TVM, code_stages, multiplies_bytes
 from edgelstm_targets.tvm_cpu.stream_option import OPTION, has_streams
 
@@ -77,10 +77,7 @@ class HostTarget:
             raise CapabilityError(
                 f"target host has no option {unknown[0]!r}; it has: cpu, {OPTION}"
             )
-        cpu = raw.get("cpu", os.environ.get(_ENVIRONMENT, "generic"))
-        if cpu not in _CPUS:
-            raise CapabilityError(f"option cpu is {cpu!r}; expected 'generic', 'best' or 'native'")
-        return HostOptions(cpu, has_streams(raw))
+        return HostOptions(chosen(raw, "cpu", _ENVIRONMENT, _CPUS), has_streams(raw))
 
     def stages(self, options: TargetOptions) -> tuple[Stage, ...]:
         """Program -> TensorIR -> objects -> shared objects with header and facts."""

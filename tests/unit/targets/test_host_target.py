@@ -258,6 +258,9 @@ def test_the_default_is_the_environments(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EDGELSTM_CPU", "best")
     assert HostTarget().options({}).to_json() == {"cpu": "best"}
     assert HostTarget().options({"cpu": "generic"}).to_json() == {"cpu": "generic"}
+    monkeypatch.setenv("EDGELSTM_CPU", "z80")
+    with pytest.raises(CapabilityError, match="environment variable EDGELSTM_CPU is 'z80'"):
+        HostTarget().options({})
 
 
 @tvm
